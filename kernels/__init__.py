@@ -1,0 +1,38 @@
+"""Pure pixel arithmetic on batches of RGB images, with Pillow's bytes. The import does not import numba."""
+
+from __future__ import annotations
+
+from fastpipe.kernels.augmentation import apply_op, augment_batch
+from fastpipe.kernels.matrices import (
+    Matrix,
+    rotate,
+    shear_x,
+    shear_y,
+    torchvision_affine,
+    translate_x,
+    translate_y,
+)
+from fastpipe.kernels.ops import INTERPOLATIONS, OPS
+from fastpipe.kernels.output import erase, finish, normalize_table
+from fastpipe.kernels.reference import erase_torch, finish_torch
+from fastpipe.kernels.threads import run_ranges
+
+__all__ = [
+    "INTERPOLATIONS",
+    "OPS",
+    "Matrix",
+    "apply_op",
+    "augment_batch",
+    "erase",
+    "erase_torch",
+    "finish",
+    "finish_torch",
+    "normalize_table",
+    "rotate",
+    "run_ranges",
+    "shear_x",
+    "shear_y",
+    "torchvision_affine",
+    "translate_x",
+    "translate_y",
+]

@@ -1,0 +1,53 @@
+"""The one door to numba on the CPU: a typed decorator, with the options that keep Pillow's arithmetic."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from numba import njit
+
+__all__ = ["compiled"]
+
+_log = logging.getLogger(__name__)
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def _source_stamp() -> str:
+    """A hash of every source file of this room."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+_STAMP = _source_stamp()
+
+
+@cache
+def _warn_once(reason: str) -> None:
+    _log.warning("%s", reason)
+
+
+def compiled(function: _Function) -> _Function:
+    """`function` compiled at its first call: serial, without the GIL, without fastmath, cached on disk."""
+    dispatcher = njit(nogil=True, error_model="numpy", boundscheck=False, fastmath=False)(function)
+    try:
+        dispatcher.enable_caching()
+    except RuntimeError as error:
+        # Neither the package's folder nor the user's cache folder can be written to.
+        reason = str(error).split(":", 1)[-1].strip()
+        _warn_once(f"Kernels are compiled anew in every process ({reason}). Remedy: set NUMBA_CACHE_DIR.")
+        return cast(_Function, dispatcher)
+    # numba's cache looks at the age of the kernel's own file only, so a changed rule in another file would go
+    # unnoticed. Our stamp covers the whole room.
+    cache_file: Any = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
+    if hasattr(cache_file, "_source_stamp"):
+        cache_file._source_stamp = _STAMP
+    else:
+        _log.debug("numba has no cache stamp here: delete __pycache__/*.nbi after a change to the kernels")
+    return cast(_Function, dispatcher)

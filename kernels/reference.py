@@ -1,0 +1,52 @@
+"""The last pass and erasing in plain torch, on any device: slow, obvious, the oracle of the tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy.typing as npt
+import torch
+
+__all__ = ["erase_torch", "finish_torch"]
+
+Numbers = torch.Tensor | npt.NDArray[Any]
+
+
+def finish_torch(
+    images: torch.Tensor,
+    out_dtype: torch.dtype,
+    table: Numbers | None,
+    flip: Numbers | None = None,
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> torch.Tensor:
+    """A new [B,3,H,W] tensor of `out_dtype` with table[channel, level], mirrored where `flip`.
+
+    images: uint8 [B,H,W,3]; table: float32 [3, 256], None for the level itself; flip: bool or uint8 [B].
+    Everything is moved to the images' device. Raises ValueError for another shape or dtype of images.
+    """
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[-1] != 3:
+        raise ValueError(f"images must be uint8 [B, H, W, 3]. Found: {images.dtype} {list(images.shape)}")
+    if flip is not None:
+        flip = torch.as_tensor(flip, device=images.device)
+        images = torch.where(flip.view(-1, 1, 1, 1) != 0, images.flip(2), images)
+    values = images.permute(0, 3, 1, 2)
+    if table is not None:
+        table = torch.as_tensor(table, device=images.device)
+        values = torch.stack([table[c][values[:, c].long()] for c in range(3)], dim=1)
+    return values.to(out_dtype, copy=True).contiguous(memory_format=memory_format)
+
+
+def erase_torch(images: torch.Tensor, boxes: Numbers, values: Numbers, apply: Numbers) -> torch.Tensor:
+    """New images with boxes (top, left, height, width: integers [B, 4]) filled with `values` where `apply`.
+
+    images: [B,3,H,W]; values: float32 [3] or [B, 3]; apply: bool or uint8 [B].
+    Everything is moved to the images' device.
+    """
+    boxes, values, apply = (torch.as_tensor(x, device=images.device) for x in (boxes, values, apply))
+    rows = torch.arange(images.shape[2], device=images.device).view(1, 1, -1, 1)
+    columns = torch.arange(images.shape[3], device=images.device).view(1, 1, 1, -1)
+    top, left, height, width = (side.view(-1, 1, 1, 1) for side in boxes.unbind(1))
+    inside = (rows >= top) & (rows < top + height) & (columns >= left) & (columns < left + width)
+    inside = inside & (apply.view(-1, 1, 1, 1) != 0)
+    filled = values.to(images.dtype).expand(images.shape[0], 3)[:, :, None, None]
+    return torch.where(inside, filled, images)

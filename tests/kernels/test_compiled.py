@@ -1,0 +1,98 @@
+"""How the room is compiled: numba only at the first call, rules plain, no stale cache."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastpipe import kernels
+from fastpipe.kernels import rules
+
+ROOM = Path(kernels.__file__).parent
+
+
+def test_importing_the_room_does_not_import_numba() -> None:
+    code = "import sys, fastpipe.kernels; sys.exit('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_room_imports_nothing_else_of_fastpipe() -> None:
+    for path in ROOM.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for name in names:
+                assert not name.startswith("fastpipe") or name.startswith("fastpipe.kernels"), (path, name)
+
+
+def test_rules_are_plain_functions_and_all_listed() -> None:
+    functions = {name for name, value in vars(rules).items() if inspect.isfunction(value)}
+    assert functions == set(rules.__all__) - {"Whole"}
+
+
+def test_rules_do_not_call_one_another() -> None:
+    # A plain function that calls a plain function cannot be compiled for two targets.
+    functions = set(rules.__all__) - {"Whole"}
+    for node in ast.walk(ast.parse(inspect.getsource(rules))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in functions
+
+
+def test_compiled_rules_equal_the_plain_ones() -> None:
+    from fastpipe.kernels.compiled import compiled
+
+    rng = np.random.default_rng(5)
+    gray, blend, lerp = compiled(rules.gray), compiled(rules.blend), compiled(rules.lerp)
+    for _ in range(300):
+        red, green, blue = (int(level) for level in rng.integers(0, 256, 3))
+        assert gray(red, green, blue) == rules.gray(red, green, blue)
+        degenerate, level, factor = np.float32(red), np.float32(green), np.float32(rng.uniform(-1, 3))
+        assert blend(degenerate, level, factor) == rules.blend(degenerate, level, factor)
+        weight = float(rng.random())
+        assert lerp(red, green, weight) == rules.lerp(red, green, weight)
+
+
+@pytest.mark.parametrize(
+    ("degenerate", "level", "factor"), [(151, 11, 0.85), (221, 61, 1.35), (230, 130, 1.96)]
+)
+def test_the_blend_rounds_twice(degenerate: int, level: int, factor: float) -> None:
+    """A fused multiply-add would round once, fall just below a whole number and truncate one level lower."""
+    from fastpipe.kernels.compiled import compiled
+
+    once = np.float32(degenerate + float(np.float32(factor)) * (level - degenerate))
+    twice = np.float32(degenerate) + np.float32(factor) * np.float32(level - degenerate)
+    assert int(twice) == int(once) + 1
+    arguments = np.float32(degenerate), np.float32(level), np.float32(factor)
+    assert rules.blend(*arguments) == compiled(rules.blend)(*arguments) == int(twice)
+
+
+def test_the_cache_is_stamped_with_the_whole_room() -> None:
+    from fastpipe.kernels import compiled as module
+    from fastpipe.kernels.cpu_tables import apply_table
+
+    cache_file = apply_table._cache._cache_file  # type: ignore[attr-defined]
+    assert cache_file._source_stamp == module._STAMP
+
+
+def test_without_a_writable_cache_it_compiles_and_warns_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from numba.core.dispatcher import Dispatcher
+
+    from fastpipe.kernels.compiled import compiled
+
+    def refuse(self: object) -> None:
+        raise RuntimeError("cannot cache function 'gray': no locator available for file 'rules.py'")
+
+    monkeypatch.setattr(Dispatcher, "enable_caching", refuse)
+    with caplog.at_level("WARNING"):
+        gray, _ = compiled(rules.gray), compiled(rules.gray)
+    assert gray(1, 2, 3) == rules.gray(1, 2, 3)
+    assert len(caplog.records) == 1
+    assert "no locator available" in caplog.text and "NUMBA_CACHE_DIR" in caplog.text
