@@ -1,0 +1,83 @@
+"""Every error fastpipe raises on purpose.
+
+FastpipeError
+├── DataError            what lies on disk is not what was asked for   (also a ValueError)
+│   ├── EmptyDatasetError    no folder, no class folder, no image
+│   └── SampleError          one sample cannot be read or decoded; carries its path and id
+├── ArgumentError        an argument is wrong: name, allowed, found, remedy  (also a ValueError)
+├── MissingExtraError    an optional package is absent; prints the pip or apt command (also an ImportError)
+├── BackendError         a backend failed or cannot serve the plan     (also a RuntimeError)
+└── StateError           a saved state does not fit this loader        (also a RuntimeError)
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ArgumentError",
+    "BackendError",
+    "DataError",
+    "EmptyDatasetError",
+    "FastpipeError",
+    "MissingExtraError",
+    "SampleError",
+    "StateError",
+]
+
+
+class FastpipeError(Exception):
+    """Base of all errors that fastpipe raises on purpose."""
+
+
+class ArgumentError(FastpipeError, ValueError):
+    """An argument is wrong. The message names it, what is allowed, what was found and the remedy."""
+
+
+class DataError(FastpipeError, ValueError):
+    """What lies on disk is not what was asked for."""
+
+
+class EmptyDatasetError(DataError, FileNotFoundError):
+    """There is no folder, no class folder or no image where a data set was expected."""
+
+
+class SampleError(DataError, OSError):
+    """One sample cannot be read or decoded. Also an OSError, which is what Pillow raises."""
+
+    def __init__(self, message: str, *, path: str = "", sample_id: int = -1) -> None:
+        super().__init__(message)
+        self.message = message
+        self.path = path
+        self.sample_id = sample_id
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keep the fields when a worker process sends the error to its parent."""
+        return _rebuild_sample_error, (self.message, self.path, self.sample_id)
+
+
+def _rebuild_sample_error(message: str, path: str, sample_id: int) -> SampleError:
+    return SampleError(message, path=path, sample_id=sample_id)
+
+
+class MissingExtraError(FastpipeError, ImportError):
+    """An optional package is absent. The message holds the command that installs it."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package {package!r}, which is not installed. "
+            f"Install it with: pip install 'fastpipe[{extra}]'"
+        )
+        self.package = package
+        self.extra = extra
+        self.purpose = purpose
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Rebuild from the three fields, not from the joined message."""
+        return MissingExtraError, (self.package, self.extra, self.purpose)
+
+
+class BackendError(FastpipeError, RuntimeError):
+    """A backend failed, or cannot serve the plan it was asked to serve."""
+
+
+class StateError(FastpipeError, RuntimeError):
+    """A saved loader state does not fit this loader, or the loader cannot be resumed in mid-epoch."""

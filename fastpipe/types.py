@@ -1,0 +1,175 @@
+"""Frozen value objects that the rooms hand to each other. No logic, no I/O.
+
+Letters used in shapes: B batch, H height, W width, C channel (RGB), K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+__all__ = [
+    "Availability",
+    "Batch",
+    "BatchSpec",
+    "Choice",
+    "HostBatch",
+    "Machine",
+    "Plan",
+    "Request",
+    "Sample",
+    "Shard",
+    "Spec",
+    "StepNote",
+    "Support",
+]
+
+IntArray = npt.NDArray[np.int64]
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """Base of every step that fastpipe knows by meaning rather than by running it."""
+
+    kind: ClassVar[str] = "spec"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One entry of a data set: where its bytes rest and which class it has."""
+
+    id: int
+    path: str
+    label: int
+    num_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """This process's place among the processes that train together."""
+
+    rank: int = 0
+    world_size: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What a choice may depend on. `cpus` is what affinity and the cgroup quota leave us."""
+
+    cpus: float
+    cuda_devices: int = 0
+    cuda_name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One batch as a worker sees it: everything a draw may depend on travels with it.
+
+    `ids` and `repeats` are int64 [B]; `size` is the resolution of this batch, or None for the plan's own.
+    """
+
+    seed: int
+    epoch: int
+    batch: int
+    ids: IntArray
+    repeats: IntArray
+    size: int | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class HostBatch:
+    """A decoded batch on the host: `images` uint8 [B,H,W,3] C-contiguous, `labels` as collated.
+
+    `request` holds the ids that are really in the batch (shorter after `on_error="skip"`).
+    `incidents` says, one sentence each, which samples were skipped or replaced.
+    """
+
+    images: torch.Tensor
+    labels: Any
+    request: Request
+    incidents: tuple[str, ...] = ()
+
+    def pin_memory(self, device: str | None = None) -> HostBatch:
+        """Copy the images to page-locked memory, so that they travel to the GPU asynchronously."""
+        labels = self.labels.pin_memory() if isinstance(self.labels, torch.Tensor) else self.labels
+        return replace(self, images=self.images.pin_memory(), labels=labels)
+
+
+@dataclass(slots=True, kw_only=True)
+class Batch:
+    """A batch as the device stage yields it, with what was drawn for it.
+
+    `ready` is the CUDA event after which the tensors hold their values, or None on the CPU.
+    """
+
+    images: torch.Tensor
+    labels: Any
+    request: Request
+    params: Any = None
+    ready: torch.cuda.Event | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSpec:
+    """What comes out of a source: `layout` is "NHWC" or "NCHW"."""
+
+    size: Size | None
+    dtype: torch.dtype
+    layout: Literal["NHWC", "NCHW"]
+    device: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepNote:
+    """One line of `explain()`: a step, where it runs, and why there."""
+
+    step: str
+    where: Literal["decoder", "worker", "device", "torch"]
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A transform pipeline, split into what the decoder, the workers and the device stage do.
+
+    decode: the crop and resize given to the decoder, or None for the whole image as it is.
+    host:   callables that run on the worker after `decode`, on an RGB `PIL.Image`.
+    device: specs that run on the uint8 batch in the order given.
+    """
+
+    decode: Spec | None = None
+    host: tuple[Callable[[Any], Any], ...] = ()
+    device: tuple[Spec, ...] = ()
+    notes: tuple[StepNote, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Availability:
+    """Whether a backend can run here; if not, why, and the command that changes it."""
+
+    ok: bool
+    reason: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Support:
+    """Whether a backend can serve a plan: `yes`, `no`, or `yes_but` with the difference named."""
+
+    answer: Literal["yes", "no", "yes_but"]
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The backend taken, why, and why not the others."""
+
+    backend: str
+    reason: str
+    rejected: dict[str, str] = field(default_factory=dict)
