@@ -1,0 +1,37 @@
+"""Specs of the steps fastpipe knows, and the lifting of torchvision pipelines into a plan."""
+
+from __future__ import annotations
+
+from fastpipe.transforms.levels import output_dtype, table
+from fastpipe.transforms.lift import Lifted, flatten, lift
+from fastpipe.transforms.merge import merge, with_size
+from fastpipe.transforms.specs import (
+    HorizontalFlip,
+    Normalize,
+    RandAugment,
+    RandomErasing,
+    RandomResizedCrop,
+    ResizeCrop,
+    ToFloat,
+    TrivialAugmentWide,
+)
+from fastpipe.transforms.trial import preserved_rng
+
+__all__ = [
+    "HorizontalFlip",
+    "Lifted",
+    "Normalize",
+    "RandAugment",
+    "RandomErasing",
+    "RandomResizedCrop",
+    "ResizeCrop",
+    "ToFloat",
+    "TrivialAugmentWide",
+    "flatten",
+    "lift",
+    "merge",
+    "output_dtype",
+    "preserved_rng",
+    "table",
+    "with_size",
+]

@@ -1,0 +1,141 @@
+"""The crop and resize at the head of a pipeline, read as one decode spec."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torchvision.transforms as v1
+import torchvision.transforms.v2 as v2
+
+from fastpipe.errors import ArgumentError
+from fastpipe.transforms.read import (
+    NotKnown,
+    check_plain,
+    read_interpolation,
+    read_numbers,
+    read_pair,
+    read_size,
+)
+from fastpipe.transforms.specs import RandomResizedCrop, ResizeCrop
+from fastpipe.types import Size, Spec
+
+__all__ = ["CROPS", "LeadingCrop", "leading_crop", "read_crop"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeadingCrop:
+    """The decode spec (or None) and how many steps it stands for; the place that ended it, and why it did."""
+
+    spec: Spec | None
+    count: int
+    end: int
+    why: str = ""
+
+
+def leading_crop(steps: Sequence[Any], is_noop: Callable[[Any], bool]) -> LeadingCrop:
+    """RandomResizedCrop, Resize, CenterCrop, RandomCrop, or Resize and one of the two crops, at the head.
+
+    Steps that leave an RGB image as it is may stand before and between them.
+    """
+    spec: Spec | None = None
+    count, seen = 0, 0
+    for step in steps:
+        seen += 1
+        if is_noop(step):
+            continue
+        try:
+            found = read_crop(step)
+            spec = found if spec is None else _join(spec, found)
+        except NotKnown as reason:
+            return LeadingCrop(spec=spec, count=count, end=seen - 1, why=str(reason))
+        count = seen
+    return LeadingCrop(spec=spec, count=count, end=len(steps))
+
+
+def read_crop(step: Any) -> RandomResizedCrop | ResizeCrop:
+    """The spec of one crop or resize step; NotKnown says why there is none."""
+    reader = CROPS.get(type(step))
+    if reader is None:
+        raise NotKnown("not a crop or resize")
+    check_plain(step)
+    try:
+        return reader(step)
+    except ArgumentError as error:
+        raise NotKnown(str(error)) from error
+
+
+def _join(first: Spec, second: RandomResizedCrop | ResizeCrop) -> Spec:
+    resize = first if isinstance(first, ResizeCrop) and first.crop is None else None
+    if resize and isinstance(second, ResizeCrop) and second.crop is not None:
+        return replace(second, resize=resize.resize, interpolation=resize.interpolation)
+    raise NotKnown("a second crop or resize; the decoder does one of each, the resize first")
+
+
+def _random_resized_crop(step: Any) -> RandomResizedCrop:
+    return RandomResizedCrop(
+        size=read_size(step.size),
+        scale=read_pair(step.scale, "scale"),
+        ratio=read_pair(step.ratio, "ratio"),
+        interpolation=read_interpolation(step.interpolation),
+    )
+
+
+def _resize(step: Any) -> ResizeCrop:
+    if step.max_size is not None or step.size is None:
+        raise NotKnown("max_size is not known to the decoder")
+    size = read_size(step.size)
+    shorter_side = isinstance(step.size, int) or len(step.size) == 1
+    return ResizeCrop(
+        resize=size[0] if shorter_side else size, interpolation=read_interpolation(step.interpolation)
+    )
+
+
+def _center_crop(step: Any) -> ResizeCrop:
+    return ResizeCrop(crop=read_size(step.size))
+
+
+def _random_crop_v1(step: Any) -> ResizeCrop:
+    return _random_crop(step, _left_top_right_bottom(step.padding))
+
+
+def _random_crop_v2(step: Any) -> ResizeCrop:
+    # v2 stores (left, right, top, bottom), whatever was given.
+    left, right, top, bottom = step.padding or (0, 0, 0, 0)
+    return _random_crop(step, (left, top, right, bottom))
+
+
+def _random_crop(step: Any, padding: tuple[int, int, int, int]) -> ResizeCrop:
+    if step.pad_if_needed:
+        raise NotKnown("pad_if_needed is not known to the decoder")
+    if any(padding) and (step.padding_mode != "constant" or not _is_black(step.fill)):
+        raise NotKnown("the decoder pads with black only")
+    size: Size = read_size(step.size)
+    return ResizeCrop(crop=size, where="random", padding=padding)
+
+
+def _is_black(fill: Any) -> bool:
+    return fill is None or not any(read_numbers(fill, "fill"))
+
+
+def _left_top_right_bottom(padding: Any) -> tuple[int, int, int, int]:
+    numbers = (0.0,) if padding is None else read_numbers(padding, "padding")
+    sides = tuple(int(number) for number in numbers)
+    if len(sides) not in (1, 2, 4) or sides != numbers:
+        raise NotKnown(f"padding={padding!r} is not 1, 2 or 4 whole numbers")
+    left, top = sides[0], sides[1 % len(sides)]
+    right, bottom = sides[2:] if len(sides) == 4 else (left, top)
+    return left, top, right, bottom
+
+
+CROPS: dict[type, Callable[[Any], RandomResizedCrop | ResizeCrop]] = {
+    v1.RandomResizedCrop: _random_resized_crop,
+    v2.RandomResizedCrop: _random_resized_crop,
+    v1.Resize: _resize,
+    v2.Resize: _resize,
+    v1.CenterCrop: _center_crop,
+    v2.CenterCrop: _center_crop,
+    v1.RandomCrop: _random_crop_v1,
+    v2.RandomCrop: _random_crop_v2,
+}

@@ -1,0 +1,172 @@
+"""Turn a torchvision pipeline into a plan: what the decoder does, what the workers, what the device stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torchvision.transforms as v1
+import torchvision.transforms.v2 as v2
+from PIL import Image
+from torch import nn
+from torchvision.transforms._presets import ImageClassification
+
+from fastpipe.transforms.arrange import arrange
+from fastpipe.transforms.crops import LeadingCrop, leading_crop
+from fastpipe.transforms.read import NotKnown, check_plain, describe
+from fastpipe.transforms.steps import Form, Known, is_noop, kind_of, read_step
+from fastpipe.transforms.trial import Trial
+from fastpipe.types import Plan, Spec, StepNote
+
+__all__ = ["Lifted", "flatten", "lift"]
+
+Sample = Image.Image | Callable[[], Image.Image]
+
+_BEFORE = "comes before a step that runs on the workers"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lifted:
+    """The plan, or None with the reason why nothing was lifted. `notes`: one per step, in their order."""
+
+    plan: Plan | None
+    reason: str = ""
+    notes: tuple[StepNote, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """Per step behind the crop its meaning, or why it is unknown; the forms before, between and after."""
+
+    meanings: tuple[Known | str, ...]
+    forms: tuple[Form, ...]
+    words: tuple[str, ...]
+
+
+def lift(transform: Any, *, sample: Sample | None = None) -> Lifted:
+    """Split `transform` (a v1 or v2 pipeline, one transform, an nn.Sequential, or None); it is left as it is.
+
+    `sample` is an image of the data set, or a function that reads one when it is needed. Steps that fastpipe
+    does not know are run once on it, as copies and with the global generators preserved, to see whether they
+    leave an RGB PIL image or a uint8 [3,H,W] tensor; if not, nothing is lifted. Without a sample
+    they are taken to leave the form they were given: then a plan whose `host` is not empty is provisional
+    (the caller must check before trusting it), and a step that changes the form makes a refusal.
+    """
+    steps = flatten(transform)
+    head = leading_crop(steps, is_noop)
+    try:
+        reading = _read(steps, head.count, sample)
+        cut, device, why = _cut(reading)
+        _check(steps, reading, cut, head, device)
+    except NotKnown as reason:
+        return _refuse(steps, str(reason))
+    notes = tuple(_notes(steps, head, reading, cut, why))
+    host = tuple(steps[head.count : head.count + cut])
+    return Lifted(plan=Plan(decode=head.spec, host=host, device=device, notes=notes), notes=notes)
+
+
+def flatten(transform: Any) -> tuple[Any, ...]:
+    """The steps one by one: Compose, nn.Sequential and torchvision's classification preset are opened."""
+    if transform is None:
+        return ()
+    try:
+        check_plain(transform)
+    except NotKnown:
+        return (transform,)
+    if type(transform) in (v1.Compose, v2.Compose):
+        return tuple(step for part in transform.transforms for step in flatten(part))
+    if type(transform) is nn.Sequential:
+        return tuple(step for part in transform for step in flatten(part))
+    if type(transform) is ImageClassification:
+        return _open_preset(transform)
+    return (transform,)
+
+
+def _open_preset(preset: Any) -> tuple[Any, ...]:
+    """What `weights.transforms()` does, step by step; its conversion leaves tensors alone, as v2's does."""
+    return (
+        v1.Resize(preset.resize_size, interpolation=preset.interpolation, antialias=preset.antialias),
+        v1.CenterCrop(preset.crop_size),
+        v2.PILToTensor(),
+        v1.ConvertImageDtype(torch.float),
+        v1.Normalize(preset.mean, preset.std),
+    )
+
+
+def _read(steps: Sequence[Any], start: int, sample: Sample | None) -> _Reading:
+    """Read the steps from `start` on. There the image is RGB and PIL, as from ImageFolder."""
+    trial: Trial | None = None
+    form: Form = "pil"
+    words = "an RGB PIL image"
+    meanings: list[Known | str] = []
+    forms, all_words = [form], [words]
+    for place in range(start, len(steps)):
+        try:
+            known = read_step(steps[place], form)
+            meanings.append(known)
+            form, words = known.form, f"a {known.form} tensor" if known.form != "pil" else words
+        except NotKnown as reason:
+            meanings.append(str(reason))
+            if sample is not None:
+                trial = trial or Trial(steps, sample() if callable(sample) else sample)
+                form, words = trial.form_after(place + 1)
+        forms.append(form)
+        all_words.append(words)
+    return _Reading(meanings=tuple(meanings), forms=tuple(forms), words=tuple(all_words))
+
+
+def _cut(reading: _Reading) -> tuple[int, tuple[Spec, ...], str]:
+    """The first place from which all steps are known and fit the device's order, their specs, and why."""
+    meanings = reading.meanings
+    unknown = [place for place, meaning in enumerate(meanings) if isinstance(meaning, str)]
+    cut = unknown[-1] + 1 if unknown else 0
+    why = _BEFORE
+    while True:
+        specs = [spec for meaning in meanings[cut:] if isinstance(meaning, Known) for spec in meaning.specs]
+        try:
+            return cut, arrange(specs), why
+        except NotKnown as reason:
+            cut, why = cut + 1, str(reason)
+
+
+def _check(
+    steps: Sequence[Any], reading: _Reading, cut: int, head: LeadingCrop, device: tuple[Spec, ...]
+) -> None:
+    """Raise NotKnown when the device stage cannot take over at the cut, or there is nothing to take over."""
+    if cut and reading.forms[cut] not in ("pil", "uint8"):
+        raise NotKnown(
+            "the steps on the workers must end in an RGB PIL image or a uint8 [3, H, W] tensor; "
+            f"after {describe(steps[head.count + cut - 1])} it is {reading.words[cut]}"
+        )
+    if reading.forms[-1] == "pil":
+        raise NotKnown(
+            "the pipeline ends in a PIL image, which torch's default_collate refuses; "
+            "end it with ToTensor or PILToTensor"
+        )
+    if cut and head.spec is None and not device:
+        raise NotKnown("none of its steps is one that fastpipe knows")
+
+
+def _refuse(steps: Sequence[Any], reason: str) -> Lifted:
+    notes = tuple(StepNote(step=describe(step), where="torch", why="nothing was lifted") for step in steps)
+    return Lifted(plan=None, reason=reason, notes=notes)
+
+
+def _notes(
+    steps: Sequence[Any], head: LeadingCrop, reading: _Reading, cut: int, why: str
+) -> Iterator[StepNote]:
+    for step in steps[: head.count]:
+        yield StepNote(step=describe(step), where="decoder", why="cropped and resized while decoding")
+    for place, (step, meaning) in enumerate(zip(steps[head.count :], reading.meanings, strict=True)):
+        if isinstance(meaning, str):
+            misfit = kind_of(step) == "crop" and head.count + place == head.end
+            yield StepNote(step=describe(step), where="worker", why=head.why if misfit else meaning)
+        elif place < cut:
+            later = any(isinstance(other, str) for other in reading.meanings[place:])
+            yield StepNote(step=describe(step), where="worker", why=_BEFORE if later else why)
+        else:
+            done = "known: done for the whole batch"
+            same = "known: leaves the pixels as they are"
+            yield StepNote(step=describe(step), where="device", why=done if meaning.specs else same)

@@ -1,0 +1,133 @@
+"""Additions to a plan: `augment=[...]`, and another resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+from fastpipe.errors import ArgumentError
+from fastpipe.transforms.read import describe
+from fastpipe.transforms.specs import (
+    HorizontalFlip,
+    Normalize,
+    RandAugment,
+    RandomErasing,
+    RandomResizedCrop,
+    ResizeCrop,
+    ToFloat,
+    TrivialAugmentWide,
+)
+from fastpipe.transforms.steps import kind_of
+from fastpipe.types import Plan, Size, Spec, StepNote
+
+__all__ = ["merge", "with_size"]
+
+_CROPS = (RandomResizedCrop, ResizeCrop)
+# The order of the device stage: flip, policy, conversion, normalisation, erasing.
+_ORDER = ("flip", "randaugment", "to_float", "normalize", "erasing")
+
+
+def merge(plan: Plan, augment: Sequence[Spec]) -> Plan:
+    """The plan with `augment` added, each at its place; the plan's own order is kept.
+
+    A crop becomes the decode step, ahead of whatever the plan runs on the workers. Raises ArgumentError for
+    something that is not a spec, for the same kind twice (also when the plan's runs on a worker), and for
+    Normalize or RandomErasing in a plan that stays uint8.
+    """
+    decode, device = plan.decode, list(plan.device)
+    taken = _taken(plan)
+    for spec in augment:
+        _check(spec, taken)
+        taken[spec.kind] = repr(spec)
+        if isinstance(spec, _CROPS):
+            decode = spec
+        else:
+            device.insert(_place(device, spec), spec)
+    _check_float(device, augment)
+    notes = tuple(_note(spec) for spec in augment)
+    return replace(plan, decode=decode, device=tuple(device), notes=(*plan.notes, *notes))
+
+
+def with_size(plan: Plan, size: int | Size) -> Spec:
+    """The decode spec that gives images of `size` (pixels, or height and width).
+
+    A resize before a crop is scaled by as much as the crop, to the nearest pixel. Raises ArgumentError when
+    the plan has no step that settles the size, or crops without a resize.
+    """
+    new = (size, size) if isinstance(size, int) else size
+    spec = plan.decode
+    if isinstance(spec, RandomResizedCrop):
+        return replace(spec, size=new)
+    if isinstance(spec, ResizeCrop) and spec.crop is None and isinstance(spec.resize, tuple):
+        return replace(spec, resize=new)
+    if not isinstance(spec, ResizeCrop) or spec.crop is None:
+        raise ArgumentError(
+            f"resolution= needs a crop at the head of the pipeline. Found: {spec!r}. "
+            "Add RandomResizedCrop, or Resize and CenterCrop, to the transform"
+        )
+    return _scaled(spec, spec.crop, new)
+
+
+def _scaled(spec: ResizeCrop, crop: Size, new: Size) -> ResizeCrop:
+    if spec.resize is None:
+        if new == crop:
+            return spec
+        raise ArgumentError(
+            f"resolution= cannot shrink a crop that is not resized: it would only see less. Found: {spec!r}. "
+            "Use RandomResizedCrop, or put Resize before the crop"
+        )
+    if isinstance(spec.resize, int):
+        side = crop.index(min(crop))
+        resize: int | Size = _nearest(spec.resize * new[side], crop[side])
+    else:
+        resize = (_nearest(spec.resize[0] * new[0], crop[0]), _nearest(spec.resize[1] * new[1], crop[1]))
+    return replace(spec, resize=resize, crop=new)
+
+
+def _nearest(numerator: int, denominator: int) -> int:
+    """The quotient to the nearest whole number, halves up, at least 1."""
+    return max(1, (2 * numerator + denominator) // (2 * denominator))
+
+
+def _taken(plan: Plan) -> dict[str, str]:
+    """The kinds of step that the plan already has, wherever they run, each with its description."""
+    taken = {kind_of(step): describe(step) for step in plan.host if kind_of(step)}
+    specs = (*plan.device, plan.decode) if plan.decode is not None else plan.device
+    return taken | {spec.kind: repr(spec) for spec in specs}
+
+
+def _check(spec: Spec, taken: dict[str, str]) -> None:
+    allowed = (*_CROPS, HorizontalFlip, RandAugment, TrivialAugmentWide, ToFloat, Normalize, RandomErasing)
+    if not isinstance(spec, allowed):
+        names = ", ".join(cls.__name__ for cls in allowed)
+        raise ArgumentError(f"augment takes specs of fastpipe.augment: {names}. Found: {spec!r}")
+    if spec.kind in taken:
+        raise ArgumentError(
+            f"augment adds {spec!r}, but there is a step of that kind already: {taken[spec.kind]}. "
+            "Remove one of the two"
+        )
+
+
+def _rank(spec: Spec) -> int:
+    return _ORDER.index(spec.kind)
+
+
+def _place(device: Sequence[Spec], spec: Spec) -> int:
+    """Before the first step of a later rank."""
+    return next((place for place, other in enumerate(device) if _rank(other) > _rank(spec)), len(device))
+
+
+def _check_float(device: Sequence[Spec], augment: Sequence[Spec]) -> None:
+    if any(isinstance(spec, ToFloat) for spec in device):
+        return
+    for spec in augment:
+        if isinstance(spec, Normalize | RandomErasing):
+            raise ArgumentError(
+                f"augment adds {spec!r} to a pipeline that stays uint8. Add fastpipe.augment.ToFloat() too"
+            )
+
+
+def _note(spec: Spec) -> StepNote:
+    where: Literal["decoder", "device"] = "decoder" if isinstance(spec, _CROPS) else "device"
+    return StepNote(step=describe(spec), where=where, why="added by augment=")

@@ -1,0 +1,265 @@
+"""The steps behind the crop, each read as specs of the device stage (none: it only changes the form).
+
+Forms: "pil" an RGB PIL image, "uint8" and "float" a [3,H,W] tensor, "other" anything else.
+Classes match exactly: a subclass may override what its parent does.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torchvision.transforms as v1
+import torchvision.transforms.v2 as v2
+from torch import nn
+
+from fastpipe.errors import ArgumentError
+from fastpipe.transforms.crops import CROPS
+from fastpipe.transforms.read import (
+    NotKnown,
+    check_plain,
+    float_name,
+    read_fill,
+    read_numbers,
+    read_pair,
+    read_policy_interpolation,
+)
+from fastpipe.transforms.specs import (
+    HorizontalFlip,
+    Normalize,
+    RandAugment,
+    RandomErasing,
+    Space,
+    ToFloat,
+    TrivialAugmentWide,
+)
+from fastpipe.types import Spec
+
+__all__ = ["Form", "Known", "is_noop", "kind_of", "read_step"]
+
+Form = Literal["pil", "uint8", "float", "other"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What a step means: its specs in order (none: nothing happens to the pixels) and the form it leaves."""
+
+    specs: tuple[Spec, ...] = ()
+    form: Form
+
+
+_Reader = Callable[[Any, Form], Known]
+
+
+def read_step(step: Any, form: Form) -> Known:
+    """The meaning of `step` on an image in `form`; NotKnown says why it has none."""
+    reader = _READERS.get(type(step)) or _timm_readers().get(type(step))
+    if reader is None:
+        raise NotKnown(_why_unknown(step))
+    check_plain(step)
+    if form == "other":
+        raise NotKnown("what comes before it is neither an RGB image nor a [3, H, W] tensor")
+    try:
+        return reader(step, form)
+    except ArgumentError as error:
+        raise NotKnown(str(error)) from error
+
+
+def is_noop(step: Any) -> bool:
+    """Whether the step leaves an RGB PIL image as it is."""
+    try:
+        return read_step(step, "pil") == Known(form="pil")
+    except NotKnown:
+        return False
+
+
+def kind_of(step: Any) -> str:
+    """The kind of spec that a torchvision class belongs to, or an empty string."""
+    return "crop" if type(step) in CROPS else _KINDS.get(type(step), "")
+
+
+def _why_unknown(step: Any) -> str:
+    if type(step) in CROPS:
+        return "the decoder crops only at the head of the pipeline"
+    for cls in type(step).__mro__[1:]:
+        if cls in _READERS or cls in CROPS:
+            return f"a subclass of {cls.__name__}, which may do something else"
+    return "not a step that fastpipe knows"
+
+
+def _expect(form: Form, *allowed: Form) -> None:
+    if form in allowed:
+        return
+    if form == "pil":
+        raise NotKnown("it takes a tensor, and gets a PIL image here")
+    raise NotKnown(f"it gets a {form} tensor here; only {' or '.join(allowed)} is known")
+
+
+def _same(step: Any, form: Form) -> Known:
+    return Known(form=form)
+
+
+def _flip(step: Any, form: Form) -> Known:
+    return Known(specs=(HorizontalFlip(p=read_numbers(step.p, "p")[0]),), form=form)
+
+
+def _whole(value: Any, name: str) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise NotKnown(f"{name}={value!r} is not a whole number")
+
+
+def _on_pil(form: Form) -> None:
+    if form != "pil":
+        raise NotKnown("on a tensor torchvision's pixels differ from Pillow's, which ours equal")
+
+
+def _rand_augment(space: Space) -> _Reader:
+    def read(step: Any, form: Form) -> Known:
+        _on_pil(form)
+        if step.num_ops == 0:
+            return Known(form=form)
+        spec = RandAugment(
+            num_ops=_whole(step.num_ops, "num_ops"),
+            magnitude=_whole(step.magnitude, "magnitude"),
+            num_magnitude_bins=_whole(step.num_magnitude_bins, "num_magnitude_bins"),
+            space=space,
+            interpolation=read_policy_interpolation(step.interpolation),
+            fill=read_fill(step.fill),
+        )
+        return Known(specs=(spec,), form=form)
+
+    return read
+
+
+def _trivial_augment(space: Space) -> _Reader:
+    def read(step: Any, form: Form) -> Known:
+        _on_pil(form)
+        spec = TrivialAugmentWide(
+            num_magnitude_bins=_whole(step.num_magnitude_bins, "num_magnitude_bins"),
+            space=space,
+            interpolation=read_policy_interpolation(step.interpolation),
+            fill=read_fill(step.fill),
+        )
+        return Known(specs=(spec,), form=form)
+
+    return read
+
+
+def _to_tensor(step: Any, form: Form) -> Known:
+    _expect(form, "pil")
+    # torchvision's to_tensor gives torch's default dtype.
+    return Known(specs=(ToFloat(dtype=float_name(torch.get_default_dtype())),), form="float")
+
+
+def _maybe_to_tensor(step: Any, form: Form) -> Known:
+    return _to_tensor(step, form) if form == "pil" else Known(form=form)
+
+
+def _pil_to_tensor(step: Any, form: Form) -> Known:
+    _expect(form, "pil")
+    return Known(form="uint8")
+
+
+def _maybe_pil_to_tensor(step: Any, form: Form) -> Known:
+    return Known(form="uint8" if form == "pil" else form)
+
+
+def _convert(dtype: Any, form: Form, scale: bool, rule: Literal["divide", "multiply"]) -> Known:
+    if form == "uint8" and dtype == torch.uint8:
+        return Known(form=form)
+    scaled = scale and form == "uint8"  # from float to float torchvision only casts
+    spec = ToFloat(scale=scaled, dtype=float_name(dtype), rule=rule if scaled else "divide")
+    return Known(specs=(spec,), form="float")
+
+
+def _convert_v1(step: Any, form: Form) -> Known:
+    _expect(form, "uint8", "float")
+    return _convert(step.dtype, form, scale=True, rule="divide")
+
+
+def _convert_v2(step: Any, form: Form) -> Known:
+    _expect(form, "uint8", "float")
+    return _convert(step.dtype, form, scale=True, rule="multiply")
+
+
+def _to_dtype(step: Any, form: Form) -> Known:
+    if form == "pil":  # v2.ToDtype passes PIL images through
+        return Known(form=form)
+    return _convert(step.dtype, form, scale=bool(step.scale), rule="multiply")
+
+
+def _three(value: Any, name: str) -> tuple[float, float, float]:
+    numbers = read_numbers(value, name)
+    numbers = numbers * 3 if len(numbers) == 1 else numbers
+    if len(numbers) != 3:
+        raise NotKnown(f"{name}={value!r} is not one number or three")
+    return numbers[0], numbers[1], numbers[2]
+
+
+def _normalize(step: Any, form: Form) -> Known:
+    _expect(form, "float")
+    return Known(specs=(Normalize(mean=_three(step.mean, "mean"), std=_three(step.std, "std")),), form=form)
+
+
+def _erasing(step: Any, form: Form) -> Known:
+    _expect(form, "float")
+    if step.value is None or isinstance(step.value, str):
+        raise NotKnown("it fills with random pixels; ours with one number per channel")
+    spec = RandomErasing(
+        p=read_numbers(step.p, "p")[0],
+        scale=read_pair(step.scale, "scale"),
+        ratio=read_pair(step.ratio, "ratio"),
+        value=_three(step.value, "value"),
+    )
+    return Known(specs=(spec,), form=form)
+
+
+_READERS: dict[type, _Reader] = {
+    nn.Identity: _same,
+    v2.Identity: _same,
+    v2.ToPureTensor: _same,
+    v2.RGB: _same,
+    v1.RandomHorizontalFlip: _flip,
+    v2.RandomHorizontalFlip: _flip,
+    v1.RandAugment: _rand_augment("torchvision"),
+    v2.RandAugment: _rand_augment("torchvision_v2"),
+    v1.TrivialAugmentWide: _trivial_augment("torchvision"),
+    v2.TrivialAugmentWide: _trivial_augment("torchvision_v2"),
+    v1.ToTensor: _to_tensor,
+    v2.ToTensor: _maybe_to_tensor,
+    v1.PILToTensor: _pil_to_tensor,
+    v2.PILToTensor: _maybe_pil_to_tensor,
+    v2.ToImage: _maybe_pil_to_tensor,
+    v1.ConvertImageDtype: _convert_v1,
+    v2.ConvertImageDtype: _convert_v2,
+    v2.ToDtype: _to_dtype,
+    v1.Normalize: _normalize,
+    v2.Normalize: _normalize,
+    v1.RandomErasing: _erasing,
+    v2.RandomErasing: _erasing,
+}
+
+_KINDS: dict[type, str] = {
+    v1.RandomHorizontalFlip: HorizontalFlip.kind,
+    v2.RandomHorizontalFlip: HorizontalFlip.kind,
+    v1.RandAugment: RandAugment.kind,
+    v2.RandAugment: RandAugment.kind,
+    v1.TrivialAugmentWide: TrivialAugmentWide.kind,
+    v2.TrivialAugmentWide: TrivialAugmentWide.kind,
+    v1.RandomErasing: RandomErasing.kind,
+    v2.RandomErasing: RandomErasing.kind,
+}
+
+
+def _timm_readers() -> dict[type, _Reader]:
+    """timm's two conversions, when the user's process has timm loaded: they leave tensors as they are."""
+    timm = sys.modules.get("timm.data.transforms")
+    names: dict[str, _Reader] = {
+        "MaybeToTensor": _maybe_to_tensor,
+        "MaybePILToTensor": _maybe_pil_to_tensor,
+    }
+    return {getattr(timm, name): reader for name, reader in names.items() if hasattr(timm, name)}
