@@ -1,0 +1,25 @@
+"""Where bytes rest: image folders and their index, the demo data, data sets by name."""
+
+from fastpipe.storage.demo import DEMO_NOTE, demo_splits
+from fastpipe.storage.folder import FolderDataset
+from fastpipe.storage.index import IMG_EXTENSIONS, FolderIndex, open_index
+from fastpipe.storage.named import NAMED, named_splits
+from fastpipe.storage.sizes import file_sizes, image_sizes
+from fastpipe.storage.source import resolve
+from fastpipe.storage.splits import Splits, find_splits
+
+__all__ = [
+    "DEMO_NOTE",
+    "IMG_EXTENSIONS",
+    "NAMED",
+    "FolderDataset",
+    "FolderIndex",
+    "Splits",
+    "demo_splits",
+    "file_sizes",
+    "find_splits",
+    "image_sizes",
+    "named_splits",
+    "open_index",
+    "resolve",
+]

@@ -1,0 +1,98 @@
+"""Fixtures for every room, and what a run must say about the tests it left out."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+CLASSES = ("birch", "granite", "water")
+PER_CLASS = 8
+LEFT_OUT = pytest.StashKey[Counter[str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-gpu",
+        action="store_true",
+        help="fail without a CUDA device, and when no test ran to its end",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[LEFT_OUT] = Counter()
+    if importlib.util.find_spec("fastpipe") is None or importlib.util.find_spec("fastpipe.kernels") is None:
+        raise pytest.UsageError("fastpipe.kernels cannot be imported: run `pip install -e .` first")
+    if config.getoption("--require-gpu") and not torch.cuda.is_available():
+        raise pytest.UsageError("--require-gpu (make test-gpu): torch finds no CUDA device on this machine")
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    for item in items:
+        marks = [name for name in ("gpu", "slow") if item.get_closest_marker(name)]
+        item.config.stash[LEFT_OUT].update(marks[:1])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    left_out = config.stash[LEFT_OUT]
+    if config.getoption("--require-gpu"):
+        return
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA device here"
+    if left_out["gpu"]:
+        terminalreporter.write_line(
+            f"not run: {left_out['gpu']} gpu tests ({device}): make test-gpu runs them"
+        )
+    if left_out["slow"]:
+        terminalreporter.write_line(f"not run: {left_out['slow']} slow tests: make test-full runs them")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if session.config.getoption("--require-gpu") and reporter and not reporter.stats.get("passed"):
+        reporter.write_line("\n--require-gpu: no test ran to its end", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _photo(rng: np.random.Generator, height: int, width: int, hue: int) -> Image.Image:
+    """A smooth RGB picture with some noise: it compresses as a photo does, and classes differ in colour."""
+    y, x = np.mgrid[0:height, 0:width]
+    waves = np.sin(x / rng.uniform(8, 30) + y / rng.uniform(8, 30))[..., None] * 60 + 128
+    tint = np.where(np.arange(3) == hue, 50, 0)
+    noise = rng.normal(0, 8, (height, width, 3))
+    return Image.fromarray(np.clip(waves + tint + noise, 0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image folder: 3 classes of 8 images, all sizes different, one grey JPEG and one PNG a class."""
+    root = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for hue, name in enumerate(CLASSES):
+        folder = root / name
+        folder.mkdir()
+        for index in range(PER_CLASS):
+            height, width = rng.integers(48, 160, 2).tolist()
+            photo = _photo(rng, height, width, hue)
+            if index == PER_CLASS - 1:
+                photo.save(folder / f"{index:02}.png")
+            else:
+                photo.convert("L" if index == 0 else "RGB").save(folder / f"{index:02}.jpg", quality=92)
+    return root
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder in FASTPIPE_TEST_DATA: real photos, `clothing/` and `photos400/`, not in the repository."""
+    folder = os.environ.get("FASTPIPE_TEST_DATA")
+    if not folder:
+        pytest.skip("FASTPIPE_TEST_DATA names no folder with clothing/ and photos400/")
+    if not Path(folder).is_dir():
+        pytest.fail(f"FASTPIPE_TEST_DATA={folder} is not a folder")
+    return Path(folder)
