@@ -1,0 +1,34 @@
+"""fastpipe: feeds GPUs that train image classifiers."""
+
+from importlib.metadata import version as _version
+
+from fastpipe.batch import DistributedSampler as DistributedSampler
+from fastpipe.errors import ArgumentError as ArgumentError
+from fastpipe.errors import BackendError as BackendError
+from fastpipe.errors import DataError as DataError
+from fastpipe.errors import EmptyDatasetError as EmptyDatasetError
+from fastpipe.errors import FastpipeError as FastpipeError
+from fastpipe.errors import MissingExtraError as MissingExtraError
+from fastpipe.errors import SampleError as SampleError
+from fastpipe.errors import StateError as StateError
+from fastpipe.loader import DataLoader as DataLoader
+from fastpipe.storage import FolderDataset as FolderDataset
+from fastpipe.transforms import specs as augment
+
+__version__ = _version("fastpipe")
+
+__all__ = [
+    "ArgumentError",
+    "BackendError",
+    "DataError",
+    "DataLoader",
+    "DistributedSampler",
+    "EmptyDatasetError",
+    "FastpipeError",
+    "FolderDataset",
+    "MissingExtraError",
+    "SampleError",
+    "StateError",
+    "__version__",
+    "augment",
+]

@@ -1,0 +1,100 @@
+"""Checks of the loader's own arguments; torch checks its seventeen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.utils.data
+
+from fastpipe.backends.registry import BACKENDS
+from fastpipe.device.engines import ENGINES
+from fastpipe.errors import ArgumentError
+from fastpipe.storage import FolderDataset
+
+__all__ = ["ResolutionPolicy", "check_choice", "check_loader_arguments", "open_dataset"]
+
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+_FORMATS = (torch.contiguous_format, torch.channels_last)
+
+
+def check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
+    """Raise ArgumentError unless `value` is one of `allowed`."""
+    if value not in allowed:
+        listed = ", ".join(repr(one) for one in allowed)
+        raise ArgumentError(f"{name} must be one of {listed}. Found: {value!r}")
+
+
+def check_loader_arguments(
+    *, dataset: Any, backend: Any, engine: Any, numerics: Any, dtype: Any, memory_format: Any, on_error: Any
+) -> None:
+    """Raise ArgumentError for a value that no data set could make right."""
+    check_choice("backend", backend, ("auto", "torch", *BACKENDS))
+    check_choice("engine", engine, ENGINES)
+    check_choice("numerics", numerics, (None, "exact", "fast"))
+    check_choice("dtype", dtype, (None, *_DTYPES))
+    check_choice("memory_format", memory_format, _FORMATS)
+    check_choice("on_error", on_error, ("raise", "skip", "replace"))
+    if on_error == "raise":
+        return
+    if isinstance(dataset, torch.utils.data.IterableDataset):
+        raise ArgumentError(
+            f"on_error={on_error!r} needs a map-style data set, since an IterableDataset has no ids"
+        )
+    if on_error == "skip" and torch.distributed.is_available() and torch.distributed.is_initialized():
+        raise ArgumentError(
+            "on_error='skip' makes batches shorter on one rank only, which hangs collectives. "
+            "Use on_error='replace' in a process group"
+        )
+
+
+def open_dataset(dataset: Any, transform: Callable[[Any], Any] | None) -> Any:
+    """The data set itself, or the image folder at a path, with `transform` in it."""
+    if isinstance(dataset, str | os.PathLike):
+        if transform is None:
+            raise ArgumentError(
+                "transform must be given with a path: a torchvision pipeline ending in ToTensor. Found: None"
+            )
+        return FolderDataset(dataset, transform=transform)
+    if transform is not None and getattr(dataset, "transform", None) is not transform:
+        raise ArgumentError(
+            f"transform goes with a path; {type(dataset).__name__} has its own. Set dataset.transform instead"
+        )
+    return dataset
+
+
+class ResolutionPolicy:
+    """The crop size of each batch: what was given, or what `set_resolution` said since."""
+
+    def __init__(self, given: int | Callable[[int, int], int] | None) -> None:
+        if given is not None and not callable(given):
+            _check_size(given)
+        self.given = given
+        self.override: int | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether batches have another size than the transform's."""
+        return self.given is not None or self.override is not None
+
+    def set(self, size: int | None) -> None:
+        """Use this size from now on; None goes back to what was given."""
+        self.override = None if size is None else _check_size(size)
+
+    def __call__(self, epoch: int, batch: int) -> int | None:
+        """The size of one batch, or None for the transform's own."""
+        if self.override is not None:
+            return self.override
+        if callable(self.given):
+            return _check_size(self.given(epoch, batch))
+        return self.given
+
+
+def _check_size(size: Any) -> int:
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise ArgumentError(
+            f"resolution must be an int >= 1, or a function that returns one. Found: {size!r}"
+        )
+    return size

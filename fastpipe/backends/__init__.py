@@ -1,0 +1,1 @@
+"""Whole-pipeline backends behind one protocol; no lower room imports one."""

@@ -1,0 +1,65 @@
+"""The protocol of a backend: storage to packed uint8 batch, driven by our order and our random numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from fastpipe.batch import RequestStream, WorkerOptions
+from fastpipe.batch.worker import OnError
+from fastpipe.types import Availability, HostBatch, Machine, Plan, Support
+
+__all__ = ["Backend", "BatchSource", "Capabilities", "Job", "Numerics"]
+
+Numerics = Literal["exact", "fast"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a backend can do, before any measurement. `numerics` are the promises it keeps."""
+
+    storage: tuple[str, ...]
+    numerics: tuple[Numerics, ...]
+    host_steps: bool
+    on_error: tuple[OnError, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What a source is built for. reseed: seed python, numpy and torch before un-lifted steps."""
+
+    dataset: Any
+    plan: Plan
+    workers: WorkerOptions
+    reseed: bool
+    on_error: OnError
+
+
+class BatchSource(Protocol):
+    """Yields one HostBatch for each request, in the stream's order."""
+
+    def base_seed(self) -> int:
+        """The key of lifted draws of the next epoch when the user gave no seed."""
+
+    def start(self, stream: RequestStream, *, again: bool = False) -> Iterator[HostBatch]:
+        """Begin to serve the stream at once. again: a restart within an epoch."""
+
+    def close(self) -> None:
+        """Free what outlives an epoch."""
+
+
+class Backend(Protocol):
+    """One way from files to packed batches. Resume and resolution come with the stream's requests."""
+
+    name: str
+    capabilities: Capabilities
+
+    def probe(self, machine: Machine) -> Availability:
+        """Whether it can run here. Never raises."""
+
+    def supports(self, plan: Plan) -> Support:
+        """Whether it can serve this plan."""
+
+    def build(self, job: Job) -> BatchSource:
+        """A source for the job."""

@@ -1,0 +1,22 @@
+"""Names of backends and where they are. A backend is imported when it is asked for, not before."""
+
+from __future__ import annotations
+
+import importlib
+from typing import cast
+
+from fastpipe.backends.base import Backend
+from fastpipe.errors import ArgumentError
+
+__all__ = ["BACKENDS", "load"]
+
+BACKENDS: dict[str, str] = {"torchvision": "fastpipe.backends.torchvision:TorchvisionBackend"}
+
+
+def load(name: str) -> Backend:
+    """The backend of this name. ArgumentError lists the names there are."""
+    if name not in BACKENDS:
+        allowed = ", ".join(repr(known) for known in BACKENDS)
+        raise ArgumentError(f"backend must be 'auto', 'torch' or one of {allowed}. Found: {name!r}")
+    module, attribute = BACKENDS[name].split(":")
+    return cast("Backend", getattr(importlib.import_module(module), attribute)())

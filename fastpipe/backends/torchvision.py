@@ -1,0 +1,34 @@
+"""Worker processes that decode with Pillow: torchvision's pixels, one packed buffer per batch."""
+
+from __future__ import annotations
+
+from fastpipe.backends.base import BatchSource, Capabilities, Job
+from fastpipe.batch import FolderWork, WorkerPool
+from fastpipe.types import Availability, Machine, Plan, Support
+
+__all__ = ["TorchvisionBackend"]
+
+
+class TorchvisionBackend:
+    """Serves every lifted plan over image files; needs nothing beyond the core install."""
+
+    name = "torchvision"
+    capabilities = Capabilities(
+        storage=("folder",),
+        numerics=("exact", "fast"),
+        host_steps=True,
+        on_error=("raise", "skip", "replace"),
+    )
+
+    def probe(self, machine: Machine) -> Availability:
+        """Always there: Pillow and torchvision are core dependencies."""
+        return Availability(ok=True, reason=f"Pillow on {machine.cpus:g} CPUs")
+
+    def supports(self, plan: Plan) -> Support:
+        """Every lifted plan, un-lifted steps included."""
+        return Support(answer="yes", reason="decodes, crops and resizes with Pillow, as torchvision does")
+
+    def build(self, job: Job) -> BatchSource:
+        """Workers that run the plan's decode and host steps."""
+        work = FolderWork(job.dataset, job.plan, reseed=job.reseed, on_error=job.on_error)
+        return WorkerPool(work, job.workers)

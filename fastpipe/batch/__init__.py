@@ -1,0 +1,21 @@
+"""Sampler order, batch requests, and the workers that fill one packed buffer per batch."""
+
+from fastpipe.batch.ahead import Ahead as Ahead
+from fastpipe.batch.order import DistributedSampler as DistributedSampler
+from fastpipe.batch.order import SeededSampler as SeededSampler
+from fastpipe.batch.pool import WorkerOptions as WorkerOptions
+from fastpipe.batch.pool import WorkerPool as WorkerPool
+from fastpipe.batch.requests import RequestStream as RequestStream
+from fastpipe.batch.worker import FolderWork as FolderWork
+from fastpipe.batch.worker import KeyedWork as KeyedWork
+
+__all__ = [
+    "Ahead",
+    "DistributedSampler",
+    "FolderWork",
+    "KeyedWork",
+    "RequestStream",
+    "SeededSampler",
+    "WorkerOptions",
+    "WorkerPool",
+]

@@ -1,0 +1,32 @@
+"""The packed buffer of a batch, and the labels beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.utils.data
+from torch.utils.data import default_collate
+
+__all__ = ["allocate", "collate_labels"]
+
+
+def allocate(num: int, height: int, width: int) -> torch.Tensor:
+    """An uninitialised uint8 tensor [num, height, width, 3], in shared memory inside a worker process.
+
+    Made there, it crosses to the parent as one handle: the pixels are written once and never copied.
+    """
+    shape = (num, height, width, 3)
+    if torch.utils.data.get_worker_info() is None:
+        return torch.empty(shape, dtype=torch.uint8)
+    numel = num * height * width * 3
+    storage = torch.UntypedStorage._new_shared(numel, device="cpu")  # type: ignore[no-untyped-call]
+    return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)
+
+
+def collate_labels(labels: Sequence[Any]) -> Any:
+    """int64 [B] for integer labels, else what torch's default_collate makes of them."""
+    if all(type(label) is int for label in labels):
+        return torch.tensor(labels, dtype=torch.int64)
+    return default_collate(list(labels))

@@ -1,0 +1,120 @@
+"""Worker processes that serve requests: torch's own, driven by our request stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.utils.data
+
+from fastpipe.batch.requests import RequestStream
+from fastpipe.batch.worker import Failure, InitWorker
+from fastpipe.types import Request
+
+__all__ = ["WorkerOptions", "WorkerPool", "next_base_seed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """torch.utils.data.DataLoader's own arguments about workers, as the user gave them."""
+
+    num_workers: int = 0
+    pin_memory: bool = False
+    timeout: float = 0
+    worker_init_fn: Callable[[int], None] | None = None
+    multiprocessing_context: Any = None
+    generator: torch.Generator | None = None
+    prefetch_factor: int | None = None
+    persistent_workers: bool = False
+    in_order: bool = True
+
+
+def next_base_seed(generator: torch.Generator | None) -> int:
+    """The seed that torch's next iterator will draw, without drawing it."""
+    copy = torch.Generator()
+    copy.set_state(torch.get_rng_state() if generator is None else generator.get_state())
+    return int(torch.empty((), dtype=torch.int64).random_(generator=copy).item())
+
+
+def _same(item: Any) -> Any:
+    return item
+
+
+class _Requests(torch.utils.data.Sampler[Request]):
+    """Hands torch's iterator the stream of the epoch at hand."""
+
+    def __init__(self) -> None:
+        self.stream: RequestStream | None = None
+
+    def __iter__(self) -> Iterator[Request]:
+        return iter(()) if self.stream is None else self.stream
+
+
+class _Inner(torch.utils.data.DataLoader[Any]):
+    """torch's loader, which here only runs the workers."""
+
+    def check_worker_number_rationality(self) -> None:
+        """The user's loader has given that warning already."""
+
+
+class WorkerPool:
+    """Runs `work` on requests, in order, in worker processes (or in place with num_workers=0).
+
+    With `persistent_workers` the processes serve one epoch after another.
+    """
+
+    def __init__(self, work: torch.utils.data.Dataset[Any], options: WorkerOptions) -> None:
+        self._work = work
+        self._options = options
+        self._requests = _Requests()
+        self._persistent: _Inner | None = None
+        self._base_seed: int | None = None
+
+    def base_seed(self) -> int:
+        """What lifted draws are keyed by without `seed=`: torch's base seed of the iterator to come."""
+        if self._persistent is not None and self._base_seed is not None:
+            return self._base_seed  # torch draws none for workers that stay
+        return next_base_seed(self._options.generator)
+
+    def start(self, stream: RequestStream, *, again: bool = False) -> Iterator[Any]:
+        """An iterator over the results; starts the workers at once.
+
+        again: a restart within an epoch, which draws nothing from the user's generator.
+        """
+        self._requests.stream = stream
+        inner = self._persistent
+        if inner is None:
+            inner = self._loader(torch.Generator() if again else self._options.generator)
+        if self._options.persistent_workers and self._persistent is None:
+            self._persistent, self._base_seed = inner, stream.seed
+        return map(_unwrap, iter(inner))
+
+    def _loader(self, generator: torch.Generator | None) -> _Inner:
+        options = self._options
+        return _Inner(
+            self._work,
+            batch_size=None,
+            sampler=self._requests,
+            num_workers=options.num_workers,
+            collate_fn=_same,
+            pin_memory=options.pin_memory,
+            timeout=options.timeout,
+            worker_init_fn=InitWorker(options.worker_init_fn),
+            multiprocessing_context=options.multiprocessing_context,
+            generator=generator,
+            prefetch_factor=options.prefetch_factor,
+            persistent_workers=options.persistent_workers,
+            in_order=options.in_order,
+        )
+
+    def close(self) -> None:
+        """End persistent workers; others end with their iterator."""
+        self._persistent = None
+
+
+def _unwrap(result: Any) -> Any:
+    if isinstance(result, Failure):
+        raise result.error
+    return result

@@ -1,0 +1,274 @@
+"""What a worker process does with one request: a torch data set that is indexed by requests.
+
+torch's own worker processes run these, so start methods, pinning, timeouts, dead workers and
+Ctrl-C behave as torch users know them.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.utils.data
+from PIL import Image
+
+from fastpipe.batch.buffer import allocate, collate_labels
+from fastpipe.batch.locate import class_members, locate
+from fastpipe.decode import crop_and_resize, decode_rgb, num_uniforms, read
+from fastpipe.decode.pillow import pixels
+from fastpipe.errors import SampleError
+from fastpipe.rng import Stream, integer_seeds, uniforms
+from fastpipe.transforms import with_size
+from fastpipe.types import HostBatch, Plan, Request, Spec
+
+__all__ = ["Failure", "FolderWork", "InitWorker", "KeyedWork", "OnError", "as_pixels"]
+
+OnError = Literal["raise", "skip", "replace"]
+
+_SUBSTITUTES = 10  # draws of a replacement before the class counts as unreadable
+# What an un-lifted data set raises on a broken file; anything else is a bug of the script and stays one.
+_BROKEN_FILE = (SampleError, OSError, SyntaxError, Image.DecompressionBombError)
+
+
+class Failure:
+    """A sample's error on its way to the consumer, whole: torch's wrapper would keep only its text."""
+
+    def __init__(self, error: SampleError) -> None:
+        self.error = error
+
+
+def _reseed(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed((seed & 0xFFFFFFFF, seed >> 32))
+    torch.default_generator.manual_seed(seed)
+
+
+@contextmanager
+def _own_generators() -> Iterator[None]:
+    """In the main process (num_workers=0), leave the script's generators as they were."""
+    if torch.utils.data.get_worker_info() is not None:
+        yield
+        return
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+
+
+class InitWorker:
+    """Runs the user's worker_init_fn with `get_worker_info().dataset` being the user's data set."""
+
+    def __init__(self, worker_init_fn: Callable[[int], None] | None) -> None:
+        self.worker_init_fn = worker_init_fn
+
+    def __call__(self, worker_id: int) -> None:
+        """Called by torch in the new worker, after it has seeded the generators."""
+        info = torch.utils.data.get_worker_info()
+        if info is not None:  # its own __setattr__ refuses changes once it is made
+            object.__setattr__(info, "dataset", info.dataset.dataset)  # type: ignore[attr-defined]
+        if self.worker_init_fn is not None:
+            self.worker_init_fn(worker_id)
+
+
+class KeyedWork(torch.utils.data.Dataset[Any]):
+    """An un-lifted data set, its generators reseeded by each sample's own key when `reseed`.
+
+    Yields what the user's `collate_fn` makes of the samples.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        *,
+        collate_fn: Callable[[Any], Any],
+        batched: bool,
+        reseed: bool,
+        on_error: OnError,
+    ) -> None:
+        self.dataset = dataset
+        self.collate_fn = collate_fn
+        self.batched = batched
+        self.reseed = reseed
+        self.on_error = on_error
+
+    def __getitem__(self, request: Request) -> Any:
+        if not self.reseed:
+            return self._fetch(request, None)
+        with _own_generators():
+            seeds = integer_seeds(request.seed, request.epoch, request.ids, request.repeats, Stream.HOST)
+            return self._fetch(request, seeds)
+
+    def _fetch(self, request: Request, seeds: Any) -> Any:
+        samples, incidents = [], []
+        for place, sample_id in enumerate(request.ids.tolist()):
+            if seeds is not None:
+                _reseed(int(seeds[place]))
+            try:
+                samples.append(self.dataset[sample_id])
+            except _BROKEN_FILE as error:
+                if self.on_error == "raise":
+                    raise
+                incidents.append(f"skipped sample {sample_id}: {error}")
+        if not samples:
+            return Failure(SampleError(f"every sample of batch {request.batch} is broken: {incidents[0]}"))
+        return self.collate_fn(samples if self.batched else samples[0]), tuple(incidents)
+
+
+class FolderWork(torch.utils.data.Dataset[Any]):
+    """Reads, decodes, crops and resizes the images of a request into one packed uint8 batch."""
+
+    def __init__(self, dataset: Any, plan: Plan, *, reseed: bool, on_error: OnError) -> None:
+        self.dataset = dataset
+        self.plan = plan
+        self.reseed = reseed
+        self.on_error = on_error
+
+    def __getitem__(self, request: Request) -> HostBatch | Failure:
+        with _own_generators():
+            try:
+                return _Assembly(self, request).run()
+            except SampleError as error:
+                return Failure(error)
+
+
+class _Assembly:
+    """One batch in the making."""
+
+    def __init__(self, work: FolderWork, request: Request) -> None:
+        self.work = work
+        self.request = request
+        plan = work.plan
+        self.spec: Spec | None = plan.decode if request.size is None else with_size(plan, request.size)
+        keys = (request.seed, request.epoch, request.ids, request.repeats)
+        self.draws = uniforms(*keys, Stream.CROP, num_uniforms(self.spec)).tolist()
+        self.seeds = integer_seeds(*keys, Stream.HOST) if work.reseed and plan.host else None
+        self.images: torch.Tensor | None = None
+        self.labels: list[Any] = []
+        self.kept: list[int] = []
+        self.incidents: list[str] = []
+
+    def run(self) -> HostBatch:
+        for place, sample_id in enumerate(self.request.ids.tolist()):
+            try:
+                self._add(place, sample_id)
+            except SampleError as error:
+                if self.work.on_error == "raise":
+                    raise
+                self._mend(place, sample_id, error)
+        return self._finished()
+
+    def _add(self, place: int, sample_id: int) -> None:
+        folder, index = locate(self.work.dataset, sample_id)
+        path, label = folder.samples[index]
+        try:
+            image = crop_and_resize(decode_rgb(read(path), path), self.spec, self.draws[place])
+        except SampleError as error:
+            error.sample_id = sample_id
+            raise
+        except ValueError as error:
+            raise SampleError(f"the image {path!r}: {error}", path=path, sample_id=sample_id) from error
+        self._store(self._host_steps(image, place), path)
+        if folder.target_transform is not None:
+            label = folder.target_transform(label)
+        self.labels.append(label)
+        self.kept.append(place)
+
+    def _host_steps(self, image: Any, place: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        if self.seeds is not None:
+            _reseed(int(self.seeds[place]))
+        for step in self.work.plan.host:
+            image = step(image)
+        return as_pixels(image, self.work.plan.host)
+
+    def _store(self, image: np.ndarray[Any, np.dtype[np.uint8]], path: str) -> None:
+        height, width = image.shape[:2]
+        if self.images is None:
+            self.images = allocate(len(self.request.ids), height, width)
+        elif tuple(self.images.shape[1:3]) != (height, width):
+            first = tuple(self.images.shape[1:3])
+            raise RuntimeError(
+                f"stack expects each tensor to be equal size, but got {list(first)} pixels (height, width) "
+                f"at entry 0 and {[height, width]} at entry {len(self.kept)} ({path!r}): "
+                f"add Resize with a (height, width) pair, or a crop, to the transform"
+            )
+        self.images[len(self.kept)].numpy()[...] = image
+
+    def _mend(self, place: int, sample_id: int, error: SampleError) -> None:
+        if self.work.on_error == "skip":
+            self.incidents.append(f"skipped sample {sample_id}: {error}")
+            return
+        substitute = self._replace(place, sample_id)
+        if substitute is None:
+            raise SampleError(
+                f"{error} No readable replacement of its class was found in {_SUBSTITUTES} draws.",
+                path=error.path,
+                sample_id=sample_id,
+            ) from error
+        self.incidents.append(f"replaced sample {sample_id} by {substitute}: {error}")
+
+    def _replace(self, place: int, sample_id: int) -> int | None:
+        """Put another sample of the same class in this place, with this place's draws; its id, or None."""
+        folder, index = locate(self.work.dataset, sample_id)
+        members = class_members(self.work.dataset, folder.samples[index][1])
+        request, one = self.request, slice(place, place + 1)
+        draws = uniforms(
+            request.seed, request.epoch, request.ids[one], request.repeats[one], Stream.REPLACE, _SUBSTITUTES
+        )
+        for draw in draws[0]:
+            candidate = members[int(draw * len(members))]
+            try:
+                self._add(place, candidate)
+            except SampleError:
+                continue
+            return candidate
+        return None
+
+    def _finished(self) -> HostBatch:
+        if self.images is None:
+            raise SampleError(
+                f"every sample of batch {self.request.batch} is broken and nothing is left of it. "
+                f"First: {self.incidents[0]}"
+            )
+        request, images = self.request, self.images
+        if len(self.kept) < len(request.ids):
+            kept = np.asarray(self.kept)
+            request = _subset(request, kept)
+            images = images[: len(kept)]
+        return HostBatch(
+            images=images,
+            labels=collate_labels(self.labels),
+            request=request,
+            incidents=tuple(self.incidents),
+        )
+
+
+def _subset(request: Request, kept: np.ndarray[Any, np.dtype[np.int64]]) -> Request:
+    return Request(
+        seed=request.seed,
+        epoch=request.epoch,
+        batch=request.batch,
+        ids=request.ids[kept],
+        repeats=request.repeats[kept],
+        size=request.size,
+    )
+
+
+def as_pixels(image: Any, steps: Sequence[Any] = ()) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """uint8 [H,W,3] of what the worker's steps returned: an RGB image or a uint8 tensor [3,H,W]."""
+    if isinstance(image, Image.Image) and image.mode == "RGB":
+        return pixels(image)
+    if isinstance(image, torch.Tensor) and image.dtype == torch.uint8 and image.ndim == 3 and len(image) == 3:
+        return image.permute(1, 2, 0).numpy()
+    found = f"a {image.mode} image" if isinstance(image, Image.Image) else f"{type(image).__name__}"
+    raise TypeError(
+        f"the transform steps left on the workers must give an RGB PIL image or a uint8 tensor [3,H,W], "
+        f"since steps after them run on the device. Found: {found} after {steps[-1]!r}. "
+        f'Pass backend="torch" to run the whole pipeline as torch does.'
+    )

@@ -1,0 +1,89 @@
+"""All random numbers of the device stage, drawn at once into one struct of arrays.
+
+The same parameters can be handed to every engine; nothing else in the stage is random.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fastpipe.device.policies import OpParams, draw_policy, num_uniforms
+from fastpipe.rng import Stream, uniforms
+from fastpipe.transforms.specs import HorizontalFlip, RandAugment, RandomErasing, TrivialAugmentWide
+from fastpipe.types import Request, Spec
+
+__all__ = ["ErasingParams", "Params", "draw", "draw_erasing"]
+
+_TRIES = 10  # torchvision's RandomErasing gives up after ten rectangles that do not fit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErasingParams:
+    """Rectangles: `boxes` int64 [B,4] (top, left, height, width), `apply` bool [B], `value` per channel."""
+
+    boxes: npt.NDArray[np.int64]
+    apply: npt.NDArray[np.bool_]
+    value: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Params:
+    """What was drawn for a batch. `flip` is bool [B]; a part is None where the plan has no such step."""
+
+    flip: npt.NDArray[np.bool_] | None = None
+    ops: OpParams | None = None
+    erasing: ErasingParams | None = None
+
+
+def draw(steps: Sequence[Spec], request: Request, height: int, width: int) -> Params:
+    """The parameters of every random step, keyed by (seed, epoch, sample id, repeat) and the stream."""
+    flip = ops = erasing = None
+    for step in steps:
+        if isinstance(step, HorizontalFlip):
+            flip = _numbers(request, Stream.FLIP, 1)[:, 0] < step.p
+        elif isinstance(step, RandAugment | TrivialAugmentWide):
+            numbers = _numbers(request, Stream.POLICY, num_uniforms(step))
+            ops = draw_policy(step, numbers, height, width)
+        elif isinstance(step, RandomErasing):
+            numbers = _numbers(request, Stream.ERASING, 2 * _TRIES + 3)
+            erasing = draw_erasing(step, numbers, height, width)
+    return Params(flip=flip, ops=ops, erasing=erasing)
+
+
+def _numbers(request: Request, stream: Stream, num: int) -> npt.NDArray[np.float64]:
+    return uniforms(request.seed, request.epoch, request.ids, request.repeats, stream, num)
+
+
+def draw_erasing(
+    step: RandomErasing, numbers: npt.NDArray[np.float64], height: int, width: int
+) -> ErasingParams:
+    """Rectangles by torchvision's rule. Numbers: apply, area and log-ratio of ten tries, position."""
+    boxes = np.zeros((len(numbers), 4), dtype=np.int64)
+    apply = numbers[:, 0] < step.p
+    for image in np.flatnonzero(apply):
+        box = _rectangle(step, numbers[image].tolist(), height, width)
+        apply[image] = box is not None
+        if box is not None:
+            boxes[image] = box
+    return ErasingParams(boxes=boxes, apply=apply, value=step.value)
+
+
+def _rectangle(
+    step: RandomErasing, numbers: list[float], height: int, width: int
+) -> tuple[int, int, int, int] | None:
+    log_low, log_high = math.log(step.ratio[0]), math.log(step.ratio[1])
+    for attempt in range(_TRIES):
+        u_area, u_ratio = numbers[1 + 2 * attempt], numbers[2 + 2 * attempt]
+        area = height * width * (step.scale[0] + (step.scale[1] - step.scale[0]) * u_area)
+        aspect = math.exp(log_low + (log_high - log_low) * u_ratio)
+        box_height, box_width = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if box_height < height and box_width < width:
+            top = int(numbers[-2] * (height - box_height + 1))
+            left = int(numbers[-1] * (width - box_width + 1))
+            return top, left, box_height, box_width
+    return None

@@ -1,0 +1,63 @@
+"""What `loader.explain()` returns: the plan in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastpipe.device.stage import resolve_device
+from fastpipe.planning import Planned
+from fastpipe.transforms import output_dtype
+from fastpipe.types import Choice, StepNote
+
+__all__ = ["Explanation", "facts_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Where each step runs and why; `str()` prints it.
+
+    choice is None when nothing was lifted; `reason` then says why.
+    """
+
+    lifted: bool
+    reason: str
+    steps: tuple[StepNote, ...]
+    choice: Choice | None
+    facts: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        head = f"fastpipe: {'lifted' if self.lifted else 'nothing lifted'}: {self.reason}"
+        return "\n".join([head, *self._step_lines(), *self._choice_lines(), *self._fact_lines()])
+
+    def _step_lines(self) -> list[str]:
+        width = max((len(note.step) for note in self.steps), default=0)
+        return [f"  {note.step:<{width}}  {note.where:<7}  {note.why}" for note in self.steps]
+
+    def _choice_lines(self) -> list[str]:
+        if self.choice is None:
+            return []
+        lines = [f"  backend {self.choice.backend}: {self.choice.reason}"]
+        return lines + [f"  not {name}: {why}" for name, why in self.choice.rejected.items()]
+
+    def _fact_lines(self) -> list[str]:
+        return [f"  {name}: {value}" for name, value in self.facts]
+
+
+def facts_of(loader: Any, planned: Planned) -> tuple[tuple[str, str], ...]:
+    """What holds for every batch of this loader."""
+    drawn_by = "torch" if loader.seed is None else f"seed {loader.seed}"
+    facts = [("order", f"{type(loader.sampler).__name__}, drawn by {drawn_by}")]
+    workers = f"{loader.num_workers} worker processes" if loader.num_workers else "the script's own process"
+    facts.append(("workers", workers))
+    if planned.plan is None:
+        facts.append(("device", str(loader.device or "cpu (no device= was given)")))
+        return tuple(facts)
+    dtype = loader.dtype or output_dtype(planned.plan)
+    layout = "channels_last" if str(loader.memory_format).endswith("channels_last") else "contiguous"
+    facts.append(
+        ("batch", f"{str(dtype).removeprefix('torch.')}, {layout}, on {resolve_device(loader.device)}")
+    )
+    facts.append(("engine", loader.engine))
+    facts.append(("numerics", loader.numerics or "exact"))
+    return tuple(facts)

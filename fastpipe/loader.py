@@ -1,0 +1,367 @@
+"""`fastpipe.DataLoader`: torch's DataLoader, arguments and behaviour, with image folders on a fast path."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.utils.data
+
+from fastpipe.arguments import ResolutionPolicy, check_loader_arguments, open_dataset
+from fastpipe.backends import registry
+from fastpipe.backends.base import BatchSource, Job, Numerics
+from fastpipe.batch import RequestStream, SeededSampler, WorkerOptions, WorkerPool
+from fastpipe.batch.order import check_seed, known_repeats
+from fastpipe.batch.worker import KeyedWork, OnError
+from fastpipe.choose import choose, this_machine
+from fastpipe.device.engines import EngineName
+from fastpipe.device.stage import DeviceStage, resolve_device
+from fastpipe.epoch import EpochIterator, Lane, LiftedLane, MovedIterator, PlainLane, Position
+from fastpipe.errors import ArgumentError
+from fastpipe.explain import Explanation, facts_of
+from fastpipe.planning import Planned, plan_loader
+from fastpipe.state import EpochClock, check_state, make_state, replayed
+from fastpipe.transforms import with_size
+from fastpipe.types import Choice, Spec
+
+__all__ = ["DataLoader"]
+
+Resolution = int | Callable[[int, int], int]
+
+
+class DataLoader(torch.utils.data.DataLoader[Any]):
+    """A drop-in for torch.utils.data.DataLoader with its seventeen arguments, and:
+
+    dataset:       also a path to `root/class/*.jpg`; then `transform` is a torchvision pipeline.
+    backend:       "auto", "torchvision", or "torch" (lift nothing, behave as torch's class).
+    device:        where batches arrive. None: lifted batches go to the current CUDA device if there is one,
+                   others stay on the CPU.
+    seed:          makes order, crops, flips and operations functions of (seed, epoch, id) alone: equal
+                   for every worker count and world size. With a sampler of your own, its order is kept.
+    augment:       specs of `fastpipe.augment` added to the lifted plan.
+    num_classes:   number of classes, where the data set does not say.
+    engine:        "fused", "torch", or "none" (yields uint8 [B,H,W,3], labels and the drawn parameters).
+    numerics:      "exact" (torchvision's pixels) or "fast" (a backend may approximate).
+    dtype:         of the images; None is what the pipeline implies (float32 after ToTensor).
+    memory_format: of the images; torch.channels_last for convolutions that want it.
+    on_error:      for files that cannot be decoded: "raise", "skip" (a shorter batch) or "replace"
+                   (another image of the same class).
+    resolution:    an int or a pure function (epoch, batch index) -> int: the crop's size in pixels.
+
+    A lifted batch is `[images, labels]`: images [B,3,H,W], labels int64 [B] on the same device.
+    What cannot be lifted runs through torch's own code; `explain()` says what runs where and why.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int | None = 1,
+        shuffle: bool | None = None,
+        sampler: Any = None,
+        batch_sampler: Any = None,
+        num_workers: int = 0,
+        collate_fn: Callable[[Any], Any] | None = None,
+        pin_memory: bool = False,
+        drop_last: bool = False,
+        timeout: float = 0,
+        worker_init_fn: Callable[[int], None] | None = None,
+        multiprocessing_context: Any = None,
+        generator: torch.Generator | None = None,
+        *,
+        prefetch_factor: int | None = None,
+        persistent_workers: bool = False,
+        pin_memory_device: str = "",
+        in_order: bool = True,
+        transform: Callable[[Any], Any] | None = None,
+        backend: str = "auto",
+        device: torch.device | str | int | None = None,
+        seed: int | None = None,
+        augment: Sequence[Spec] | None = None,
+        num_classes: int | None = None,
+        engine: EngineName = "fused",
+        numerics: Numerics | None = None,
+        dtype: torch.dtype | None = None,
+        memory_format: torch.memory_format = torch.contiguous_format,
+        on_error: OnError = "raise",
+        resolution: Resolution | None = None,
+    ) -> None:
+        dataset = open_dataset(dataset, transform)
+        check_loader_arguments(
+            dataset=dataset,
+            backend=backend,
+            engine=engine,
+            numerics=numerics,
+            dtype=dtype,
+            memory_format=memory_format,
+            on_error=on_error,
+        )
+        if seed is not None:
+            check_seed(seed)
+            if isinstance(dataset, torch.utils.data.IterableDataset):
+                raise ArgumentError(
+                    "seed keys draws by sample id, and an IterableDataset has none. Leave it out"
+                )
+            if shuffle and sampler is None and batch_sampler is None:
+                sampler, shuffle = SeededSampler(dataset, seed), None
+        self.transform = transform
+        self.backend = backend
+        self.device = device
+        self.seed = seed
+        self.augment = augment
+        self.num_classes = num_classes
+        self.engine: EngineName = engine
+        self.numerics: Numerics | None = numerics
+        self.dtype = dtype
+        self.memory_format = memory_format
+        self.on_error: OnError = on_error
+        self.resolution = resolution
+        self._policy = ResolutionPolicy(resolution)
+        self._clock = EpochClock()
+        self._position: Position | None = None
+        self._pending: Mapping[str, Any] | None = None
+        self._live: weakref.ref[Any] | None = None
+        self._kept: tuple[Any, BatchSource] | None = None
+        super().__init__(
+            dataset,
+            batch_size,
+            shuffle,
+            sampler,
+            batch_sampler,
+            num_workers,
+            collate_fn,
+            pin_memory,
+            drop_last,
+            timeout,
+            worker_init_fn,
+            multiprocessing_context,
+            generator,
+            prefetch_factor=prefetch_factor,
+            persistent_workers=persistent_workers,
+            pin_memory_device=pin_memory_device,
+            in_order=in_order,
+        )
+
+    def _plan(self) -> Planned:
+        if self.backend == "torch":
+            return Planned(plan=None, reason='backend="torch" was asked for')
+        return plan_loader(
+            self.dataset,
+            batched=self._auto_collation,
+            collate_fn=self.collate_fn,
+            augment=tuple(self.augment or ()),
+        )
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        """A new iterator over the epoch at hand; the plan is read from the data set now."""
+        planned = self._plan()
+        if planned.plan is None:
+            self._refuse_what_needs_lifting(planned.reason)
+        epoch = self._clock.start(self.sampler, self.batch_sampler)
+        if planned.plan is None and self.seed is None and self.on_error == "raise":
+            return self._iterate_as_torch(epoch)
+        return self._iterate(planned, epoch)
+
+    def _iterate_as_torch(self, epoch: int) -> Iterator[Any]:
+        self._pending = None
+        iterator: Any = super().__iter__()
+        if self.device is not None:
+            iterator = MovedIterator(iterator, resolve_device(self.device))
+        # torch's iterators count what they yielded, so ours need not stand between.
+        self._position = Position(epoch=epoch, counter=weakref.ref(iterator))
+        self._live = None
+        return iterator  # type: ignore[no-any-return]
+
+    def _iterate(self, planned: Planned, epoch: int) -> EpochIterator:
+        self._close_shared_iterator()
+        saved = self._take_pending(epoch)
+        source, fresh = self._source(planned)
+        position = Position(
+            epoch=epoch,
+            delivered=saved["delivered"] if saved else 0,
+            generator=torch.get_rng_state() if self.generator is None else self.generator.get_state(),
+        )
+        # A resumed epoch began elsewhere: its draw is replayed, or it was never made.
+        draw_nothing = saved is not None and (saved["generator"] is None or not saved["drew_base_seed"])
+        with replayed(saved, self.generator):
+            position.base_seed = self._key_seed(saved, source)
+            position.drew_base_seed = fresh if saved is None else saved["drew_base_seed"]
+            stream = self._stream(epoch, position)
+            iterator = EpochIterator(
+                stream,
+                source.start,
+                self._lane(planned, position.delivered),
+                position,
+                ahead=self.num_workers > 0,
+                again=draw_nothing,
+            )
+            stream.fast_forward()
+        if saved is not None:
+            position.generator = saved["generator"]
+        self._position, self._live = position, weakref.ref(iterator)
+        return iterator
+
+    def _key_seed(self, saved: Mapping[str, Any] | None, source: BatchSource) -> int:
+        if self.seed is not None:
+            return self.seed
+        return int(saved["base_seed"]) if saved else source.base_seed()
+
+    def _stream(self, epoch: int, position: Position) -> RequestStream:
+        if isinstance(self.sampler, SeededSampler):
+            self.sampler.set_epoch(epoch)
+        batches = self._index_sampler
+        return RequestStream(
+            batches,
+            seed=position.base_seed or 0,
+            epoch=epoch,
+            resolution=self._policy,
+            repeats=known_repeats(self.sampler, self.batch_sampler),
+            skip=position.delivered,
+        )
+
+    def _lane(self, planned: Planned, first: int) -> Lane:
+        if planned.plan is None:
+            return PlainLane(None if self.device is None else resolve_device(self.device), first)
+        if self._policy.active:
+            with_size(planned.plan, self._policy.override or 224)  # raises here, not in a worker
+        stage = DeviceStage(
+            planned.plan,
+            device=resolve_device(self.device),
+            engine=self.engine,
+            dtype=self.dtype,
+            memory_format=self.memory_format,
+        )
+        stage.warm_up()
+        return LiftedLane(stage)
+
+    def _source(self, planned: Planned) -> tuple[BatchSource, bool]:
+        """The source of the plan, and whether its workers are new: persistent ones serve again."""
+        key = (planned.plan, self.seed is not None, self.on_error)
+        if self._kept is not None and self._kept[0] == key:
+            return self._kept[1], False
+        source = self._build(planned)
+        self._kept = (key, source) if self.persistent_workers else None
+        return source, True
+
+    def _build(self, planned: Planned) -> BatchSource:
+        reseed = self.seed is not None
+        options = self._worker_options(pin=planned.plan is not None)
+        if planned.plan is None:
+            work = KeyedWork(
+                self.dataset,
+                collate_fn=self.collate_fn,
+                batched=self._auto_collation,
+                reseed=reseed,
+                on_error=self.on_error,
+            )
+            return WorkerPool(work, options)
+        job = Job(
+            dataset=self.dataset, plan=planned.plan, workers=options, reseed=reseed, on_error=self.on_error
+        )
+        return registry.load(self._choose(planned).backend).build(job)
+
+    def _worker_options(self, *, pin: bool) -> WorkerOptions:
+        on_gpu = resolve_device(self.device).type == "cuda"
+        return WorkerOptions(
+            num_workers=self.num_workers,
+            pin_memory=self.pin_memory or (pin and on_gpu),
+            timeout=self.timeout,
+            worker_init_fn=self.worker_init_fn,
+            multiprocessing_context=self.multiprocessing_context,
+            generator=self.generator,
+            prefetch_factor=self.prefetch_factor,
+            persistent_workers=self.persistent_workers,
+            in_order=self.in_order,
+        )
+
+    def _choose(self, planned: Planned) -> Choice:
+        if planned.plan is None:
+            raise ArgumentError(f"nothing was lifted: {planned.reason}")
+        return choose(
+            planned.plan,
+            this_machine(),
+            asked=self.backend,
+            numerics=self.numerics or "exact",
+            storage="folder",
+        )
+
+    def _refuse_what_needs_lifting(self, reason: str) -> None:
+        asked = {
+            "augment": self.augment,
+            "resolution": self._policy.active,
+            "dtype": self.dtype,
+            "memory_format": self.memory_format is not torch.contiguous_format,
+            "engine": self.engine == "none",
+            "on_error='replace'": self.on_error == "replace",
+        }
+        names = [name for name, given in asked.items() if given]
+        if names:
+            raise ArgumentError(
+                f"{', '.join(names)} cannot be honoured, because nothing was lifted: {reason}. "
+                f"loader.explain() shows each step; leave these arguments out to run as torch does"
+            )
+
+    def _close_shared_iterator(self) -> None:
+        """Persistent workers serve one iterator at a time: torch resets theirs, we end ours."""
+        live = self._live() if self._live is not None else None
+        if live is not None and self.persistent_workers:
+            live.close()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Use this epoch from the next `iter()` on, here and in the samplers that have a set_epoch.
+
+        After `load_state_dict`, the same value keeps the position and another one drops it.
+        """
+        self._clock.set(epoch, self.sampler, self.batch_sampler)
+
+    def set_resolution(self, size: int | None) -> None:
+        """Crop to `size` pixels from the next delivered batch on; None goes back to `resolution`."""
+        planned = self._plan()
+        if planned.plan is None:
+            raise ArgumentError(
+                f"set_resolution needs a lifted pipeline, and nothing was lifted: {planned.reason}"
+            )
+        if size is not None:
+            with_size(planned.plan, size)
+        self._policy.set(size)
+        live = self._live() if self._live is not None else None
+        if live is not None:
+            live.restart()
+
+    def explain(self) -> Explanation:
+        """Each step of the transform, where it runs and why; which backend, and why not the others."""
+        planned = self._plan()
+        return Explanation(
+            lifted=planned.plan is not None,
+            reason=planned.reason,
+            steps=planned.notes,
+            choice=None if planned.plan is None else self._choose(planned),
+            facts=facts_of(self, planned),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position in plain values (about 5 kB without `seed`, else far less); see `load_state_dict`."""
+        if self._pending is not None:
+            return dict(self._pending)
+        planned = self._plan()
+        resumable = self.in_order and (
+            self.seed is not None or (planned.plan is not None and not planned.plan.host)
+        )
+        return make_state(self, self._position, self._clock, resumable=resumable)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where `state` was saved, from the next `iter()` on: the next sample is the next one.
+
+        Raises StateError for a state of another order, seed or global batch, or one that was saved in
+        mid-epoch by a loader that cannot be resumed there.
+        """
+        check_state(state, self.state_dict() if self._pending is None else dict(self._pending))
+        self._clock.resume(state, self.sampler, self.batch_sampler)
+        self._pending = None if state["finished"] else dict(state)
+
+    def _take_pending(self, epoch: int) -> Mapping[str, Any] | None:
+        pending, self._pending = self._pending, None
+        if pending is None or pending["epoch"] != epoch or pending["delivered"] == 0:
+            return None
+        return pending

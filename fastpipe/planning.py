@@ -1,0 +1,103 @@
+"""Reads a loader's data set at each `iter()` and says what is lifted, or why nothing is. Never mutates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch.utils.data
+import torchvision
+from torch.utils.data import ConcatDataset, Subset, default_collate
+from torchvision.datasets import DatasetFolder, ImageFolder
+from torchvision.datasets.folder import default_loader, pil_loader
+
+from fastpipe.batch.locate import leaves, locate
+from fastpipe.decode import decode_rgb, read
+from fastpipe.storage import FolderDataset
+from fastpipe.transforms import lift, merge
+from fastpipe.types import Plan, Spec, StepNote
+
+__all__ = ["Planned", "plan_loader"]
+
+_OWN_GETITEM = (DatasetFolder.__getitem__, ImageFolder.__getitem__, FolderDataset.__getitem__)
+_OWN_LOADERS = (default_loader, pil_loader)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """The plan, or None with the reason; `notes` has one line for each step of the transform."""
+
+    plan: Plan | None
+    reason: str
+    notes: tuple[StepNote, ...] = ()
+
+
+def plan_loader(
+    dataset: Any,
+    *,
+    batched: bool,
+    collate_fn: Callable[[Any], Any],
+    augment: tuple[Spec, ...],
+) -> Planned:
+    """Lift the transform of an image folder (or of Subset and ConcatDataset of such)."""
+    reason = _refusal(dataset, batched=batched, collate_fn=collate_fn)
+    if reason is not None:
+        return Planned(plan=None, reason=reason)
+    transform = next(leaves(dataset)).transform
+    lifted = lift(transform, sample=partial(_first_image, dataset))
+    if lifted.plan is None:
+        return Planned(plan=None, reason=lifted.reason, notes=lifted.notes)
+    plan = merge(lifted.plan, augment) if augment else lifted.plan
+    return Planned(plan=plan, reason="an image folder with a torchvision pipeline", notes=plan.notes)
+
+
+def _refusal(dataset: Any, *, batched: bool, collate_fn: Callable[[Any], Any]) -> str | None:
+    if isinstance(dataset, torch.utils.data.IterableDataset):
+        return "the data set is an IterableDataset, which has no ids to ask for"
+    if not batched:
+        return "batch_size is None, so that there is no batch to assemble"
+    if collate_fn is not default_collate:
+        return "collate_fn is the script's own, and it expects the samples one by one"
+    parts = list(leaves(dataset))
+    for part in parts:
+        reason = _folder_refusal(part)
+        if reason is not None:
+            return reason
+    if not parts or any(type(inner) not in (Subset, ConcatDataset) for inner in _wrappers(dataset)):
+        return "the data set wraps others in a way of its own"
+    first = parts[0]
+    for part in parts[1:]:
+        if part.transform is not first.transform or part.target_transform is not first.target_transform:
+            return "the concatenated data sets have different transforms"
+    return None
+
+
+def _wrappers(dataset: Any) -> list[Any]:
+    if isinstance(dataset, Subset):
+        return [dataset, *_wrappers(dataset.dataset)]
+    if isinstance(dataset, ConcatDataset):
+        return [dataset, *(inner for part in dataset.datasets for inner in _wrappers(part))]
+    return []
+
+
+def _folder_refusal(dataset: Any) -> str | None:
+    kind = type(dataset)
+    name = kind.__name__
+    if not isinstance(dataset, DatasetFolder | FolderDataset):
+        return f"{name} is not an image folder (torchvision.datasets.ImageFolder or DatasetFolder)"
+    if kind.__getitem__ not in _OWN_GETITEM or hasattr(kind, "__getitems__"):
+        return f"{name} has a __getitem__ of its own"
+    if isinstance(dataset, DatasetFolder):
+        if dataset.loader not in _OWN_LOADERS:
+            return f"the loader of {name} is the script's own"
+        if torchvision.get_image_backend() != "PIL":
+            return f"torchvision's image backend is {torchvision.get_image_backend()!r}, not 'PIL'"
+    return None
+
+
+def _first_image(dataset: Any) -> Any:
+    folder, index = locate(dataset, 0)
+    path = folder.samples[index][0]
+    return decode_rgb(read(path), path)

@@ -1,0 +1,227 @@
+"""What goes wrong on real machines: broken files, dead workers, Ctrl-C, thread and process leaks."""
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import psutil
+import pytest
+import torch
+from PIL import Image
+from torchvision import transforms
+from torchvision.datasets import ImageFolder
+
+from fastpipe import ArgumentError, DataLoader, EmptyDatasetError, SampleError
+
+TAIL = [transforms.ToTensor()]
+TRAIN = transforms.Compose([transforms.RandomResizedCrop(32), transforms.RandomHorizontalFlip(), *TAIL])
+
+
+@pytest.fixture
+def folder(photos, tmp_path):
+    """A copy of the photos whose fourth file can be broken."""
+    shutil.copytree(photos, tmp_path / "data")
+    return tmp_path / "data"
+
+
+def _break(root, how="truncate"):
+    path = sorted(root.rglob("*.*"))[3]
+    if how == "truncate":
+        path.write_bytes(path.read_bytes()[:400])
+    elif how == "empty":
+        path.write_bytes(b"")
+    elif how == "text":
+        path.write_text("not an image")
+    else:
+        path.unlink()
+        path.symlink_to(path.with_name("nowhere"))
+    return path
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("how", ["truncate", "empty", "text", "dangling"])
+def test_a_broken_file_is_named_with_the_remedy(folder, how, workers):
+    dataset = ImageFolder(str(folder), TRAIN)
+    path = _break(folder, how)
+    with pytest.raises(SampleError, match=path.name) as caught:
+        list(DataLoader(dataset, 4, num_workers=workers))
+    assert caught.value.path == str(path)
+    assert caught.value.sample_id == 3
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_skip_makes_that_batch_shorter_and_says_so(folder, workers, caplog):
+    dataset = ImageFolder(str(folder), TRAIN)
+    whole = list(DataLoader(dataset, 8, seed=1))
+    path = _break(folder)
+    with caplog.at_level(logging.WARNING, "fastpipe"):
+        batches = list(DataLoader(dataset, 8, seed=1, on_error="skip", num_workers=workers))
+    assert [len(images) for images, _ in batches] == [7, 8, 8]
+    assert torch.equal(batches[0][0], whole[0][0][[0, 1, 2, 4, 5, 6, 7]])
+    assert torch.equal(batches[1][0], whole[1][0])
+    assert path.name in caplog.text and "skipped sample 3" in caplog.text
+
+
+def test_a_batch_of_nothing_is_an_error(folder):
+    dataset = ImageFolder(str(folder), TRAIN)
+    path = _break(folder)
+    with pytest.raises(SampleError, match=f"every sample of batch 3 .*{path.name}"):
+        list(DataLoader(dataset, 1, on_error="skip"))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_replace_takes_the_same_class_and_the_same_one_each_time(folder, workers, caplog):
+    dataset = ImageFolder(str(folder), TRAIN)
+    whole = list(DataLoader(dataset, 8, seed=1))
+    _break(folder)
+    runs = []
+    for _ in range(2):
+        with caplog.at_level(logging.WARNING, "fastpipe"):
+            runs.append(list(DataLoader(dataset, 8, seed=1, on_error="replace", num_workers=workers)))
+    (images, labels), (again, _) = runs[0][0], runs[1][0]
+    assert torch.equal(images, again)
+    assert labels.tolist() == whole[0][1].tolist()
+    others = [0, 1, 2, 4, 5, 6, 7]
+    assert torch.equal(images[others], whole[0][0][others])
+    assert "replaced sample 3 by" in caplog.text
+
+
+def test_on_error_of_an_arbitrary_dataset(folder, caplog):
+    class Own(ImageFolder):
+        def __getitem__(self, index):
+            return super().__getitem__(index)
+
+    dataset = Own(str(folder), TRAIN)
+    _break(folder)
+    with caplog.at_level(logging.WARNING, "fastpipe"):
+        sizes = [len(images) for images, _ in DataLoader(dataset, 8, on_error="skip")]
+    assert sizes == [7, 8, 8]
+    assert "skipped sample 3" in caplog.text
+    with pytest.raises(ArgumentError, match="on_error='replace' cannot be honoured"):
+        iter(DataLoader(dataset, 8, on_error="replace"))
+
+
+def test_bad_folders(tmp_path):
+    for path, words in ((tmp_path / "none", "none"), (tmp_path, tmp_path.name)):
+        with pytest.raises(EmptyDatasetError, match=words):
+            DataLoader(path, transform=TRAIN)
+    Image.new("RGB", (8, 8)).save(tmp_path / "loose.png")
+    with pytest.raises(EmptyDatasetError, match="class"):
+        DataLoader(tmp_path, transform=TRAIN)
+
+
+def test_images_of_different_sizes_without_a_crop(photos):
+    loader = DataLoader(photos, 4, transform=transforms.ToTensor())
+    with pytest.raises(RuntimeError, match=r"stack expects each tensor to be equal size.*add Resize"):
+        list(loader)
+    assert next(iter(DataLoader(photos, 1, transform=transforms.ToTensor())))[0].shape[0] == 1
+
+
+def test_a_random_crop_larger_than_an_image_names_the_file(photos):
+    transform = transforms.Compose([transforms.RandomCrop(400), transforms.ToTensor()])
+    with pytest.raises(SampleError, match=r"00\.jpg.*larger than the image"):
+        list(DataLoader(photos, 4, transform=transform))
+
+
+def test_a_batch_larger_than_the_data_with_drop_last(photos):
+    loader = DataLoader(photos, 99, transform=TRAIN, drop_last=True)
+    assert len(loader) == 0
+    assert list(loader) == []
+
+
+def test_an_error_in_a_users_step_keeps_its_own_type(photos):
+    def broken(image):
+        raise ZeroDivisionError("in the user's step")
+
+    transform = transforms.Compose([transforms.CenterCrop(20), transforms.Lambda(broken), *TAIL])
+    loader = DataLoader(ImageFolder(str(photos), transform), 4, num_workers=1)
+    assert not loader.explain().lifted
+    with pytest.raises(ZeroDivisionError, match="in the user's step"):
+        list(loader)
+
+
+def _children():
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_a_killed_worker_is_an_error_within_ten_seconds(photos, persistent):
+    loader = DataLoader(
+        photos, 1, transform=TRAIN, num_workers=1, prefetch_factor=2, persistent_workers=persistent
+    )
+    before = _children()
+    iterator = iter(loader)
+    next(iterator)
+    (worker,) = {pid for pid in _children() - before if "resource_tracker" not in " ".join(_cmd(pid))}
+    os.kill(worker, signal.SIGKILL)
+    started = time.monotonic()
+    with pytest.raises(RuntimeError, match="DataLoader worker"):
+        list(iterator)
+    assert time.monotonic() - started < 10
+
+
+def _cmd(pid):
+    return psutil.Process(pid).cmdline()
+
+
+def test_broken_off_epochs_leave_no_thread_and_no_process(photos):
+    loader = DataLoader(photos, 2, transform=TRAIN, num_workers=1)
+    next(iter(loader))
+    threads, children = threading.active_count(), len(_children())
+    for _ in range(5):
+        for _ in loader:
+            break
+    assert threading.active_count() <= threads
+    assert len(_children()) <= children
+
+
+SCRIPT = """
+    import sys, torch
+    from torchvision import transforms
+    from fastpipe import DataLoader
+    transform = transforms.Compose([transforms.RandomResizedCrop(32), transforms.ToTensor()])
+    loader = DataLoader(sys.argv[1], 2, transform=transform, num_workers=2, seed=1)
+    print("ready", flush=True)
+    while True:
+        for batch in loader:
+            pass
+"""
+
+
+def test_ctrl_c_ends_the_script_and_its_workers(photos):
+    script = textwrap.dedent(SCRIPT)
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", script, str(photos)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout.readline() == "ready\n"
+    parent = psutil.Process(process.pid)
+    deadline = time.monotonic() + 30
+    while len(parent.children(recursive=True)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    workers = parent.children(recursive=True)
+    assert len(workers) >= 2
+    os.killpg(process.pid, signal.SIGINT)  # what a terminal does
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert "KeyboardInterrupt" in stderr
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert alive == []
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_workers_started_afresh(photos, method):
+    dataset = ImageFolder(str(photos), TRAIN)
+    ours = DataLoader(dataset, 12, seed=1, num_workers=1, multiprocessing_context=method)
+    expected = DataLoader(dataset, 12, seed=1)
+    for a, b in zip(ours, expected, strict=True):
+        assert torch.equal(a[0], b[0])
