@@ -72,7 +72,7 @@ class InitWorker:
         """Called by torch in the new worker, after it has seeded the generators."""
         info = torch.utils.data.get_worker_info()
         if info is not None:  # its own __setattr__ refuses changes once it is made
-            object.__setattr__(info, "dataset", info.dataset.dataset)  # type: ignore[attr-defined]
+            object.__setattr__(info, "dataset", getattr(info.dataset, "dataset", info.dataset))
         if self.worker_init_fn is not None:
             self.worker_init_fn(worker_id)
 

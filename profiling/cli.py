@@ -1,0 +1,129 @@
+"""`fastpipe-profile DATA`: which stage is the bottleneck, in a table and a sentence."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from fastpipe.errors import ArgumentError, FastpipeError, MissingExtraError
+from fastpipe.profiling.report import check_writable, render, write_json
+from fastpipe.profiling.run import Announce, num_parts, profile
+from fastpipe.profiling.workload import Options, make_workload
+
+__all__ = ["main", "make_parser"]
+
+# Narrower, the table would break its numbers; a pipe counts as 80 columns.
+_NARROWEST = 104
+
+_EPILOG = """
+Each stage is timed alone on inputs fetched before (read, decode, crop+resize, batch assembly, process
+hop, device stage, model step), then the real loaders and the loader with the model. CPU time is that of the
+whole process tree; figures are medians with quartiles, the first repeat dropped.
+
+examples:
+  fastpipe-profile demo --quick
+  fastpipe-profile /data/imagenet --model resnet50 --resolution 176 --workers 8 --json profile.json
+  fastpipe-profile /data/imagenet --recipe mild          (needs: pip install 'fastpipe[train]')
+
+exit status: 0; 1 for data that cannot be used or a worker that died; 2 for a wrong argument.
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line, core install only."""
+    parser = argparse.ArgumentParser(
+        prog="fastpipe-profile",
+        description="Find the bottleneck of training an image classifier on DATA with this machine.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "data",
+        metavar="DATA",
+        help="demo, a folder with train/, a plain folder of classes (root/class/*.jpg), "
+        "or a data set of torchvision (cifar10, imagenette, ...)",
+    )
+    parser.add_argument("--recipe", help="take model, resolution and batch from a recipe of fastpipe-train")
+    parser.add_argument(
+        "--model", help="a classifier of torchvision.models (of timm with --recipe): resnet18"
+    )
+    parser.add_argument("--resolution", type=int, metavar="N", help="side of the crops in pixels: 176")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="images in a batch: 64")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="worker processes of the loader: usable CPUs, at most 8"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the report there too, with a schema_version")
+    parser.add_argument("--quick", action="store_true", help="about 20 s on 2 cores instead of up to 90 s")
+    parser.add_argument(
+        "--seconds-per-stage", type=float, metavar="S", help="time for each stage: 3, or 0.6 with --quick"
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line. Returns the exit status: 0, 1 bad data, 2 wrong argument, 130 on Ctrl-C."""
+    args = make_parser().parse_args(argv)
+    try:
+        _run(args)
+    except FastpipeError as error:
+        sys.stderr.write(f"fastpipe-profile: error: {' '.join(str(error).split())}\n")
+        return 2 if isinstance(error, ArgumentError | MissingExtraError) else 1
+    except KeyboardInterrupt:
+        sys.stderr.write("fastpipe-profile: interrupted; nothing was written\n")
+        return 130
+    return 0
+
+
+def _run(args: argparse.Namespace) -> None:
+    options = Options(
+        data=args.data,
+        recipe=args.recipe,
+        model=args.model,
+        resolution=args.resolution,
+        batch_size=args.batch_size,
+        workers=args.workers,
+        seconds_per_stage=args.seconds_per_stage,
+        quick=args.quick,
+    )
+    workload = make_workload(options)
+    if args.json is not None:
+        check_writable(args.json)
+    with _progress(num_parts(workload)) as announce:
+        result = profile(workload, announce)
+    console = Console(soft_wrap=False)
+    if console.width < _NARROWEST and not console.is_terminal:
+        console = Console(width=_NARROWEST)
+    render(result, console)
+    if args.json is not None:
+        write_json(result, args.json)
+
+
+@contextmanager
+def _progress(parts: int) -> Iterator[Announce]:
+    """A bar on stderr where that is a terminal, else nothing: the run takes seconds in any case."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda part: None
+        return
+    columns = (
+        TextColumn("profiling: {task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("start", total=parts)
+        started = False
+
+        def announce(part: str) -> None:
+            nonlocal started
+            bar.update(task, description=part, advance=1 if started else 0)
+            started = True
+
+        yield announce

@@ -1,0 +1,171 @@
+"""A profile for people (a rich table and sentences) and for programs (JSON of a versioned schema)."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from fastpipe.errors import ArgumentError
+from fastpipe.profiling.run import Profile
+from fastpipe.profiling.stages import StageResult
+from fastpipe.profiling.timing import Spread
+from fastpipe.profiling.verdict import Forecast
+
+__all__ = ["SCHEMA_VERSION", "check_writable", "render", "to_dict", "write_json"]
+
+SCHEMA_VERSION = 1
+"""Raised when a field changes its meaning or goes; new fields do not raise it."""
+
+
+def to_dict(profile: Profile) -> dict[str, Any]:
+    """The profile as plain values, as `--json` writes it. Rates in images/s, costs in CPU-ms per image."""
+    workload, verdict = profile.workload, profile.verdict
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "host": profile.host,
+        "data": {"name": workload.data, **profile.data},
+        "workload": {
+            "recipe": workload.recipe,
+            "model": workload.model,
+            "models": workload.models,
+            "resolution": workload.resolution,
+            "batch_size": workload.batch_size,
+            "workers": workload.workers,
+            "channels_last": workload.channels_last,
+            "seconds_per_stage": workload.seconds,
+            "quick": workload.quick,
+            "timed_batch_sizes": profile.batch_sizes,
+        },
+        "stages": [_stage(stage) for stage in profile.stages],
+        "together": [_stage(stage) for stage in profile.together],
+        "verdict": {
+            "bottleneck": verdict.bottleneck,
+            "slowest_loader_stage": verdict.slowest_loader_stage,
+            "model_images_per_s": verdict.model_images_per_s,
+            "cpus_needed": verdict.cpus_needed,
+            "predicted_loader": _forecast(verdict.loader),
+            "predicted_together": _forecast(verdict.together),
+            "next": None if verdict.following is None else _forecast(verdict.following),
+            "text": " ".join(verdict.sentences),
+        },
+        "notes": list(profile.notes),
+    }
+
+
+def _stage(stage: StageResult) -> dict[str, Any]:
+    timing = stage.timing
+    return {
+        "name": stage.name,
+        "lane": stage.lane,
+        "what": stage.what,
+        "images_per_s": _spread(timing.images_per_s),
+        "cpu_ms_per_image": _spread(timing.cpu_ms),
+        "repeats": timing.repeats,
+        "images": timing.images,
+    }
+
+
+def _spread(spread: Spread) -> dict[str, float]:
+    return {"median": spread.median, "low": spread.low, "high": spread.high}
+
+
+def _forecast(found: Forecast) -> dict[str, Any]:
+    return {"images_per_s": found.images_per_s, "bound": found.bound, "stage": found.stage}
+
+
+def check_writable(path: str) -> None:
+    """Raise ArgumentError now rather than after a minute of measuring, if `path` cannot be written."""
+    target = Path(path)
+    if target.is_dir():
+        raise ArgumentError(f"json must name a file to write. Found: {path!r}, which is a folder")
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        os.close(handle)
+        os.unlink(name)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def write_json(profile: Profile, path: str) -> None:
+    """Write `to_dict` as JSON in one move: readers never see half of it. ArgumentError when it cannot be."""
+    target = Path(path)
+    text = json.dumps(to_dict(profile), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: str, error: OSError) -> ArgumentError:
+    return ArgumentError(
+        f"json must name a file that can be written. Found: {path!r} ({error.strerror}). "
+        "Name a file in a folder that exists and is yours"
+    )
+
+
+def render(profile: Profile, console: Console) -> None:
+    """Print head, table, verdict and notes."""
+    for line in _head(profile):
+        console.print(line, markup=False, highlight=False)
+    console.print(_table(profile))
+    for sentence in profile.verdict.sentences:
+        console.print(sentence, markup=False, highlight=False)
+    for note in profile.notes:
+        console.print(f"note: {note}", style="dim", markup=False, highlight=False)
+
+
+def _head(profile: Profile) -> list[str]:
+    host, data, workload = profile.host, profile.data, profile.workload
+    source = f"recipe {workload.recipe}" if workload.recipe else "no recipe"
+    layout = ", channels_last" if workload.channels_last else ""
+    broken = f", {data['broken']} broken" if data["broken"] else ""
+    return [
+        f"host: {host['cpu']}, {host['cpus_usable']:g} usable CPUs, "
+        f"{host['gpu'] or 'no GPU'}; torch {host['torch']}, torchvision {host['torchvision']}, "
+        f"Pillow {host['pillow']} ({host['jpeg']})",
+        f"data: {workload.data}: {data['sampled']} of {data['files']:,} files sampled{broken}, "
+        f"mean {data['mean_bytes'] / 1000:,.1f} kB, median {data['median_pixels'] / 1e6:.3g} megapixels",
+        f"work: {source}: {workload.model} of {workload.models} at {workload.resolution} pixels{layout}, "
+        f"batch {workload.batch_size}, {workload.workers} workers",
+    ]
+
+
+def _table(profile: Profile) -> Table:
+    table = Table(title_justify="left")
+    table.add_column("stage", no_wrap=True)
+    for name in ("images/s", "quartiles", "CPU-ms/image", "n"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("what")
+    for stage in profile.stages:
+        table.add_row(*_row(stage))
+    table.add_section()
+    for stage in profile.together:
+        table.add_row(*_row(stage))
+    return table
+
+
+def _row(stage: StageResult) -> tuple[str, ...]:
+    rate, cpu = stage.timing.images_per_s, stage.timing.cpu_ms
+    return (
+        stage.name,
+        _number(rate.median),
+        f"{_number(rate.low)}-{_number(rate.high)}",
+        f"{cpu.median:.3g}",
+        str(stage.timing.repeats),
+        stage.what,
+    )
+
+
+def _number(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"

@@ -1,0 +1,150 @@
+"""How a stage is timed: wall clock and CPU of the process tree, warm-up dropped, median and quartiles."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import psutil
+
+__all__ = ["Budget", "Repeat", "Spread", "Stopwatch", "Timing", "cpu_seconds", "measure", "summarize"]
+
+# A repeat shorter than this would count the 10 ms ticks in which other processes' CPU time is known.
+_SHORTEST_REPEAT_S = 0.05
+_MOST_REPEATS = 50
+# On a machine that is busy elsewhere a step can take 50 times as long: better few repeats than no answer.
+_OVERDRAWN = 4.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeat:
+    """One timed repeat: images done, seconds on the wall, CPU-seconds of the process tree."""
+
+    images: int
+    wall_s: float
+    cpu_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """The median of some repeats, with their first and third quartile."""
+
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """What a stage costs. `cpu_ms` is CPU-milliseconds per image, of all processes and threads together."""
+
+    images_per_s: Spread
+    cpu_ms: Spread
+    repeats: int
+    images: int
+
+    @property
+    def wall_ms(self) -> float:
+        """Milliseconds per image on the wall (median)."""
+        return 1000.0 / self.images_per_s.median
+
+
+def _children_seconds() -> float:
+    """CPU-seconds of all descendants: the living by psutil, the ended as their parents' children."""
+    times = os.times()
+    total = times.children_user + times.children_system
+    for child in psutil.Process().children(recursive=True):
+        try:
+            spent = child.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        # Only Linux knows of children's children that have ended.
+        total += spent.user + spent.system
+        total += getattr(spent, "children_user", 0.0) + getattr(spent, "children_system", 0.0)
+    return total
+
+
+def cpu_seconds(*, tree: bool = True) -> float:
+    """CPU-seconds of this process, and with `tree` of its descendants, ended ones included."""
+    return time.process_time() + (_children_seconds() if tree else 0.0)
+
+
+class Stopwatch:
+    """Times one repeat. The walk over the process tree (3 ms with 90 processes) is not part of it."""
+
+    def __init__(self, *, tree: bool = True) -> None:
+        self._tree = tree
+        self._children = _children_seconds() if tree else 0.0
+        self._own = time.process_time()
+        self._wall = time.perf_counter()
+
+    def stop(self, images: int) -> Repeat:
+        """The repeat that ends now."""
+        wall_s = time.perf_counter() - self._wall
+        cpu_s = time.process_time() - self._own
+        if self._tree:
+            cpu_s += _children_seconds() - self._children
+        return Repeat(images=images, wall_s=wall_s, cpu_s=max(cpu_s, 0.0))
+
+
+def measure(
+    unit: Callable[[], int], seconds: float, *, tree: bool = False, min_repeats: int = 3, warm_up: int = 1
+) -> Timing:
+    """Call `unit`, which returns how many images it did, for about `seconds`; the warm-up calls do not count.
+
+    A repeat is as many units as take a tenth of the time. tree: count the CPU of other processes too.
+    At least `min_repeats` are timed, unless they take more than four times as long as asked: then one.
+    """
+    single_s = _warm(unit, warm_up)
+    per_repeat = max(1, round(max(seconds / 10, _SHORTEST_REPEAT_S) / max(single_s, 1e-9)))
+    budget = Budget(seconds, min_repeats)
+    repeats: list[Repeat] = []
+    while budget.allows(len(repeats)):
+        watch = Stopwatch(tree=tree)
+        images = sum(unit() for _ in range(per_repeat))
+        repeats.append(watch.stop(images))
+    return summarize(repeats)
+
+
+class Budget:
+    """Whether there is time for one more repeat."""
+
+    def __init__(self, seconds: float, min_repeats: int) -> None:
+        self._seconds = seconds
+        self._min_repeats = min_repeats
+        self._start_s = time.perf_counter()
+
+    def allows(self, done: int) -> bool:
+        """Whether another repeat should start after `done` of them."""
+        spent_s = time.perf_counter() - self._start_s
+        if done < self._min_repeats:
+            return done == 0 or spent_s < _OVERDRAWN * self._seconds
+        return done < _MOST_REPEATS and spent_s < self._seconds
+
+
+def _warm(unit: Callable[[], int], calls: int) -> float:
+    """Seconds of the last of `calls` warm-up calls (at least one)."""
+    single_s = 0.0
+    for _ in range(max(1, calls)):
+        before = time.perf_counter()
+        unit()
+        single_s = time.perf_counter() - before
+    return single_s
+
+
+def summarize(repeats: Sequence[Repeat]) -> Timing:
+    """Median and quartiles of images/s and CPU-milliseconds per image over the repeats."""
+    return Timing(
+        images_per_s=_spread([repeat.images / max(repeat.wall_s, 1e-9) for repeat in repeats]),
+        cpu_ms=_spread([1000.0 * repeat.cpu_s / repeat.images for repeat in repeats]),
+        repeats=len(repeats),
+        images=sum(repeat.images for repeat in repeats),
+    )
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    low, median, high = np.quantile(values, (0.25, 0.5, 0.75)).tolist()
+    return Spread(median=median, low=low, high=high)

@@ -1,0 +1,253 @@
+"""From measured stage costs to words: what limits the rate, what a removal would bring, what was foretold.
+
+Pure functions of numbers. The model of the pipeline:
+
+    worker lane   workers x 1000 / (wall-ms of read, decode, crop+resize, batch assembly, process hop)
+    main lane     1000 / (wall-ms of the device stage)        one thread, ahead of the training loop
+    model lane    1000 / (wall-ms of the model step)
+    CPUs          usable CPUs x 1000 / (CPU-ms of everything that runs on them)
+
+and the rate of the whole is the lowest of the four. Without worker processes the first three are one lane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+__all__ = ["Forecast", "Lane", "Measured", "StageCost", "Verdict", "forecast", "judge"]
+
+Lane = Literal["worker", "main", "model"]
+
+# Below this ratio between the bottleneck and what comes next, calling one of them slower is noise.
+_BALANCED = 1.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageCost:
+    """Milliseconds per image of one stage, on the wall when alone and of CPU; `lane` is where it runs.
+
+    cpu_ms of a model step on a GPU is 0: its waiting thread is not work that the loader has to make room for.
+    """
+
+    name: str
+    lane: Lane
+    wall_ms: float
+    cpu_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """The rate that stage costs allow, what sets it, and the largest stage there."""
+
+    images_per_s: float
+    bound: Literal["workers", "main thread", "model", "CPUs"]
+    stage: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """images/s of the real loader alone, and with the model; None where it was not run."""
+
+    loader: float | None = None
+    together: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The bottleneck, what comes next without it, forecasts, and all of it in sentences.
+
+    cpus_needed: usable CPUs that the loader would need to keep up with the model alone.
+    """
+
+    bottleneck: str
+    slowest_loader_stage: str
+    loader: Forecast
+    together: Forecast
+    following: Forecast | None
+    model_images_per_s: float
+    cpus_needed: float
+    sentences: tuple[str, ...]
+
+
+def forecast(stages: Sequence[StageCost], *, cpus: float, workers: int) -> Forecast:
+    """The lowest of the lanes' rates and that of the CPUs. ValueError without a stage that costs anything."""
+    found = [limit for limit in _limits(stages, cpus, workers) if limit is not None]
+    if not found:
+        raise ValueError("no stage costs anything, so nothing limits the rate")
+    return min(found, key=lambda limit: limit.images_per_s)
+
+
+def _limits(stages: Sequence[StageCost], cpus: float, workers: int) -> list[Forecast | None]:
+    lanes = {lane: [stage for stage in stages if stage.lane == lane] for lane in ("worker", "main", "model")}
+    # Cores come last: where a lane gives the same rate, the lane is what one can change.
+    cores = _largest(stages, by_cpu=True)
+    total_cpu_ms = sum(stage.cpu_ms for stage in stages)
+    by_cores = (
+        Forecast(images_per_s=cpus * 1000.0 / total_cpu_ms, bound="CPUs", stage=cores)
+        if total_cpu_ms > 0.0
+        else None
+    )
+    if workers == 0:
+        return [_lane(list(stages), 1, "main thread"), by_cores]
+    return [
+        _lane(lanes["worker"], workers, "workers"),
+        _lane(lanes["main"], 1, "main thread"),
+        _lane(lanes["model"], 1, "model"),
+        by_cores,
+    ]
+
+
+def _lane(
+    stages: list[StageCost], parallel: int, bound: Literal["workers", "main thread", "model"]
+) -> Forecast | None:
+    total_ms = sum(stage.wall_ms for stage in stages)
+    if total_ms <= 0.0:
+        return None
+    stage = _largest(stages, by_cpu=False)
+    return Forecast(images_per_s=parallel * 1000.0 / total_ms, bound=bound, stage=stage)
+
+
+def _largest(stages: Sequence[StageCost], *, by_cpu: bool) -> str:
+    key = "cpu_ms" if by_cpu else "wall_ms"
+    return max(stages, key=lambda stage: float(getattr(stage, key))).name if stages else ""
+
+
+def judge(
+    stages: Sequence[StageCost], *, cpus: float, workers: int, gpu: bool, measured: Measured
+) -> Verdict:
+    """Name the bottleneck of loader and model together, from the stage costs, beside what was measured.
+
+    stages: those of the loader, and one in the lane "model". gpu: whether the model runs on one; if not,
+    model and loader share the CPUs.
+    """
+    loader_stages = [stage for stage in stages if stage.lane != "model"]
+    (model,) = (stage for stage in stages if stage.lane == "model")
+    loader = forecast(loader_stages, cpus=cpus, workers=workers)
+    together = forecast(stages, cpus=cpus, workers=workers)
+    demand = 1000.0 / model.wall_ms
+    draft = Verdict(
+        bottleneck=together.stage,
+        slowest_loader_stage=_largest(loader_stages, by_cpu=True),
+        loader=loader,
+        together=together,
+        following=_without(stages, together.stage, cpus, workers),
+        model_images_per_s=demand,
+        cpus_needed=demand * sum(stage.cpu_ms for stage in loader_stages) / 1000.0,
+        sentences=(),
+    )
+    words = [
+        _model_words(draft, measured, workers)
+        if draft.bottleneck == model.name
+        else _loader_words(draft, measured, cpus, workers, gpu),
+        _scaling_words(draft, stages, cpus),
+        _next_words(draft),
+        *_check_words(draft, measured, workers),
+    ]
+    if not gpu:
+        words.append(
+            f"Model and loader share {_count(cpus, 'CPU')} here, so what one uses the other lacks. "
+            "There is no GPU: the GPU half (transfer, kernels, a GPU's model step) was not measured."
+        )
+    return replace(draft, sentences=tuple(word for word in words if word))
+
+
+def _without(stages: Sequence[StageCost], name: str, cpus: float, workers: int) -> Forecast | None:
+    rest = [stage for stage in stages if stage.name != name]
+    if not any(stage.wall_ms > 0.0 or stage.cpu_ms > 0.0 for stage in rest):
+        return None
+    return forecast(rest, cpus=cpus, workers=workers)
+
+
+def _model_words(verdict: Verdict, measured: Measured, workers: int) -> str:
+    rate = measured.loader or verdict.loader.images_per_s
+    factor = rate / verdict.model_images_per_s
+    faster = (
+        f"{_times(factor)} as fast as needed"
+        if factor >= _BALANCED
+        else "about as fast: the two are balanced"
+    )
+    return (
+        f"{_capital(_named(verdict.bottleneck))} is the bottleneck: alone it takes "
+        f"{_rate(verdict.model_images_per_s)}, "
+        f"and the loader with {_count(workers, 'worker')} gives {_rate(rate)}, {faster}."
+    )
+
+
+def _loader_words(verdict: Verdict, measured: Measured, cpus: float, workers: int, gpu: bool) -> str:
+    rate = measured.loader or verdict.loader.images_per_s
+    demand = verdict.model_images_per_s
+    waiting = max(0.0, 1.0 - rate / demand)
+    text = (
+        f"{_capital(_named(verdict.bottleneck))} is the bottleneck: "
+        f"the loader with {_count(workers, 'worker')} "
+        f"gives {_rate(rate)}, and the model step alone could take {_rate(demand)}"
+    )
+    text += f", so it would wait {waiting:.0%} of the time." if waiting >= 0.01 else "."
+    if gpu:
+        text += f" Keeping up takes {_count(verdict.cpus_needed, 'CPU')} for the loader; usable are {cpus:g}."
+    if verdict.together.bound == "workers" and workers + 1 <= cpus:
+        text += f" More workers would help: {workers} of {cpus:g} usable CPUs decode."
+    return text
+
+
+def _scaling_words(verdict: Verdict, stages: Sequence[StageCost], cpus: float) -> str:
+    name = verdict.slowest_loader_stage
+    (stage,) = (stage for stage in stages if stage.name == name)
+    if stage.cpu_ms <= 0.0:
+        return ""
+    total = sum(other.cpu_ms for other in stages if other.lane != "model")
+    text = (
+        f"Within the loader {_named(name)} costs most, {stage.cpu_ms:.2f} of {total:.2f} CPU-ms per image: "
+        f"1 core does {_rate(1000.0 / stage.cpu_ms)} of it"
+    )
+    return text + (f", {cpus:g} cores {_rate(cpus * 1000.0 / stage.cpu_ms)}." if cpus != 1 else ".")
+
+
+def _next_words(verdict: Verdict) -> str:
+    following = verdict.following
+    if following is None:
+        return ""
+    gain = following.images_per_s / verdict.together.images_per_s
+    text = (
+        f"If {_named(verdict.bottleneck)} cost nothing, {_named(following.stage)} would be next at "
+        f"{_rate(following.images_per_s)} ({_times(gain)})"
+    )
+    return text + (": little to gain, the two are balanced." if gain < _BALANCED else ".")
+
+
+def _check_words(verdict: Verdict, measured: Measured, workers: int) -> list[str]:
+    pairs = (
+        (f"The loader alone with {_count(workers, 'worker')}", verdict.loader, measured.loader),
+        ("Loader and model together", verdict.together, measured.together),
+    )
+    return [
+        f"{name}: {_rate(foretold.images_per_s)} predicted from the stage costs, {_rate(found)} measured "
+        f"(prediction {foretold.images_per_s / found - 1.0:+.0%})."
+        for name, foretold, found in pairs
+        if found is not None
+    ]
+
+
+def _rate(images_per_s: float) -> str:
+    digits = 1 if images_per_s < 10 else 0
+    return f"{images_per_s:,.{digits}f} images/s"
+
+
+def _times(factor: float) -> str:
+    return f"{factor:,.0f}x" if factor >= 10 else f"{factor:.2g}x"
+
+
+def _count(number: float, noun: str) -> str:
+    shown = f"{number:.2g}" if number < 10 and number != int(number) else f"{number:,.0f}"
+    return f"{shown} {noun}" if number == 1 else f"{shown} {noun}s"
+
+
+def _named(stage: str) -> str:
+    """The stage in a sentence: what is called after a thing, not an act, has an article."""
+    return f"the {stage}" if " " in stage else stage
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,134 @@
+"""What is profiled: the options as given, and the training work they stand for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Literal
+
+from torchvision import transforms as T
+
+from fastpipe.choose import usable_cpus
+from fastpipe.errors import ArgumentError
+from fastpipe.transforms import lift
+from fastpipe.types import Plan
+
+__all__ = ["Options", "Workload", "make_workload", "nearest", "transform_of"]
+
+_MODEL, _RESOLUTION, _BATCH_SIZE = "resnet18", 176, 64
+_MOST_WORKERS = 8
+_SECONDS, _QUICK_SECONDS = 3.0, 0.6
+# The usual mean and standard deviation of ImageNet's pixels, RGB in 0..1.
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """A command line. None is: the recipe's value, else the profiler's own."""
+
+    data: str
+    recipe: str | None = None
+    model: str | None = None
+    resolution: int | None = None
+    batch_size: int | None = None
+    workers: int | None = None
+    seconds_per_stage: float | None = None
+    quick: bool = False
+
+    def __post_init__(self) -> None:
+        _at_least("resolution", self.resolution, 1)
+        _at_least("batch_size", self.batch_size, 1)
+        _at_least("workers", self.workers, 0)
+        seconds = self.seconds_per_stage
+        if seconds is not None and not 0.0 < seconds <= 3600.0:
+            raise ArgumentError(f"seconds_per_stage must be above 0 and at most 3600. Found: {seconds!r}")
+
+
+def _at_least(name: str, value: int | None, least: int) -> None:
+    if value is not None and value < least:
+        raise ArgumentError(f"{name} must be at least {least}. Found: {value!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """The training that the stages are timed for.
+
+    models: the library that `model` is a name of. seconds: spent on each stage, roughly.
+    """
+
+    data: str
+    recipe: str | None
+    model: str
+    models: Literal["torchvision", "timm"]
+    resolution: int
+    batch_size: int
+    workers: int
+    channels_last: bool
+    seconds: float
+    quick: bool
+    notes: tuple[str, ...] = ()
+
+
+def make_workload(options: Options) -> Workload:
+    """Fill in what was not given. Raises what loading a recipe raises; MissingExtraError names its extra."""
+    recipe, notes = _recipe(options.recipe)
+    default_s = _QUICK_SECONDS if options.quick else _SECONDS
+    return Workload(
+        data=options.data,
+        recipe=options.recipe,
+        model=options.model or (recipe.model if recipe else _MODEL),
+        models="timm" if recipe else "torchvision",
+        resolution=options.resolution or (recipe.train_resolution if recipe else _RESOLUTION),
+        batch_size=options.batch_size or (recipe.batch_size if recipe else _BATCH_SIZE),
+        workers=_default_workers() if options.workers is None else options.workers,
+        channels_last=bool(recipe and recipe.channels_last),
+        seconds=options.seconds_per_stage or default_s,
+        quick=options.quick,
+        notes=notes,
+    )
+
+
+def _default_workers() -> int:
+    return max(1, min(_MOST_WORKERS, int(usable_cpus())))
+
+
+def _recipe(name: str | None) -> tuple[Any, tuple[str, ...]]:
+    """The trainer's recipe, and what of it the profiler leaves out."""
+    if name is None:
+        return None, ()
+    from fastpipe.train import load_recipe
+
+    recipe = load_recipe(name)
+    left_out = [
+        word
+        for word, given in (
+            ("BlurPool", recipe.blurpool),
+            ("EMA", recipe.ema),
+            (f"{recipe.loss.name} loss (cross-entropy instead)", recipe.loss.name != "cross_entropy"),
+        )
+        if given
+    ]
+    notes = []
+    if left_out:
+        notes.append(f"The timed model step leaves out the recipe's {', '.join(left_out)}.")
+    if recipe.progressive_resizing is not None:
+        notes.append(f"Progressive resizing is left out: every step is at {recipe.train_resolution} pixels.")
+    return recipe, tuple(notes)
+
+
+def transform_of(resolution: int) -> tuple[Any, Plan]:
+    """The usual training pipeline at `resolution` for torch's own loader, and its plan for fastpipe's."""
+    transform = T.Compose(
+        [T.RandomResizedCrop(resolution), T.RandomHorizontalFlip(), T.ToTensor(), T.Normalize(_MEAN, _STD)]
+    )
+    plan = lift(transform).plan
+    if plan is None:
+        raise ArgumentError(f"resolution {resolution} gives a pipeline that cannot be lifted")
+    return transform, plan
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """A hint at the nearest known name, or an empty string."""
+    found = get_close_matches(name, known, n=1, cutoff=0.5)
+    return f" Did you mean {found[0]!r}?" if found else ""

@@ -1,0 +1,86 @@
+"""Whole profiles of work with a planted cost: the stage is measured right, and the verdict names it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastpipe.batch import worker
+from fastpipe.device import DeviceStage
+from fastpipe.profiling import Options, Profile, make_workload, profile, stages
+
+PLANTED_MS = 6.0
+
+Burn = Callable[[float], None]
+
+
+def run(folder: Path, **options: Any) -> Profile:
+    small = {"resolution": 32, "batch_size": 8, "workers": 1, "quick": True, "seconds_per_stage": 0.15}
+    return profile(make_workload(Options(data=str(folder), **{**small, **options})))
+
+
+def cost_ms(result: Profile, name: str) -> float:
+    (found,) = (stage for stage in (*result.stages, *result.together) if stage.name == name)
+    return found.timing.cpu_ms.median
+
+
+def slowed(function: Callable[..., Any], burn: Burn) -> Callable[..., Any]:
+    def slow(*args: Any) -> Any:
+        burn(PLANTED_MS / 1000)
+        return function(*args)
+
+    return slow
+
+
+@pytest.mark.parametrize(
+    ("function", "name"), [("read", "read"), ("decode_rgb", "decode"), ("crop_and_resize", "crop+resize")]
+)
+def test_a_planted_host_stage_is_measured_and_named(
+    folder: Path,
+    burn: Burn,
+    plant_model: Burn,
+    monkeypatch: pytest.MonkeyPatch,
+    function: str,
+    name: str,
+) -> None:
+    plant_model(0.0)
+    slow = slowed(getattr(stages, function), burn)
+    monkeypatch.setattr(stages, function, slow)
+    monkeypatch.setattr(worker, function, slow)  # the workers are forked, so they inherit it
+    result = run(folder)
+    assert result.verdict.bottleneck == name == result.verdict.slowest_loader_stage
+    assert cost_ms(result, name) == pytest.approx(PLANTED_MS, rel=0.35)
+    # Nothing else costs as much here, so whole loaders cost what was planted, in other processes too.
+    assert cost_ms(result, "host half, 1 process") == pytest.approx(PLANTED_MS, rel=0.5)
+    assert PLANTED_MS * 0.8 < cost_ms(result, "fastpipe.DataLoader") < PLANTED_MS * 2
+    foretold = result.verdict.loader
+    assert foretold.stage == name and foretold.images_per_s <= 1000 / PLANTED_MS
+
+
+def test_a_planted_device_stage_is_named(
+    folder: Path, burn: Burn, plant_model: Burn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = DeviceStage.__call__
+
+    def slow(self: DeviceStage, host: Any) -> Any:
+        burn(PLANTED_MS / 1000 * len(host.images))
+        return call(self, host)
+
+    plant_model(0.0)
+    monkeypatch.setattr(DeviceStage, "__call__", slow)
+    result = run(folder)
+    assert result.verdict.bottleneck == "device stage"
+    assert cost_ms(result, "device stage") == pytest.approx(PLANTED_MS, rel=0.35)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_planted_model_is_named(folder: Path, plant_model: Burn, workers: int) -> None:
+    plant_model(PLANTED_MS * 2 / 1000)
+    result = run(folder, workers=workers)
+    assert result.verdict.bottleneck == "model step"
+    assert cost_ms(result, "model step") == pytest.approx(PLANTED_MS * 2, rel=0.35)
+    assert result.verdict.sentences[0].startswith("The model step is the bottleneck")
+    assert ("process hop" in [stage.name for stage in result.stages]) == (workers > 0)

@@ -1,0 +1,110 @@
+"""Clocks on work of known cost. CPU time is planted by process_time, so a busy machine changes nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from fastpipe.profiling.host import OtherLoad
+from fastpipe.profiling.stages import StageResult, overhead
+from fastpipe.profiling.timing import Budget, Repeat, Stopwatch, cpu_seconds, measure, summarize
+
+BURN = "import time\nend = time.process_time() + {seconds}\nwhile time.process_time() < end: pass\n"
+
+
+def burn(seconds: float) -> None:
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+def test_planted_cpu_time_is_found() -> None:
+    def unit() -> int:
+        burn(0.004 * 5)
+        return 5
+
+    timing = measure(unit, 0.4)
+    assert timing.cpu_ms.median == pytest.approx(4.0, rel=0.1)
+    assert timing.repeats >= 3
+    assert timing.images_per_s.low <= timing.images_per_s.median <= timing.images_per_s.high
+
+
+def test_waiting_is_wall_time_and_not_cpu_time() -> None:
+    def unit() -> int:
+        time.sleep(0.02)
+        return 2
+
+    timing = measure(unit, 0.3)
+    assert timing.wall_ms >= 10.0
+    assert timing.cpu_ms.median < 2.0
+
+
+def test_the_warm_up_does_not_count() -> None:
+    calls = []
+
+    def unit() -> int:
+        calls.append(None)
+        burn(0.5 if len(calls) == 1 else 0.02)
+        return 1
+
+    timing = measure(unit, 0.2)
+    assert timing.cpu_ms.high < 100.0
+    assert timing.images == len(calls) - 1
+
+
+def test_a_child_counts_while_it_lives_and_after_it_was_reaped() -> None:
+    before = cpu_seconds()
+    watch = Stopwatch()
+    child = subprocess.Popen([sys.executable, "-S", "-c", BURN.format(seconds=0.4) + "input()"], stdin=-1)
+    deadline_s = time.monotonic() + 30
+    while cpu_seconds() - before < 0.35 and time.monotonic() < deadline_s:
+        time.sleep(0.02)
+    alive = watch.stop(1).cpu_s
+    assert child.poll() is None and alive >= 0.35
+    child.communicate(b"\n")
+    assert watch.stop(1).cpu_s >= 0.4
+    assert cpu_seconds(tree=False) < cpu_seconds()
+
+
+def test_a_spread_is_median_and_quartiles() -> None:
+    repeats = [Repeat(images=10, wall_s=10 / rate, cpu_s=0.02) for rate in (100, 200, 300, 400, 500)]
+    timing = summarize(repeats)
+    rate = timing.images_per_s
+    assert (rate.low, rate.median, rate.high) == pytest.approx((200, 300, 400))
+    assert timing.cpu_ms.median == pytest.approx(2.0)
+    assert timing.images == 50
+
+
+def test_a_unit_that_takes_far_too_long_is_timed_once() -> None:
+    budget = Budget(0.001, 3)
+    assert budget.allows(0)
+    time.sleep(0.01)
+    assert budget.allows(0) and not budget.allows(1)
+
+
+def test_the_least_repeats_are_done_even_when_the_time_is_over() -> None:
+    budget = Budget(0.2, 3)
+    time.sleep(0.25)
+    assert budget.allows(2) and not budget.allows(3)
+
+
+def test_other_processes_are_noticed_and_own_work_is_not() -> None:
+    others = OtherLoad()
+    burn(0.2)
+    assert 0.0 <= others.share() <= 1.0
+
+
+def timed(name: str, ms: float, cpu_ms: float) -> StageResult:
+    timing = summarize([Repeat(images=100, wall_s=ms / 10, cpu_s=cpu_ms / 10)])
+    return StageResult(name=name, lane="worker", what="", timing=timing)
+
+
+def test_overhead_is_what_the_host_half_takes_beside_its_stages() -> None:
+    stages = [timed("read", 0.5, 0.1), timed("decode", 3.0, 3.0), timed("process hop", 9.0, 9.0)]
+    found = overhead(timed("host half", 4.0, 3.4), stages)
+    assert found is not None and found.lane == "worker"
+    assert (found.timing.wall_ms, found.timing.cpu_ms.median) == pytest.approx((0.5, 0.3))
+    assert overhead(timed("host half", 3.4, 3.0), stages) is None

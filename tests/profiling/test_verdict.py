@@ -1,0 +1,143 @@
+"""The verdict on planted costs: pure arithmetic, so every number can be worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from fastpipe.profiling.verdict import Measured, StageCost, forecast, judge
+
+
+def stage(name: str, lane: str, ms: float, cpu_ms: float | None = None) -> StageCost:
+    return StageCost(name=name, lane=lane, wall_ms=ms, cpu_ms=ms if cpu_ms is None else cpu_ms)  # type: ignore[arg-type]
+
+
+def pipeline(
+    *, read: float = 0.05, decode: float = 2.0, crop: float = 0.5, device: float = 0.1
+) -> list[StageCost]:
+    return [
+        stage("read", "worker", read),
+        stage("decode", "worker", decode),
+        stage("crop+resize", "worker", crop),
+        stage("device stage", "main", device),
+    ]
+
+
+def on_gpu(ms: float) -> StageCost:
+    return stage("model step", "model", ms, 0.0)
+
+
+def on_cpu(ms: float, cpus: int) -> StageCost:
+    return stage("model step", "model", ms, ms * cpus)
+
+
+def test_workers_bind_where_there_are_cores_to_spare() -> None:
+    found = forecast(pipeline(), cpus=16, workers=2)
+    assert (found.bound, found.stage) == ("workers", "decode")
+    assert found.images_per_s == pytest.approx(2 * 1000 / 2.55)
+
+
+def test_cpus_bind_where_workers_are_many() -> None:
+    found = forecast(pipeline(), cpus=2, workers=8)
+    assert (found.bound, found.stage) == ("CPUs", "decode")
+    assert found.images_per_s == pytest.approx(2 * 1000 / 2.65)
+
+
+def test_the_device_stage_binds_with_many_workers_and_cores() -> None:
+    found = forecast(pipeline(device=1.0), cpus=64, workers=32)
+    assert (found.bound, found.stage) == ("main thread", "device stage")
+    assert found.images_per_s == pytest.approx(1000.0)
+
+
+def test_without_workers_everything_is_one_lane() -> None:
+    found = forecast([*pipeline(), on_gpu(1.35)], cpus=16, workers=0)
+    assert (found.bound, found.stage) == ("main thread", "decode")
+    assert found.images_per_s == pytest.approx(1000 / 4.0)
+
+
+def test_waiting_for_a_disk_costs_workers_and_no_cpu() -> None:
+    stages = [stage("read", "worker", 10.0, 0.1), stage("decode", "worker", 2.0)]
+    found = forecast(stages, cpus=2, workers=4)
+    assert (found.bound, found.stage) == ("workers", "read")
+    assert found.images_per_s == pytest.approx(4 * 1000 / 12.0)
+
+
+def test_a_slow_model_on_a_gpu_is_the_bottleneck() -> None:
+    verdict = judge(
+        [*pipeline(), on_gpu(10.0)], cpus=4, workers=4, gpu=True, measured=Measured(loader=1500.0)
+    )
+    assert verdict.bottleneck == "model step"
+    assert verdict.slowest_loader_stage == "decode"
+    assert verdict.following is not None and verdict.following.stage == "decode"
+    text = " ".join(verdict.sentences)
+    assert "The model step is the bottleneck: alone it takes 100 images/s" in text
+    assert "the loader with 4 workers gives 1,500 images/s, 15x as fast as needed" in text
+    assert "1 core does 500 images/s of it, 4 cores 2,000 images/s" in text
+    assert "GPU half" not in text
+
+
+def test_a_fast_model_makes_decode_the_bottleneck_and_tells_the_cores_needed() -> None:
+    verdict = judge([*pipeline(), on_gpu(0.5)], cpus=2, workers=2, gpu=True, measured=Measured(loader=700.0))
+    assert verdict.bottleneck == "decode"
+    assert verdict.cpus_needed == pytest.approx(2000 * 2.65 / 1000)
+    text = " ".join(verdict.sentences)
+    assert "Decode is the bottleneck: the loader with 2 workers gives 700 images/s" in text
+    assert "could take 2,000 images/s, so it would wait 65% of the time" in text
+    assert "Keeping up takes 5.3 CPUs for the loader; usable are 2." in text
+
+
+def test_what_comes_next_is_the_rate_without_the_bottleneck() -> None:
+    verdict = judge([*pipeline(), on_gpu(0.5)], cpus=2, workers=2, gpu=True, measured=Measured())
+    rest = forecast([*pipeline(decode=0.0), on_gpu(0.5)], cpus=2, workers=2)
+    assert verdict.following is not None
+    assert verdict.following.images_per_s == pytest.approx(rest.images_per_s) == pytest.approx(2000.0)
+    assert (
+        "If decode cost nothing, the model step would be next at 2,000 images/s (2.6x)." in verdict.sentences
+    )
+
+
+def test_on_a_cpu_model_and_loader_share_the_cores() -> None:
+    verdict = judge(
+        [*pipeline(), on_cpu(10.0, 2)],
+        cpus=2,
+        workers=2,
+        gpu=False,
+        measured=Measured(loader=85.0, together=80.0),
+    )
+    assert verdict.bottleneck == "model step"
+    assert verdict.together.images_per_s == pytest.approx(2000 / 22.65)
+    text = " ".join(verdict.sentences)
+    assert (
+        "Loader and model together: 88 images/s predicted from the stage costs, 80 images/s measured" in text
+    )
+    assert "(prediction +10%)" in text
+    assert "share 2 CPUs" in text and "GPU half" in text and "was not measured" in text
+
+
+def test_decode_heavier_than_the_model_is_named_on_a_cpu_too() -> None:
+    stages = [*pipeline(decode=60.0), on_cpu(5.0, 2)]
+    verdict = judge(stages, cpus=2, workers=2, gpu=False, measured=Measured())
+    assert verdict.bottleneck == "decode"
+
+
+@pytest.mark.parametrize("slow", ["read", "decode", "crop", "device"])
+def test_any_planted_stage_is_named(slow: str) -> None:
+    stages = [*pipeline(**{slow: 30.0}), on_gpu(1.0)]
+    names = {"crop": "crop+resize", "device": "device stage"}
+    verdict = judge(stages, cpus=4, workers=4, gpu=True, measured=Measured())
+    assert verdict.bottleneck == names.get(slow, slow)
+
+
+def test_a_tie_is_called_balanced() -> None:
+    stages = [stage("decode", "worker", 2.0), on_gpu(1.0)]
+    verdict = judge(stages, cpus=8, workers=2, gpu=True, measured=Measured(loader=1000.0))
+    assert "balanced" in " ".join(verdict.sentences)
+
+
+def test_idle_cores_are_pointed_out() -> None:
+    verdict = judge([*pipeline(), on_gpu(0.1)], cpus=16, workers=2, gpu=True, measured=Measured())
+    assert "More workers would help: 2 of 16 usable CPUs decode." in " ".join(verdict.sentences)
+
+
+def test_stages_without_cost_are_refused() -> None:
+    with pytest.raises(ValueError, match="no stage costs anything"):
+        forecast([stage("read", "worker", 0.0)], cpus=2, workers=2)
