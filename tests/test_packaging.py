@@ -1,0 +1,113 @@
+"""A wheel built from a clean copy holds `fastpipe` and nothing else, and works away from the repository."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ROOMS = {
+    "fastpipe": "fastpipe",
+    "kernels": "fastpipe/kernels",
+    "train": "fastpipe/train",
+    "profiling": "fastpipe/profiling",
+}
+COMMANDS = ("fastpipe-train", "fastpipe-profile")
+NOT_IN_A_CLONE = (".git", ".venv", "build", "dist", "runs", "*.egg-info", "__pycache__", ".*_cache")
+IMPORT_ALL = """
+import importlib.metadata, json, sys
+import fastpipe, fastpipe.kernels, fastpipe.train, fastpipe.profiling
+points = [p for p in importlib.metadata.distribution("fastpipe").entry_points if p.group == "console_scripts"]
+for point in points:
+    assert callable(point.load()), point
+files = {name: module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "fastpipe"}
+print(json.dumps({"files": files, "commands": sorted(point.name for point in points)}))
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of a copy without build products: a stale build/lib puts deleted modules into a wheel."""
+    folder = tmp_path_factory.mktemp("wheel")
+    shutil.copytree(ROOT, folder / "clone", ignore=shutil.ignore_patterns(*NOT_IN_A_CLONE))
+    command = [sys.executable, "-P", "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
+    built = subprocess.run([*command, str(folder / "clone")], capture_output=True, text=True)
+    assert built.returncode == 0, built.stdout + built.stderr
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def elsewhere(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment with the wheel; torch and the like are borrowed from the running one.
+
+    A .pth file adds a folder to the search without running the .pth files there: the editable install is out
+    of sight.
+    """
+    folder = tmp_path_factory.mktemp("elsewhere")
+    venv.create(folder, with_pip=False, symlinks=True)
+    install = [sys.executable, "-P", "-m", "pip", "--python", str(folder / "bin" / "python"), "install"]
+    subprocess.run([*install, "--quiet", "--no-deps", "--no-index", str(wheel)], check=True)
+    paths = sysconfig.get_paths(vars={"base": str(folder), "platbase": str(folder)})
+    borrowed = sysconfig.get_paths()["purelib"]
+    Path(paths["purelib"], "borrowed.pth").write_text(f"{borrowed}\n", encoding="utf-8")
+    return folder
+
+
+def run_in(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the environment in `folder`, from a directory that holds nothing of ours."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    program = str(folder / "bin" / command[0])
+    return subprocess.run(
+        [program, *command[1:]], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_only_top_level_name_is_fastpipe(wheel: Path) -> None:
+    names = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    assert {name for name in names if not name.endswith(".dist-info")} == {"fastpipe"}
+    assert len(names) == 2
+
+
+def test_wheel_holds_every_module_and_recipe(wheel: Path) -> None:
+    packed = set(zipfile.ZipFile(wheel).namelist())
+    wanted = {
+        f"{target}/{path.relative_to(ROOT / folder).as_posix()}"
+        for folder, target in ROOMS.items()
+        for pattern in ("*.py", "*.yaml", "py.typed")
+        for path in (ROOT / folder).rglob(pattern)
+    }
+    assert {"fastpipe/py.typed", "fastpipe/train/recipes/mild.yaml"} <= wanted
+    assert wanted == {name for name in packed if name.startswith("fastpipe/")}
+
+
+def test_wheel_works_away_from_the_repository(elsewhere: Path) -> None:
+    ran = run_in(elsewhere, "python", "-c", IMPORT_ALL)
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads(ran.stdout)
+    assert len(report["files"]) >= 4
+    assert all(Path(file).is_relative_to(elsewhere) for file in report["files"].values()), report["files"]
+    assert report["commands"] == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_installed_commands_print_their_help(elsewhere: Path, command: str) -> None:
+    ran = run_in(elsewhere, command, "--help")
+    assert ran.returncode == 0, ran.stderr
+    assert command in ran.stdout
+
+
+def test_every_folder_with_code_is_a_package() -> None:
+    # Without it the wheel works and the editable install does not: a trap.
+    folders = {path.parent for room in ROOMS for path in (ROOT / room).rglob("*.py")}
+    assert len(folders) >= len(ROOMS)
+    assert [str(folder) for folder in sorted(folders) if not (folder / "__init__.py").is_file()] == []

@@ -1,0 +1,47 @@
+"""The learning rate of every step against the published formula, written out independently."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from fastpipe.train.algorithms.schedule import cosine_with_warmup, set_lr
+
+
+@pytest.mark.parametrize(("steps_per_epoch", "epochs", "warmup_epochs"), [(10, 36, 8), (7, 5, 0), (30, 4, 1)])
+def test_every_step_follows_composers_formula(steps_per_epoch: int, epochs: int, warmup_epochs: int) -> None:
+    peak, total, warmup = 2.048, steps_per_epoch * epochs, steps_per_epoch * warmup_epochs
+    for step in range(total):
+        if step < warmup:
+            factor = step / warmup
+        else:
+            factor = 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
+        found = cosine_with_warmup(step, peak=peak, warmup_steps=warmup, total_steps=total)
+        assert found == pytest.approx(peak * factor, rel=1e-12, abs=1e-15), step
+
+
+def test_warmup_starts_at_exactly_zero_and_reaches_the_peak() -> None:
+    at = [cosine_with_warmup(s, peak=2.0, warmup_steps=8, total_steps=36) for s in range(37)]
+    assert at[0] == 0.0
+    assert at[8] == max(at) == 2.0
+    assert at[22] == pytest.approx(1.0)
+    assert at[36] == pytest.approx(0.0, abs=1e-15)
+
+
+def test_minimum_is_where_the_cosine_ends() -> None:
+    end = cosine_with_warmup(100, peak=1.0, warmup_steps=0, total_steps=100, minimum=0.25)
+    assert end == pytest.approx(0.25)
+
+
+def test_warmup_as_long_as_training_never_decays() -> None:
+    rates = [cosine_with_warmup(s, peak=1.0, warmup_steps=10, total_steps=10) for s in range(10)]
+    assert rates == [s / 10 for s in range(10)]
+
+
+def test_set_lr_reaches_every_group() -> None:
+    params = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    optimizer = torch.optim.SGD([{"params": [params[0]]}, {"params": [params[1]]}], lr=1.0)
+    set_lr(optimizer, 0.3)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.3, 0.3]

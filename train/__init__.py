@@ -1,0 +1,29 @@
+"""The trainer: recipes as YAML, one file per method, a loop that a person reads in ten minutes.
+
+    from dataclasses import replace
+    from fastpipe.train import load_recipe, run
+    run(replace(load_recipe("mild"), data="demo", model="resnet18"))
+
+Nothing here is imported until it is asked for, and optional packages not even then.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__all__ = ["DivergedError", "NoEffectWarning", "TrainConfig", "load_recipe", "run"]
+
+_HOMES = {
+    "DivergedError": "fastpipe.train.errors",
+    "NoEffectWarning": "fastpipe.train.errors",
+    "TrainConfig": "fastpipe.train.config",
+    "load_recipe": "fastpipe.train.cli",
+    "run": "fastpipe.train.runner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

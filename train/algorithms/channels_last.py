@@ -1,0 +1,19 @@
+"""Weights in NHWC memory order, which the fp16 and CPU convolution kernels prefer. Shapes do not change."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+__all__ = ["memory_format", "to_memory_format"]
+
+
+def memory_format(channels_last: bool) -> torch.memory_format:
+    """The memory format of model and batches. The numbers are the same in both, up to summation order."""
+    return torch.channels_last if channels_last else torch.contiguous_format
+
+
+def to_memory_format(model: nn.Module, channels_last: bool) -> nn.Module:
+    """The model itself, its 4-dimensional weights stored in the asked order."""
+    converted: nn.Module = model.to(memory_format=memory_format(channels_last))
+    return converted

@@ -1,0 +1,100 @@
+"""SGD with momentum whose weight decay is not part of the gradient.
+
+    buf = momentum * buf + g          (first step: buf = g)
+    p  *= 1 - (lr / peak_lr) * weight_decay
+    p  -= lr * buf
+
+The decay follows the schedule's shape, not the learning rate's size: at the peak a step shrinks the weights
+by `weight_decay` itself. Source: DecoupledSGDW, composer/optim/decoupled_weight_decay.py of Composer 0.7.1
+(Loshchilov & Hutter, arXiv 1711.05101).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, overload
+
+import torch
+from torch import Tensor
+
+from fastpipe.errors import ArgumentError
+
+__all__ = ["DecoupledSGD", "decoupled_sgd_"]
+
+
+def decoupled_sgd_(
+    params: list[Tensor],
+    grads: list[Tensor],
+    buffers: list[Tensor],
+    *,
+    lr: float,
+    peak_lr: float,
+    momentum: float,
+    weight_decay: float,
+) -> None:
+    """One step in place on `params` and their momentum `buffers`."""
+    torch._foreach_mul_(buffers, momentum)
+    torch._foreach_add_(buffers, grads)
+    if weight_decay:
+        torch._foreach_mul_(params, 1.0 - (lr / peak_lr) * weight_decay)
+    torch._foreach_add_(params, buffers, alpha=-lr)
+
+
+class DecoupledSGD(torch.optim.Optimizer):
+    """`lr` at construction is the peak: it is kept as `initial_lr` before a warmup sets the first rate."""
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        *,
+        lr: float,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+    ) -> None:
+        if lr <= 0.0:
+            raise ArgumentError(
+                f"optimizer.lr must be above 0: the decay is scaled by lr / peak. Found: {lr!r}"
+            )
+        if not 0.0 <= momentum < 1.0:
+            raise ArgumentError(f"optimizer.momentum must be in [0, 1). Found: {momentum!r}")
+        if not 0.0 <= weight_decay < 1.0:
+            raise ArgumentError(f"optimizer.weight_decay must be in [0, 1). Found: {weight_decay!r}")
+        super().__init__(
+            params, {"lr": lr, "initial_lr": lr, "momentum": momentum, "weight_decay": weight_decay}
+        )
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Update every parameter that has a gradient. Returns the closure's loss, if one is given."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            if not params:
+                continue
+            decoupled_sgd_(
+                params,
+                [p.grad for p in params],
+                [self._buffer(p) for p in params],
+                lr=group["lr"],
+                peak_lr=group["initial_lr"],
+                momentum=group["momentum"],
+                weight_decay=group["weight_decay"],
+            )
+        return loss
+
+    def _buffer(self, param: Tensor) -> Tensor:
+        # A zero buffer gives buf = g on the first step, as the formula asks.
+        state = self.state[param]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(param, memory_format=torch.preserve_format)
+        buffer: Tensor = state["momentum_buffer"]
+        return buffer

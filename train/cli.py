@@ -1,0 +1,235 @@
+"""`fastpipe-train`: a recipe, single keys overridden on the command line, and one run.
+
+    fastpipe-train --recipe mild --data demo --epochs 4 --model resnet18 --train-resolution 64
+    --optimizer.lr 0.5
+
+A dash and an underscore in an option's name are the same. Types, help and value checks come from
+jsonargparse.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastpipe.errors import ArgumentError, FastpipeError, MissingExtraError
+from fastpipe.train.config import (
+    TrainConfig,
+    check_keys,
+    config_from_dict,
+    config_to_dict,
+    flat_keys,
+    round_to_multiple,
+    scale_schedule,
+    suggest,
+)
+
+__all__ = ["Invocation", "follow_train_resolution", "load_recipe", "main", "parse", "recipe_names", "to_yaml"]
+
+_RECIPES = Path(__file__).parent / "recipes"
+_DEFAULT_RECIPE = "mild"
+_OWN_OPTIONS = ("recipe", "print_config", "resume", "help")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invocation:
+    """A parsed command line: `explicit` holds the dotted keys that the user set himself."""
+
+    config: TrainConfig
+    explicit: frozenset[str]
+    recipe_batch_size: int
+    print_config: bool = False
+    resume: str | None = None
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with fastpipe."""
+    return sorted(path.stem for path in _RECIPES.glob("*.yaml"))
+
+
+def load_recipe(name: str) -> TrainConfig:
+    """A recipe by name, or from a .yaml file (as `--print-config` prints it and every run saves it)."""
+    is_file = name.endswith((".yaml", ".yml"))
+    path = Path(name) if is_file else _RECIPES / f"{name}.yaml"
+    if not path.is_file():
+        if is_file:
+            raise ArgumentError(
+                f"recipe file {name!r} does not exist. By name there are: {', '.join(recipe_names())}"
+            )
+        raise ArgumentError(f"unknown recipe {name!r}. {suggest(name, recipe_names())}")
+    values = _yaml().safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(values, Mapping):
+        raise ArgumentError(f"recipe {str(path)!r} must hold keys and values, as --print-config prints them")
+    check_keys(values, where=f"recipe {name!r}")
+    recipe = str(values.get("recipe", path.stem))
+    typed = _checked(lambda: _parser().parse_object(_without_recipe(values))).as_dict()
+    config: TrainConfig = config_from_dict(
+        {k: typed[k] for k in flat_keys() if k in typed} | {"recipe": recipe}
+    )
+    return config
+
+
+def to_yaml(config: TrainConfig) -> str:
+    """The whole configuration as YAML, in the order of the documentation."""
+    text: str = _yaml().safe_dump(config_to_dict(config), sort_keys=False, allow_unicode=True)
+    return text
+
+
+def follow_train_resolution(
+    values: dict[str, Any], recipe: TrainConfig, explicit: Collection[str]
+) -> dict[str, Any]:
+    """`values` with validation sizes that follow the training size as the recipe's do.
+
+    Sizes the user did not set keep the recipe's ratios (mild: 224 / 176, then 232 / 224), rounded to the
+    nearest multiple of 4: 64 pixels of training give 80 and 84.
+    """
+    size, resize = values["val_resolution"], values["val_resize"]
+    if "val_resolution" not in explicit and values["train_resolution"] != recipe.train_resolution:
+        size = _near(values["train_resolution"] * recipe.val_resolution / recipe.train_resolution)
+    if "val_resize" not in explicit and size != recipe.val_resolution:
+        resize = max(size, _near(size * recipe.val_resize / recipe.val_resolution))
+    return {**values, "val_resolution": size, "val_resize": resize}
+
+
+def _near(size: float) -> int:
+    return max(32, round_to_multiple(size, 4))
+
+
+def parse(argv: Sequence[str]) -> Invocation:
+    """The run that a command line asks for. Raises ArgumentError with the nearest known option or recipe."""
+    args = _with_flags_as_values([_underscored(arg) for arg in argv])
+    explicit = frozenset(_option(arg) for arg in args if arg.startswith("--"))
+    known = [*(key for key in flat_keys() if key != "recipe"), *_OWN_OPTIONS]
+    for name in sorted(explicit - set(known)):
+        raise ArgumentError(f"unknown option '--{name}'. {suggest(name, known, prefix='--')}")
+    recipe = load_recipe(_value(args, "recipe") or _DEFAULT_RECIPE)
+    parser = _parser()
+    parser.set_defaults(_without_recipe(config_to_dict(recipe)))
+    # jsonargparse gives --print_config a meaning of its own (without our size rule): it is ours here.
+    rest = [arg for arg in args if arg != "--print_config"]
+    parsed = _checked(lambda: parser.parse_args(rest)).as_dict()
+    own = {key: parsed.pop(key) for key in ("recipe", "print-config", "resume")}
+    values = follow_train_resolution(parsed, recipe, explicit)
+    return Invocation(
+        config=scale_schedule(config_from_dict({**values, "recipe": recipe.recipe})),
+        explicit=explicit,
+        recipe_batch_size=recipe.batch_size,
+        print_config="print_config" in explicit,
+        resume=own["resume"],
+    )
+
+
+def _underscored(arg: str) -> str:
+    if not arg.startswith("--"):
+        return arg
+    name, sign, value = arg.partition("=")
+    return "--" + name[2:].replace("-", "_") + sign + value
+
+
+def _with_flags_as_values(args: list[str]) -> list[str]:
+    """A bare `--fit_to_data` means true; all other options take their value."""
+    following = [*args[1:], "--"]
+    return [
+        f"{arg}=true" if arg == "--fit_to_data" and after.startswith("--") else arg
+        for arg, after in zip(args, following, strict=False)
+    ]
+
+
+def _option(arg: str) -> str:
+    return arg[2:].partition("=")[0]
+
+
+def _value(args: Sequence[str], option: str) -> str | None:
+    """The value of `--option VALUE` or `--option=VALUE`; the last one counts."""
+    found = None
+    for position, arg in enumerate(args):
+        if arg == f"--{option}" and position + 1 < len(args):
+            found = args[position + 1]
+        elif arg.startswith(f"--{option}="):
+            found = arg.partition("=")[2]
+    return found
+
+
+def _without_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key != "recipe"}
+
+
+def _parser() -> Any:
+    jsonargparse = _jsonargparse()
+    parser = jsonargparse.ArgumentParser(
+        prog="fastpipe-train", exit_on_error=False, description="Train an image classifier by a recipe."
+    )
+    parser.add_argument(
+        "--recipe", type=str, default=_DEFAULT_RECIPE, help=f"{', '.join(recipe_names())}, or a .yaml file"
+    )
+    parser.add_argument(
+        "--print-config",
+        dest="print-config",
+        action="store_true",
+        help="print the resolved configuration and exit",
+    )
+    parser.add_argument(
+        "--resume",
+        type=str,
+        default=None,
+        help="auto (output_dir's last.ckpt, if there is one) or a checkpoint",
+    )
+    parser.add_class_arguments(TrainConfig, as_group=False, skip={"recipe"})
+    return parser
+
+
+def _checked(parse_them: Callable[[], Any]) -> Any:
+    jsonargparse = _jsonargparse()
+    try:
+        return parse_them()
+    except jsonargparse.ArgumentError as error:
+        raise ArgumentError(" ".join(str(error).split())) from error
+
+
+def _yaml() -> Any:
+    try:
+        import yaml
+    except ImportError as error:
+        raise MissingExtraError("pyyaml", "train", "Reading a recipe") from error
+    return yaml
+
+
+def _jsonargparse() -> Any:
+    try:
+        import jsonargparse
+    except ImportError as error:
+        raise MissingExtraError("jsonargparse", "train", "The command line of fastpipe-train") from error
+    return jsonargparse
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line. Returns the exit status: 0, 2 (wrong argument), 1 (failed run), 130 (Ctrl-C)."""
+    try:
+        invocation = parse(sys.argv[1:] if argv is None else argv)
+        if invocation.print_config:
+            sys.stdout.write(to_yaml(invocation.config))
+            return 0
+        # Imported late: printing a configuration needs neither timm nor a data set.
+        from fastpipe.train.runner import run
+
+        run(
+            invocation.config,
+            explicit=invocation.explicit,
+            recipe_batch_size=invocation.recipe_batch_size,
+            resume=invocation.resume,
+        )
+    except FastpipeError as error:
+        sys.stderr.write(f"fastpipe-train: error: {error}\n")
+        return 2 if isinstance(error, ArgumentError | MissingExtraError) else 1
+    except OSError as error:
+        sys.stderr.write(f"fastpipe-train: error: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write(
+            "fastpipe-train: interrupted. Give --resume auto to continue after the last whole epoch\n"
+        )
+        return 130
+    return 0

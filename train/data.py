@@ -1,0 +1,152 @@
+"""The loaders of a run: one for training, one for each split that is only measured."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torchvision import transforms as T
+
+from fastpipe.choose import this_machine
+from fastpipe.errors import ArgumentError, DataError
+from fastpipe.loader import DataLoader
+from fastpipe.storage import FolderDataset, FolderIndex, Splits, open_index
+from fastpipe.train.algorithms.channels_last import memory_format
+from fastpipe.train.algorithms.progressive_resizing import ProgressiveSize
+from fastpipe.train.config import TrainConfig
+from fastpipe.train.errors import NoEffectWarning
+
+__all__ = [
+    "Indexes",
+    "eval_loader",
+    "open_indexes",
+    "resolution_of",
+    "resolve_workers",
+    "steps_per_epoch",
+    "train_loader",
+]
+
+# The usual mean and standard deviation of ImageNet's pixels, RGB in 0..1.
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
+_MOST_WORKERS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Indexes:
+    """The splits of a data set, indexed. `test` is None where there is none besides `validation`."""
+
+    train: FolderIndex
+    validation: FolderIndex
+    test: FolderIndex | None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names by label."""
+        return self.train.classes
+
+
+def open_indexes(splits: Splits) -> Indexes:
+    """The indexes of all splits. Raises DataError when their classes differ, or there is only one."""
+    indexes = Indexes(
+        train=open_index(splits.train),
+        validation=open_index(splits.validation),
+        test=open_index(splits.test) if splits.test is not None else None,
+    )
+    for name, other in (("validation", indexes.validation), ("test", indexes.test)):
+        if other is not None and other.classes != indexes.classes:
+            different = sorted(set(indexes.classes) ^ set(other.classes))
+            raise DataError(
+                f"the {name} split {other.root!r} has other classes than {indexes.train.root!r}: "
+                f"{different[:5]}. Every split must hold the same class folders"
+            )
+    if len(indexes.classes) < 2:
+        raise DataError(
+            f"{indexes.train.root!r} has one class ({indexes.classes[0]!r}): there is nothing to learn"
+        )
+    return indexes
+
+
+def steps_per_epoch(num_images: int, batch_size: int) -> int:
+    """Full batches in `num_images`, the smaller last one dropped. Raises ArgumentError when none is left."""
+    if batch_size > num_images:
+        raise ArgumentError(
+            f"batch_size must be at most the number of training images ({num_images}), since an incomplete "
+            f"last batch is dropped. Found: {batch_size}. Lower it, or leave it to --fit-to-data true"
+        )
+    return num_images // batch_size
+
+
+def resolve_workers(num_workers: int | str) -> int:
+    """Decoding processes; auto is the number of CPUs that affinity and the cgroup leave us, 1 to 8."""
+    if num_workers == "auto":
+        return max(1, min(_MOST_WORKERS, int(this_machine().cpus)))
+    return int(num_workers)
+
+
+def resolution_of(config: TrainConfig, steps: int) -> Callable[[int, int], int] | None:
+    """The image side as a function of (epoch, batch) for `steps` an epoch; None where it is constant."""
+    progressive = config.progressive_resizing
+    if progressive is None:
+        return None
+    size_of = ProgressiveSize(
+        steps_per_epoch=steps,
+        total_steps=steps * config.epochs,
+        full_size=config.train_resolution,
+        initial_scale=progressive.initial_scale,
+        delay_fraction=progressive.delay_fraction,
+        finetune_fraction=progressive.finetune_fraction,
+        size_increment=progressive.size_increment,
+    )
+    if size_of(0, 0) == config.train_resolution:
+        warnings.warn(
+            f"progressive_resizing starts at the full {config.train_resolution} pixels: no size changes",
+            NoEffectWarning,
+            stacklevel=2,
+        )
+    return size_of
+
+
+def train_loader(config: TrainConfig, index: FolderIndex) -> DataLoader:
+    """Random crops and flips at the step's resolution, shuffled, full batches only."""
+    transform = T.Compose(
+        [
+            T.RandomResizedCrop(config.train_resolution),
+            T.RandomHorizontalFlip(),
+            T.ToTensor(),
+            T.Normalize(_MEAN, _STD),
+        ]
+    )
+    steps = steps_per_epoch(len(index), config.batch_size)
+    return _loader(
+        config, index, transform, shuffle=True, drop_last=True, resolution=resolution_of(config, steps)
+    )
+
+
+def eval_loader(config: TrainConfig, index: FolderIndex) -> DataLoader:
+    """The centre of every image, in order, none left out."""
+    transform = T.Compose(
+        [
+            T.Resize(config.val_resize),
+            T.CenterCrop(config.val_resolution),
+            T.ToTensor(),
+            T.Normalize(_MEAN, _STD),
+        ]
+    )
+    return _loader(config, index, transform, shuffle=False, drop_last=False, resolution=None)
+
+
+def _loader(config: TrainConfig, index: FolderIndex, transform: Any, **settings: Any) -> DataLoader:
+    workers = resolve_workers(config.num_workers)
+    return DataLoader(
+        FolderDataset(index.root, transform, index=index),
+        batch_size=config.batch_size,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        seed=config.seed,
+        backend=config.backend,
+        memory_format=memory_format(config.channels_last),
+        **settings,
+    )

@@ -1,0 +1,105 @@
+"""The run folder: config.yaml, metrics.jsonl, summary.json, last.ckpt and TensorBoard events."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from fastpipe.errors import ArgumentError, MissingExtraError
+
+__all__ = ["RunFolder", "make_folder"]
+
+CHECKPOINT = "last.ckpt"
+
+
+def make_folder(output_dir: str | None, recipe: str, *, resuming: bool) -> Path:
+    """The folder of this run, made: `output_dir`, or runs/<recipe>-<date>-<n> with the first free n.
+
+    Raises ArgumentError when `output_dir` already holds a run and this one does not continue it.
+    """
+    if output_dir is not None:
+        folder = Path(output_dir)
+        if (folder / CHECKPOINT).exists() and not resuming:
+            raise ArgumentError(
+                f"output_dir {output_dir!r} already holds a run. Continue it with --resume auto, or name "
+                "another folder"
+            )
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ArgumentError(f"output_dir {output_dir!r} cannot be made: {error.strerror}") from error
+        return folder
+    stem = f"{recipe}-{time.strftime('%Y-%m-%d')}"
+    for number in range(1, 10_000):
+        folder = Path("runs") / f"{stem}-{number}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise ArgumentError(f"runs/ holds 9999 runs called {stem}. Give --output-dir")
+
+
+def _replace_text(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _is_before(line: str, step: int) -> bool:
+    try:
+        entry = json.loads(line)
+    except ValueError:  # the last line of a killed run
+        return False
+    # A step's line has its own number, an epoch's the number of steps done.
+    return bool(entry["step"] < step + (entry["kind"] == "epoch"))
+
+
+class RunFolder:
+    """Writes what a run leaves behind. Numbers go to metrics.jsonl and TensorBoard alike."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise MissingExtraError("tensorboard", "train", "Logging of a training run") from error
+        self.path = path
+        self.checkpoint = path / CHECKPOINT
+        self._metrics = (path / "metrics.jsonl").open("a", encoding="utf-8")
+        self._events: Any = SummaryWriter(log_dir=str(path))
+
+    def write_config(self, text: str) -> None:
+        """Save the configuration as it is really run."""
+        (self.path / "config.yaml").write_text(text, encoding="utf-8")
+
+    def log(self, kind: str, step: int, values: dict[str, float | int | None]) -> None:
+        """One line `{"kind": ..., "step": ..., **values}`, and one TensorBoard point per number."""
+        self._metrics.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        for name, value in values.items():
+            if value is not None:
+                self._events.add_scalar(f"{kind}/{name}", value, step)
+
+    def rewind(self, step: int) -> None:
+        """Forget what metrics.jsonl says of steps after the first `step`: they are run again."""
+        path = self.path / "metrics.jsonl"
+        self._metrics.close()
+        kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _is_before(line, step)]
+        _replace_text(path, "".join(line + "\n" for line in kept))
+        self._metrics = path.open("a", encoding="utf-8")
+
+    def flush(self) -> None:
+        """Hand everything logged so far to the operating system."""
+        self._metrics.flush()
+        self._events.flush()
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Save summary.json in one move: readers never see half of it."""
+        _replace_text(self.path / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+
+    def close(self) -> None:
+        """Close the files."""
+        self._metrics.close()
+        self._events.close()

@@ -1,0 +1,208 @@
+"""The training loop.
+
+Per step: the learning rate of the step, forward, loss, backward, optimizer, average. Per epoch: a clock
+around the steps alone, so that validation and checkpoints never count as training. The loader is anything
+that yields [images, labels] and has `set_epoch`, `state_dict` and `load_state_dict`.
+
+Letters in shapes: B batch, H height, W width, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fastpipe.train.algorithms.bce import bce_loss
+from fastpipe.train.algorithms.ema import EMA
+from fastpipe.train.algorithms.label_smoothing import dense_targets
+from fastpipe.train.algorithms.schedule import cosine_with_warmup, set_lr
+from fastpipe.train.checkpoint import rng_state, set_rng_state
+from fastpipe.train.config import TrainConfig, config_to_dict
+from fastpipe.train.losses import StepLog, UnreadLosses
+from fastpipe.train.model import build_optimizer
+from fastpipe.train.timing import EpochClock
+
+__all__ = ["Loader", "Trainer", "Watch", "resolved_precision"]
+
+# A CUDA loss is read every so many steps: reading it waits for the device.
+_CUDA_READ_INTERVAL = 20
+
+
+class Loader(Protocol):
+    """What the loop needs of a loader of training batches."""
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def __len__(self) -> int: ...
+
+    def set_epoch(self, epoch: int) -> None:
+        """The next iterator is of this epoch."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the loader is, as plain values."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a saved state."""
+
+
+Watch = Callable[[EpochClock, int, list[StepLog]], None]
+"""Called after every step, and at the end of an epoch, with the clock, the images' side in pixels and the
+steps whose loss became known."""
+
+
+def resolved_precision(precision: str, device: torch.device) -> str:
+    """What `precision` means on `device`: amp is fp16 on CUDA and fp32 on the CPU."""
+    if precision == "amp":
+        return "amp_fp16" if device.type == "cuda" else "fp32"
+    return precision
+
+
+@dataclass(kw_only=True)
+class Trainer:
+    """Everything that changes while training, and the step that changes it."""
+
+    config: TrainConfig
+    model: nn.Module
+    loader: Loader
+    num_classes: int
+    device: torch.device
+    epoch: int = 0
+    """Epochs done."""
+    step: int = 0
+    """Steps done."""
+    epoch_seconds: list[float] = field(default_factory=list)
+    wait_seconds: list[float] = field(default_factory=list)
+    images_seen: int = 0
+
+    def __post_init__(self) -> None:
+        ema = self.config.ema
+        self.optimizer = build_optimizer(self.config.optimizer, self.model)
+        self.ema = (
+            EMA(half_life_batches=ema.half_life_batches, update_interval=ema.update_interval) if ema else None
+        )
+        self.amp = resolved_precision(self.config.precision, self.device) == "amp_fp16"
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp)
+        self.steps_per_epoch = len(self.loader)
+        self.total_steps = self.steps_per_epoch * self.config.epochs
+        self.warmup_steps = round(self.config.schedule.warmup_epochs * self.steps_per_epoch)
+
+    def lr(self, step: int) -> float:
+        """The learning rate of `step`, counted from 0."""
+        return cosine_with_warmup(
+            step,
+            peak=self.config.optimizer.lr,
+            warmup_steps=self.warmup_steps,
+            total_steps=self.total_steps,
+            minimum=self.config.schedule.min_lr,
+        )
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The recipe's loss, a float32 scalar. `logits` [B, K]; `labels` int64 [B] or float32 [B, K]."""
+        targets = dense_targets(labels, self.num_classes, self.config.loss.label_smoothing)
+        if self.config.loss.name == "bce":
+            return bce_loss(logits, targets)
+        return F.cross_entropy(logits.float(), targets)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [B, K], in half precision inside where the device has it."""
+        with torch.autocast(self.device.type, dtype=torch.float16, enabled=self.amp):
+            logits: Tensor = self.model(images)
+        return logits
+
+    def train_step(self, images: Tensor, labels: Tensor) -> Tensor:
+        """One update of the weights. Returns the loss, still on the device."""
+        set_lr(self.optimizer, self.lr(self.step))
+        loss = self.loss(self.forward(images), labels)
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        if self.ema is not None:
+            self.ema.after_step(self.model, self.step)
+        return loss.detach()
+
+    def train_epoch(self, watch: Watch) -> EpochClock:
+        """Train on every batch of the next epoch. Returns its clock. Raises DivergedError for a NaN loss."""
+        self.model.train()
+        self.loader.set_epoch(self.epoch)
+        clock = EpochClock()
+        unread = UnreadLosses(1 if self.device.type == "cpu" else _CUDA_READ_INTERVAL)
+        for images, labels in clock.over(self.loader):
+            images, labels = self._to_device(images), labels.to(self.device, non_blocking=True)
+            step, resolution = self.step, images.shape[-1]
+            loss = self.train_step(images, labels)
+            clock.count(len(images))
+            watch(clock, resolution, unread.add(loss, step=step, lr=self.lr(step), resolution=resolution))
+        # Reading the last losses waits for the device: the epoch is over when its work is.
+        watch(clock, resolution, unread.read())
+        clock.stop()
+        self.epoch += 1
+        self.images_seen += clock.images
+        self.epoch_seconds.append(clock.total_s)
+        self.wait_seconds.append(clock.wait_s)
+        return clock
+
+    def _to_device(self, images: Tensor) -> Tensor:
+        layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
+        return images.to(self.device, memory_format=layout, non_blocking=True)
+
+    @torch.no_grad()
+    def evaluate(self, loader: Any, *, averaged: bool = True) -> Tensor:
+        """Counts [K, 2] int64 per true class: images, and those whose top class was right.
+
+        `averaged` uses the EMA weights where there are any.
+        """
+        if averaged and self.ema is not None:
+            with self.ema.swapped(self.model):
+                return self.evaluate(loader, averaged=False)
+        self.model.eval()
+        counts = torch.zeros(self.num_classes, 2, dtype=torch.int64, device=self.device)
+        for images, labels in loader:
+            labels = labels.to(self.device, non_blocking=True)
+            right = self.forward(self._to_device(images)).argmax(dim=1) == labels
+            counts[:, 0] += torch.bincount(labels, minlength=self.num_classes)
+            counts[:, 1] += torch.bincount(labels[right], minlength=self.num_classes)
+        return counts.cpu()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a continued run needs, as plain values and tensors."""
+        return {
+            "config": config_to_dict(self.config),
+            "num_classes": self.num_classes,
+            "epoch": self.epoch,
+            "step": self.step,
+            "schedule": {
+                "step": self.step,
+                "total_steps": self.total_steps,
+                "warmup_steps": self.warmup_steps,
+            },
+            "model": self.model.state_dict(),
+            "ema": self.ema.state_dict() if self.ema is not None else {},
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "loader": self.loader.state_dict(),
+            "rng": rng_state(),
+            "epoch_seconds": self.epoch_seconds,
+            "wait_seconds": self.wait_seconds,
+            "images_seen": self.images_seen,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what `state_dict` returned."""
+        self.model.load_state_dict(state["model"])
+        if self.ema is not None:
+            self.ema.load_state_dict(state["ema"], self.model)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.loader.load_state_dict(state["loader"])
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.epoch_seconds = list(state["epoch_seconds"])
+        self.wait_seconds = list(state["wait_seconds"])
+        self.images_seen = state["images_seen"]
+        set_rng_state(state["rng"])

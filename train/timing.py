@@ -1,0 +1,67 @@
+"""Clocks of training: how long an epoch took, how much of it was waiting for data, and the time to train."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["EpochClock", "time_to_train"]
+
+
+def time_to_train(epoch_seconds: Sequence[float]) -> float:
+    """Seconds of training, with the first epoch's time replaced by the second's.
+
+    The reference text's rule: the first epoch also pays for reading the data into memory, once. Validation
+    and checkpoints are not in `epoch_seconds`.
+    """
+    if len(epoch_seconds) < 2:
+        return sum(epoch_seconds)
+    return epoch_seconds[1] + sum(epoch_seconds[1:])
+
+
+@dataclass(slots=True)
+class EpochClock:
+    """Seconds of one epoch; `wait_s` is the part spent in the loader's `next`."""
+
+    images: int = 0
+    wait_s: float = 0.0
+    total_s: float = 0.0
+    started_s: float = 0.0
+
+    def over(self, loader: Iterable[Any]) -> Iterator[Any]:
+        """The loader's batches, timed; starting its iterator counts as waiting."""
+        self.started_s = before = time.perf_counter()
+        batches = iter(loader)
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            finally:
+                now = time.perf_counter()
+                self.wait_s += now - before
+                self.total_s = now - self.started_s
+            yield batch
+            before = time.perf_counter()
+            self.total_s = before - self.started_s
+
+    def count(self, images: int) -> None:
+        """A step on `images` images was started on the device."""
+        self.images += images
+        self.stop()
+
+    def stop(self) -> None:
+        """The epoch's work is done now, on the device too."""
+        self.total_s = time.perf_counter() - self.started_s
+
+    @property
+    def images_per_s(self) -> float:
+        """Images per second so far; 0 before the first."""
+        return self.images / self.total_s if self.total_s > 0.0 else 0.0
+
+    @property
+    def wait_share(self) -> float:
+        """The share of the time, 0..1, in which the model had nothing to do."""
+        return self.wait_s / self.total_s if self.total_s > 0.0 else 0.0
