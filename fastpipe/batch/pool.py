@@ -89,7 +89,7 @@ class WorkerPool:
             inner = self._loader(torch.Generator() if again else self._options.generator)
         if self._options.persistent_workers and self._persistent is None:
             self._persistent, self._base_seed = inner, stream.seed
-        return map(_unwrap, iter(inner))
+        return _results(iter(inner))
 
     def _loader(self, generator: torch.Generator | None) -> _Inner:
         options = self._options
@@ -114,7 +114,18 @@ class WorkerPool:
         self._persistent = None
 
 
-def _unwrap(result: Any) -> Any:
-    if isinstance(result, Failure):
-        raise result.error
-    return result
+def _results(iterator: Iterator[Any]) -> Iterator[Any]:
+    while True:
+        try:
+            result = next(iterator)
+        except StopIteration:
+            return
+        except (ConnectionError, EOFError) as error:
+            # The tensor of a worker that died meanwhile cannot be fetched; torch looks for that too late.
+            dead = [str(worker.pid) for worker in getattr(iterator, "_workers", ()) if not worker.is_alive()]
+            if not dead:
+                raise
+            raise RuntimeError(f"DataLoader worker (pid(s) {', '.join(dead)}) exited unexpectedly") from error
+        if isinstance(result, Failure):
+            raise result.error
+        yield result

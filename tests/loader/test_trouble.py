@@ -31,7 +31,7 @@ def folder(photos, tmp_path):
 
 
 def _break(root, how="truncate"):
-    path = sorted(root.rglob("*.*"))[3]
+    path = sorted(root.glob("*/*.*"))[3]
     if how == "truncate":
         path.write_bytes(path.read_bytes()[:400])
     elif how == "empty":
@@ -150,24 +150,44 @@ def _children():
     return {child.pid for child in psutil.Process().children(recursive=True)}
 
 
-@pytest.mark.parametrize("persistent", [False, True])
-def test_a_killed_worker_is_an_error_within_ten_seconds(photos, persistent):
-    loader = DataLoader(
-        photos, 1, transform=TRAIN, num_workers=1, prefetch_factor=2, persistent_workers=persistent
-    )
-    before = _children()
+KILLED = """
+    import os, psutil, signal, sys, time
+    from torchvision import transforms
+    from fastpipe import DataLoader
+    transform = transforms.Compose([transforms.RandomResizedCrop(32), transforms.ToTensor()])
+    persistent = sys.argv[2] == "True"
+    loader = DataLoader(sys.argv[1], 1, transform=transform, num_workers=1, persistent_workers=persistent)
     iterator = iter(loader)
     next(iterator)
-    (worker,) = {pid for pid in _children() - before if "resource_tracker" not in " ".join(_cmd(pid))}
-    os.kill(worker, signal.SIGKILL)
+    (worker,) = psutil.Process().children()
     started = time.monotonic()
-    with pytest.raises(RuntimeError, match="DataLoader worker"):
-        list(iterator)
-    assert time.monotonic() - started < 10
+    try:
+        os.kill(worker.pid, signal.SIGKILL)
+        for batch in iterator:
+            time.sleep(0.01)
+        print("the epoch ended as if nothing had happened")
+    except RuntimeError as error:
+        print(f"{time.monotonic() - started:.1f} {error}")
+"""
 
 
-def _cmd(pid):
-    return psutil.Process(pid).cmdline()
+@pytest.mark.parametrize("persistent", [False, True])
+def test_a_killed_worker_is_an_error_within_ten_seconds(photos, persistent):
+    """In a script of its own: torch raises from a signal handler, wherever the main thread happens to be."""
+    script = textwrap.dedent(KILLED)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script, str(photos), str(persistent)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    seconds, _, message = done.stdout.partition(" ")
+    assert "DataLoader worker" in message, done.stdout + done.stderr
+    assert float(seconds) < 10
+
+
+def _children():
+    return {child.pid for child in psutil.Process().children(recursive=True)}
 
 
 def test_broken_off_epochs_leave_no_thread_and_no_process(photos):
