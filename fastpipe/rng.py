@@ -39,6 +39,9 @@ class Stream(IntEnum):
     ERASING = 4
     HOST = 5
     REPLACE = 6
+    COLOUT = 7
+    MIX = 8
+    PARTNER = 9
 
 
 def philox(counter: tuple[Words, Words, Words, Words], key: tuple[int, int]) -> tuple[Words, ...]:

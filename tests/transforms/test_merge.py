@@ -149,8 +149,11 @@ def test_with_size_does_not_shrink_the_field_of_view() -> None:
         (lambda: ResizeCrop(crop=(8, 8), padding=(1, 1, 1, 1)), "padding needs where='random'"),
         (lambda: RandomResizedCrop(size=(0, 8)), "at least 1 x 1"),
         (lambda: RandomResizedCrop(size=(8, 8), scale=(0.0, 1.0)), "scale must be"),
-        (lambda: RandAugment(magnitude=31), "magnitude must be in 0..30"),
-        (lambda: RandAugment(num_magnitude_bins=1, magnitude=0), "num_magnitude_bins must be >= 2"),
+        (lambda: RandAugment(magnitude=31, space="torchvision"), "magnitude must be in 0..30"),
+        (
+            lambda: RandAugment(num_magnitude_bins=1, magnitude=0, space="torchvision"),
+            "num_magnitude_bins must be >= 2",
+        ),
         (lambda: TrivialAugmentWide(fill=(0, 0, 256)), "fill must be three levels"),
         (lambda: RandomErasing(scale=(0.5, 0.2)), "scale must be"),
         (lambda: RandomErasing(ratio=(0.0, 0.2)), "ratio must be"),
