@@ -219,7 +219,7 @@ def _timm_solarize(draws: _Draws) -> Numbers:
 _ENHANCERS = ("Color", "Contrast", "Brightness", "Sharpness")
 _TIMM: dict[str, _Rule] = {
     "Rotate": lambda draws: draws.signed((draws.level / 10.0) * 30.0),
-    # 8 bits and more leave the image as it is; below 0 nothing is left of it.
+    # 8 bits and more leave the image as it is; 0 and fewer leave black (Pillow 13 refuses, so timm fails).
     "Posterize": lambda draws: np.minimum(_timm_posterize(draws), 8.0),
     "Solarize": _timm_solarize,
     "SolarizeAdd": lambda draws: np.minimum(128.0, np.trunc((draws.level / 10.0) * 110)),
