@@ -96,8 +96,10 @@ def test_picked_rows_and_columns(dtype: torch.dtype, layout: torch.memory_format
 
 
 def test_the_error_is_about_one_ulp_of_the_output() -> None:
-    """Mixed in float32 before the only cast. float32 itself rounds three times: 1.25 ulp were the worst of all
-    pairs of levels at 200 weights, so 1.5 is allowed there.
+    """Mixed in float32 before the only cast.
+
+    float32 itself rounds three times: 1.25 ulp was the worst of all pairs of levels at 200 weights, so 1.5 is
+    allowed there.
     """
     rng = np.random.default_rng(0)
     images = torch.from_numpy(rng.integers(0, 256, (4, 32, 32, 3), dtype=np.uint8))
