@@ -1,25 +1,26 @@
 """The policies with a level per operation and image: Composer's three spaces, and timm's.
 
-A level is drawn first, then turned into an argument by the space's own formula, whose order of operations
-is kept, so that the same level gives the same bits. Rotations go through Pillow's matrix one by one.
+A level is drawn first, then turned into an argument by the space's own formula, one `_Rule` per operation.
+The order of arithmetic is kept, so that the same level gives the same bits.
 Formulas: Composer 0.7.1 (composer/utils/augmentation_primitives.py), timm 1.0.31 (timm/data/auto_augment.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from fastpipe.device.op_params import STILL, OpParams, whole
+from fastpipe.device.op_params import STILL, Matrix, OpParams, whole
 from fastpipe.transforms.specs import RandAugment
 
 __all__ = ["COMPOSER_OPS", "TIMM_OPS", "draw_levels", "num_level_uniforms", "op_names"]
 
 Numbers = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
 
 COMPOSER_OPS = (
     "AutoContrast",
@@ -58,24 +59,40 @@ TIMM_OPS = (
 """timm's fifteen, in its order. Each is equally likely."""
 
 _SAFE = 9
-# Where an operation's argument enters Pillow's matrix.
+# Where an operation's argument enters Pillow's matrix; Rotate fills all six.
 _COEFFICIENT = {"ShearX": 1, "ShearY": 3, "TranslateX": 2, "TranslateY": 5}
-_CODE = {"Rotate": "affine", "SolarizeAdd": "solarize_add", **dict.fromkeys(_COEFFICIENT, "affine")}
+_WARPS = ("Rotate", *_COEFFICIENT)
+_ENHANCERS = ("Color", "Contrast", "Brightness", "Sharpness")
+_VALUE, _ROTATE = 6, 7
 
 
 @dataclass(frozen=True, slots=True)
-class _Draws:
-    """The operations of one kind, all images together: numbers [N] each. level is the space's own scale."""
+class _Rule:
+    """argument = max(offset + sign * min(f(level * scale), cap) * side, low); f drops the fraction if `whole`.
 
-    level: Numbers
-    side: Numbers
-    raw: Numbers
-    height: int
-    width: int
+    sign is -1 where `falling`, else random where `signed`. side is 1, or the image's width or height in
+    pixels for timm's relative translations. Composer computes level * scale / 10, timm level / 10 * scale.
+    """
 
-    def signed(self, values: Numbers) -> Numbers:
-        """Negative with probability one half."""
-        return np.where(self.side < 0.5, -values, values)
+    scale: float = 0.0
+    whole: bool = False
+    signed: bool = False
+    falling: bool = False
+    offset: float = 0.0
+    cap: float = math.inf
+    low: float = -math.inf
+    side: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The operations of a space: kernel codes, where arguments go (matrix place, value, rotation), rules."""
+
+    codes: npt.NDArray[np.int16]
+    targets: npt.NDArray[np.int64]
+    rules: Numbers  # one column for each field of _Rule
+    symmetric: npt.NDArray[np.bool_]
+    brightness: int
 
 
 def op_names(spec: RandAugment) -> tuple[str, ...]:
@@ -94,25 +111,23 @@ def draw_levels(spec: RandAugment, uniforms: Numbers, height: int, width: int) -
     """Operations for a batch from `uniforms`, float64 [B, num_level_uniforms(spec)]."""
     from fastpipe.kernels import INTERPOLATIONS, OPS
 
-    num, names, length = len(uniforms), op_names(spec), spec.length
+    num, length = len(uniforms), spec.length
     numbers = uniforms.reshape(num * length, num_level_uniforms(spec) // max(length, 1))
-    chosen = whole(numbers[:, 0], len(names))
-    levels = _levels(spec, numbers)
-    codes = np.asarray([OPS[_CODE.get(name, name.lower())] for name in names], dtype=np.int16)
-    ops, values = codes[chosen], np.zeros(len(numbers))
-    matrices = np.tile(np.asarray(STILL), (len(numbers), 1))
-    for place, name in enumerate(names):
-        rows = np.flatnonzero(chosen == place)
-        rule = _rule(spec, name)
-        if len(rows) == 0 or rule is None:
-            continue
-        arguments = rule(_Draws(levels[rows], numbers[rows, 2], numbers[rows, 1], height, width))
-        _write(name, rows, arguments, values, matrices, height, width)
+    table = _table(spec, height, width)
+    chosen = whole(numbers[:, 0], len(table.codes))
+    arguments = _arguments(spec, table, chosen, numbers)
+    ops, targets = table.codes[chosen], table.targets[chosen]
     if spec.space == "timm":
-        _skip(numbers[:, 3] > (spec.p or 0.0), ops, values, matrices)
+        skipped = numbers[:, 3] > (spec.p or 0.0)
+        ops[skipped], targets[skipped], arguments[skipped] = OPS["identity"], _VALUE, 0.0
+    matrices = np.tile(np.asarray(STILL), (len(numbers), 1))
+    moved = np.flatnonzero(targets < _VALUE)
+    matrices[moved, targets[moved]] = arguments[moved]
+    for row in np.flatnonzero(targets == _ROTATE).tolist():
+        matrices[row] = _rotation(float(arguments[row]), height, width)
     return OpParams(
         ops=ops.reshape(num, length),
-        values=values.reshape(num, length),
+        values=np.where(targets == _VALUE, arguments, 0.0).reshape(num, length),
         matrices=matrices.reshape(num, length, 6),
         interpolations=np.full(
             (num, length), INTERPOLATIONS[spec.interpolation or "bilinear"], dtype=np.uint8
@@ -121,32 +136,43 @@ def draw_levels(spec: RandAugment, uniforms: Numbers, height: int, width: int) -
     )
 
 
-def _write(
-    name: str,
-    rows: npt.NDArray[np.int64],
-    arguments: Numbers,
-    values: Numbers,
-    matrices: Numbers,
-    height: int,
-    width: int,
-) -> None:
+@lru_cache(maxsize=1024)
+def _rotation(degrees: float, height: int, width: int) -> Matrix:
     from fastpipe.kernels.matrices import rotate
 
-    if name == "Rotate":
-        for row, degrees in zip(rows.tolist(), arguments.tolist(), strict=True):
-            matrices[row] = rotate(degrees, height, width)
-    elif name in _COEFFICIENT:
-        matrices[rows, _COEFFICIENT[name]] = arguments
-    else:
-        values[rows] = arguments
+    return rotate(degrees, height, width)
 
 
-def _skip(skipped: Flags, ops: npt.NDArray[np.int16], values: Numbers, matrices: Numbers) -> None:
+@lru_cache(maxsize=64)
+def _table(spec: RandAugment, height: int, width: int) -> _Table:
     from fastpipe.kernels import OPS
 
-    ops[skipped] = OPS["identity"]
-    values[skipped] = 0.0
-    matrices[skipped] = STILL
+    names = op_names(spec)
+    rules = _timm_rules(spec, height, width) if spec.space == "timm" else _composer_rules(height, width)
+    spelled = {"SolarizeAdd": "solarize_add", **dict.fromkeys(_WARPS, "affine")}
+    targets = {"Rotate": _ROTATE, **_COEFFICIENT}
+    return _Table(
+        np.asarray([OPS[spelled.get(name, name.lower())] for name in names], dtype=np.int16),
+        np.asarray([targets.get(name, _VALUE) for name in names]),
+        np.asarray([astuple(rules.get(name, _Rule())) for name in names], dtype=np.float64),
+        np.asarray([name in _ENHANCERS and spec.space == "composer" for name in names]),
+        names.index("Brightness") if "Brightness" in names else -1,
+    )
+
+
+def _arguments(spec: RandAugment, table: _Table, chosen: npt.NDArray[np.int64], numbers: Numbers) -> Numbers:
+    scale, dropped, signed, falling, offset, cap, low, side = table.rules[chosen].T
+    levels = _levels(spec, numbers)
+    grown = (levels / 10.0) * scale if spec.space == "timm" else levels * scale / 10
+    size = np.minimum(np.where(dropped != 0.0, np.trunc(grown), grown), cap)
+    negative = (falling != 0.0) | ((signed != 0.0) & (numbers[:, 2] < 0.5))
+    # Adding 0.0 turns -0.0 into 0.0.
+    arguments = np.maximum(offset + np.where(negative, -size, size) * side, low) + 0.0
+    rows = np.flatnonzero(table.symmetric[chosen])
+    if len(rows):
+        dampen = chosen[rows] == table.brightness
+        arguments[rows] = _symmetric(numbers[rows, 1], numbers[rows, 2], spec.severity or 0.0, dampen)
+    return arguments
 
 
 def _levels(spec: RandAugment, numbers: Numbers) -> Numbers:
@@ -164,73 +190,49 @@ def _levels(spec: RandAugment, numbers: Numbers) -> Numbers:
     return np.clip(levels, 0.0, spec.mmax or 10.0)
 
 
-_Rule = Callable[[_Draws], Numbers]
+def _symmetric(shares: Numbers, sides: Numbers, severity: float, dampen: npt.NDArray[np.bool_]) -> Numbers:
+    """U(1, severity) or U(1 - 0.09 severity, 1), one half each; above 1 scaled by 0.75 where `dampen`.
 
-
-def _rule(spec: RandAugment, name: str) -> _Rule | None:
-    """Draws into the arguments of one operation, or None for one without an argument."""
-    if spec.space == "timm":
-        return (_TIMM_INCREASING if spec.increasing else _TIMM).get(name) or _TIMM.get(name)
-    if name in ("Color", "Contrast", "Brightness", "Sharpness"):
-        if spec.space == "composer-original":
-            return lambda draws: draws.level * 1.8 / 10 + 0.1
-        severity = spec.severity or 0.0
-        return lambda draws: _symmetric(draws, severity, dampen=name == "Brightness")
-    return _COMPOSER.get(name)
-
-
-def _symmetric(draws: _Draws, severity: float, *, dampen: bool) -> Numbers:
-    """U(1, severity) or U(1 - 0.09 severity, 1), one half each; brightness above 1 is scaled by 0.75.
-
-    So a brightness in (1, 4/3) darkens, as published. The level draws anew here, in these ranges.
+    That is brightness, so a brightness in (1, 4/3) darkens, as published.
     """
     low = 1.0 - 0.09 * severity
-    factors = np.where(draws.side < 0.5, 1.0 + (severity - 1.0) * draws.raw, low + (1.0 - low) * draws.raw)
-    return np.where(factors > 1.0, 0.75 * factors, factors) if dampen else factors
+    factors = np.where(sides < 0.5, 1.0 + (severity - 1.0) * shares, low + (1.0 - low) * shares)
+    dampened: Numbers = np.where(dampen & (factors > 1.0), 0.75 * factors, factors)
+    return dampened
 
 
-_COMPOSER: dict[str, _Rule] = {
-    "Posterize": lambda draws: 4 - np.trunc(draws.level * 4 / 10),
-    "Rotate": lambda draws: draws.signed(np.trunc(draws.level * 30 / 10)),
-    "Solarize": lambda draws: 256 - np.trunc(draws.level * 256 / 10),
-    "ShearX": lambda draws: draws.signed(draws.level * 0.3 / 10),
-    "ShearY": lambda draws: draws.signed(draws.level * 0.3 / 10),
-    "TranslateX": lambda draws: draws.signed(np.trunc(draws.level * (draws.width / 3) / 10)),
-    "TranslateY": lambda draws: draws.signed(np.trunc(draws.level * (draws.height / 3) / 10)),
-}
+def _composer_rules(height: int, width: int) -> Mapping[str, _Rule]:
+    """The enhancers are those of "original"; the other space draws them symmetrically."""
+    shear = _Rule(0.3, signed=True)
+    return {
+        "Posterize": _Rule(4, whole=True, falling=True, offset=4),
+        "Rotate": _Rule(30, whole=True, signed=True),
+        "Solarize": _Rule(256, whole=True, falling=True, offset=256),
+        "ShearX": shear,
+        "ShearY": shear,
+        "TranslateX": _Rule(width / 3, whole=True, signed=True),
+        "TranslateY": _Rule(height / 3, whole=True, signed=True),
+        **dict.fromkeys(_ENHANCERS, _Rule(1.8, offset=0.1)),
+    }
 
 
-def _timm_enhance(draws: _Draws) -> Numbers:
-    return (draws.level / 10.0) * 1.8 + 0.1
-
-
-def _timm_enhance_increasing(draws: _Draws) -> Numbers:
-    return np.maximum(0.1, 1.0 + draws.signed((draws.level / 10.0) * 0.9))
-
-
-def _timm_posterize(draws: _Draws) -> Numbers:
-    return np.trunc((draws.level / 10.0) * 4)
-
-
-def _timm_solarize(draws: _Draws) -> Numbers:
-    return np.minimum(256.0, np.trunc((draws.level / 10.0) * 256))
-
-
-_ENHANCERS = ("Color", "Contrast", "Brightness", "Sharpness")
-_TIMM: dict[str, _Rule] = {
-    "Rotate": lambda draws: draws.signed((draws.level / 10.0) * 30.0),
-    # 8 bits and more leave the image as it is; 0 and fewer leave black (Pillow 13 refuses, so timm fails).
-    "Posterize": lambda draws: np.minimum(_timm_posterize(draws), 8.0),
-    "Solarize": _timm_solarize,
-    "SolarizeAdd": lambda draws: np.minimum(128.0, np.trunc((draws.level / 10.0) * 110)),
-    **dict.fromkeys(_ENHANCERS, _timm_enhance),
-    "ShearX": lambda draws: draws.signed((draws.level / 10.0) * 0.3),
-    "ShearY": lambda draws: draws.signed((draws.level / 10.0) * 0.3),
-    "TranslateX": lambda draws: draws.signed((draws.level / 10.0) * 0.45) * draws.width,
-    "TranslateY": lambda draws: draws.signed((draws.level / 10.0) * 0.45) * draws.height,
-}
-_TIMM_INCREASING: dict[str, _Rule] = {
-    "Posterize": lambda draws: np.maximum(4.0 - _timm_posterize(draws), 0.0),
-    "Solarize": lambda draws: 256.0 - _timm_solarize(draws),
-    **dict.fromkeys(_ENHANCERS, _timm_enhance_increasing),
-}
+def _timm_rules(spec: RandAugment, height: int, width: int) -> Mapping[str, _Rule]:
+    """8 bits leave the image as it is; 0 leave black, where Pillow 13 refuses and timm therefore fails."""
+    shear = _Rule(0.3, signed=True)
+    enhance, posterize = _Rule(1.8, offset=0.1), _Rule(4, whole=True, cap=8)
+    solarize = _Rule(256, whole=True, cap=256)
+    if spec.increasing:
+        enhance = _Rule(0.9, signed=True, offset=1, low=0.1)
+        posterize = _Rule(4, whole=True, falling=True, offset=4, low=0)
+        solarize = _Rule(256, whole=True, falling=True, offset=256, cap=256)
+    return {
+        "Rotate": _Rule(30, signed=True),
+        "Posterize": posterize,
+        "Solarize": solarize,
+        "SolarizeAdd": _Rule(110, whole=True, cap=128),
+        **dict.fromkeys(_ENHANCERS, enhance),
+        "ShearX": shear,
+        "ShearY": shear,
+        "TranslateX": _Rule(0.45, signed=True, side=width),
+        "TranslateY": _Rule(0.45, signed=True, side=height),
+    }
