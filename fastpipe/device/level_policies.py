@@ -68,10 +68,11 @@ _VALUE, _ROTATE = 6, 7
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """argument = max(offset + sign * min(f(level * scale), cap) * side, low); f drops the fraction if `whole`.
+    """argument = max(offset + sign * min(f(level * scale), cap) * side, low).
 
-    sign is -1 where `falling`, else random where `signed`. side is 1, or the image's width or height in
-    pixels for timm's relative translations. Composer computes level * scale / 10, timm level / 10 * scale.
+    f drops the fraction if `whole`. sign is -1 where `falling`, else random where `signed`. side is 1, or the
+    image's width or height in pixels for timm's relative translations. Composer computes
+    level * scale / 10, timm level / 10 * scale.
     """
 
     scale: float = 0.0
@@ -167,7 +168,7 @@ def _arguments(spec: RandAugment, table: _Table, chosen: npt.NDArray[np.int64], 
     size = np.minimum(np.where(dropped != 0.0, np.trunc(grown), grown), cap)
     negative = (falling != 0.0) | ((signed != 0.0) & (numbers[:, 2] < 0.5))
     # Adding 0.0 turns -0.0 into 0.0.
-    arguments = np.maximum(offset + np.where(negative, -size, size) * side, low) + 0.0
+    arguments: Numbers = np.maximum(offset + np.where(negative, -size, size) * side, low) + 0.0
     rows = np.flatnonzero(table.symmetric[chosen])
     if len(rows):
         dampen = chosen[rows] == table.brightness
