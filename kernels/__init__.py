@@ -16,6 +16,7 @@ from fastpipe.kernels.mixing import mix
 from fastpipe.kernels.ops import INTERPOLATIONS, OPS
 from fastpipe.kernels.output import erase, finish, normalize_table
 from fastpipe.kernels.reference import erase_torch, finish_torch, mix_torch, mix_weights
+from fastpipe.kernels.resizing import resize
 from fastpipe.kernels.threads import run_ranges
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "mix_torch",
     "mix_weights",
     "normalize_table",
+    "resize",
     "rotate",
     "run_ranges",
     "shear_x",
