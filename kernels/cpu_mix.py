@@ -1,7 +1,9 @@
-"""MixUp and CutMix: two images into one through a joint table. numba, CPU, serial.
+"""MixUp and CutMix: two images into one, by table. numba, CPU, serial.
 
 The partner's weight is one number per batch, so an output value depends on the channel and two levels only:
 joint [3, 257 * 257] holds it for every pair, already rounded to the output's type. Level 256 is erased.
+For float32 output the sum of two small tables is faster, since they stay in the first-level cache (5.5
+against 8 ns a pixel); the joint table then serves erased pixels only.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import numpy.typing as npt
 from fastpipe.kernels.compiled import compiled
 from fastpipe.kernels.cpu_output import column_offsets
 
-__all__ = ["LEVELS", "mix_range"]
+__all__ = ["LEVELS", "mix_range", "sum_range"]
 
 Bytes = npt.NDArray[np.uint8]
 Bits = npt.NDArray[Any]
@@ -36,19 +38,23 @@ def mix_range(
     region: Numbers,
     boxes: Numbers,
     channels_last: bool,
+    erased_only: bool,
     start: int,
     stop: int,
 ) -> None:
     """Write the pixels of `region` of out[start:stop], at rows x columns of images [B, H*width*3].
 
-    region and boxes[i] (erased): top, left, height, width in pixels of the output.
+    region and boxes[i] (erased): top, left, height, width in pixels of the output. erased_only: nothing but
+    the pixels of those boxes, after `sum_range`.
     """
     own, other = np.empty(columns.size, np.int64), np.empty(columns.size, np.int64)
     for i in range(start, stop):
         j = partner[i]
         column_offsets(columns, width, flip[i], own)
         column_offsets(columns, width, flip[j], other)
-        if channels_last:
+        if erased_only:
+            pass
+        elif channels_last:
             _mix_pixels(images[i], images[j], out[i], joint, rows, own, other, width, region)
         else:
             _mix_planes(images[i], images[j], out[i], joint, rows, own, other, width, region)
@@ -69,6 +75,42 @@ def mix_range(
                     boxes[j],
                     channels_last,
                 )
+
+
+@compiled
+def sum_range(
+    images: Bytes,
+    out: npt.NDArray[np.float32],
+    own_table: npt.NDArray[np.float32],
+    other_table: npt.NDArray[np.float32],
+    partner: Numbers,
+    flip: Bytes,
+    rows: Numbers,
+    columns: Numbers,
+    width: int,
+    region: Numbers,
+    channels_last: bool,
+    start: int,
+    stop: int,
+) -> None:
+    """mix_range for float32 without erased pixels: own_table[c, a] + other_table[c, b], both [3, 257]."""
+    top, left, box_height, box_width = region
+    own, other = np.empty(columns.size, np.int64), np.empty(columns.size, np.int64)
+    for i in range(start, stop):
+        image, second, target = images[i], images[partner[i]], out[i]
+        column_offsets(columns, width, flip[i], own)
+        column_offsets(columns, width, flip[partner[i]], other)
+        for c in range(3):
+            mine, theirs = own_table[c], other_table[c]
+            for y in range(top, top + box_height):
+                base = 3 * rows[y] * width + c
+                first = y * columns.size + left
+                step = 3 if channels_last else 1
+                begin = 3 * first + c if channels_last else c * rows.size * columns.size + first
+                for x in range(box_width):
+                    a = image[np.uint32(base + own[left + x])]
+                    b = second[np.uint32(base + other[left + x])]
+                    target[np.uint32(begin + step * x)] = mine[a] + theirs[b]
 
 
 @compiled

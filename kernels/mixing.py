@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +40,7 @@ def mix(
     boxes, values (one per channel), apply: what `erase` would have done to every image before. Returns `out`.
     Raises ValueError for a wrong dtype, shape, layout or number.
     """
-    from fastpipe.kernels.cpu_mix import mix_range
+    from fastpipe.kernels.cpu_mix import mix_range, sum_range
 
     source = as_images("images", images)
     num_images, height, width, _ = source.shape
@@ -54,9 +53,34 @@ def mix(
     if np.may_share_memory(flat, bits):
         raise ValueError("out must not share memory with images: partners would be overwritten.")
     others = _checked_partner(partner, num_images)
-    joint = _joint_bits(table, values, weight, out.dtype)
+    own, other = _shares(table, values, weight)
     inside = _checked_region(region, *shape)
     erased = _masked_boxes(boxes, apply, num_images, *shape)
+    summed = out.dtype == torch.float32
+    if summed:
+        numbers, mine, theirs = bits.view(np.float32), own.numpy(), other.numpy()
+        run_ranges(
+            lambda start, stop: sum_range(
+                flat,
+                numbers,
+                mine,
+                theirs,
+                others,
+                flags,
+                picked_rows,
+                picked_columns,
+                width,
+                inside,
+                channels_last,
+                start,
+                stop,
+            ),
+            num_images,
+            num_threads,
+        )
+    if summed and not erased.any():
+        return out
+    joint = (own[:, :, None] + other[:, None, :]).to(out.dtype).view(3, -1).view(BITS[out.dtype]).numpy()
     run_ranges(
         lambda start, stop: mix_range(
             flat,
@@ -70,6 +94,7 @@ def mix(
             inside,
             erased,
             channels_last,
+            summed,
             start,
             stop,
         ),
@@ -79,10 +104,8 @@ def mix(
     return out
 
 
-def _joint_bits(
-    table: Numbers, values: Sequence[float], weight: float, dtype: torch.dtype
-) -> npt.NDArray[Any]:
-    """Bits [3, 257 * 257] of the mixture for each pair of levels; level 256 has `values`."""
+def _shares(table: Numbers, values: Sequence[float], weight: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """What each level adds as one's own and as the partner's, float32 [3, 257]; level 256 has `values`."""
     levels = as_array("table", table)
     if levels.dtype != np.float32 or levels.shape != (3, 256):
         raise ValueError(f"table must be float32 [3, 256]. Found: {describe(table)}")
@@ -94,9 +117,7 @@ def _joint_bits(
     every = np.concatenate((levels, colors[:, None]), axis=1)
     require_finite("table and values", every)
     keep, share = mix_weights(weight)
-    own, other = torch.from_numpy(every).mul(keep), torch.from_numpy(every).mul(share)
-    joint = (own[:, :, None] + other[:, None, :]).to(dtype).view(3, -1)
-    return np.asarray(joint.view(BITS[dtype]).numpy())
+    return torch.from_numpy(every).mul(keep), torch.from_numpy(every).mul(share)
 
 
 def _checked_partner(partner: Numbers, num_images: int) -> npt.NDArray[np.int64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,9 +30,8 @@ def resize(images: _Images, height: int, width: int, *, num_threads: int = 1) ->
     """
     from fastpipe.kernels.cpu_resize import resize_range
 
-    for name, side in (("height", height), ("width", width)):
-        if isinstance(side, bool) or not isinstance(side, int) or not 1 <= side <= _MAX_SIDE:
-            raise ValueError(f"{name} must be a whole number in 1..{_MAX_SIDE}. Found: {side!r}")
+    _check_side("height", height)
+    _check_side("width", width)
     source = as_images("images", images)
     num, old_height, old_width, _ = source.shape
     if max(old_height, old_width) > _MAX_SIDE:
@@ -48,8 +47,14 @@ def resize(images: _Images, height: int, width: int, *, num_threads: int = 1) ->
         num,
         num_threads,
     )
-    result: Any = torch.from_numpy(out) if isinstance(images, torch.Tensor) else out
-    return result  # type: ignore[no-any-return]
+    if isinstance(images, torch.Tensor):
+        return torch.from_numpy(out)
+    return out
+
+
+def _check_side(name: str, side: object) -> None:
+    if isinstance(side, bool) or not isinstance(side, int) or not 1 <= side <= _MAX_SIDE:
+        raise ValueError(f"{name} must be a whole number in 1..{_MAX_SIDE}. Found: {side!r}")
 
 
 @lru_cache(maxsize=64)
