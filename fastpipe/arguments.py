@@ -28,7 +28,15 @@ def check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
 
 
 def check_loader_arguments(
-    *, dataset: Any, backend: Any, engine: Any, numerics: Any, dtype: Any, memory_format: Any, on_error: Any
+    *,
+    dataset: Any,
+    backend: Any,
+    engine: Any,
+    numerics: Any,
+    dtype: Any,
+    memory_format: Any,
+    on_error: Any,
+    num_classes: Any,
 ) -> None:
     """Raise ArgumentError for a value that no data set could make right."""
     check_choice("backend", backend, ("auto", "torch", *BACKENDS))
@@ -37,6 +45,10 @@ def check_loader_arguments(
     check_choice("dtype", dtype, (None, *_DTYPES))
     check_choice("memory_format", memory_format, _FORMATS)
     check_choice("on_error", on_error, ("raise", "skip", "replace"))
+    if num_classes is not None and (isinstance(num_classes, bool) or not isinstance(num_classes, int)):
+        raise ArgumentError(f"num_classes must be an int >= 1. Found: {num_classes!r}")
+    if num_classes is not None and num_classes < 1:
+        raise ArgumentError(f"num_classes must be an int >= 1. Found: {num_classes!r}")
     if on_error == "raise":
         return
     if isinstance(dataset, torch.utils.data.IterableDataset):

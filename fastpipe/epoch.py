@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 
 from fastpipe.batch import Ahead, RequestStream
-from fastpipe.device import DeviceStage
+from fastpipe.device import DeviceStage, MixedBatch
 from fastpipe.device.transfer import Transfer
 from fastpipe.types import Batch, HostBatch
 
@@ -98,7 +98,14 @@ class LiftedLane:
         batch: Batch = self.stage.hand_over(ready.payload)
         if self.stage.engine_name == "none":
             return [batch.images, batch.labels, batch.params]
-        return [batch.images, batch.labels]
+        if batch.params.mix is None:
+            return [batch.images, batch.labels]
+        return MixedBatch(
+            (batch.images, batch.labels),
+            hard_labels=batch.hard_labels,
+            partner=batch.partner,
+            weight=batch.params.mix.weight,
+        )
 
 
 class PlainLane:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastpipe.device.stage import resolve_device
-from fastpipe.planning import Planned
+from fastpipe.planning import Planned, count_classes
 from fastpipe.transforms import output_dtype
 from fastpipe.types import Choice, StepNote
 
@@ -58,6 +58,10 @@ def facts_of(loader: Any, planned: Planned) -> tuple[tuple[str, str], ...]:
     facts.append(
         ("batch", f"{str(dtype).removeprefix('torch.')}, {layout}, on {resolve_device(loader.device)}")
     )
+    if any(step.kind == "mix" for step in planned.plan.device) and loader.engine != "none":
+        num = count_classes(loader.dataset, loader.num_classes)
+        classes = "of unknown width: pass num_classes=" if num is None else f"[B, {num}]"
+        facts.append(("labels", f"float32 {classes}, mixed; hard_labels, partner and weight beside them"))
     facts.append(("engine", loader.engine))
     facts.append(("numerics", loader.numerics or "exact"))
     return tuple(facts)

@@ -12,7 +12,7 @@ import torch.utils.data
 from fastpipe.arguments import ResolutionPolicy, check_loader_arguments, open_dataset
 from fastpipe.backends import registry
 from fastpipe.backends.base import BatchSource, Job, Numerics
-from fastpipe.batch import RequestStream, SeededSampler, WorkerOptions, WorkerPool
+from fastpipe.batch import RequestStream, SeededSampler, WorkerOptions, WorkerPool, current_rank
 from fastpipe.batch.order import check_seed, known_repeats
 from fastpipe.batch.worker import KeyedWork, OnError
 from fastpipe.choose import choose, this_machine
@@ -21,7 +21,7 @@ from fastpipe.device.stage import DeviceStage, resolve_device
 from fastpipe.epoch import EpochIterator, Lane, LiftedLane, MovedIterator, PlainLane, Position
 from fastpipe.errors import ArgumentError
 from fastpipe.explain import Explanation, facts_of
-from fastpipe.planning import Planned, plan_loader
+from fastpipe.planning import Planned, count_classes, plan_loader
 from fastpipe.state import EpochClock, check_state, make_state, replayed
 from fastpipe.transforms import with_size
 from fastpipe.types import Choice, Spec
@@ -41,7 +41,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     seed:          makes order, crops, flips and operations functions of (seed, epoch, id) alone: equal
                    for every worker count and world size. With a sampler of your own, its order is kept.
     augment:       specs of `fastpipe.augment` added to the lifted plan.
-    num_classes:   number of classes, where the data set does not say.
+    num_classes:   number of classes, for MixUp and CutMix, where the data set has no `classes`.
     engine:        "fused", "torch", or "none" (yields uint8 [B,H,W,3], labels and the drawn parameters).
     numerics:      "exact" (torchvision's pixels) or "fast" (a backend may approximate).
     dtype:         of the images; None is what the pipeline implies (float32 after ToTensor).
@@ -50,7 +50,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                    (another image of the same class).
     resolution:    an int or a pure function (epoch, batch index) -> int: the crop's size in pixels.
 
-    A lifted batch is `[images, labels]`: images [B,3,H,W], labels int64 [B] on the same device.
+    A lifted batch is `[images, labels]`: images [B,3,H,W], labels int64 [B] on the same device. With MixUp or
+    CutMix labels are float32 [B, classes], and the batch has attributes hard_labels, partner and weight.
     What cannot be lifted runs through torch's own code; `explain()` says what runs where and why.
     """
 
@@ -96,6 +97,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             dtype=dtype,
             memory_format=memory_format,
             on_error=on_error,
+            num_classes=num_classes,
         )
         if seed is not None:
             check_seed(seed)
@@ -218,6 +220,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             resolution=self._policy,
             repeats=known_repeats(self.sampler, self.batch_sampler),
             skip=position.delivered,
+            rank=current_rank(),
         )
 
     def _lane(self, planned: Planned, first: int) -> Lane:
@@ -231,6 +234,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             engine=self.engine,
             dtype=self.dtype,
             memory_format=self.memory_format,
+            num_classes=count_classes(self.dataset, self.num_classes),
         )
         stage.warm_up()
         return LiftedLane(stage)

@@ -19,7 +19,7 @@ from fastpipe.storage import FolderDataset
 from fastpipe.transforms import lift, merge
 from fastpipe.types import Plan, Spec, StepNote
 
-__all__ = ["Planned", "plan_loader"]
+__all__ = ["Planned", "count_classes", "plan_loader"]
 
 _OWN_GETITEM = (DatasetFolder.__getitem__, ImageFolder.__getitem__, FolderDataset.__getitem__)
 _OWN_LOADERS = (default_loader, pil_loader)
@@ -51,6 +51,14 @@ def plan_loader(
         return Planned(plan=None, reason=lifted.reason, notes=lifted.notes)
     plan = merge(lifted.plan, augment) if augment else lifted.plan
     return Planned(plan=plan, reason="an image folder with a torchvision pipeline", notes=plan.notes)
+
+
+def count_classes(dataset: Any, given: int | None) -> int | None:
+    """The number given, else the largest number of `classes` that a part of the data set has, else None."""
+    if given is not None:
+        return given
+    counts = [len(part.classes) for part in leaves(dataset) if getattr(part, "classes", None)]
+    return max(counts, default=None)
 
 
 def _refusal(dataset: Any, *, batched: bool, collate_fn: Callable[[Any], Any]) -> str | None:

@@ -11,6 +11,7 @@ repeat or rank, block). Each block of 4 words gives two float64 with 53 random b
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,9 @@ class Stream(IntEnum):
     ERASING = 4
     HOST = 5
     REPLACE = 6
+    COLOUT = 7
+    MIX = 8
+    PARTNER = 9
 
 
 def philox(counter: tuple[Words, Words, Words, Words], key: tuple[int, int]) -> tuple[Words, ...]:
@@ -62,6 +66,7 @@ def _words(*values: int) -> tuple[Words, Words, Words, Words]:
     return a, b, c, d
 
 
+@lru_cache(maxsize=256)
 def _subkey(seed: int, epoch: int, stream: int, domain: int) -> tuple[int, int]:
     """Hash the slow-moving part of a key to 64 bits."""
     counter = _words(epoch & 0xFFFFFFFF, (epoch >> 32) & 0xFFFFFFFF, stream, domain)

@@ -72,6 +72,7 @@ class Request:
     """One batch as a worker sees it: everything a draw may depend on travels with it.
 
     `ids` and `repeats` are int64 [B]; `size` is the resolution of this batch, or None for the plan's own.
+    `rank` is this process's among those that train together: draws for the whole batch depend on it.
     """
 
     seed: int
@@ -80,6 +81,7 @@ class Request:
     ids: IntArray
     repeats: IntArray
     size: int | None = None
+    rank: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -105,6 +107,8 @@ class HostBatch:
 class Batch:
     """A batch as the device stage yields it, with what was drawn for it.
 
+    With MixUp or CutMix, `labels` is float32 [B,K], `hard_labels` int64 [B] as they were, and `partner` int64
+    [B] says whose image and label were mixed in; else both are None.
     `ready` is the CUDA event after which the tensors hold their values, or None on the CPU.
     """
 
@@ -112,6 +116,8 @@ class Batch:
     labels: Any
     request: Request
     params: Any = None
+    hard_labels: torch.Tensor | None = None
+    partner: torch.Tensor | None = None
     ready: torch.cuda.Event | None = None
 
 

@@ -12,9 +12,11 @@ from fastpipe.kernels.matrices import (
     translate_x,
     translate_y,
 )
+from fastpipe.kernels.mixing import mix
 from fastpipe.kernels.ops import INTERPOLATIONS, OPS
 from fastpipe.kernels.output import erase, finish, normalize_table
-from fastpipe.kernels.reference import erase_torch, finish_torch
+from fastpipe.kernels.reference import erase_torch, finish_torch, mix_torch, mix_weights
+from fastpipe.kernels.resizing import resize
 from fastpipe.kernels.threads import run_ranges
 
 __all__ = [
@@ -27,7 +29,11 @@ __all__ = [
     "erase_torch",
     "finish",
     "finish_torch",
+    "mix",
+    "mix_torch",
+    "mix_weights",
     "normalize_table",
+    "resize",
     "rotate",
     "run_ranges",
     "shear_x",

@@ -14,10 +14,11 @@ import numpy.typing as npt
 from fastpipe.kernels.compiled import compiled
 from fastpipe.kernels.cpu_filters import copy_bytes, mirror
 
-__all__ = ["erase_range", "finish_range", "relayout_range"]
+__all__ = ["column_offsets", "erase_range", "finish_picked_range", "finish_range", "relayout_range"]
 
 Bytes = npt.NDArray[np.uint8]
 Bits = npt.NDArray[Any]
+Numbers = npt.NDArray[np.int64]
 
 
 @compiled
@@ -64,6 +65,64 @@ def _gather_planes(image: Bytes, target: Bits, table: Bits, flip: int, height: i
             for x in range(width):
                 p = np.uint32(3 * (row + width - 1 - x) + c) if flip else np.uint32(3 * (row + x) + c)
                 line[x] = levels[image[p]]
+
+
+@compiled
+def column_offsets(columns: Numbers, width: int, flip: int, offsets: Numbers) -> None:
+    """Into `offsets`: where in a row of `width` pixels each of `columns` begins, mirrored where `flip`."""
+    for x in range(columns.size):
+        offsets[x] = 3 * (width - 1 - columns[x]) if flip else 3 * columns[x]
+
+
+@compiled
+def finish_picked_range(
+    images: Bytes,
+    out: Bits,
+    table: Bits,
+    flip: Bytes,
+    rows: Numbers,
+    columns: Numbers,
+    width: int,
+    channels_last: bool,
+    start: int,
+    stop: int,
+) -> None:
+    """As finish_range, of the pixels at rows x columns (of the mirrored image where `flip`)."""
+    offsets = np.empty(columns.size, np.int64)
+    for i in range(start, stop):
+        column_offsets(columns, width, flip[i], offsets)
+        if channels_last:
+            _pick_pixels(images[i], out[i], table, rows, offsets, width)
+        else:
+            _pick_planes(images[i], out[i], table, rows, offsets, width)
+
+
+@compiled
+def _pick_pixels(
+    image: Bytes, target: Bits, table: Bits, rows: Numbers, offsets: Numbers, width: int
+) -> None:
+    red, green, blue = table[0], table[1], table[2]
+    for y in range(rows.size):
+        base = 3 * rows[y] * width
+        for x in range(offsets.size):
+            q = np.uint32(3 * (y * offsets.size + x))
+            p = np.uint32(base + offsets[x])
+            target[q] = red[image[p]]
+            target[q + 1] = green[image[p + 1]]
+            target[q + 2] = blue[image[p + 2]]
+
+
+@compiled
+def _pick_planes(
+    image: Bytes, target: Bits, table: Bits, rows: Numbers, offsets: Numbers, width: int
+) -> None:
+    for c in range(3):
+        levels = table[c]
+        for y in range(rows.size):
+            base = 3 * rows[y] * width + c
+            line = target[(c * rows.size + y) * offsets.size : (c * rows.size + y + 1) * offsets.size]
+            for x in range(offsets.size):
+                line[x] = levels[image[np.uint32(base + offsets[x])]]
 
 
 @compiled

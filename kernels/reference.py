@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import torch
 
-__all__ = ["erase_torch", "finish_torch"]
+__all__ = ["erase_torch", "finish_torch", "mix_torch", "mix_weights"]
 
 Numbers = torch.Tensor | npt.NDArray[Any]
 
@@ -18,10 +20,13 @@ def finish_torch(
     table: Numbers | None,
     flip: Numbers | None = None,
     memory_format: torch.memory_format = torch.contiguous_format,
+    rows: Numbers | None = None,
+    columns: Numbers | None = None,
 ) -> torch.Tensor:
     """A new [B,3,H,W] tensor of `out_dtype` with table[channel, level], mirrored where `flip`.
 
-    images: uint8 [B,H,W,3]; table: float32 [3, 256], None for the level itself; flip: bool or uint8 [B].
+    images: uint8 [B,H,W,3]; table: float32 [3, 256], None for the level itself; flip: bool or uint8 [B];
+    rows, columns: integers, the pixels to take after mirroring, None for all.
     Everything is moved to the images' device. Raises ValueError for another shape or dtype of images.
     """
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[-1] != 3:
@@ -29,6 +34,9 @@ def finish_torch(
     if flip is not None:
         flip = torch.as_tensor(flip, device=images.device)
         images = torch.where(flip.view(-1, 1, 1, 1) != 0, images.flip(2), images)
+    for axis, picks in ((1, rows), (2, columns)):
+        if picks is not None:
+            images = images.index_select(axis, torch.as_tensor(picks, device=images.device))
     values = images.permute(0, 3, 1, 2)
     if table is not None:
         table = torch.as_tensor(table, device=images.device)
@@ -50,3 +58,29 @@ def erase_torch(images: torch.Tensor, boxes: Numbers, values: Numbers, apply: Nu
     inside = inside & (apply.view(-1, 1, 1, 1) != 0)
     filled = values.to(images.dtype).expand(images.shape[0], 3)[:, :, None, None]
     return torch.where(inside, filled, images)
+
+
+def mix_torch(
+    images: torch.Tensor, partner: Numbers, weight: float, region: Sequence[int] | None = None
+) -> torch.Tensor:
+    """New images with (1 - weight) * own + weight * partner's in `region`, or all over.
+
+    images: float32 [B,3,H,W]; partner: integers [B]; region: top, left, height, width in pixels. Two products
+    and one sum, each rounded in float32.
+    """
+    keep, share = mix_weights(weight)
+    others = images.index_select(0, torch.as_tensor(partner, device=images.device))
+    mixed = images.mul(keep).add_(others.mul_(share))
+    if region is None:
+        return mixed
+    top, left, height, width = region
+    inside = (..., slice(top, top + height), slice(left, left + width))
+    result = images.clone()
+    result[inside] = mixed[inside]
+    return result
+
+
+def mix_weights(weight: float) -> tuple[float, float]:
+    """(1 - weight, weight) as float32 values; in float32 their sum is exactly 1."""
+    share = np.float32(weight)
+    return float(np.float32(1.0) - share), float(share)

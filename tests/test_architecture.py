@@ -27,6 +27,8 @@ RANKS = {
     **dict.fromkeys(("train", "profiling"), 8),
 }
 APART = {"train": "profiling", "profiling": "train"}
+# The one file of kernels that may use Pillow: it draws our pixels beside Pillow's.
+GALLERY = "kernels/gallery.py"
 KERNELS_KNOW = {"numpy", "numba", "torch", *sys.stdlib_module_names}
 OPTIONAL = (
     *("ffcv", "nvidia", "kornia", "numba.cuda", "timm", "jsonargparse", "skimage", "sklearn", "plotly"),
@@ -70,11 +72,12 @@ def complaints(path: str, source: str) -> Iterator[str]:
     if own not in RANKS:
         yield f"{path}:1: {own} has no rank: give it one in tests/test_architecture.py"
         return
-    problems = ((found.line, _problem(own, found)) for found in imports_of(ast.parse(source)))
+    known = {*KERNELS_KNOW, "PIL"} if path == GALLERY else KERNELS_KNOW
+    problems = ((found.line, _problem(own, found, known)) for found in imports_of(ast.parse(source)))
     yield from dict.fromkeys(f"{path}:{line}: {problem}" for line, problem in problems if problem)
 
 
-def _problem(own: str, found: Import) -> str:
+def _problem(own: str, found: Import, known: set[str]) -> str:
     top = found.module.split(".")[0]
     dotted = f"{found.module}.{found.name}".rstrip(".")
     if found.module.startswith("."):
@@ -83,7 +86,7 @@ def _problem(own: str, found: Import) -> str:
         return f"import fastpipe.{top}: a bare `{top}` is another package"
     if not found.deferred and any(f"{dotted}.".startswith(f"{name}.") for name in OPTIONAL):
         return f"{dotted} is optional: import it inside the function that needs it"
-    if own == "kernels" and top not in KERNELS_KNOW and not dotted.startswith("fastpipe.kernels"):
+    if own == "kernels" and top not in known and not dotted.startswith("fastpipe.kernels"):
         return f"kernels may not import {top}: it knows numpy, numba and torch"
     return _rank_problem(own, found, dotted) if top == "fastpipe" else ""
 
@@ -164,6 +167,7 @@ def test_a_bad_import_is_named(path: str, source: str, complaint: str) -> None:
         ("fastpipe/__init__.py", "from fastpipe.loader import DataLoader\nfrom fastpipe import augment"),
         ("kernels/flip.py", "import math\nimport numpy as np\nfrom fastpipe.kernels.blend import blend"),
         ("kernels/flip.py", "def compiled():\n    from numba import cuda"),
+        ("kernels/gallery.py", "from PIL import Image"),
         ("train/loop.py", "from fastpipe import DataLoader\nfrom fastpipe.profiling import Clock"),
         ("train/model.py", "def build():\n    import timm"),
         ("train/loop.py", "from fastpipe.train.schedule import _cosine"),

@@ -117,4 +117,7 @@ def test_stream_numbers_are_frozen():
         "ERASING": 4,
         "HOST": 5,
         "REPLACE": 6,
+        "COLOUT": 7,
+        "MIX": 8,
+        "PARTNER": 9,
     }

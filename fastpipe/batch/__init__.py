@@ -6,6 +6,7 @@ from fastpipe.batch.order import SeededSampler as SeededSampler
 from fastpipe.batch.pool import WorkerOptions as WorkerOptions
 from fastpipe.batch.pool import WorkerPool as WorkerPool
 from fastpipe.batch.requests import RequestStream as RequestStream
+from fastpipe.batch.requests import current_rank as current_rank
 from fastpipe.batch.worker import FolderWork as FolderWork
 from fastpipe.batch.worker import KeyedWork as KeyedWork
 
@@ -18,4 +19,5 @@ __all__ = [
     "SeededSampler",
     "WorkerOptions",
     "WorkerPool",
+    "current_rank",
 ]

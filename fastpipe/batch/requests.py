@@ -7,12 +7,20 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
+import torch
 
 from fastpipe.types import IntArray, Request
 
-__all__ = ["RequestStream"]
+__all__ = ["RequestStream", "current_rank"]
 
 Resolution = Callable[[int, int], int | None]
+
+
+def current_rank() -> int:
+    """This process's rank in the default process group, or 0 without one."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return int(torch.distributed.get_rank())
+    return 0
 
 
 class RequestStream:
@@ -20,7 +28,8 @@ class RequestStream:
 
     batches: the ids of each batch (a batch sampler's iterator). skip: batches delivered earlier,
     whose ids are replayed and whose pixels are not. repeats: see contracts, section 1: given for the
-    rank's whole order where a sampler knows the global one, else counted within this order.
+    rank's whole order where a sampler knows the global one, else counted within this order. rank: goes into
+    every request.
     The seed may be set until the first request is taken: torch draws it while the workers start.
     """
 
@@ -33,9 +42,11 @@ class RequestStream:
         resolution: Resolution,
         repeats: IntArray | None = None,
         skip: int = 0,
+        rank: int = 0,
     ) -> None:
         self.seed = seed
         self.epoch = epoch
+        self.rank = rank
         self._source: Iterator[Sequence[int]] = iter(batches)
         self._resolution = resolution
         self._known_repeats = repeats
@@ -71,7 +82,14 @@ class RequestStream:
         ids = np.asarray(next(self._source), dtype=np.int64).reshape(-1)
         repeats = self._repeats_of(ids)
         self._position += len(ids)
-        request = Request(seed=self.seed, epoch=self.epoch, batch=self._next_batch, ids=ids, repeats=repeats)
+        request = Request(
+            seed=self.seed,
+            epoch=self.epoch,
+            batch=self._next_batch,
+            ids=ids,
+            repeats=repeats,
+            rank=self.rank,
+        )
         self._next_batch += 1
         return request
 
@@ -92,6 +110,7 @@ class RequestStream:
             ids=request.ids,
             repeats=request.repeats,
             size=self._resolution(self.epoch, request.batch),
+            rank=request.rank,
         )
 
     def delivered(self, batch: int) -> None:

@@ -257,6 +257,7 @@ def _subset(request: Request, kept: np.ndarray[Any, np.dtype[np.int64]]) -> Requ
         ids=request.ids[kept],
         repeats=request.repeats[kept],
         size=request.size,
+        rank=request.rank,
     )
 
 

@@ -2,6 +2,7 @@
 
 from fastpipe.device.draw import Params as Params
 from fastpipe.device.draw import draw as draw
+from fastpipe.device.labels import MixedBatch as MixedBatch
 from fastpipe.device.stage import DeviceStage as DeviceStage
 
-__all__ = ["DeviceStage", "Params", "draw"]
+__all__ = ["DeviceStage", "MixedBatch", "Params", "draw"]

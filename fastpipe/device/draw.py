@@ -12,9 +12,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from fastpipe.device.batch_draws import ColOutParams, MixParams, draw_colout, draw_mix
 from fastpipe.device.policies import OpParams, draw_policy, num_uniforms
 from fastpipe.rng import Stream, uniforms
-from fastpipe.transforms.specs import HorizontalFlip, RandAugment, RandomErasing, TrivialAugmentWide
+from fastpipe.transforms.specs import (
+    ColOut,
+    CutMix,
+    HorizontalFlip,
+    MixUp,
+    RandAugment,
+    RandomChoice,
+    RandomErasing,
+    TrivialAugmentWide,
+)
 from fastpipe.types import Request, Spec
 
 __all__ = ["ErasingParams", "Params", "draw", "draw_erasing"]
@@ -33,16 +43,25 @@ class ErasingParams:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Params:
-    """What was drawn for a batch. `flip` is bool [B]; a part is None where the plan has no such step."""
+    """What was drawn for a batch. `flip` is bool [B]; a part is None where the plan has no such step.
+
+    Erasing's boxes and the mix's region are in pixels of the output, after ColOut.
+    """
 
     flip: npt.NDArray[np.bool_] | None = None
     ops: OpParams | None = None
+    colout: ColOutParams | None = None
     erasing: ErasingParams | None = None
+    mix: MixParams | None = None
 
 
 def draw(steps: Sequence[Spec], request: Request, height: int, width: int) -> Params:
-    """The parameters of every random step, keyed by (seed, epoch, sample id, repeat) and the stream."""
-    flip = ops = erasing = None
+    """The parameters of every random step, for images of height x width, in the order of the steps.
+
+    Those per image are keyed by (seed, epoch, sample id, repeat) and the stream, those per batch by (seed,
+    epoch, batch, rank) and the stream.
+    """
+    flip = ops = colout = erasing = mix = None
     for step in steps:
         if isinstance(step, HorizontalFlip):
             flip = _numbers(request, Stream.FLIP, 1)[:, 0] < step.p
@@ -52,7 +71,12 @@ def draw(steps: Sequence[Spec], request: Request, height: int, width: int) -> Pa
         elif isinstance(step, RandomErasing):
             numbers = _numbers(request, Stream.ERASING, 2 * _TRIES + 3)
             erasing = draw_erasing(step, numbers, height, width)
-    return Params(flip=flip, ops=ops, erasing=erasing)
+        elif isinstance(step, ColOut):
+            colout = draw_colout(step, request, height, width)
+            height, width = len(colout.rows), len(colout.columns)
+        elif isinstance(step, MixUp | CutMix | RandomChoice):
+            mix = draw_mix(step, request, height, width)
+    return Params(flip=flip, ops=ops, colout=colout, erasing=erasing, mix=mix)
 
 
 def _numbers(request: Request, stream: Stream, num: int) -> npt.NDArray[np.float64]:

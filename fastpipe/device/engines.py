@@ -1,6 +1,6 @@
 """Engines: the same drawn parameters applied by numba on the CPU, or by plain torch on any device.
 
-Both take uint8 [B,H,W,3] and give [B,3,H,W]; on the CPU their bytes are equal.
+Both take uint8 [B,H,W,3] and give [B,3,H,W] (smaller after ColOut); on the CPU their bytes are equal.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Engine(Protocol):
         """The uint8 operations of a policy, flip included; uint8 [B,H,W,3] in and out."""
 
     def finish(self, images: torch.Tensor, params: Params, output: Output) -> torch.Tensor:
-        """Flip (unless `augment` did), table, cast, layout and erasing."""
+        """Flip (unless `augment` did), ColOut, table, erasing, mixing, cast and layout."""
 
 
 def augment_on_cpu(images: torch.Tensor, params: Params) -> torch.Tensor:
@@ -74,24 +74,57 @@ def _flip_left(params: Params) -> npt.NDArray[np.bool_] | None:
     return params.flip if params.ops is None else None
 
 
+_Picks = tuple[npt.NDArray[np.int64] | None, npt.NDArray[np.int64] | None]
+
+
+def _picks(params: Params) -> _Picks:
+    """The rows and columns that ColOut left."""
+    return (None, None) if params.colout is None else (params.colout.rows, params.colout.columns)
+
+
 class FusedEngine:
-    """numba on the CPU: flip, table, cast and layout in one pass, the GIL released."""
+    """numba on the CPU: flip, ColOut, table, cast and layout in one pass, the GIL released; MixUp as well."""
 
     def augment(self, images: torch.Tensor, params: Params) -> torch.Tensor:
         """Policy operations on the CPU."""
         return augment_on_cpu(images, params)
 
     def finish(self, images: torch.Tensor, params: Params, output: Output) -> torch.Tensor:
-        """One pass over the batch, written straight into the result."""
+        """One pass over the batch, written straight into the result; for CutMix its box once more."""
         from fastpipe import kernels
 
-        out = output.empty(*images.shape[:3])
-        flip = _flip_left(params)
-        kernels.finish(images, out, output.table, flip=None if flip is None else flip.astype(np.uint8))
-        if params.erasing is not None:
-            erasing = params.erasing
-            kernels.erase(out, erasing.boxes, np.asarray(erasing.value), erasing.apply)
+        num, height, width = images.shape[:3]
+        if params.colout is not None:
+            height, width = len(params.colout.rows), len(params.colout.columns)
+        out = output.empty(num, height, width)
+        flip, erasing, mix = _flip_left(params), params.erasing, params.mix
+        rows, columns = _picks(params)
+        if mix is None or mix.region is not None:
+            kernels.finish(images, out, output.table, flip=flip, rows=rows, columns=columns)
+            if erasing is not None:
+                kernels.erase(out, erasing.boxes, np.asarray(erasing.value), erasing.apply)
+        if mix is not None:
+            kernels.mix(
+                images,
+                out,
+                _float_table(output),
+                mix.partner,
+                mix.pixel_weight,
+                region=mix.region,
+                flip=flip,
+                rows=rows,
+                columns=columns,
+                boxes=None if erasing is None else erasing.boxes,
+                values=(0.0, 0.0, 0.0) if erasing is None else erasing.value,
+                apply=None if erasing is None else erasing.apply,
+            )
         return out
+
+
+def _float_table(output: Output) -> torch.Tensor:
+    if output.table is None:
+        raise ArgumentError("MixUp and CutMix need a float pipeline. Found: uint8. Add ToFloat() before them")
+    return output.table
 
 
 class TorchEngine:
@@ -105,11 +138,18 @@ class TorchEngine:
         """Gather, cast and lay out with torch's own kernels, on the device of `images`."""
         from fastpipe.kernels import reference
 
-        flip = _flip_left(params)
-        out = reference.finish_torch(images, output.dtype, output.table, flip, output.memory_format)
+        mix = params.mix
+        dtype = output.dtype if mix is None else torch.float32
+        table = output.table if mix is None else _float_table(output)
+        out = reference.finish_torch(
+            images, dtype, table, _flip_left(params), output.memory_format, *_picks(params)
+        )
         if params.erasing is not None:
             erasing = params.erasing
             out = reference.erase_torch(out, erasing.boxes, np.asarray(erasing.value), erasing.apply)
+        if mix is not None:
+            out = reference.mix_torch(out, mix.partner, mix.pixel_weight, mix.region)
+            out = out.to(output.dtype).contiguous(memory_format=output.memory_format)
         return out
 
 

@@ -1,8 +1,9 @@
 """Uniform numbers into the operations of RandAugment and TrivialAugmentWide, one row per image.
 
-The magnitudes are torchvision's own: `_augmentation_space` of transforms/autoaugment.py (v1) and of
-transforms/v2/_auto_augment.py, which differ in the solarize threshold only. Every operation, level and sign
-of a policy is worked out once per image size by the scalar formulas; a draw only looks rows up.
+Composer's and timm's spaces are in `level_policies.py`. Here the magnitudes are torchvision's own:
+`_augmentation_space` of transforms/autoaugment.py (v1) and of transforms/v2/_auto_augment.py, which differ in
+the solarize threshold only. Every operation, level and sign of a policy is worked out once per image size by
+the scalar formulas; a draw only looks rows up.
 """
 
 from __future__ import annotations
@@ -16,26 +17,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from fastpipe.device.level_policies import draw_levels, num_level_uniforms
+from fastpipe.device.op_params import OP_NAMES, STILL, Matrix, OpParams, whole
 from fastpipe.errors import ArgumentError
 from fastpipe.transforms.specs import RandAugment, TrivialAugmentWide
 
 __all__ = ["OP_NAMES", "POLICY_OPS", "OpParams", "draw_policy", "num_uniforms"]
-
-# Letters used in shapes: B batch, D operations per image, L levels.
-OP_NAMES = (
-    "identity",
-    "autocontrast",
-    "equalize",
-    "posterize",
-    "solarize",
-    "solarize_add",
-    "invert",
-    "brightness",
-    "color",
-    "contrast",
-    "sharpness",
-    "affine",
-)
 
 POLICY_OPS = (
     "Identity",
@@ -57,27 +44,8 @@ POLICY_OPS = (
 
 _AFFINE = frozenset({"ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"})
 _ENHANCE = frozenset({"Brightness", "Color", "Contrast", "Sharpness"})
-_STILL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 Policy = RandAugment | TrivialAugmentWide
-Matrix = tuple[float, float, float, float, float, float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpParams:
-    """What was drawn, in the order of application along D.
-
-    ops: int16 [B,D], codes of `fastpipe.kernels.OPS`. values: float64 [B,D]: enhancement factor as Pillow's
-    ImageEnhance takes it, posterize bits, solarize threshold, else 0. matrices: float64 [B,D,6], output to
-    input pixel as Pillow's AFFINE takes it, the identity for other operations. interpolations: uint8 [B,D],
-    codes of `fastpipe.kernels.INTERPOLATIONS`. fills: uint8 [B,3].
-    """
-
-    ops: npt.NDArray[np.int16]
-    values: npt.NDArray[np.float64]
-    matrices: npt.NDArray[np.float64]
-    interpolations: npt.NDArray[np.uint8]
-    fills: npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +61,17 @@ class _Table:
 
 
 def num_uniforms(spec: Policy) -> int:
-    """How many uniform numbers per image: (operation, sign) each time, or (operation, level, sign) once."""
-    return 2 * spec.num_ops if isinstance(spec, RandAugment) else 3
+    """How many uniform numbers per image: (operation, sign) each time, or (operation, level, sign) once.
+
+    For the spaces with a level per operation, see `level_policies`.
+    """
+    if isinstance(spec, TrivialAugmentWide):
+        return 3
+    return 2 * spec.length if _has_bins(spec) else num_level_uniforms(spec)
+
+
+def _has_bins(spec: RandAugment) -> bool:
+    return spec.num_magnitude_bins is not None
 
 
 def draw_policy(spec: Policy, uniforms: npt.NDArray[np.float64], height: int, width: int) -> OpParams:
@@ -107,23 +84,20 @@ def draw_policy(spec: Policy, uniforms: npt.NDArray[np.float64], height: int, wi
     num = num_uniforms(spec)
     if uniforms.ndim != 2 or uniforms.shape[1] != num:
         raise ArgumentError(f"uniforms must have the shape [B, {num}]. Found: {list(uniforms.shape)}")
+    if isinstance(spec, RandAugment) and not _has_bins(spec):
+        return draw_levels(spec, uniforms, height, width)
     table = _table(spec, height, width)
     step = 2 if isinstance(spec, RandAugment) else 3
-    ops = _whole(uniforms[:, 0::step], len(POLICY_OPS))
-    levels = _whole(uniforms[:, 1:2], table.values.shape[1]) if step == 3 else np.zeros_like(ops)
+    ops = whole(uniforms[:, 0::step], len(POLICY_OPS))
+    levels = whole(uniforms[:, 1:2], table.values.shape[1]) if step == 3 else np.zeros_like(ops)
     signs = (uniforms[:, step - 1 :: step] < 0.5).astype(np.int64)
     return OpParams(
         ops=table.ops[ops],
         values=table.values[ops, levels, signs],
         matrices=table.matrices[ops, levels, signs],
-        interpolations=np.full(ops.shape, INTERPOLATIONS[spec.interpolation], dtype=np.uint8),
+        interpolations=np.full(ops.shape, INTERPOLATIONS[spec.interpolation or "nearest"], dtype=np.uint8),
         fills=np.tile(np.asarray(spec.fill, dtype=np.uint8), (len(ops), 1)),
     )
-
-
-def _whole(uniforms: npt.NDArray[np.float64], num: int) -> npt.NDArray[np.int64]:
-    """Uniform numbers into 0..num-1. The largest double below 1 may round up to num: kept inside."""
-    return np.minimum((uniforms * num).astype(np.int64), num - 1)
 
 
 @lru_cache(maxsize=64)
@@ -133,7 +107,7 @@ def _table(spec: Policy, height: int, width: int) -> _Table:
     levels = _levels(spec, height, width)
     num_levels = len(levels["ShearX"])
     values = np.zeros((len(POLICY_OPS), num_levels, 2))
-    matrices = np.tile(np.asarray(_STILL), (len(POLICY_OPS), num_levels, 2, 1))
+    matrices = np.tile(np.asarray(STILL), (len(POLICY_OPS), num_levels, 2, 1))
     for row, name in enumerate(POLICY_OPS):
         for level, magnitude in enumerate(levels.get(name, ())):
             signed = name in _AFFINE or name in _ENHANCE
@@ -147,11 +121,12 @@ def _table(spec: Policy, height: int, width: int) -> _Table:
 
 def _levels(spec: Policy, height: int, width: int) -> Mapping[str, list[float]]:
     """The magnitudes of each operation: at the spec's level for RandAugment, at every level otherwise."""
-    bins = spec.num_magnitude_bins
+    bins = spec.num_magnitude_bins or 0
     if isinstance(spec, RandAugment):
         side = 150.0 / 331.0
         ends = (0.3, 0.3, side * width, side * height, 30.0, 0.9, 0.9, 0.9, 0.9)
-        steps, chosen = 4, slice(spec.magnitude, spec.magnitude + 1)
+        magnitude = int(spec.magnitude or 0)
+        steps, chosen = 4, slice(magnitude, magnitude + 1)
     else:
         ends = (0.99, 0.99, 32.0, 32.0, 135.0, 0.99, 0.99, 0.99, 0.99)
         steps, chosen = 6, slice(None)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
+from fastpipe.device.batch_draws import mix_options
 from fastpipe.device.draw import Params, draw
 from fastpipe.device.engines import EngineName, Output, make_engine
+from fastpipe.device.labels import check_labels, require_classes, soft_labels
 from fastpipe.device.transfer import Transfer
-from fastpipe.transforms import output_dtype, table
-from fastpipe.types import Batch, HostBatch, Plan, Request
+from fastpipe.transforms import RandomChoice, output_dtype, table
+from fastpipe.types import Batch, HostBatch, Plan, Request, Spec
 
 __all__ = ["DeviceStage", "resolve_device"]
 
@@ -31,6 +33,7 @@ def resolve_device(device: torch.device | str | int | None) -> torch.device:
 class DeviceStage:
     """Draws the parameters of a batch, applies them, and moves images and labels together.
 
+    num_classes is needed for MixUp and CutMix, except by engine="none", which leaves labels as they are.
     Called from one thread at a time. The batch it returns is the caller's: nothing overwrites it.
     """
 
@@ -42,6 +45,7 @@ class DeviceStage:
         engine: EngineName = "fused",
         dtype: torch.dtype | None = None,
         memory_format: torch.memory_format = torch.contiguous_format,
+        num_classes: int | None = None,
     ) -> None:
         self.steps = plan.device
         self.device = device
@@ -51,22 +55,43 @@ class DeviceStage:
             dtype=dtype or output_dtype(plan), memory_format=memory_format, table=table(plan)
         )
         self.transfer = Transfer(device)
+        mixes = engine != "none" and any(step.kind == "mix" for step in self.steps)
+        self.num_classes = require_classes(num_classes) if mixes else 0
 
     def __call__(self, host: HostBatch) -> Batch:
         """Run every device step of the plan on one batch."""
-        height, width = int(host.images.shape[1]), int(host.images.shape[2])
-        params = draw(self.steps, host.request, height, width)
-        images = host.images
-        finish: Callable[[Any], Any] | None = None
-        if self.engine_name != "none":
-            if params.ops is not None:
-                images = self.engine.augment(images, params)
-            finish = partial(self._finish, params)
-        (images, labels), ready = self.transfer((images, host.labels), finish)
-        return Batch(images=images, labels=labels, request=host.request, params=params, ready=ready)
+        return self._run(host, self.steps)
 
-    def _finish(self, params: Params, moved: tuple[torch.Tensor, Any]) -> tuple[torch.Tensor, Any]:
-        return self.engine.finish(moved[0], params, self.output), moved[1]
+    def _run(self, host: HostBatch, steps: Sequence[Spec]) -> Batch:
+        height, width = int(host.images.shape[1]), int(host.images.shape[2])
+        params = draw(steps, host.request, height, width)
+        if self.engine_name == "none":
+            (images, labels), ready = self.transfer((host.images, host.labels))
+            return Batch(images=images, labels=labels, request=host.request, params=params, ready=ready)
+        images, labels, partner = host.images, host.labels, None
+        if params.mix is not None:
+            labels = check_labels(labels, self.num_classes)
+            partner = torch.from_numpy(params.mix.partner)
+        if params.ops is not None:
+            images = self.engine.augment(images, params)
+        finish: Callable[[Any], Any] = partial(self._finish, params)
+        (images, labels, hard, partner), ready = self.transfer((images, labels, partner), finish)
+        return Batch(
+            images=images,
+            labels=labels,
+            request=host.request,
+            params=params,
+            hard_labels=hard,
+            partner=partner,
+            ready=ready,
+        )
+
+    def _finish(self, params: Params, moved: tuple[torch.Tensor, Any, Any]) -> tuple[Any, Any, Any, Any]:
+        images, labels, partner = moved
+        images = self.engine.finish(images, params, self.output)
+        if params.mix is None:
+            return images, labels, None, None
+        return images, soft_labels(labels, partner, params.mix, self.num_classes), labels, partner
 
     def warm_up(self) -> None:
         """Import and compile what the stage needs, in the caller's thread.
@@ -76,9 +101,22 @@ class DeviceStage:
         nothing = np.zeros(1, dtype=np.int64)
         request = Request(seed=0, epoch=0, batch=0, ids=nothing, repeats=nothing)
         images = torch.zeros((1, 8, 8, 3), dtype=torch.uint8)
-        self(HostBatch(images=images, labels=torch.zeros(1, dtype=torch.int64), request=request))
+        host = HostBatch(images=images, labels=torch.zeros(1, dtype=torch.int64), request=request)
+        for steps in _outcomes(self.steps):
+            self._run(host, steps)
 
     def hand_over(self, batch: Batch) -> Batch:
         """Make the batch safe to use on the consumer's current stream."""
-        self.transfer.hand_over([batch.images, batch.labels], batch.ready)
+        tensors = [batch.images, batch.labels, batch.hard_labels, batch.partner]
+        self.transfer.hand_over(tensors, batch.ready)
         return batch
+
+
+def _outcomes(steps: Sequence[Spec]) -> Iterator[tuple[Spec, ...]]:
+    """The steps as they may turn out to be: one option in place of each RandomChoice."""
+    chances = [step for step in steps if isinstance(step, RandomChoice)]
+    if not chances:
+        yield tuple(steps)
+        return
+    for option in mix_options(chances[0]):
+        yield tuple(option if step is chances[0] else step for step in steps)

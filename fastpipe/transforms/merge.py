@@ -9,9 +9,13 @@ from typing import Literal
 from fastpipe.errors import ArgumentError
 from fastpipe.transforms.read import describe
 from fastpipe.transforms.specs import (
+    ColOut,
+    CutMix,
     HorizontalFlip,
+    MixUp,
     Normalize,
     RandAugment,
+    RandomChoice,
     RandomErasing,
     RandomResizedCrop,
     ResizeCrop,
@@ -24,8 +28,20 @@ from fastpipe.types import Plan, Size, Spec, StepNote
 __all__ = ["merge", "with_size"]
 
 _CROPS = (RandomResizedCrop, ResizeCrop)
-# The order of the device stage: flip, policy, conversion, normalisation, erasing.
-_ORDER = ("flip", "randaugment", "to_float", "normalize", "erasing")
+_MIXES = (MixUp, CutMix, RandomChoice)
+_ADDED = (
+    *_CROPS,
+    HorizontalFlip,
+    RandAugment,
+    TrivialAugmentWide,
+    ColOut,
+    ToFloat,
+    Normalize,
+    RandomErasing,
+    *_MIXES,
+)
+# The order of the device stage.
+_ORDER = ("flip", "randaugment", "colout", "to_float", "normalize", "erasing", "mix")
 
 
 def merge(plan: Plan, augment: Sequence[Spec]) -> Plan:
@@ -33,7 +49,7 @@ def merge(plan: Plan, augment: Sequence[Spec]) -> Plan:
 
     A crop becomes the decode step, ahead of whatever the plan runs on the workers. Raises ArgumentError for
     something that is not a spec, for the same kind twice (also when the plan's runs on a worker), and for
-    Normalize or RandomErasing in a plan that stays uint8.
+    Normalize, RandomErasing, MixUp or CutMix in a plan that stays uint8.
     """
     decode, device = plan.decode, list(plan.device)
     taken = _taken(plan)
@@ -98,9 +114,8 @@ def _taken(plan: Plan) -> dict[str, str]:
 
 
 def _check(spec: Spec, taken: dict[str, str]) -> None:
-    allowed = (*_CROPS, HorizontalFlip, RandAugment, TrivialAugmentWide, ToFloat, Normalize, RandomErasing)
-    if not isinstance(spec, allowed):
-        names = ", ".join(cls.__name__ for cls in allowed)
+    if not isinstance(spec, _ADDED):
+        names = ", ".join(cls.__name__ for cls in _ADDED)
         raise ArgumentError(f"augment takes specs of fastpipe.augment: {names}. Found: {spec!r}")
     if spec.kind in taken:
         raise ArgumentError(
@@ -122,7 +137,7 @@ def _check_float(device: Sequence[Spec], augment: Sequence[Spec]) -> None:
     if any(isinstance(spec, ToFloat) for spec in device):
         return
     for spec in augment:
-        if isinstance(spec, Normalize | RandomErasing):
+        if isinstance(spec, (Normalize, RandomErasing, *_MIXES)):
             raise ArgumentError(
                 f"augment adds {spec!r} to a pipeline that stays uint8. Add fastpipe.augment.ToFloat() too"
             )

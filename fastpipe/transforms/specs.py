@@ -6,44 +6,33 @@ device steps act on the uint8 batch in the order of the plan.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from fastpipe.errors import ArgumentError
+from fastpipe.transforms.mix_specs import ColOut, CutMix, MixUp, RandomChoice
+from fastpipe.transforms.policy_specs import RandAugment, TrivialAugmentWide, timm_rand_augment
+from fastpipe.transforms.spec_checks import check_channels, check_probability
 from fastpipe.types import Size, Spec
 
 __all__ = [
+    "ColOut",
+    "CutMix",
     "HorizontalFlip",
+    "MixUp",
     "Normalize",
     "RandAugment",
+    "RandomChoice",
     "RandomErasing",
     "RandomResizedCrop",
     "ResizeCrop",
     "ToFloat",
     "TrivialAugmentWide",
+    "timm_rand_augment",
 ]
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"]
-Space = Literal["torchvision", "torchvision_v2"]
 FloatName = Literal["float32", "float16", "bfloat16"]
-
-
-def _check_probability(name: str, value: float) -> None:
-    if not 0.0 <= value <= 1.0:
-        raise ArgumentError(f"{name} must be a probability in [0, 1]. Found: {value!r}")
-
-
-def _check_channels(name: str, values: Sequence[float]) -> None:
-    if len(values) != 3:
-        raise ArgumentError(f"{name} must have 3 channels. Found: {values!r}")
-
-
-def _check_bins_and_fill(num_magnitude_bins: int, fill: Sequence[int]) -> None:
-    if num_magnitude_bins < 2:
-        raise ArgumentError(f"num_magnitude_bins must be >= 2. Found: {num_magnitude_bins!r}")
-    if len(fill) != 3 or min(fill) < 0 or max(fill) > 255:
-        raise ArgumentError(f"fill must be three levels in 0..255. Found: {fill!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,54 +92,7 @@ class HorizontalFlip(Spec):
     p: float = 0.5
 
     def __post_init__(self) -> None:
-        _check_probability("p", self.p)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RandAugment(Spec):
-    """`num_ops` operations per image, each image its own, drawn with replacement.
-
-    space: 14 operations, `num_magnitude_bins` (at least 2) levels, sign with probability one half.
-    "torchvision_v2" differs in the solarize threshold: v2 computes 255 * linspace(1, 0), v1 linspace(255, 0),
-    and in 11 of 31 levels the two lie on different sides of a gray level.
-    fill: RGB in 0..255 for pixels from outside the image.
-    Source: torchvision.transforms.RandAugment (Cubuk et al., arXiv 1909.13719).
-    """
-
-    kind: ClassVar[str] = "randaugment"
-    num_ops: int = 2
-    magnitude: int = 9
-    num_magnitude_bins: int = 31
-    space: Space = "torchvision"
-    interpolation: Literal["nearest", "bilinear"] = "nearest"
-    fill: tuple[int, int, int] = (0, 0, 0)
-
-    def __post_init__(self) -> None:
-        if self.num_ops < 0:
-            raise ArgumentError(f"num_ops must be >= 0. Found: {self.num_ops!r}")
-        if not 0 <= self.magnitude < self.num_magnitude_bins:
-            raise ArgumentError(
-                f"magnitude must be in 0..{self.num_magnitude_bins - 1} (num_magnitude_bins - 1). "
-                f"Found: {self.magnitude!r}"
-            )
-        _check_bins_and_fill(self.num_magnitude_bins, self.fill)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrivialAugmentWide(Spec):
-    """One operation per image at a uniformly drawn level, wide ranges. `space`: as for RandAugment.
-
-    Source: torchvision.transforms.TrivialAugmentWide (Müller & Hutter, arXiv 2103.10158).
-    """
-
-    kind: ClassVar[str] = "randaugment"
-    num_magnitude_bins: int = 31
-    space: Space = "torchvision"
-    interpolation: Literal["nearest", "bilinear"] = "nearest"
-    fill: tuple[int, int, int] = (0, 0, 0)
-
-    def __post_init__(self) -> None:
-        _check_bins_and_fill(self.num_magnitude_bins, self.fill)
+        check_probability("p", self.p)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,8 +118,8 @@ class Normalize(Spec):
     std: tuple[float, float, float]
 
     def __post_init__(self) -> None:
-        _check_channels("mean", self.mean)
-        _check_channels("std", self.std)
+        check_channels("mean", self.mean)
+        check_channels("std", self.std)
         if min(self.std) <= 0.0:
             raise ArgumentError(f"std must be above 0 in every channel. Found: {self.std!r}")
 
@@ -198,8 +140,8 @@ class RandomErasing(Spec):
     value: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def __post_init__(self) -> None:
-        _check_probability("p", self.p)
-        _check_channels("value", self.value)
+        check_probability("p", self.p)
+        check_channels("value", self.value)
         if not 0.0 <= self.scale[0] <= self.scale[1] <= 1.0:
             raise ArgumentError(f"scale must be an increasing pair in [0, 1]. Found: {self.scale!r}")
         if not 0.0 < self.ratio[0] <= self.ratio[1]:

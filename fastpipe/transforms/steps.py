@@ -18,6 +18,7 @@ from torch import nn
 
 from fastpipe.errors import ArgumentError
 from fastpipe.transforms.crops import CROPS
+from fastpipe.transforms.policy_specs import TorchvisionSpace
 from fastpipe.transforms.read import (
     NotKnown,
     check_plain,
@@ -32,7 +33,6 @@ from fastpipe.transforms.specs import (
     Normalize,
     RandAugment,
     RandomErasing,
-    Space,
     ToFloat,
     TrivialAugmentWide,
 )
@@ -117,7 +117,7 @@ def _on_pil(form: Form) -> None:
         raise NotKnown("on a tensor torchvision's pixels differ from Pillow's, which ours equal")
 
 
-def _rand_augment(space: Space) -> _Reader:
+def _rand_augment(space: TorchvisionSpace) -> _Reader:
     def read(step: Any, form: Form) -> Known:
         _on_pil(form)
         if step.num_ops == 0:
@@ -135,7 +135,7 @@ def _rand_augment(space: Space) -> _Reader:
     return read
 
 
-def _trivial_augment(space: Space) -> _Reader:
+def _trivial_augment(space: TorchvisionSpace) -> _Reader:
     def read(step: Any, form: Form) -> Known:
         _on_pil(form)
         spec = TrivialAugmentWide(

@@ -184,7 +184,7 @@ def test_v1_and_v2_solarize_differ() -> None:
 
 
 def test_shapes_dtypes_and_constants() -> None:
-    spec = RandAugment(num_ops=3, interpolation="bilinear", fill=(1, 2, 255))
+    spec = RandAugment(num_ops=3, space="torchvision", interpolation="bilinear", fill=(1, 2, 255))
     params = draw_policy(spec, np.random.default_rng(0).random((5, num_uniforms(spec))), 20, 30)
     shapes = [
         array.shape
@@ -201,12 +201,12 @@ def test_shapes_dtypes_and_constants() -> None:
 
 
 def test_no_operations() -> None:
-    spec = RandAugment(num_ops=0)
+    spec = RandAugment(num_ops=0, space="torchvision")
     params = draw_policy(spec, np.zeros((4, 0)), 8, 8)
     assert params.ops.shape == (4, 0) and params.fills.shape == (4, 3)
 
 
-@pytest.mark.parametrize("spec", [RandAugment(), TrivialAugmentWide()])
+@pytest.mark.parametrize("spec", [RandAugment(space="torchvision"), TrivialAugmentWide()])
 def test_the_ends_of_the_unit_interval(spec: Any) -> None:
     last = np.nextafter(1.0, 0.0)
     params = draw_policy(spec, np.array([[0.0] * num_uniforms(spec), [last] * num_uniforms(spec)]), 16, 16)
@@ -216,7 +216,7 @@ def test_the_ends_of_the_unit_interval(spec: Any) -> None:
 @pytest.mark.parametrize("shape", [(4, 3), (4,), (2, 4, 1)])
 def test_wrong_number_of_uniforms(shape: tuple[int, ...]) -> None:
     with pytest.raises(ArgumentError, match=r"uniforms must have the shape \[B, 4\]"):
-        draw_policy(RandAugment(), np.zeros(shape), 8, 8)
+        draw_policy(RandAugment(space="torchvision"), np.zeros(shape), 8, 8)
 
 
 def test_draws_from_no_global_generator() -> None:
@@ -244,7 +244,7 @@ def signature(params: OpParams) -> list[tuple[float, ...]]:
 
 def test_operations_are_uniform_and_independent() -> None:
     """Pairs of first and second operation: five of the fourteen are warps, each other one of fourteen."""
-    params = outcomes(RandAugment(num_ops=2), 40_000, seed=3)
+    params = outcomes(RandAugment(num_ops=2, space="torchvision"), 40_000, seed=3)
     codes = np.unique(params.ops)
     assert len(codes) == 10
     shares = np.array([5 if NAMES[code] == "affine" else 1 for code in codes.tolist()]) / 14
@@ -254,7 +254,7 @@ def test_operations_are_uniform_and_independent() -> None:
 
 
 def test_signs_are_balanced_and_do_not_depend_on_the_operation() -> None:
-    params = outcomes(RandAugment(num_ops=1), 40_000, seed=4)
+    params = outcomes(RandAugment(num_ops=1, space="torchvision"), 40_000, seed=4)
     names = np.array([NAMES[code] for code in params.ops[:, 0].tolist()])
     for name in ("brightness", "color", "contrast", "sharpness"):
         factors = params.values[names == name, 0]
@@ -292,7 +292,11 @@ def test_frequencies_equal_torchvision(make: str, monkeypatch: pytest.MonkeyPatc
         return image
 
     monkeypatch.setattr(autoaugment, "_apply_op", record)
-    spec: Any = RandAugment(num_ops=1) if make == "rand" else TrivialAugmentWide(num_magnitude_bins=4)
+    spec: Any = (
+        RandAugment(num_ops=1, space="torchvision")
+        if make == "rand"
+        else TrivialAugmentWide(num_magnitude_bins=4)
+    )
     theirs = v1.RandAugment(num_ops=1) if make == "rand" else v1.TrivialAugmentWide(num_magnitude_bins=4)
     image = Image.new("RGB", (64, 64))
     with torch.random.fork_rng(devices=[]):

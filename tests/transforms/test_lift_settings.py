@@ -90,7 +90,14 @@ def test_crop_settings(make: Callable[[], Any], expected: Spec | None) -> None:
 POLICIES: list[tuple[Callable[[], Any], Spec | None]] = [
     (
         lambda: v1.RandAugment(3, 7, 11, Mode.BILINEAR, [1.9, 2, 3]),
-        RandAugment(num_ops=3, magnitude=7, num_magnitude_bins=11, interpolation="bilinear", fill=(1, 2, 3)),
+        RandAugment(
+            space="torchvision",
+            num_ops=3,
+            magnitude=7,
+            num_magnitude_bins=11,
+            interpolation="bilinear",
+            fill=(1, 2, 3),
+        ),
     ),
     (
         lambda: v2.RandAugment(interpolation="bilinear", fill=128),

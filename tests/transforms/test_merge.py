@@ -9,7 +9,10 @@ import torchvision.transforms as v1
 
 from fastpipe.errors import ArgumentError
 from fastpipe.transforms import (
+    ColOut,
+    CutMix,
     HorizontalFlip,
+    MixUp,
     Normalize,
     RandAugment,
     RandomErasing,
@@ -44,6 +47,14 @@ def test_everything_into_an_empty_plan() -> None:
     assert merged.notes[-1].where == "decoder"
 
 
+def test_what_is_done_per_batch_has_its_place_too() -> None:
+    """Contract 4: flip, RandAugment, ColOut, normalise, erasing, MixUp or CutMix."""
+    plan = Plan(decode=CROP, device=(HorizontalFlip(), ToFloat(), NORMALIZE))
+    merged = merge(plan, [MixUp(0.2), RandomErasing(), ColOut(), RandAugment()])
+    policy = (HorizontalFlip(), RandAugment(), ColOut())
+    assert merged.device == (*policy, ToFloat(), NORMALIZE, RandomErasing(), MixUp(0.2))
+
+
 def test_the_plans_own_order_is_kept() -> None:
     """Two normalisations and a cast of the user's stay as they are."""
     own = (ToFloat(), NORMALIZE, NORMALIZE, ToFloat(scale=False, dtype="float16"))
@@ -62,6 +73,7 @@ def test_nothing_added() -> None:
         ((RandAugment(), ToFloat()), [TrivialAugmentWide()], ("TrivialAugmentWide(", "RandAugment(")),
         ((ToFloat(), NORMALIZE), [NORMALIZE], ("Normalize(",)),
         ((ToFloat(),), [HorizontalFlip(p=0.25), HorizontalFlip(p=0.75)], ("p=0.25", "p=0.75")),
+        ((ToFloat(),), [MixUp(0.5), CutMix(1.0)], ("MixUp(alpha=0.5)", "CutMix(alpha=1.0)")),
         ((ToFloat(),), [ResizeCrop(crop=(8, 8))], ("ResizeCrop(", "RandomResizedCrop(")),
     ],
 )
@@ -81,7 +93,7 @@ def test_the_same_kind_on_a_worker() -> None:
     assert merge(plan, [RandAugment()]).host == plan.host
 
 
-@pytest.mark.parametrize("spec", [NORMALIZE, RandomErasing()])
+@pytest.mark.parametrize("spec", [NORMALIZE, RandomErasing(), MixUp(0.2), CutMix(1.0)])
 def test_float_steps_need_a_float_pipeline(spec: Spec) -> None:
     with pytest.raises(ArgumentError, match=r"stays uint8. Add fastpipe.augment.ToFloat\(\)"):
         merge(Plan(decode=CROP), [spec])
@@ -149,8 +161,11 @@ def test_with_size_does_not_shrink_the_field_of_view() -> None:
         (lambda: ResizeCrop(crop=(8, 8), padding=(1, 1, 1, 1)), "padding needs where='random'"),
         (lambda: RandomResizedCrop(size=(0, 8)), "at least 1 x 1"),
         (lambda: RandomResizedCrop(size=(8, 8), scale=(0.0, 1.0)), "scale must be"),
-        (lambda: RandAugment(magnitude=31), "magnitude must be in 0..30"),
-        (lambda: RandAugment(num_magnitude_bins=1, magnitude=0), "num_magnitude_bins must be >= 2"),
+        (lambda: RandAugment(magnitude=31, space="torchvision"), "magnitude must be in 0..30"),
+        (
+            lambda: RandAugment(num_magnitude_bins=1, magnitude=0, space="torchvision"),
+            "num_magnitude_bins must be >= 2",
+        ),
         (lambda: TrivialAugmentWide(fill=(0, 0, 256)), "fill must be three levels"),
         (lambda: RandomErasing(scale=(0.5, 0.2)), "scale must be"),
         (lambda: RandomErasing(ratio=(0.0, 0.2)), "ratio must be"),

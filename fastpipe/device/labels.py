@@ -1,0 +1,74 @@
+"""Labels under MixUp and CutMix: soft ones for the loss, and the hard ones beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from fastpipe.device.batch_draws import MixParams
+from fastpipe.errors import ArgumentError, DataError
+
+__all__ = ["MixedBatch", "check_labels", "require_classes", "soft_labels"]
+
+
+class MixedBatch(list[Any]):
+    """`[images, labels]` as scripts expect it, with soft labels float32 [B,K]; and what they were made of.
+
+    hard_labels: int64 [B]. partner: int64 [B]. weight: the partner's share, so that
+    labels = (1 - weight) * one_hot(hard_labels) + weight * one_hot(hard_labels[partner]).
+    A copy made from the elements alone (by `list(batch)`, or by a tool that moves batches) has only these.
+    """
+
+    def __init__(
+        self,
+        elements: Iterable[Any] = (),
+        *,
+        hard_labels: torch.Tensor | None = None,
+        partner: torch.Tensor | None = None,
+        weight: float = 0.0,
+    ) -> None:
+        super().__init__(elements)
+        self.hard_labels = hard_labels
+        self.partner = partner
+        self.weight = weight
+
+
+def require_classes(num_classes: int | None) -> int:
+    """The number of classes, or an ArgumentError that says how to give it."""
+    if num_classes is None:
+        raise ArgumentError(
+            "num_classes must be given for MixUp and CutMix, whose labels are [B, num_classes], "
+            "since the data set has no `classes`. Found: None. Pass num_classes= to the DataLoader"
+        )
+    return num_classes
+
+
+def check_labels(labels: Any, num_classes: int) -> torch.Tensor:
+    """The labels, if they are whole numbers [B] in 0..num_classes - 1; else an error."""
+    if not isinstance(labels, torch.Tensor) or labels.ndim != 1 or labels.dtype != torch.int64:
+        found = (
+            f"{labels.dtype} {list(labels.shape)}"
+            if isinstance(labels, torch.Tensor)
+            else type(labels).__name__
+        )
+        raise DataError(f"MixUp and CutMix need labels int64 [B], one class per image. Found: {found}")
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
+        raise DataError(
+            f"labels must be in 0..{num_classes - 1} (num_classes={num_classes}) for MixUp and CutMix. "
+            f"Found: {int(labels.min())}..{int(labels.max())}"
+        )
+    return labels
+
+
+def soft_labels(
+    labels: torch.Tensor, partner: torch.Tensor, mix: MixParams, num_classes: int
+) -> torch.Tensor:
+    """float32 [B, num_classes], each row adding up to 1, on the labels' device."""
+    from fastpipe.kernels.reference import mix_weights
+
+    keep, share = mix_weights(mix.weight)
+    hard = torch.zeros((len(labels), num_classes), dtype=torch.float32, device=labels.device)
+    hard.scatter_(1, labels[:, None], 1.0)
+    return hard.mul(keep).add_(hard.index_select(0, partner).mul_(share))

@@ -1,0 +1,239 @@
+"""The policies with a level per operation and image: Composer's three spaces, and timm's.
+
+A level is drawn first, then turned into an argument by the space's own formula, one `_Rule` per operation.
+The order of arithmetic is kept, so that the same level gives the same bits.
+Formulas: Composer 0.7.1 (composer/utils/augmentation_primitives.py), timm 1.0.31 (timm/data/auto_augment.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from fastpipe.device.op_params import STILL, Matrix, OpParams, whole
+from fastpipe.transforms.specs import RandAugment
+
+__all__ = ["COMPOSER_OPS", "TIMM_OPS", "draw_levels", "num_level_uniforms", "op_names"]
+
+Numbers = npt.NDArray[np.float64]
+
+COMPOSER_OPS = (
+    "AutoContrast",
+    "Equalize",
+    "Posterize",
+    "Rotate",
+    "Solarize",
+    "ShearX",
+    "ShearY",
+    "TranslateX",
+    "TranslateY",
+    "Color",
+    "Contrast",
+    "Brightness",
+    "Sharpness",
+)
+"""Composer's thirteen; its "safe" set is the first nine. Each is equally likely."""
+
+TIMM_OPS = (
+    "AutoContrast",
+    "Equalize",
+    "Invert",
+    "Rotate",
+    "Posterize",
+    "Solarize",
+    "SolarizeAdd",
+    "Color",
+    "Contrast",
+    "Brightness",
+    "Sharpness",
+    "ShearX",
+    "ShearY",
+    "TranslateX",
+    "TranslateY",
+)
+"""timm's fifteen, in its order. Each is equally likely."""
+
+_SAFE = 9
+# Where an operation's argument enters Pillow's matrix; Rotate fills all six.
+_COEFFICIENT = {"ShearX": 1, "ShearY": 3, "TranslateX": 2, "TranslateY": 5}
+_WARPS = ("Rotate", *_COEFFICIENT)
+_ENHANCERS = ("Color", "Contrast", "Brightness", "Sharpness")
+_VALUE, _ROTATE = 6, 7
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """argument = max(offset + sign * min(f(level * scale), cap) * side, low).
+
+    f drops the fraction if `whole`. sign is -1 where `falling`, else random where `signed`. side is 1, or the
+    image's width or height in pixels for timm's relative translations. Composer computes
+    level * scale / 10, timm level / 10 * scale.
+    """
+
+    scale: float = 0.0
+    whole: bool = False
+    signed: bool = False
+    falling: bool = False
+    offset: float = 0.0
+    cap: float = math.inf
+    low: float = -math.inf
+    side: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The operations of a space: kernel codes, where arguments go (matrix place, value, rotation), rules."""
+
+    codes: npt.NDArray[np.int16]
+    targets: npt.NDArray[np.int64]
+    rules: Numbers  # one column for each field of _Rule
+    symmetric: npt.NDArray[np.bool_]
+    brightness: int
+
+
+def op_names(spec: RandAugment) -> tuple[str, ...]:
+    """The operations of the spec's space."""
+    if spec.space == "timm":
+        return TIMM_OPS
+    return COMPOSER_OPS[:_SAFE] if spec.space == "composer-safe" else COMPOSER_OPS
+
+
+def num_level_uniforms(spec: RandAugment) -> int:
+    """Uniform numbers per image: (operation, level, side) each time, for timm (apply, angle) as well."""
+    return spec.length * (5 if spec.space == "timm" else 3)
+
+
+def draw_levels(spec: RandAugment, uniforms: Numbers, height: int, width: int) -> OpParams:
+    """Operations for a batch from `uniforms`, float64 [B, num_level_uniforms(spec)]."""
+    from fastpipe.kernels import INTERPOLATIONS, OPS
+
+    num, length = len(uniforms), spec.length
+    numbers = uniforms.reshape(num * length, num_level_uniforms(spec) // max(length, 1))
+    table = _table(spec, height, width)
+    chosen = whole(numbers[:, 0], len(table.codes))
+    arguments = _arguments(spec, table, chosen, numbers)
+    ops, targets = table.codes[chosen], table.targets[chosen]
+    if spec.space == "timm":
+        skipped = numbers[:, 3] > (spec.p or 0.0)
+        ops[skipped], targets[skipped], arguments[skipped] = OPS["identity"], _VALUE, 0.0
+    matrices = np.tile(np.asarray(STILL), (len(numbers), 1))
+    moved = np.flatnonzero(targets < _VALUE)
+    matrices[moved, targets[moved]] = arguments[moved]
+    for row in np.flatnonzero(targets == _ROTATE).tolist():
+        matrices[row] = _rotation(float(arguments[row]), height, width)
+    return OpParams(
+        ops=ops.reshape(num, length),
+        values=np.where(targets == _VALUE, arguments, 0.0).reshape(num, length),
+        matrices=matrices.reshape(num, length, 6),
+        interpolations=np.full(
+            (num, length), INTERPOLATIONS[spec.interpolation or "bilinear"], dtype=np.uint8
+        ),
+        fills=np.tile(np.asarray(spec.fill, dtype=np.uint8), (num, 1)),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _rotation(degrees: float, height: int, width: int) -> Matrix:
+    from fastpipe.kernels.matrices import rotate
+
+    return rotate(degrees, height, width)
+
+
+@lru_cache(maxsize=64)
+def _table(spec: RandAugment, height: int, width: int) -> _Table:
+    from fastpipe.kernels import OPS
+
+    names = op_names(spec)
+    rules = _timm_rules(spec, height, width) if spec.space == "timm" else _composer_rules(height, width)
+    spelled = {"SolarizeAdd": "solarize_add", **dict.fromkeys(_WARPS, "affine")}
+    targets = {"Rotate": _ROTATE, **_COEFFICIENT}
+    return _Table(
+        np.asarray([OPS[spelled.get(name, name.lower())] for name in names], dtype=np.int16),
+        np.asarray([targets.get(name, _VALUE) for name in names]),
+        np.asarray([astuple(rules.get(name, _Rule())) for name in names], dtype=np.float64),
+        np.asarray([name in _ENHANCERS and spec.space == "composer" for name in names]),
+        names.index("Brightness") if "Brightness" in names else -1,
+    )
+
+
+def _arguments(spec: RandAugment, table: _Table, chosen: npt.NDArray[np.int64], numbers: Numbers) -> Numbers:
+    scale, dropped, signed, falling, offset, cap, low, side = table.rules[chosen].T
+    levels = _levels(spec, numbers)
+    grown = (levels / 10.0) * scale if spec.space == "timm" else levels * scale / 10
+    size = np.minimum(np.where(dropped != 0.0, np.trunc(grown), grown), cap)
+    negative = (falling != 0.0) | ((signed != 0.0) & (numbers[:, 2] < 0.5))
+    # Adding 0.0 turns -0.0 into 0.0.
+    arguments: Numbers = np.maximum(offset + np.where(negative, -size, size) * side, low) + 0.0
+    rows = np.flatnonzero(table.symmetric[chosen])
+    if len(rows):
+        dampen = chosen[rows] == table.brightness
+        arguments[rows] = _symmetric(numbers[rows, 1], numbers[rows, 2], spec.severity or 0.0, dampen)
+    return arguments
+
+
+def _levels(spec: RandAugment, numbers: Numbers) -> Numbers:
+    if spec.space != "timm":
+        return 0.1 + ((spec.severity or 0.0) - 0.1) * numbers[:, 1]
+    magnitude, mstd = spec.magnitude or 0.0, spec.mstd or 0.0
+    if mstd == np.inf:
+        levels = magnitude * numbers[:, 1]
+    elif mstd > 0.0:
+        # Box and Muller: two uniform numbers make a normal one.
+        radius = np.sqrt(-2.0 * np.log1p(-numbers[:, 1]))
+        levels = magnitude + mstd * radius * np.cos(2.0 * np.pi * numbers[:, 4])
+    else:
+        levels = np.full(len(numbers), float(magnitude))
+    return np.clip(levels, 0.0, spec.mmax or 10.0)
+
+
+def _symmetric(shares: Numbers, sides: Numbers, severity: float, dampen: npt.NDArray[np.bool_]) -> Numbers:
+    """U(1, severity) or U(1 - 0.09 severity, 1), one half each; above 1 scaled by 0.75 where `dampen`.
+
+    That is brightness, so a brightness in (1, 4/3) darkens, as published.
+    """
+    low = 1.0 - 0.09 * severity
+    factors = np.where(sides < 0.5, 1.0 + (severity - 1.0) * shares, low + (1.0 - low) * shares)
+    dampened: Numbers = np.where(dampen & (factors > 1.0), 0.75 * factors, factors)
+    return dampened
+
+
+def _composer_rules(height: int, width: int) -> Mapping[str, _Rule]:
+    """The enhancers are those of "original"; the other space draws them symmetrically."""
+    shear = _Rule(0.3, signed=True)
+    return {
+        "Posterize": _Rule(4, whole=True, falling=True, offset=4),
+        "Rotate": _Rule(30, whole=True, signed=True),
+        "Solarize": _Rule(256, whole=True, falling=True, offset=256),
+        "ShearX": shear,
+        "ShearY": shear,
+        "TranslateX": _Rule(width / 3, whole=True, signed=True),
+        "TranslateY": _Rule(height / 3, whole=True, signed=True),
+        **dict.fromkeys(_ENHANCERS, _Rule(1.8, offset=0.1)),
+    }
+
+
+def _timm_rules(spec: RandAugment, height: int, width: int) -> Mapping[str, _Rule]:
+    """8 bits leave the image as it is; 0 leave black, where Pillow 13 refuses and timm therefore fails."""
+    shear = _Rule(0.3, signed=True)
+    enhance, posterize = _Rule(1.8, offset=0.1), _Rule(4, whole=True, cap=8)
+    solarize = _Rule(256, whole=True, cap=256)
+    if spec.increasing:
+        enhance = _Rule(0.9, signed=True, offset=1, low=0.1)
+        posterize = _Rule(4, whole=True, falling=True, offset=4, low=0)
+        solarize = _Rule(256, whole=True, falling=True, offset=256, cap=256)
+    return {
+        "Rotate": _Rule(30, signed=True),
+        "Posterize": posterize,
+        "Solarize": solarize,
+        "SolarizeAdd": _Rule(110, whole=True, cap=128),
+        **dict.fromkeys(_ENHANCERS, enhance),
+        "ShearX": shear,
+        "ShearY": shear,
+        "TranslateX": _Rule(0.45, signed=True, side=width),
+        "TranslateY": _Rule(0.45, signed=True, side=height),
+    }

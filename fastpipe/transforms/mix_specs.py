@@ -1,0 +1,89 @@
+"""Steps drawn once per batch: ColOut, MixUp, CutMix, and a choice between the last two. Part of
+`fastpipe.augment`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from fastpipe.errors import ArgumentError
+from fastpipe.transforms.spec_checks import check_positive, check_probability
+from fastpipe.types import Spec
+
+__all__ = ["ColOut", "CutMix", "MixUp", "RandomChoice"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColOut(Spec):
+    """Drop random rows and columns, the same for the whole batch; the images shrink.
+
+    p_row, p_col: the share dropped, in [0, 1). int((1 - p) * side) stay, at least one: with 0.05 167 of 176.
+    Source: Composer 0.7.1, ColOut with batch=True.
+    """
+
+    kind: ClassVar[str] = "colout"
+    p_row: float = 0.15
+    p_col: float = 0.15
+
+    def __post_init__(self) -> None:
+        for name, share in (("p_row", self.p_row), ("p_col", self.p_col)):
+            if not 0.0 <= share < 1.0:
+                raise ArgumentError(f"{name} must be a share in [0, 1). Found: {share!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixUp(Spec):
+    """Blend each image with a partner from its batch, and the labels with it; one weight per batch.
+
+    The partner's weight is min(l, 1 - l) with l ~ Beta(alpha, alpha), so that the label of largest weight
+    is the image's own. Needs the number of classes.
+    Sources: Zhang et al., arXiv 1710.09412; Composer 0.7.1.
+    """
+
+    kind: ClassVar[str] = "mix"
+    alpha: float = field(kw_only=False)
+
+    def __post_init__(self) -> None:
+        check_positive("alpha", self.alpha)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutMix(Spec):
+    """Paste one box from a partner in the batch; labels are weighted by area. One box per batch.
+
+    The box has sqrt(1 - l) of each side, l ~ Beta(alpha, alpha), its centre anywhere, and is clipped to the
+    image; the label weight is the share that is left of it. Needs the number of classes.
+    Sources: Yun et al., arXiv 1905.04899; Composer 0.7.1.
+    """
+
+    kind: ClassVar[str] = "mix"
+    alpha: float = field(kw_only=False)
+
+    def __post_init__(self) -> None:
+        check_positive("alpha", self.alpha)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RandomChoice(Spec):
+    """One of several MixUp and CutMix, drawn per batch. p: a probability for each, else all alike."""
+
+    kind: ClassVar[str] = "mix"
+    options: Sequence[MixUp | CutMix] = field(kw_only=False)
+    p: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        options = tuple(self.options)
+        if not options or not all(isinstance(option, MixUp | CutMix) for option in options):
+            raise ArgumentError(f"options must be MixUp and CutMix, at least one. Found: {self.options!r}")
+        shares = (1.0 / len(options),) * len(options) if self.p is None else tuple(self.p)
+        for share in shares:
+            check_probability("p", share)
+        if len(shares) != len(options) or abs(sum(shares) - 1.0) > 1e-6:
+            raise ArgumentError(
+                f"p must hold one probability for each of the {len(options)} options, adding up to 1. "
+                f"Found: {self.p!r}"
+            )
+        object.__setattr__(self, "options", options)
+        object.__setattr__(self, "p", shares)

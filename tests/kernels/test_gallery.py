@@ -1,0 +1,35 @@
+"""The picture for the eye: complete, drawn from equal bytes, and honest when they are not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fastpipe.kernels import OPS, gallery
+
+
+def test_every_operation_is_shown_and_equals_pillows() -> None:
+    assert {row.op for row in gallery.ROWS.values()} == set(OPS) - {"identity"}
+    image = gallery.sample_image()
+    for name, row in gallery.ROWS.items():
+        cells = gallery.compare(image, row)
+        assert [cell.differ for cell in cells] == [0] * len(row.magnitudes), name
+        assert all((cell.ours != np.asarray(image)).any() for cell in cells), f"{name} changes nothing"
+
+
+def test_a_difference_is_counted() -> None:
+    row = replace(gallery.ROWS["invert"], pillow=lambda image, _: image)
+    assert gallery.compare(gallery.sample_image(16), row)[0].differ > 500
+
+
+@pytest.mark.parametrize("with_photo", [False, True])
+def test_the_command_writes_a_picture(tmp_path: Path, with_photo: bool) -> None:
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.zeros((40, 300, 3), np.uint8)).save(photo)
+    gallery.main([str(tmp_path / "out.png"), *([str(photo)] if with_photo else [])])
+    with Image.open(tmp_path / "out.png") as sheet:
+        assert sheet.width > 900 and sheet.height > 1500
