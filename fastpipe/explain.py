@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from fastpipe.device.engines import engine_note
 from fastpipe.device.stage import resolve_device
 from fastpipe.planning import Planned
 from fastpipe.transforms import output_dtype
@@ -58,6 +59,6 @@ def facts_of(loader: Any, planned: Planned) -> tuple[tuple[str, str], ...]:
     facts.append(
         ("batch", f"{str(dtype).removeprefix('torch.')}, {layout}, on {resolve_device(loader.device)}")
     )
-    facts.append(("engine", loader.engine))
+    facts.append(("engine", engine_note(loader.engine, resolve_device(loader.device))))
     facts.append(("numerics", loader.numerics or "exact"))
     return tuple(facts)
