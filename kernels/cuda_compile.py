@@ -119,8 +119,7 @@ def _cache_folder(cc: Capability) -> Path:
     folder = Path(os.environ.get("NUMBA_CACHE_DIR") or room / "__pycache__")
     if os.access(folder if folder.exists() else folder.parent, os.W_OK):
         return folder / name
-    _log.warning("CUDA kernels are kept in a temporary folder (%s is read-only): set NUMBA_CACHE_DIR", folder)
-    return Path(tempfile.gettempdir()) / f"fastpipe-{os.getuid()}" / name
+    return Path.home() / ".cache" / "fastpipe" / name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

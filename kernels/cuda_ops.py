@@ -120,7 +120,10 @@ def _scratch(images: torch.Tensor, header: Sequence[int]) -> dict[str, torch.Ten
 
 @cache
 def _identity_levels(device: torch.device) -> torch.Tensor:
-    return torch.arange(256, dtype=torch.uint8, device=device).repeat(3)
+    levels = torch.arange(256, dtype=torch.uint8, device=device).repeat(3)
+    # Kept for every stream, so it must be there before another one reads it.
+    torch.cuda.synchronize(device)
+    return levels
 
 
 def _erase_cuda(out: torch.Tensor, boxes: torch.Tensor, values: torch.Tensor, largest: int) -> None:

@@ -33,16 +33,16 @@ __all__ = ["blended", "erase_box", "warp_bilinear", "warp_nearest"]
 
 @on_device
 def _number(numbers: Any, row: Any, index: Any) -> Any:
-    return numbers[np.uint32(row + np.uint32(index))]
+    return numbers[np.int64(row) + index]
 
 
 @on_device
 def _put(norm: Any, out: Any, target: Any, channel_step: Any, red: Any, green: Any, blue: Any) -> None:
-    out[target] = norm[np.uint32(red)]
+    out[target] = norm[np.int64(np.uint32(red))]
     target = np.uint32(target + channel_step)
-    out[target] = norm[np.uint32(np.uint32(green) + np.uint32(256))]
+    out[target] = norm[np.int64(np.uint32(green)) + 256]
     target = np.uint32(target + channel_step)
-    out[target] = norm[np.uint32(np.uint32(blue) + np.uint32(512))]
+    out[target] = norm[np.int64(np.uint32(blue)) + 512]
 
 
 @on_device
@@ -70,18 +70,17 @@ def warp_nearest(
         place = np.uint32(which[np.uint32(cuda.blockIdx.z)])
         row = np.uint32(place * np.uint32(WHOLE_ROW))
         kind = _number(whole, row, KIND)
-        first = np.uint32(_number(whole, row, LINE_MAPS))
+        begin = np.uint32(_number(whole, row, LINE_MAPS))
         if kind == LINES:
-            column = maps[np.uint32(first + x)]
-            line = maps[np.uint32(first + width + y)]
+            column = maps[np.uint32(begin + x)]
+            line = maps[np.uint32(begin + width + y)]
         elif kind == PIXELS:
-            pair = np.uint32(first + np.uint32(2) * np.uint32(y * width + x))
+            pair = np.uint32(begin + np.uint32(2) * np.uint32(y * width + x))
             column = maps[pair]
             line = maps[np.uint32(pair + np.uint32(1))]
         else:
-            f = np.uint32(row + np.uint32(FIXED))
-            column = _fixed(whole, f, x, y)
-            line = _fixed(whole, np.uint32(f + np.uint32(3)), x, y)
+            column = _fixed(whole, np.int64(row) + FIXED, x, y)
+            line = _fixed(whole, np.int64(row) + FIXED + 3, x, y)
         red = np.uint32(_number(whole, row, FILL))
         green = np.uint32(_number(whole, row, FILL + 1))
         blue = np.uint32(_number(whole, row, FILL + 2))
@@ -89,9 +88,9 @@ def warp_nearest(
         if np.uint32(column) < width and np.uint32(line) < height:
             flip = _number(whole, row, FLIP)
             p = pixel_offset(place, np.uint32(line), mirrored(np.uint32(column), width, flip), height, width)
-            red = np.uint32(images[p])
-            green = np.uint32(images[np.uint32(p + np.uint32(1))])
-            blue = np.uint32(images[np.uint32(p + np.uint32(2))])
+            first = np.int64(p)
+            red, green = np.uint32(images[first]), np.uint32(images[first + 1])
+            blue = np.uint32(images[first + 2])
         target = _target(place, y, x, height, width, pixel_step)
         _put(norm, out, target, channel_step, red, green, blue)
 
@@ -99,17 +98,16 @@ def warp_nearest(
 @on_device
 def _fixed(whole: Any, first: Any, x: Any, y: Any) -> Any:
     """One source coordinate from 16.16 fixed point."""
-    per_column = whole[first]
-    per_row = whole[np.uint32(first + np.uint32(1))]
-    origin = whole[np.uint32(first + np.uint32(2))]
+    per_column, per_row = _number(whole, first, 0), _number(whole, first, 1)
+    origin = _number(whole, first, 2)
     return np.int32(np.int32(origin + per_column * np.int32(x) + per_row * np.int32(y)) >> np.int32(16))
 
 
 @on_device
 def _long_fixed(longs: Any, first: Any, x: Any, y: Any) -> Any:
     """One source coordinate in 32.32 fixed point."""
-    per_column, per_row = longs[first], longs[np.uint32(first + np.uint32(1))]
-    origin = longs[np.uint32(first + np.uint32(2))]
+    per_column, per_row = _number(longs, first, 0), _number(longs, first, 1)
+    origin = _number(longs, first, 2)
     return np.int64(origin + per_column * np.int64(x) + per_row * np.int64(y))
 
 
@@ -121,10 +119,10 @@ def _wide_lerp(start: Any, end: Any, weight: Any) -> Any:
 
 
 @on_device
-def _mixed(images: Any, upper: Any, lower: Any, left: Any, right: Any, x_weight: Any, y_weight: Any) -> Any:
-    """The truncated level between four taps; arguments are offsets of rows and of columns."""
-    a, b = np.int32(images[np.uint32(upper + left)]), np.int32(images[np.uint32(upper + right)])
-    c, d = np.int32(images[np.uint32(lower + left)]), np.int32(images[np.uint32(lower + right)])
+def _mixed(images: Any, taps: Any, channel: Any, x_weight: Any, y_weight: Any) -> Any:
+    """The truncated level between four taps: offsets of upper left, upper right, lower left, lower right."""
+    a, b = np.int32(images[taps[0] + channel]), np.int32(images[taps[1] + channel])
+    c, d = np.int32(images[taps[2] + channel]), np.int32(images[taps[3] + channel])
     # Eight bits are dropped so that the second product fits into 64: 2^-23 of a level.
     above = np.int32(_wide_lerp(a, b, x_weight) >> np.int64(8))
     below = np.int32(_wide_lerp(c, d, x_weight) >> np.int64(8))
@@ -159,9 +157,9 @@ def warp_bilinear(
     if x < width and y < height:
         place = np.uint32(which[np.uint32(cuda.blockIdx.z)])
         row = np.uint32(place * np.uint32(WHOLE_ROW))
-        first = np.uint32(place * np.uint32(LONG_ROW) + np.uint32(LONG_FIXED))
+        first = np.int64(np.uint32(place * np.uint32(LONG_ROW))) + LONG_FIXED
         column = _long_fixed(longs, first, x, y)
-        line = _long_fixed(longs, np.uint32(first + np.uint32(3)), x, y)
+        line = _long_fixed(longs, first + 3, x, y)
         red = np.uint32(_number(whole, row, FILL))
         green = np.uint32(_number(whole, row, FILL + 1))
         blue = np.uint32(_number(whole, row, FILL + 2))
@@ -179,26 +177,28 @@ def warp_bilinear(
             p = pixel_offset(place, np.uint32(max(upper, np.int32(0))), np.uint32(0), height, width)
             q = pixel_offset(place, lower, np.uint32(0), height, width)
             x_weight, y_weight = _weight(column), _weight(line)
-            red = _mixed(images, p, q, a, b, x_weight, y_weight)
-            p, q = np.uint32(p + np.uint32(1)), np.uint32(q + np.uint32(1))
-            green = _mixed(images, p, q, a, b, x_weight, y_weight)
-            p, q = np.uint32(p + np.uint32(1)), np.uint32(q + np.uint32(1))
-            blue = _mixed(images, p, q, a, b, x_weight, y_weight)
+            # In 64 bits, so that the channel is a constant in the load's address and costs nothing.
+            taps = (
+                np.int64(np.uint32(p + a)),
+                np.int64(np.uint32(p + b)),
+                np.int64(np.uint32(q + a)),
+                np.int64(np.uint32(q + b)),
+            )
+            red = _mixed(images, taps, 0, x_weight, y_weight)
+            green = _mixed(images, taps, 1, x_weight, y_weight)
+            blue = _mixed(images, taps, 2, x_weight, y_weight)
         target = _target(place, y, x, height, width, pixel_step)
         _put(norm, out, target, channel_step, red, green, blue)
 
 
 @on_device
 def _sharpened(images: Any, p: Any, stride: Any, factor: Any) -> Any:
-    """One channel blended with its 3x3 SMOOTH filter; `p` has neighbours on all sides."""
-    above, below = np.uint32(p - stride), np.uint32(p + stride)
-    three = np.uint32(3)
+    """One channel blended with its 3x3 SMOOTH filter; `p` (64 bits) has neighbours on all sides."""
+    above, below = p - stride, p + stride
     centre = np.int32(images[p])
-    total = np.int32(images[np.uint32(above - three)]) + np.int32(images[above])
-    total += np.int32(images[np.uint32(above + three)]) + np.int32(images[np.uint32(p - three)])
-    total += np.int32(5) * centre + np.int32(images[np.uint32(p + three)])
-    total += np.int32(images[np.uint32(below - three)]) + np.int32(images[below])
-    total += np.int32(images[np.uint32(below + three)])
+    total = np.int32(images[above - 3]) + np.int32(images[above]) + np.int32(images[above + 3])
+    total += np.int32(images[p - 3]) + np.int32(5) * centre + np.int32(images[p + 3])
+    total += np.int32(images[below - 3]) + np.int32(images[below]) + np.int32(images[below + 3])
     return blend(smooth(np.float32(np.int32(total))), np.float32(centre), factor)
 
 
@@ -221,9 +221,9 @@ def blended(
         place = np.uint32(which[np.uint32(cuda.blockIdx.z)])
         row = np.uint32(place * np.uint32(WHOLE_ROW))
         factor = reals[place]
-        p = pixel_offset(place, y, mirrored(x, width, _number(whole, row, FLIP)), height, width)
-        q, s = np.uint32(p + np.uint32(1)), np.uint32(p + np.uint32(2))
-        red, green, blue = np.uint32(images[p]), np.uint32(images[q]), np.uint32(images[s])
+        flip = _number(whole, row, FLIP)
+        p = np.int64(pixel_offset(place, y, mirrored(x, width, flip), height, width))
+        red, green, blue = np.uint32(images[p]), np.uint32(images[p + 1]), np.uint32(images[p + 2])
         one = np.uint32(1)
         if _number(whole, row, OP) == COLOR:
             luma = np.float32(np.int32(gray(np.int32(red), np.int32(green), np.int32(blue))))
@@ -231,10 +231,10 @@ def blended(
             green = np.uint32(blend(luma, np.float32(np.int32(green)), factor))
             blue = np.uint32(blend(luma, np.float32(np.int32(blue)), factor))
         elif x >= one and y >= one and np.uint32(x + one) < width and np.uint32(y + one) < height:
-            stride = np.uint32(np.uint32(3) * width)
+            stride = np.int64(np.uint32(np.uint32(3) * width))
             red = np.uint32(_sharpened(images, p, stride, factor))
-            green = np.uint32(_sharpened(images, q, stride, factor))
-            blue = np.uint32(_sharpened(images, s, stride, factor))
+            green = np.uint32(_sharpened(images, p + 1, stride, factor))
+            blue = np.uint32(_sharpened(images, p + 2, stride, factor))
         target = _target(place, y, x, height, width, pixel_step)
         _put(norm, out, target, channel_step, red, green, blue)
 

@@ -144,9 +144,8 @@ def packed_nchw(bits: int) -> Callable[..., None]:
             y = np.uint32(i // quads)
             x = mirrored(np.uint32(i - y * quads), quads, flip)
             first = np.uint32(np.uint32(3) * np.uint32(place * count + y * quads + x))
-            w0 = words[first]
-            w1 = words[np.uint32(first + np.uint32(1))]
-            w2 = words[np.uint32(first + np.uint32(2))]
+            begin = np.int64(first)
+            w0, w1, w2 = words[begin], words[begin + 1], words[begin + 2]
             target = np.uint32(np.uint32(3) * place * count + i)
             put(
                 out,

@@ -57,9 +57,8 @@ def statistics(images: Any, which: Any, whole: Any, counts: Any, height: Any, wi
     one = np.int32(1)
     while i < np.uint32(height * width):
         p = np.uint32(np.uint32(3) * np.uint32(place * height * width + i))
-        red = np.int32(images[p])
-        green = np.int32(images[np.uint32(p + np.uint32(1))])
-        blue = np.int32(images[np.uint32(p + np.uint32(2))])
+        begin = np.int64(p)
+        red, green, blue = np.int32(images[begin]), np.int32(images[begin + 1]), np.int32(images[begin + 2])
         if contrast:
             cuda.atomic.add(shared, np.uint32(gray(red, green, blue)), one)
         else:
@@ -120,8 +119,8 @@ def _sum_of_parts(counts: Any, slot: Any, entry: Any) -> Any:
 
 
 @on_device
-def _new_level(op: Any, value: Any, factor: Any, counts: Any, entry: Any) -> Any:
-    """One entry of the table. counts: int32 [768] of this image."""
+def _new_level(op: Any, value: Any, factor: Any, counts: Any, mean: Any, entry: Any) -> Any:
+    """One entry of the table. counts: int32 [768] of this image; mean: of its gray levels."""
     level = np.int64(entry & np.uint32(255))
     channel = np.uint32(entry & np.uint32(0x300))
     new = level
@@ -140,7 +139,7 @@ def _new_level(op: Any, value: Any, factor: Any, counts: Any, entry: Any) -> Any
     elif op == BRIGHTNESS:
         new = np.int64(blend(np.float32(0), np.float32(level), factor))
     elif op == CONTRAST:
-        new = np.int64(blend(_mean(counts), np.float32(level), factor))
+        new = np.int64(blend(mean, np.float32(level), factor))
     return new
 
 
@@ -160,8 +159,9 @@ def fill_tables(which: Any, whole: Any, reals: Any, counts: Any, tables: Any) ->
     cuda.syncthreads()
     value = np.int64(whole[np.uint32(row + np.uint32(VALUE))])
     factor = reals[place]
+    mean = _mean(shared) if op == CONTRAST else np.float32(0)
     entry = start
     while entry < np.uint32(768):
         target = np.uint32(place * np.uint32(768) + entry)
-        tables[target] = np.uint8(_new_level(op, value, factor, shared, entry))
+        tables[target] = np.uint8(_new_level(op, value, factor, shared, mean, entry))
         entry = np.uint32(entry + step)

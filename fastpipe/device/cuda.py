@@ -107,6 +107,8 @@ class CudaEngine:
         if held is None or held[0] is not output.table:
             values = torch.arange(256).repeat(3) if output.table is None else output.table.reshape(-1)
             held = (output.table, values.to(output.dtype).to(self.device))
+            # Kept for every stream, so it must be there before another one reads it.
+            torch.cuda.synchronize(self.device)
             self._norms[output.dtype] = held
         return held[1]
 
