@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from fastpipe.device.engines import engine_note
 from fastpipe.device.stage import resolve_device
 from fastpipe.planning import Planned, count_classes
 from fastpipe.transforms import output_dtype
@@ -62,6 +63,6 @@ def facts_of(loader: Any, planned: Planned) -> tuple[tuple[str, str], ...]:
         num = count_classes(loader.dataset, loader.num_classes)
         classes = "of unknown width: pass num_classes=" if num is None else f"[B, {num}]"
         facts.append(("labels", f"float32 {classes}, mixed; hard_labels, partner and weight beside them"))
-    facts.append(("engine", loader.engine))
+    facts.append(("engine", engine_note(loader.engine, resolve_device(loader.device))))
     facts.append(("numerics", loader.numerics or "exact"))
     return tuple(facts)

@@ -23,6 +23,7 @@ __all__ = [
     "Output",
     "TorchEngine",
     "augment_on_cpu",
+    "engine_note",
     "make_engine",
 ]
 
@@ -131,7 +132,7 @@ class TorchEngine:
     """Plain torch operations: any device, no compilation. Policy operations run before the transfer."""
 
     def augment(self, images: torch.Tensor, params: Params) -> torch.Tensor:
-        """Policy operations on the CPU (part of the host's work until the CUDA kernels are there)."""
+        """Policy operations on the CPU (part of the host's work)."""
         return augment_on_cpu(images, params)
 
     def finish(self, images: torch.Tensor, params: Params, output: Output) -> torch.Tensor:
@@ -154,8 +155,27 @@ class TorchEngine:
 
 
 def make_engine(name: EngineName, device: torch.device) -> Engine:
-    """The engine of this name for this device. On CUDA `fused` is served by torch operations for now."""
+    """The engine of this name for this device. `fused` on CUDA needs numba-cuda; else torch serves."""
     if name not in ENGINES:
         allowed = ", ".join(repr(engine) for engine in ENGINES)
         raise ArgumentError(f"engine must be one of {allowed}. Found: {name!r}")
-    return FusedEngine() if name == "fused" and device.type == "cpu" else TorchEngine()
+    if name == "fused" and device.type == "cpu":
+        return FusedEngine()
+    if name == "fused" and device.type == "cuda":
+        from fastpipe.device.cuda import CudaEngine, missing_for_cuda
+
+        if missing_for_cuda() is None:
+            return CudaEngine(device)
+    return TorchEngine()
+
+
+def engine_note(name: EngineName, device: torch.device) -> str:
+    """Which engine serves, in words, and what to install for a faster one."""
+    if name != "fused" or device.type == "cpu":
+        return name
+    if device.type != "cuda":
+        return f"torch (fused runs on the CPU and on CUDA, not on {device.type})"
+    from fastpipe.device.cuda import missing_for_cuda
+
+    remedy = missing_for_cuda()
+    return name if remedy is None else f"torch (fused on CUDA needs: {remedy})"

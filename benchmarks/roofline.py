@@ -1,0 +1,175 @@
+"""Predicted times of the CUDA kernels, from bytes and from the instructions that the compiler wrote. No GPU.
+
+    .venv/bin/python -P benchmarks/roofline.py
+
+Prints the tables of roofline.md. Nothing here measures time. Needs the `cuda` extra, ptxas and nvdisasm.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastpipe.kernels.cuda_compile import assemble, find_tool, missing_package, ptx_files
+from fastpipe.kernels.cuda_schedule import kernel_names
+
+NUM, SIDE = 256, 224
+PIXELS = NUM * SIDE * SIDE
+READ = 3 * PIXELS
+ACHIEVED = 0.85
+SCHEDULERS = 4
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Peak figures of the data sheet."""
+
+    name: str
+    cc: tuple[int, int]
+    bytes_per_second: float
+    multiprocessors: int
+    clock: float
+
+
+MACHINES = (
+    Machine("A100-80", (8, 0), 2.039e12, 108, 1.41e9),
+    Machine("H100", (9, 0), 3.35e12, 132, 1.755e9),
+)
+# Pixels that one pass over a kernel's code handles: a word of four elements, four pixels, or one.
+PER_PASS = {"packed_nhwc": 4 / 3, "packed_nchw": 4.0}
+# Turns of each thread's loop: set by the schedule, or an image of 224 x 224 by 4 blocks of 256 threads.
+TURNS = {"packed_nhwc": 16, "packed_nchw": 16, "statistics": SIDE * SIDE // 1024}
+MEMORY = ("LDG", "STG", "LDS", "STS", "ATOMS", "LD", "ST")
+
+
+@dataclass(frozen=True)
+class Code:
+    """Instructions of one kernel: all, and those that the load and store unit takes."""
+
+    total: float
+    memory: float
+    per_pass: float
+
+    def seconds(self, pixels: float, machine: Machine) -> float:
+        """The longer of issuing all instructions (4 a clock) and the memory instructions (1 a clock)."""
+        warps = pixels / self.per_pass / 32
+        rate = machine.multiprocessors * machine.clock
+        return max(warps * self.total / SCHEDULERS, warps * self.memory) / rate
+
+
+def disassemble(cubin: bytes) -> list[str]:
+    """The instructions in the order of the code, without padding."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "kernel.cubin"
+        path.write_bytes(cubin)
+        text = subprocess.run(
+            [str(find_tool("nvdisasm")), "-c", str(path)], check=True, capture_output=True, text=True
+        ).stdout
+    lines = re.findall(r"^\s+/\*[0-9a-f]{4}\*/\s+(.*?);", text, re.MULTILINE)
+    found = [re.sub(r"^@!?U?P\w+\s+", "", line).split()[0].split(".")[0] for line in lines]
+    return [name for name in found if name != "NOP"]
+
+
+def per_turn(kind: str, instructions: list[str]) -> tuple[float, float]:
+    """All instructions and those of the memory unit that one turn takes, at most.
+
+    Kernels with shared memory have a barrier before their loop; what lies outside (768 entries by 256
+    threads: 3 turns of its own) is shared by the loop's turns. Of two sides of a branch both are counted.
+    """
+    turns = TURNS.get(kind)
+    if turns is None:
+        return float(len(instructions)), float(sum(name in MEMORY for name in instructions))
+    bars = [place for place, name in enumerate(instructions) if name == "BAR"] + [len(instructions)]
+    loop = instructions[bars[0] : bars[1]]
+    inside = sum(name in MEMORY for name in loop)
+    outside = sum(name in MEMORY for name in instructions) - inside
+    return len(loop) + (len(instructions) - len(loop)) * 3 / turns, inside + outside * 3 / turns
+
+
+def codes_of(machine: Machine) -> tuple[dict[str, Code], list[str]]:
+    """Every kernel's instructions, and the lines of the table of gates."""
+    names = sorted({name for bits in (8, 16, 32) for name in kernel_names(bits)})
+    codes, lines = {}, []
+    for name, file in ptx_files(machine.cc, names).items():
+        needs = assemble(file.read_text(), machine.cc, find_tool("ptxas") or Path())
+        found = disassemble(needs.cubin)
+        kind = name.rpartition("_")[0] or name
+        total, memory = per_turn(kind, found)
+        codes[name] = Code(total, memory, PER_PASS.get(kind, 1.0))
+        fused = found.count("FFMA")
+        conversions = sum(key.startswith(("I2F", "F2I", "FRND")) for key in found)
+        lines.append(
+            f"| {name} | {needs.registers} | {needs.spills} | {needs.shared} | {len(found)} | {total:.0f} "
+            f"| {memory:.0f} | {conversions} | {fused} | {needs.float64} |"
+        )
+    return codes, lines
+
+
+def rows(machine: Machine, codes: dict[str, Code], bits: int, layout: str) -> list[tuple[str, float, float]]:
+    """(case, bytes, seconds) of whole batches: the kernels of a batch run one after another."""
+    write = 3 * PIXELS * bits // 8
+    bandwidth = machine.bytes_per_second * ACHIEVED
+
+    def one(kernel: str, share: float, extra: float = 0.0) -> float:
+        moved = share * (READ + write) + extra
+        return max(moved / bandwidth, codes[kernel].seconds(share * PIXELS, machine))
+
+    def batch(points: float, warp: str, warped: float, blended: float, counted: float) -> float:
+        time = one(f"packed_{layout}_{bits}", points)
+        time += one(f"{warp}_{bits}", warped) + one(f"blended_{bits}", blended)
+        counting = codes["statistics"].seconds(counted * PIXELS, machine)
+        return time + max(counted * READ / bandwidth, counting)
+
+    moved = READ + write
+    return [
+        ("read once, write once (floor)", moved, moved / bandwidth),
+        ("flip, or any table: all photometric", moved, batch(1, "nearest", 0, 0, 0)),
+        ("autocontrast for all (statistics too)", moved + READ, batch(1, "nearest", 0, 0, 1)),
+        ("all nearest warps", moved, batch(0, "nearest", 1, 0, 0)),
+        ("all bilinear warps", moved, batch(0, "bilinear", 1, 0, 0)),
+        ("all sharpness", moved, batch(0, "nearest", 0, 1, 0)),
+        (
+            "RandAugment depth 1, 14 operations, nearest",
+            moved + READ * 3 / 14,
+            batch(7 / 14, "nearest", 5 / 14, 2 / 14, 3 / 14),
+        ),
+        (
+            "RandAugment depth 1, 13 operations, bilinear",
+            moved + READ * 3 / 13,
+            batch(6 / 13, "bilinear", 5 / 13, 2 / 13, 3 / 13),
+        ),
+    ]
+
+
+def main() -> int:
+    """Print both tables for every machine."""
+    missing = missing_package() or next((t for t in ("ptxas", "nvdisasm") if find_tool(t) is None), None)
+    if missing:
+        print(f"roofline: skipped, {missing} is absent (pip install 'fastpipe[cuda]'; triton has the tools)")
+        return 0
+    for machine in MACHINES:
+        codes, lines = codes_of(machine)
+        print(f"\n### {machine.name} (sm_{machine.cc[0]}{machine.cc[1]}): what the compiler says\n")
+        print(
+            "| kernel | registers | spilled bytes | shared bytes "
+            "| SASS | per turn | memory | conversions | FFMA | f64 |"
+        )
+        print("|---|---|---|---|---|---|---|---|---|---|")
+        print("\n".join(lines))
+        for bits, layout in ((16, "nhwc"), (16, "nchw"), (32, "nhwc")):
+            kind = "channels_last" if layout == "nhwc" else "contiguous"
+            print(f"\n### {machine.name}, {bits}-bit output, {kind}: predicted\n")
+            print("| batch | MB | predicted us | of the floor |\n|---|---|---|---|")
+            table = rows(machine, codes, bits, layout)
+            for case, moved, seconds in table:
+                ratio = seconds / table[0][2]
+                print(f"| {case} | {moved / 1e6:.1f} | {seconds * 1e6:.0f} | {ratio:.2f} |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

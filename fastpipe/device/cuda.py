@@ -1,0 +1,202 @@
+"""The fused engine on CUDA: all operations of a batch after the copy, in as many passes as they are deep.
+
+    images uint8 [B,H,W,3] on the GPU -> flip, policy, table, cast, layout -> [B,3,H,W] -> erasing
+
+At the first use on a device it compares itself with the CPU kernels, within contract 6: bytes equal, but
+bilinear warps, which may differ by 1 level on 5e-4 of the bytes. If it fails, the torch engine serves.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fastpipe.device.draw import ErasingParams, Params
+from fastpipe.device.engines import Engine, Output, TorchEngine
+from fastpipe.device.policies import OpParams
+
+__all__ = ["CudaEngine", "differences", "missing_for_cuda"]
+
+_log = logging.getLogger(__name__)
+
+Finish = Callable[[torch.Tensor, Params, Output], torch.Tensor]
+
+_LARGEST_SHARE = 5e-4
+
+
+def missing_for_cuda() -> str | None:
+    """What to install before the fused engine can run on CUDA; None where nothing is missing."""
+    from fastpipe.kernels.cuda_compile import missing_package
+
+    package = missing_package()
+    return None if package is None else "pip install 'fastpipe[cuda]'"
+
+
+class CudaEngine:
+    """CUDA kernels on torch's current stream. Nothing is done on the host but the plan of the batch."""
+
+    def __init__(self, device: torch.device, *, check: bool = True) -> None:
+        self.device = device
+        self._fallback: Engine | None = None
+        self._checked = not check
+        self._norms: dict[torch.dtype, tuple[torch.Tensor | None, torch.Tensor]] = {}
+
+    def augment(self, images: torch.Tensor, params: Params) -> torch.Tensor:
+        """The images as they are: policy operations run after the copy, in `finish`."""
+        fallback = self._instead(params)
+        return images if fallback is None else fallback.augment(images, params)
+
+    def finish(self, images: torch.Tensor, params: Params, output: Output) -> torch.Tensor:
+        """Flip, policy operations, table, cast, layout and erasing."""
+        fallback = self._instead(params)
+        if fallback is not None:
+            return fallback.finish(images, params, output)
+        return self._finish(images, params, output)
+
+    def _instead(self, params: Params) -> Engine | None:
+        """The engine that serves these parameters instead of this one, or None."""
+        fallback = self._ready()
+        if fallback is None and (params.colout is not None or params.mix is not None):
+            return TorchEngine()  # the CUDA kernels pick no rows and mix no images yet
+        return fallback
+
+    def _ready(self) -> Engine | None:
+        """Check once; the engine that serves instead of this one, or None."""
+        if self._checked:
+            return self._fallback
+        self._checked = True
+        try:
+            problem = differences(self._finish, self.device)
+        except (RuntimeError, OSError, ValueError) as error:
+            problem = f"{type(error).__name__}: {error}"
+        if problem:
+            warnings.warn(
+                f"engine='fused' on {self.device} does not give the CPU kernels' pixels, "
+                f"so engine='torch' serves: {problem}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            self._fallback = TorchEngine()
+        return self._fallback
+
+    def _finish(self, images: torch.Tensor, params: Params, output: Output) -> torch.Tensor:
+        from fastpipe.kernels.cuda_ops import fused
+        from fastpipe.kernels.cuda_plan import make_plan
+
+        ops = params.ops
+        if ops is None:
+            plan = make_plan(images.shape, None, None, None, None, None, params.flip)
+        else:
+            parts = (ops.ops, ops.values, ops.matrices, ops.fills, ops.interpolations)
+            plan = make_plan(images.shape, *parts, params.flip)
+        channels_last = output.memory_format == torch.channels_last
+        if not images.is_contiguous():
+            _log.debug("images are not contiguous: copied once (%d bytes)", images.nbytes)
+            images = images.contiguous()
+        numbers = self._moved(plan.numbers)
+        out = fused(images, numbers, self._norm(output), plan.header, channels_last)
+        if params.erasing is not None:
+            self._erase(out, params.erasing)
+        return out
+
+    def _moved(self, numbers: npt.NDArray[np.int32]) -> torch.Tensor:
+        """A small array on the device. Pinned, so that the copy waits for nothing; the allocator keeps it."""
+        return torch.from_numpy(numbers).pin_memory().to(self.device, non_blocking=True)
+
+    def _norm(self, output: Output) -> torch.Tensor:
+        """[768] on the device: the value of each level per channel, rounded once by torch."""
+        held = self._norms.get(output.dtype)
+        if held is None or held[0] is not output.table:
+            values = torch.arange(256).repeat(3) if output.table is None else output.table.reshape(-1)
+            held = (output.table, values.to(output.dtype).to(self.device))
+            # Kept for every stream, so it must be there before another one reads it.
+            torch.cuda.synchronize(self.device)
+            self._norms[output.dtype] = held
+        return held[1]
+
+    def _erase(self, out: torch.Tensor, erasing: ErasingParams) -> None:
+        from fastpipe.kernels.cuda_ops import erase_boxes
+
+        used = np.flatnonzero(erasing.apply)
+        boxes = np.concatenate([used[:, None], erasing.boxes[used]], axis=1).astype(np.int32)
+        largest = int((boxes[:, 3].astype(np.int64) * boxes[:, 4]).max(initial=0))
+        if largest == 0:
+            return
+        values = torch.tensor(erasing.value, dtype=torch.float32).to(out.dtype).to(self.device)
+        erase_boxes(out, self._moved(boxes), values, largest)
+
+
+def differences(finish: Finish, device: torch.device) -> str:
+    """What `finish` on `device` does otherwise than the CPU kernels; empty where it agrees.
+
+    finish: a function like `Engine.finish`. A batch with every operation, flipped and not, once with nearest
+    and once with bilinear warps, as uint8 and as bfloat16.
+    """
+    from fastpipe import kernels
+    from fastpipe.device.engines import FusedEngine
+
+    rng = np.random.default_rng(0)
+    images = torch.from_numpy(rng.integers(0, 256, (24, 64, 72, 3), dtype=np.uint8))
+    table = kernels.normalize_table((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    for mode, name in enumerate(kernels.INTERPOLATIONS):
+        params = _check_params(mode, len(images), 64, 72)
+        for dtype in (torch.uint8, torch.bfloat16):
+            output = Output(
+                dtype=dtype,
+                memory_format=torch.channels_last if mode else torch.contiguous_format,
+                table=None if dtype == torch.uint8 else table,
+            )
+            ours = finish(images.to(device), params, output).cpu()
+            cpu = FusedEngine()
+            expected = cpu.finish(cpu.augment(images, params), params, output)
+            problem = _disagreement(ours, expected, tolerant=mode == 1, levels=dtype == torch.uint8)
+            if problem:
+                return f"{problem} ({name} warps, {dtype})"
+    return ""
+
+
+def _check_params(mode: int, num: int, height: int, width: int) -> Params:
+    """Every operation, then another; every operation, then a warp. What follows a warp is a warp.
+
+    So a level that a bilinear warp may miss is not multiplied by an operation after it.
+    """
+    from fastpipe import kernels
+
+    matrices = [
+        *[kernels.shear_x(float(np.float32(0.09))), kernels.shear_y(-0.13), kernels.translate_x(5.0)],
+        *[kernels.translate_y(-3.5), kernels.rotate(30, height, width)],
+    ]
+    codes, affine = list(kernels.OPS.values()), kernels.OPS["affine"]
+    turn = np.arange(num)
+    first = np.array(codes)[turn % len(codes)]
+    then_any = turn // len(codes) % 2 == 0
+    second = np.where(then_any & (first != affine), np.roll(first, 5), affine)
+    ops = np.stack([first, second], axis=1)
+    values = np.select(
+        [ops == kernels.OPS["posterize"], ops == kernels.OPS["solarize"], ops == kernels.OPS["solarize_add"]],
+        [3.0, 99.5, 40.0],
+        1.37,
+    )
+    drawn = OpParams(
+        ops=ops.astype(np.int16),
+        values=values,
+        matrices=np.array([[matrices[(i + d) % len(matrices)] for d in range(2)] for i in range(num)]),
+        interpolations=np.full(ops.shape, mode, np.uint8),
+        fills=np.tile(np.array([7, 99, 201], np.uint8), (num, 1)),
+    )
+    return Params(flip=np.arange(num) % 3 == 1, ops=drawn)
+
+
+def _disagreement(ours: torch.Tensor, expected: torch.Tensor, *, tolerant: bool, levels: bool) -> str:
+    difference = (ours.double() - expected.double()).abs()
+    differ, total = int((difference > 0).sum()), difference.numel()
+    if differ == 0 or (
+        tolerant and differ <= _LARGEST_SHARE * total and (not levels or difference.max() <= 1)
+    ):
+        return ""
+    return f"{differ} of {total} bytes differ, by up to {float(difference.max()):g}"

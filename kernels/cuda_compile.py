@@ -1,0 +1,214 @@
+"""CUDA kernels to PTX without a driver, and what ptxas says about them.
+
+    ptx_files(cc, names) -> a process of its own: patches, numba-cuda -> PTX files, kept on disk
+    assemble(ptx, cc)    -> Assembled(registers, spills, stack, ...)
+
+numba-cuda asks the driver for the device when a kernel calls a device function, and always lets NVVM contract
+a * b + c into one rounding. Both are patched, in a process that does nothing else: one process per compute
+capability, because device functions are compiled once per process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.metadata
+import importlib.util
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = [
+    "Assembled",
+    "assemble",
+    "compile_here",
+    "complaints",
+    "find_tool",
+    "main",
+    "missing_package",
+    "patch_numba",
+    "ptx_files",
+    "to_ptx",
+]
+
+_log = logging.getLogger(__name__)
+
+Capability = tuple[int, int]
+
+
+def missing_package() -> str | None:
+    """None where numba-cuda is installed, else its name. The `numba.cuda` of numba itself does not do."""
+    return None if importlib.util.find_spec("numba_cuda") is not None else "numba-cuda"
+
+
+def patch_numba(cc: Capability) -> None:
+    """Let this process compile for `cc` without a driver and without contraction."""
+    from numba.cuda import dispatcher
+    from numba.cuda.cudadrv import nvvm
+
+    class Device:
+        compute_capability = cc
+
+    compile_ir = nvvm.compile_ir
+
+    def compile_exactly(llvmir: Any, **options: Any) -> Any:
+        return compile_ir(llvmir, **{**options, "fma": False})
+
+    dispatcher.get_current_device = lambda: Device
+    nvvm.compile_ir = compile_exactly
+
+
+def to_ptx(function: Callable[..., None], signature: Any, cc: Capability) -> str:
+    """PTX of one kernel. `patch_numba(cc)` must have run."""
+    from numba import cuda
+
+    ptx, _ = cuda.compile(function, signature, cc=cc, abi="numba", device=False, fastmath=False, output="ptx")
+    return str(ptx)
+
+
+def compile_here(cc: Capability, names: Sequence[str], folder: Path) -> None:
+    """Write `<name>.ptx` into `folder` for each kernel of the catalog."""
+    patch_numba(cc)
+    from fastpipe.kernels.cuda_catalog import catalog
+
+    kernels = catalog()
+    for name in names:
+        text = to_ptx(kernels[name].function, kernels[name].signature(), cc)
+        # Another process may be reading: the file appears whole or not at all.
+        with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".part", delete=False) as file:
+            file.write(text)
+        Path(file.name).replace(folder / f"{name}.ptx")
+
+
+def ptx_files(cc: Capability, names: Sequence[str], folder: Path | None = None) -> dict[str, Path]:
+    """PTX of each kernel, compiled where it is not on disk already: about 10 s for all, once.
+
+    folder: where they are kept; the room's `__pycache__` by default, keyed by a hash of the room's source and
+    numba-cuda's version. Raises RuntimeError with numba's words where compiling fails.
+    """
+    target = folder or _cache_folder(cc)
+    target.mkdir(parents=True, exist_ok=True)
+    files = {name: target / f"{name}.ptx" for name in names}
+    absent = [name for name, file in files.items() if not file.is_file()]
+    if absent:
+        _log.info("compiling %d CUDA kernels for compute capability %d.%d", len(absent), *cc)
+        command = [sys.executable, "-P", "-m", "fastpipe.kernels.cuda_compile"]
+        command += ["--cc", *map(str, cc), "--folder", str(target), *absent]
+        # The simulator cannot compile, and a debug switch would change the code.
+        env = {key: value for key, value in os.environ.items() if not key.startswith("NUMBA_ENABLE_CUDASIM")}
+        done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+        if done.returncode:
+            raise RuntimeError(f"numba-cuda could not compile the kernels:\n{done.stderr[-2000:]}")
+    return files
+
+
+def _cache_folder(cc: Capability) -> Path:
+    room = Path(__file__).parent
+    digest = hashlib.sha256(importlib.metadata.version("numba-cuda").encode())
+    for path in sorted(room.glob("*.py")):
+        digest.update(path.name.encode() + path.read_bytes())
+    name = f"cuda-{cc[0]}{cc[1]}-{digest.hexdigest()[:16]}"
+    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or room / "__pycache__")
+    if os.access(folder if folder.exists() else folder.parent, os.W_OK):
+        return folder / name
+    return Path.home() / ".cache" / "fastpipe" / name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assembled:
+    """What one kernel needs. spills, stack, shared: bytes; float64, contracted, calls: instructions in PTX.
+
+    contracted: fused multiply-adds, or float operations that ptxas would be free to fuse.
+    """
+
+    registers: int
+    spills: int
+    stack: int
+    shared: int
+    float64: int
+    contracted: int
+    calls: int
+    cubin: bytes
+
+
+# More than this and fewer than 6 blocks of 256 threads fit on a multiprocessor (65,536 registers).
+_HOT_REGISTERS = 40
+_OTHER_REGISTERS = 72
+# Colour with sharpness: a pixel in fourteen. Tables: 768 threads per image, and float64 where Pillow has it.
+_NOT_HOT = ("blended", "tables")
+_FLOAT64 = ("tables",)
+
+
+def complaints(name: str, found: Assembled) -> list[str]:
+    """What a kernel of this name may not do; empty where all is well. The gate of the tests."""
+    kind = name.rpartition("_")[0] if name[-1].isdigit() else name
+    limit = _OTHER_REGISTERS if kind in _NOT_HOT else _HOT_REGISTERS
+    wrong = {
+        f"{found.registers} registers, at most {limit}": found.registers > limit,
+        f"{found.spills} bytes of spills": found.spills > 0,
+        f"{found.stack} bytes of stack": found.stack > 0,
+        f"{found.float64} float64 instructions in a pixel kernel": found.float64 > 0 and kind not in _FLOAT64,
+        f"{found.contracted} multiply-adds with one rounding": found.contracted > 0,
+        f"{found.calls} calls that were not inlined": found.calls > 0,
+    }
+    return [f"{name}: {text}" for text, is_wrong in wrong.items() if is_wrong]
+
+
+def find_tool(name: str) -> Path | None:
+    """ptxas or nvdisasm: of CUDA_HOME, the PATH, or triton's wheel, in this order."""
+    folders = [Path(home) / "bin" for home in (os.environ.get("CUDA_HOME"), "/usr/local/cuda") if home]
+    spec = importlib.util.find_spec("triton")
+    if spec is not None and spec.origin is not None:
+        folders.append(Path(spec.origin).parent / "backends" / "nvidia" / "bin")
+    path = os.pathsep.join([str(folders[0]), os.environ.get("PATH", ""), *map(str, folders[1:])])
+    found = shutil.which(name, path=path)
+    return Path(found) if found else None
+
+
+def assemble(ptx: str, cc: Capability, ptxas: Path) -> Assembled:
+    """Assemble PTX and read the compiler's account of it. Raises RuntimeError with ptxas's words."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "kernel.ptx", Path(folder) / "kernel.cubin"
+        source.write_text(ptx)
+        command = [str(ptxas), "-v", f"-arch=sm_{cc[0]}{cc[1]}", str(source), "-o", str(target)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"ptxas: {done.stderr[-2000:]}")
+        cubin = target.read_bytes()
+    return Assembled(
+        registers=_largest(r"Used (\d+) registers", done.stderr),
+        spills=_largest(r"(\d+) bytes spill stores", done.stderr)
+        + _largest(r"(\d+) bytes spill loads", done.stderr),
+        stack=_largest(r"(\d+) bytes stack frame", done.stderr),
+        shared=_largest(r"(\d+) bytes smem", done.stderr),
+        float64=len(re.findall(r"\.f64\b", ptx)),
+        contracted=len(re.findall(r"\bfma\.|\b(?:add|sub|mul)(?:\.ftz)?\.f(?:32|64)\b|\bmad\.f", ptx)),
+        calls=len(re.findall(r"^\s*call\b", ptx, re.MULTILINE)),
+        cubin=cubin,
+    )
+
+
+def _largest(pattern: str, text: str) -> int:
+    return max(map(int, re.findall(pattern, text)), default=0)
+
+
+def main() -> None:
+    """Compile the named kernels; called by `ptx_files`."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--cc", nargs=2, type=int, required=True)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("names", nargs="+")
+    given = parser.parse_args()
+    compile_here((given.cc[0], given.cc[1]), given.names, given.folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""The CUDA kernels as torch operations, so that torch.compile and torch.export see them.
+
+    fastpipe::fused(images, numbers, norm, header, channels_last) -> [B,3,H,W]
+    fastpipe::erase_boxes_(out, boxes, values, largest)
+
+Both launch on torch's current stream. Every buffer is made on that stream by torch's allocator, which reuses
+memory in the stream's order: what a kernel still reads is not given away.
+Importing this needs neither numba-cuda nor a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+
+from fastpipe.kernels.cuda_compile import ptx_files
+from fastpipe.kernels.cuda_driver import Driver
+from fastpipe.kernels.cuda_layout import STATISTICS_PARTS
+from fastpipe.kernels.cuda_plan import PATHS
+from fastpipe.kernels.cuda_schedule import Launch, kernel_names, schedule, schedule_erase
+
+__all__ = ["erase_boxes", "fused"]
+
+_BITS = {torch.uint8: 8, torch.float16: 16, torch.bfloat16: 16, torch.float32: 32}
+
+_library: Any = torch.library.Library("fastpipe", "FRAGMENT")  # type: ignore[no-untyped-call]
+_library.define(
+    "fused(Tensor images, Tensor numbers, Tensor norm, int[] header, bool channels_last) -> Tensor"
+)
+_library.define("erase_boxes_(Tensor(a!) out, Tensor boxes, Tensor values, int largest) -> ()")
+
+
+def fused(
+    images: torch.Tensor,
+    numbers: torch.Tensor,
+    norm: torch.Tensor,
+    header: Sequence[int],
+    channels_last: bool,
+) -> torch.Tensor:
+    """The operations of a plan, flip, table and layout: a new [B,3,H,W] tensor of norm's dtype.
+
+    images: uint8 [B,H,W,3], contiguous. numbers, header: a `CudaPlan`, numbers on the device. norm: [768],
+    the value of each level per channel. All on one CUDA device.
+    """
+    result: torch.Tensor = torch.ops.fastpipe.fused(images, numbers, norm, list(header), channels_last)
+    return result
+
+
+def erase_boxes(out: torch.Tensor, boxes: torch.Tensor, values: torch.Tensor, largest: int) -> None:
+    """Fill rectangles of `out` in place. boxes: int32 [K, 5], image, top, left, height, width.
+
+    values: [3] of out's dtype. largest: pixels of the largest box.
+    """
+    torch.ops.fastpipe.erase_boxes_(out, boxes, values, largest)
+
+
+def _empty(images: torch.Tensor, norm: torch.Tensor, channels_last: bool) -> torch.Tensor:
+    num, height, width, _ = images.shape
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return torch.empty((num, 3, height, width), dtype=norm.dtype, device=images.device, memory_format=layout)
+
+
+def _fused_fake(
+    images: torch.Tensor,
+    numbers: torch.Tensor,
+    norm: torch.Tensor,
+    header: Sequence[int],
+    channels_last: bool,
+) -> torch.Tensor:
+    return _empty(images, norm, channels_last)
+
+
+def _erase_fake(out: torch.Tensor, boxes: torch.Tensor, values: torch.Tensor, largest: int) -> None:
+    """Nothing: the shape stays."""
+
+
+def _fused_cuda(
+    images: torch.Tensor,
+    numbers: torch.Tensor,
+    norm: torch.Tensor,
+    header: Sequence[int],
+    channels_last: bool,
+) -> torch.Tensor:
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[-1] != 3:
+        raise ValueError(f"images must be uint8 [B, H, W, 3]. Found: {images.dtype} {list(images.shape)}")
+    if not images.is_contiguous() or norm.dtype not in _BITS or norm.shape != (768,):
+        raise ValueError(f"images must be contiguous, norm [768]. Found: {images.stride()}, {norm.shape}")
+    _, height, width, _ = images.shape
+    with torch.cuda.device(images.device):
+        out = _empty(images, norm, channels_last)
+        buffers = {"images": images, "numbers": numbers, "norm": norm, "out": out}
+        buffers |= {"reals": numbers, "longs": numbers.view(torch.int64), **_scratch(images, header)}
+        launches = schedule(
+            header,
+            height,
+            width,
+            bits=_BITS[norm.dtype],
+            channels_last=channels_last,
+            aligned=images.data_ptr() % 4 == 0,
+        )
+        _run(launches, buffers, images.device, _BITS[norm.dtype])
+    return out
+
+
+def _scratch(images: torch.Tensor, header: Sequence[int]) -> dict[str, torch.Tensor]:
+    """What only this batch needs: tables, counts, and the images between two operations."""
+    num, depth = header[0], header[1]
+    device = images.device
+    slots = max(header[6 + 2 * len(PATHS) * level] for level in range(depth))
+    return {
+        "levels": _identity_levels(device),
+        "tables": torch.empty(num * 768, dtype=torch.uint8, device=device),
+        "counts": torch.empty(slots * STATISTICS_PARTS * 768, dtype=torch.int32, device=device),
+        **{f"scratch{i}": torch.empty_like(images) for i in range(min(depth - 1, 2))},
+    }
+
+
+@cache
+def _identity_levels(device: torch.device) -> torch.Tensor:
+    levels = torch.arange(256, dtype=torch.uint8, device=device).repeat(3)
+    # Kept for every stream, so it must be there before another one reads it.
+    torch.cuda.synchronize(device)
+    return levels
+
+
+def _erase_cuda(out: torch.Tensor, boxes: torch.Tensor, values: torch.Tensor, largest: int) -> None:
+    channels_last = not out.is_contiguous()
+    launch = schedule_erase(
+        len(boxes),
+        largest,
+        out.shape[2],
+        out.shape[3],
+        bits=_BITS[out.dtype],
+        channels_last=channels_last,
+    )
+    with torch.cuda.device(out.device):
+        _run([launch], {"boxes": boxes, "values": values, "out": out}, out.device, _BITS[out.dtype])
+
+
+def _run(
+    launches: Iterable[Launch], buffers: Mapping[str, torch.Tensor], device: torch.device, bits: int
+) -> None:
+    driver = Driver.shared()
+    index = device.index
+    driver.enter(index)
+    _load_kernels(index, bits)
+    stream = torch.cuda.current_stream(device).cuda_stream
+    bases = {name: (buffer.data_ptr(), buffer.element_size()) for name, buffer in buffers.items()}
+    for launch in launches:
+        arguments = []
+        for argument in launch.arguments:
+            if isinstance(argument, int):
+                arguments.append((False, argument))
+            else:
+                base, size = bases[argument[0].partition(":")[0]]
+                arguments.append((True, base + argument[1] * size))
+        driver.launch(index, launch.kernel, launch.grid, launch.block, stream, arguments)
+
+
+@cache
+def _load_kernels(device: int, bits: int) -> None:
+    """Compile, or find on disk, and load what outputs of `bits` need; once per device."""
+    names = kernel_names(bits)
+    for name, ptx in ptx_files(torch.cuda.get_device_capability(device), names).items():
+        Driver.shared().load(device, name, ptx)
+
+
+_library.impl("fused", _fused_cuda, "CUDA")
+_library.impl("erase_boxes_", _erase_cuda, "CUDA")
+torch.library.register_fake("fastpipe::fused", _fused_fake, lib=_library)
+torch.library.register_fake("fastpipe::erase_boxes_", _erase_fake, lib=_library)
