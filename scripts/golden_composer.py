@@ -41,7 +41,11 @@ def numbers(*shape: int, scale: float = 1.0) -> torch.Tensor:
 def net() -> nn.Module:
     """A convolution, a BatchNorm and a classifier, with weights from `numbers`."""
     model = nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, CLASSES)
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, CLASSES),
     )
     for value in model.parameters():
         value.data.copy_(numbers(*value.shape, scale=0.3))
@@ -66,9 +70,11 @@ class Model(ComposerModel):
         self.net = net()
 
     def forward(self, batch: Any) -> torch.Tensor:
+        """Logits."""
         return self.net(batch[0])
 
     def loss(self, outputs: torch.Tensor, batch: Any) -> torch.Tensor:
+        """As fastpipe's."""
         target = batch[1]
         if target.ndim == 1:
             target = F.one_hot(target, CLASSES).float()
@@ -84,12 +90,15 @@ class Watch(Callback):
         self.bias: list[list[float]] = []
 
     def before_forward(self, state: Any, logger: Any) -> None:
+        """The size the network sees."""
         self.side.append(state.batch[0].shape[-1])
 
     def before_train_batch(self, state: Any, logger: Any) -> None:
+        """The rate of the step to come."""
         self.lr.append(state.optimizers[0].param_groups[0]["lr"])
 
     def batch_end(self, state: Any, logger: Any) -> None:
+        """The classifier's bias after the step."""
         self.bias.append(state.model.net[4].bias.detach().tolist())
 
 

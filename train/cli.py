@@ -17,16 +17,9 @@ from typing import Any
 
 from fastpipe.errors import ArgumentError, FastpipeError, MissingExtraError
 from fastpipe.train.augment import GROUPS, with_group
-from fastpipe.train.config import (
-    TrainConfig,
-    check_keys,
-    config_from_dict,
-    config_to_dict,
-    flat_keys,
-    round_to_multiple,
-    scale_schedule,
-    suggest,
-)
+from fastpipe.train.config import TrainConfig, scale_schedule
+from fastpipe.train.config_checks import round_to_multiple
+from fastpipe.train.keys import check_keys, config_from_dict, config_to_dict, flat_keys, suggest
 
 __all__ = ["Invocation", "follow_train_resolution", "load_recipe", "main", "parse", "recipe_names", "to_yaml"]
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from fastpipe.errors import ArgumentError, MissingExtraError
 from fastpipe.train.algorithms.decoupled_sgd import DecoupledSGD
-from fastpipe.train.config import OptimizerConfig
+from fastpipe.train.settings import OptimizerConfig
 
 __all__ = ["build_optimizer", "parameter_groups"]
 
@@ -23,7 +23,7 @@ _NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:
     """The optimizer over the model's trainable parameters, at its peak learning rate."""
     groups = parameter_groups(model, on_norm=config.weight_decay_on_norm, on_bias=config.weight_decay_on_bias)
-    settings = {"lr": config.lr, "weight_decay": config.weight_decay}
+    settings: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
     if config.name == "sgd":
         kind = DecoupledSGD if config.decoupled_weight_decay else torch.optim.SGD
         return kind(groups, momentum=config.momentum, **settings)

@@ -12,7 +12,8 @@ import yaml
 
 from fastpipe.errors import ArgumentError, MissingExtraError
 from fastpipe.train.cli import load_recipe, main, parse, recipe_names, to_yaml
-from fastpipe.train.config import check_keys, scale_schedule
+from fastpipe.train.config import scale_schedule
+from fastpipe.train.keys import check_keys
 
 # Every value of the released mild recipe, from the facts, under the names that users see.
 MILD = {

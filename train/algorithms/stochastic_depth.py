@@ -70,5 +70,5 @@ def apply_stochastic_depth(model: nn.Module, *, drop_rate: float, kind: Kind = "
         warnings.warn(f"stochastic_depth changed nothing: {found}", NoEffectWarning, stacklevel=2)
         return 0
     for block, rate in zip(blocks, linear_rates(len(blocks), drop_rate, kind), strict=True):
-        block.drop_path = DropBranch(rate, kind) if rate > 0.0 else None
+        setattr(block, "drop_path", DropBranch(rate, kind) if rate > 0.0 else None)  # noqa: B010 - Module's own type
     return len(blocks)
