@@ -20,12 +20,18 @@ from fastpipe.train.augment import GROUPS, with_group
 from fastpipe.train.config import TrainConfig, scale_schedule
 from fastpipe.train.config_checks import round_to_multiple
 from fastpipe.train.keys import check_keys, config_from_dict, config_to_dict, flat_keys, suggest
+from fastpipe.train.recipe_table import recipe_table
 
 __all__ = ["Invocation", "follow_train_resolution", "load_recipe", "main", "parse", "recipe_names", "to_yaml"]
 
 _RECIPES = Path(__file__).parent / "recipes"
 _DEFAULT_RECIPE = "mild"
-_OWN_OPTIONS = ("recipe", "augment", "print_config", "resume", "help")
+_OWN_OPTIONS = ("recipe", "augment", "print_config", "list_recipes", "resume", "help")
+# In the order of the reference text's Table 1.
+_TABLE = (
+    *("timm_a1", "timm_a2", "timm_a3", "pytorch_blog", "ffcv", "nvidia_mlperf", "nvidia_hparams"),
+    *("mild", "medium", "hot"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +42,7 @@ class Invocation:
     explicit: frozenset[str]
     recipe_batch_size: int
     print_config: bool = False
+    list_recipes: bool = False
     resume: str | None = None
 
 
@@ -104,15 +111,16 @@ def parse(argv: Sequence[str]) -> Invocation:
     defaults = with_group(config_to_dict(recipe), _value(args, "augment"))
     parser.set_defaults(_without_recipe(defaults))
     # jsonargparse gives --print_config a meaning of its own (without our size rule): it is ours here.
-    rest = [arg for arg in args if arg != "--print_config"]
+    rest = [arg for arg in args if arg not in ("--print_config", "--list_recipes")]
     parsed = _checked(lambda: parser.parse_args(rest)).as_dict()
-    own = {key: parsed.pop(key) for key in ("recipe", "augment", "print-config", "resume")}
+    own = {key: parsed.pop(key) for key in ("recipe", "augment", "print-config", "list-recipes", "resume")}
     values = follow_train_resolution(parsed, recipe, explicit)
     return Invocation(
         config=scale_schedule(config_from_dict({**values, "recipe": recipe.recipe})),
         explicit=explicit,
         recipe_batch_size=recipe.batch_size,
         print_config="print_config" in explicit,
+        list_recipes="list_recipes" in explicit,
         resume=own["resume"],
     )
 
@@ -173,6 +181,12 @@ def _parser() -> Any:
         help="print the resolved configuration and exit",
     )
     parser.add_argument(
+        "--list-recipes",
+        dest="list-recipes",
+        action="store_true",
+        help="print the published recipes side by side and exit",
+    )
+    parser.add_argument(
         "--resume",
         type=str,
         default=None,
@@ -212,6 +226,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         invocation = parse(sys.argv[1:] if argv is None else argv)
         if invocation.print_config:
             sys.stdout.write(to_yaml(invocation.config))
+            return 0
+        if invocation.list_recipes:
+            sys.stdout.write(recipe_table({name: load_recipe(name) for name in _TABLE}))
             return 0
         # Imported late: printing a configuration needs neither timm nor a data set.
         from fastpipe.train.runner import run

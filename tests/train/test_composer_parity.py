@@ -119,7 +119,7 @@ def test_weights_after_every_step_are_composers(name: str, config: TrainConfig) 
 
 
 def test_averaged_weights_are_composers() -> None:
-    """Ours starts with a copy at the first update, as Composer 0.7.1; 0.32 starts with one after the first step.
+    """Ours starts with a copy at the first update, as Composer 0.7.1; 0.32 copies after the first step.
 
     After n updates that is a difference of s ** n * (weights after step 1 - first copy), added here.
     """
