@@ -22,7 +22,16 @@ from fastpipe.train.config_checks import round_to_multiple
 from fastpipe.train.keys import check_keys, config_from_dict, config_to_dict, flat_keys, suggest
 from fastpipe.train.recipe_table import recipe_table
 
-__all__ = ["Invocation", "follow_train_resolution", "load_recipe", "main", "parse", "recipe_names", "to_yaml"]
+__all__ = [
+    "Invocation",
+    "follow_epochs",
+    "follow_train_resolution",
+    "load_recipe",
+    "main",
+    "parse",
+    "recipe_names",
+    "to_yaml",
+]
 
 _RECIPES = Path(__file__).parent / "recipes"
 _DEFAULT_RECIPE = "mild"
@@ -95,6 +104,22 @@ def follow_train_resolution(
     return {**values, "val_resolution": size, "val_resize": resize}
 
 
+def follow_epochs(values: dict[str, Any], recipe: TrainConfig, explicit: Collection[str]) -> dict[str, Any]:
+    """`values` with a ramp of sizes given in epochs at the recipe's share of training.
+
+    FFCV's own shorter configurations have theirs at 0.69 to 0.74 and 0.81 to 0.86 of training, likewise.
+    """
+    ramp = values["progressive_resizing"]
+    if ramp is None or values["epochs"] == recipe.epochs:
+        return values
+    scaled = {
+        key: round(ramp[key] * values["epochs"] / recipe.epochs, 6)
+        for key in ("start_epoch", "end_epoch")
+        if f"progressive_resizing.{key}" not in explicit
+    }
+    return {**values, "progressive_resizing": {**ramp, **scaled}}
+
+
 def _near(size: float) -> int:
     return max(32, round_to_multiple(size, 4))
 
@@ -114,7 +139,7 @@ def parse(argv: Sequence[str]) -> Invocation:
     rest = [arg for arg in args if arg not in ("--print_config", "--list_recipes")]
     parsed = _checked(lambda: parser.parse_args(rest)).as_dict()
     own = {key: parsed.pop(key) for key in ("recipe", "augment", "print-config", "list-recipes", "resume")}
-    values = follow_train_resolution(parsed, recipe, explicit)
+    values = follow_epochs(follow_train_resolution(parsed, recipe, explicit), recipe, explicit)
     return Invocation(
         config=scale_schedule(config_from_dict({**values, "recipe": recipe.recipe})),
         explicit=explicit,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fastpipe.train.cli import load_recipe, main
+from fastpipe.train.cli import load_recipe, main, parse
 from fastpipe.train.keys import config_to_dict
 from fastpipe.train.recipe_table import ROWS
 
@@ -95,3 +95,11 @@ def test_the_list_has_every_row_and_recipe(capsys: pytest.CaptureFixture[str]) -
     assert len(lines) == 1 + len(ROWS)
     rates = next(line for line in lines if line.startswith("learning rate"))
     assert rates.split()[2:] == ["0.005", "0.005", "0.008", "0.5", "1.7", "10.5", *["2.048"] * 4]
+
+
+def test_a_ramp_in_epochs_follows_the_length_of_training() -> None:
+    ramp = parse(["--recipe", "ffcv", "--epochs", "16"]).config.progressive_resizing
+    assert ramp is not None
+    assert (ramp.start_epoch, ramp.end_epoch) == pytest.approx((65 * 16 / 88, 76 * 16 / 88))
+    given = parse(["--recipe", "ffcv", "--epochs", "16", "--progressive-resizing.start-epoch", "11"])
+    assert given.config.progressive_resizing.start_epoch == 11  # type: ignore[union-attr]
