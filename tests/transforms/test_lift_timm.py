@@ -160,22 +160,24 @@ def test_erasing_by_timms_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
         assert torch.equal(erased, expected)
 
 
-def test_timms_crops_are_torchvisions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same uniform numbers give the boxes that the decode step draws by torchvision's rule."""
+def test_timms_crops_are_the_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same numbers give the same box by timm's get_params and by the decode step, fallback included."""
     from fastpipe.decode.boxes import draw_box, num_uniforms
 
-    crop, spec = training(None).transforms[0], whole(training(None)).decode
-    rng = np.random.default_rng(2)
-    for height, width in ((40, 52), (300, 20), (17, 400)):
-        for numbers in rng.random((60, num_uniforms(spec))):
-            ours = draw_box(spec, numbers, height, width)
-            area, ratio = ours.height * ours.width / (height * width), ours.width / ours.height
-            assert 0 < area <= 1 and ours.height <= height and ours.width <= width
-            assert ratio <= 4 / 3 * 1.5 or height == 17
-    monkeypatch.setattr(random, "uniform", lambda a, b: b)  # never fits: the fallback is the central crop
-    assert crop.get_params(photo(10, 400), (0.08, 1.0), (3 / 4, 4 / 3)) == v1.RandomResizedCrop.get_params(
-        photo(10, 400), [1.0, 1.0], [4 / 3, 4 / 3]
-    )
+    transform = training(None, scale=(0.3, 1.0))
+    crop, spec = transform.transforms[0], whole(transform).decode
+    rng, fallbacks = np.random.default_rng(2), 0
+    for height, width in ((40, 52), (300, 20), (17, 400), (1, 1)):
+        image = photo(height, width)
+        for numbers in rng.random((40, num_uniforms(spec))):
+            tries, corner = iter(numbers.tolist()), iter(numbers[-2:].tolist())
+            monkeypatch.setattr(random, "uniform", lambda a, b, at=tries: a + (b - a) * next(at))
+            monkeypatch.setattr(random, "randint", lambda a, b, at=corner: a + int(next(at) * (b - a + 1)))
+            ours = draw_box(spec, numbers.tolist(), height, width)
+            theirs = crop.get_params(image, crop.scale, crop.ratio)
+            assert (ours.top, ours.left, ours.height, ours.width) == theirs
+            fallbacks += len(list(corner)) == 2
+    assert fallbacks > 10
 
 
 def _mixed_settings() -> Any:
