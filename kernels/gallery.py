@@ -185,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sheet = draw_gallery(image)
     if options.photos is not None:
         sheet = _stacked(sheet, _hot(options.photos))
-    sheet.save(options.out, **({"quality": 70} if Path(options.out).suffix in (".jpg", ".jpeg") else {}))
+    sheet.save(options.out, quality=70)  # of a JPEG; PNG has no such setting
 
 
 def _open(path: str | Path) -> Image.Image:
