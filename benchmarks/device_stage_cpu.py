@@ -598,7 +598,8 @@ def main() -> None:
         for row in rows(num, 224, threads):
             measure(row, budget, fewest, most)
             lines += summary(row, threads)
-            print(f"{threads} thread(s), {row.name}: {len(row.seconds[row.ours])} rounds", file=sys.stderr)
+            # Shown at once, so that a run that is cut short loses nothing; the whole table comes last.
+            print(as_table(summary(row, threads)), file=sys.stderr, flush=True)
     lines.append(drawing(num, fewest))
     lines += compiling()
     record = {
