@@ -64,5 +64,11 @@ def facts_of(loader: Any, planned: Planned) -> tuple[tuple[str, str], ...]:
         classes = "of unknown width: pass num_classes=" if num is None else f"[B, {num}]"
         facts.append(("labels", f"float32 {classes}, mixed; hard_labels, partner and weight beside them"))
     facts.append(("engine", engine_note(loader.engine, resolve_device(loader.device))))
-    facts.append(("numerics", loader.numerics or "exact"))
+    policy = any(step.kind == "randaugment" for step in planned.plan.device)
+    own = (
+        ", but for the policy's operations, which are kornia's"
+        if policy and loader.engine == "kornia"
+        else ""
+    )
+    facts.append(("numerics", (loader.numerics or "exact") + own))
     return tuple(facts)

@@ -42,7 +42,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                    for every worker count and world size. With a sampler of your own, its order is kept.
     augment:       specs of `fastpipe.augment` added to the lifted plan.
     num_classes:   number of classes, for MixUp and CutMix, where the data set has no `classes`.
-    engine:        "fused", "torch", or "none" (yields uint8 [B,H,W,3], labels and the drawn parameters).
+    engine:        "fused", "torch", "kornia" (kornia's own pixels), or "none" (yields uint8 [B,H,W,3], labels
+                   and the drawn parameters).
     numerics:      "exact" (torchvision's pixels) or "fast" (a backend may approximate).
     dtype:         of the images; None is what the pipeline implies (float32 after ToTensor).
     memory_format: of the images; torch.channels_last for convolutions that want it.

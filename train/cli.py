@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fastpipe.errors import ArgumentError, FastpipeError, MissingExtraError
+from fastpipe.train.augment import GROUPS, with_group
 from fastpipe.train.config import (
     TrainConfig,
     check_keys,
@@ -31,7 +32,7 @@ __all__ = ["Invocation", "follow_train_resolution", "load_recipe", "main", "pars
 
 _RECIPES = Path(__file__).parent / "recipes"
 _DEFAULT_RECIPE = "mild"
-_OWN_OPTIONS = ("recipe", "print_config", "resume", "help")
+_OWN_OPTIONS = ("recipe", "augment", "print_config", "resume", "help")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,11 +108,12 @@ def parse(argv: Sequence[str]) -> Invocation:
         raise ArgumentError(f"unknown option '--{name}'. {suggest(name, known, prefix='--')}")
     recipe = load_recipe(_value(args, "recipe") or _DEFAULT_RECIPE)
     parser = _parser()
-    parser.set_defaults(_without_recipe(config_to_dict(recipe)))
+    defaults = with_group(config_to_dict(recipe), _value(args, "augment"))
+    parser.set_defaults(_without_recipe(defaults))
     # jsonargparse gives --print_config a meaning of its own (without our size rule): it is ours here.
     rest = [arg for arg in args if arg != "--print_config"]
     parsed = _checked(lambda: parser.parse_args(rest)).as_dict()
-    own = {key: parsed.pop(key) for key in ("recipe", "print-config", "resume")}
+    own = {key: parsed.pop(key) for key in ("recipe", "augment", "print-config", "resume")}
     values = follow_train_resolution(parsed, recipe, explicit)
     return Invocation(
         config=scale_schedule(config_from_dict({**values, "recipe": recipe.recipe})),
@@ -164,6 +166,12 @@ def _parser() -> Any:
     )
     parser.add_argument(
         "--recipe", type=str, default=_DEFAULT_RECIPE, help=f"{', '.join(recipe_names())}, or a .yaml file"
+    )
+    parser.add_argument(
+        "--augment",
+        type=str,
+        default=None,
+        help=f"{', '.join(GROUPS)}: the augmentations of that recipe in place of this one's",
     )
     parser.add_argument(
         "--print-config",

@@ -6,6 +6,7 @@ checked once, here; whatever depends on the data set is decided later, in `fit.p
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -14,6 +15,7 @@ from difflib import get_close_matches
 from typing import Any, Literal
 
 from fastpipe.errors import ArgumentError
+from fastpipe.train.augment import RandAugmentConfig, mix_spec, policy_spec
 
 __all__ = [
     "EMAConfig",
@@ -116,6 +118,17 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    mixup_alpha: float = 0.0
+    """The partner's weight is min(l, 1 - l), l ~ Beta(alpha, alpha), one per batch; 0 is off."""
+    cutmix_alpha: float = 0.0
+    """Likewise for one box per batch."""
+    mixup_switch_prob: float = 0.5
+    """With both on: the probability of CutMix, drawn per batch."""
+    randaugment: RandAugmentConfig | None = None
+    colout: float = 0.0
+    """The share of rows, and of columns, that every batch loses: 0.05 of 176 pixels leaves 167."""
+    random_erasing: float = 0.0
+    """The probability of one erased rectangle per image, after normalisation."""
     blurpool: bool = False
     ema: EMAConfig | None = None
     progressive_resizing: ProgressiveResizingConfig | None = None
@@ -131,7 +144,7 @@ class TrainConfig:
     """Multiplies epochs (truncated to a whole number); the warmup keeps its length."""
 
     def __post_init__(self) -> None:
-        for check in (_check_counts, _check_sizes, _check_fractions):
+        for check in (_check_counts, _check_sizes, _check_fractions, _check_augmentations):
             check(self)
 
 
@@ -200,6 +213,18 @@ def _check_fractions(c: TrainConfig) -> None:
         "a multiple of 4",
         p.size_increment,
     )
+
+
+def _check_augmentations(c: TrainConfig) -> None:
+    _require(0.0 <= c.colout < 1.0, "colout", "a share in [0, 1)", c.colout)
+    for name in ("random_erasing", "mixup_switch_prob"):
+        _require(0.0 <= getattr(c, name) <= 1.0, name, "a probability in [0, 1]", getattr(c, name))
+    for name in ("mixup_alpha", "cutmix_alpha"):
+        alpha = getattr(c, name)
+        _require(0.0 <= alpha < math.inf, name, "0 (off) or above, and finite", alpha)
+    mix_spec(c.mixup_alpha, c.cutmix_alpha, c.mixup_switch_prob)
+    if c.randaugment is not None:
+        policy_spec(c.randaugment)
 
 
 def round_to_multiple(value: float, multiple: int) -> int:

@@ -15,6 +15,7 @@ from fastpipe.loader import DataLoader
 from fastpipe.storage import FolderDataset, FolderIndex, Splits, open_index
 from fastpipe.train.algorithms.channels_last import memory_format
 from fastpipe.train.algorithms.progressive_resizing import ProgressiveSize
+from fastpipe.train.augment import augment_specs
 from fastpipe.train.config import TrainConfig
 from fastpipe.train.errors import NoEffectWarning
 
@@ -110,7 +111,7 @@ def resolution_of(config: TrainConfig, steps: int) -> Callable[[int, int], int] 
 
 
 def train_loader(config: TrainConfig, index: FolderIndex) -> DataLoader:
-    """Random crops and flips at the step's resolution, shuffled, full batches only."""
+    """Random crops, flips and the recipe's augmentations at the step's resolution; full batches only."""
     transform = T.Compose(
         [
             T.RandomResizedCrop(config.train_resolution),
@@ -120,8 +121,10 @@ def train_loader(config: TrainConfig, index: FolderIndex) -> DataLoader:
         ]
     )
     steps = steps_per_epoch(len(index), config.batch_size)
+    resolution = resolution_of(config, steps)
+    augment = augment_specs(config)
     return _loader(
-        config, index, transform, shuffle=True, drop_last=True, resolution=resolution_of(config, steps)
+        config, index, transform, shuffle=True, drop_last=True, resolution=resolution, augment=augment
     )
 
 

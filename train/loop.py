@@ -27,7 +27,7 @@ from fastpipe.train.losses import StepLog, UnreadLosses
 from fastpipe.train.model import build_optimizer
 from fastpipe.train.timing import EpochClock
 
-__all__ = ["Loader", "Trainer", "Watch", "resolved_precision"]
+__all__ = ["Loader", "Trainer", "Watch", "hard_labels", "resolved_precision"]
 
 # A CUDA loss is read every so many steps: reading it waits for the device.
 _CUDA_READ_INTERVAL = 20
@@ -60,6 +60,15 @@ def resolved_precision(precision: str, device: torch.device) -> str:
     if precision == "amp":
         return "amp_fp16" if device.type == "cuda" else "fp32"
     return precision
+
+
+def hard_labels(batch: Any) -> Tensor:
+    """int64 [B], the class of each image, also where the batch's labels are mixed."""
+    labels: Tensor = batch[1]
+    if labels.ndim == 1:
+        return labels
+    kept: Tensor | None = getattr(batch, "hard_labels", None)
+    return labels.argmax(dim=1) if kept is None else kept
 
 
 @dataclass(kw_only=True)
@@ -163,8 +172,8 @@ class Trainer:
                 return self.evaluate(loader, averaged=False)
         self.model.eval()
         counts = torch.zeros(self.num_classes, 2, dtype=torch.int64, device=self.device)
-        for images, labels in loader:
-            labels = labels.to(self.device, non_blocking=True)
+        for batch in loader:
+            images, labels = batch[0], hard_labels(batch).to(self.device, non_blocking=True)
             right = self.forward(self._to_device(images)).argmax(dim=1) == labels
             counts[:, 0] += torch.bincount(labels, minlength=self.num_classes)
             counts[:, 1] += torch.bincount(labels[right], minlength=self.num_classes)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fastpipe.errors import ArgumentError
 from fastpipe.storage import DEMO_NOTE, resolve
+from fastpipe.train.augment import augment_specs, warn_without_effect
 from fastpipe.train.checkpoint import load_checkpoint, save_checkpoint
 from fastpipe.train.cli import to_yaml
 from fastpipe.train.config import TrainConfig
@@ -59,7 +60,7 @@ def run(
         )
         checkpoint = _checkpoint_to_resume(resume, config.output_dir)
         # Everything that can be wrong is made first: a mistake leaves no folder behind.
-        parts = _Run(fitted, indexes, show)
+        parts = _Run(fitted, indexes, show, explicit=explicit)
         folder = RunFolder(make_folder(config.output_dir, config.recipe, resuming=checkpoint is not None))
         try:
             return parts.execute(folder, checkpoint)
@@ -99,11 +100,14 @@ def _seed_everything(seed: int) -> None:
 class _Run:
     """The parts of one run, made in the order in which they need each other."""
 
-    def __init__(self, fitted: Fitted, indexes: Indexes, show: Display) -> None:
+    def __init__(
+        self, fitted: Fitted, indexes: Indexes, show: Display, *, explicit: Collection[str] = ()
+    ) -> None:
         self.config, self.changes = fitted.config, fitted.changes
         self.indexes, self.show = indexes, show
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         _seed_everything(self.config.seed)
+        warn_without_effect(self.config, explicit=explicit)
         loader = train_loader(self.config, indexes.train)
         self.trainer = Trainer(
             config=self.config,
@@ -179,6 +183,9 @@ class _Run:
             self.show.line(f"precision: {c.precision} is {precision} on {self.device.type}")
         for key, (before, after) in self.changes.items():
             self.show.line(f"fitted to the data: {key} {before:g} -> {after:g}")
+        augmentations = ", ".join(map(repr, augment_specs(c)))
+        if augmentations:
+            self.show.line(f"augment: {augmentations}")
         self.show.line(f"backend: {self.backend} ({self.why_backend})")
         self.show.line(f"run folder: {self.folder.path}")
 

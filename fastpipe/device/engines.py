@@ -27,8 +27,8 @@ __all__ = [
     "make_engine",
 ]
 
-EngineName = Literal["fused", "torch", "none"]
-ENGINES: tuple[EngineName, ...] = ("fused", "torch", "none")
+EngineName = Literal["fused", "torch", "kornia", "none"]
+ENGINES: tuple[EngineName, ...] = ("fused", "torch", "kornia", "none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,10 +155,17 @@ class TorchEngine:
 
 
 def make_engine(name: EngineName, device: torch.device) -> Engine:
-    """The engine of this name for this device. `fused` on CUDA needs numba-cuda; else torch serves."""
+    """The engine of this name for this device. `fused` on CUDA needs numba-cuda; else torch serves.
+
+    Raises MissingExtraError for `kornia` without kornia.
+    """
     if name not in ENGINES:
         allowed = ", ".join(repr(engine) for engine in ENGINES)
         raise ArgumentError(f"engine must be one of {allowed}. Found: {name!r}")
+    if name == "kornia":
+        from fastpipe.device.kornia import KorniaEngine
+
+        return KorniaEngine()
     if name == "fused" and device.type == "cpu":
         return FusedEngine()
     if name == "fused" and device.type == "cuda":
@@ -171,6 +178,8 @@ def make_engine(name: EngineName, device: torch.device) -> Engine:
 
 def engine_note(name: EngineName, device: torch.device) -> str:
     """Which engine serves, in words, and what to install for a faster one."""
+    if name == "kornia":
+        return "kornia (its own brightness, contrast, color and warp borders: not Pillow's pixels)"
     if name != "fused" or device.type == "cpu":
         return name
     if device.type != "cuda":
