@@ -13,6 +13,7 @@ from fastpipe.arguments import ResolutionPolicy, check_loader_arguments, open_da
 from fastpipe.backends import registry
 from fastpipe.backends.base import BatchSource, Job, Numerics
 from fastpipe.batch import RequestStream, SeededSampler, WorkerOptions, WorkerPool, current_rank
+from fastpipe.batch.locate import storage_kind
 from fastpipe.batch.order import check_seed, known_repeats
 from fastpipe.batch.worker import KeyedWork, OnError
 from fastpipe.choose import choose, this_machine
@@ -34,7 +35,7 @@ Resolution = int | Callable[[int, int], int]
 class DataLoader(torch.utils.data.DataLoader[Any]):
     """A drop-in for torch.utils.data.DataLoader with its seventeen arguments, and:
 
-    dataset:       also a path to `root/class/*.jpg`; then `transform` is a torchvision pipeline.
+    dataset:       a path to `root/class/*.jpg` or a `.beton` file too; then `transform` is a torchvision pipeline.
     backend:       "auto", "torchvision", or "torch" (lift nothing, behave as torch's class).
     device:        where batches arrive. None: lifted batches go to the current CUDA device if there is one,
                    others stay on the CPU.
@@ -287,7 +288,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             this_machine(),
             asked=self.backend,
             numerics=self.numerics or "exact",
-            storage="folder",
+            storage=storage_kind(self.dataset),
         )
 
     def _refuse_what_needs_lifting(self, reason: str) -> None:
