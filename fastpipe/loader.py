@@ -41,8 +41,9 @@ Resolution = int | Callable[[int, int], int]
 class DataLoader(torch.utils.data.DataLoader[Any]):
     """A drop-in for torch.utils.data.DataLoader with its seventeen arguments, and:
 
+    dataset:       also a path to `root/class/*.jpg` or to a `.beton` file; then `transform` is a torchvision
+                   pipeline.
     num_workers:   also "auto": this process's share of the CPUs, by affinity, cgroup quota and local ranks.
-    dataset:       also a path to `root/class/*.jpg`; then `transform` is a torchvision pipeline.
     backend:       "auto" (what can serve the plan, and of several the fastest here), the name of one, or
                    "torch" (lift nothing, behave as torch's class).
     device:        where batches arrive. None: lifted batches go to the current CUDA device if there is one,

@@ -13,7 +13,7 @@ import torch.utils.data
 from fastpipe.backends import registry
 from fastpipe.backends.base import BatchSource, Job, Numerics
 from fastpipe.batch import WorkerOptions, WorkerPool
-from fastpipe.batch.locate import leaves
+from fastpipe.batch.locate import leaves, storage_kind
 from fastpipe.batch.mend import Policy
 from fastpipe.batch.quarantine import IncidentLog, Quarantine, default_quarantine
 from fastpipe.batch.worker import KeyedWork
@@ -32,14 +32,7 @@ __all__ = [
     "numerics_of",
     "refuse_what_needs_lifting",
     "resolve_workers",
-    "storage_of",
 ]
-
-
-def storage_of(dataset: Any) -> str:
-    """Where the samples rest: "folder" or "beton". A mixture counts as "mixed", which no backend reads."""
-    kinds = {"folder" if getattr(leaf, "beton", None) is None else "beton" for leaf in leaves(dataset)}
-    return kinds.pop() if len(kinds) == 1 else "mixed"
 
 
 def numerics_of(loader: Any) -> Numerics:
@@ -47,7 +40,7 @@ def numerics_of(loader: Any) -> Numerics:
     given: Numerics | None = loader.numerics
     if given is not None:
         return given
-    return "fast" if storage_of(loader.dataset) == "beton" else "exact"
+    return "fast" if storage_kind(loader.dataset) == "beton" else "exact"
 
 
 def choose_backend(loader: Any, planned: Planned, *, saved: str | None, probing: bool) -> Choice:
@@ -63,7 +56,7 @@ def choose_backend(loader: Any, planned: Planned, *, saved: str | None, probing:
         this_machine(),
         asked=loader.backend,
         numerics=numerics_of(loader),
-        storage=storage_of(loader.dataset),
+        storage=storage_kind(loader.dataset),
         saved=saved,
         rates=partial(_rates, loader, plan) if probing else None,
     )
@@ -75,7 +68,7 @@ def _rates(loader: Any, plan: Plan, names: Sequence[str]) -> Rates | str:
     if num < PROBE_IMAGES:
         return f"an epoch of {num} images is over before a measurement would be"
     machine, numerics = this_machine(), numerics_of(loader)
-    roots = sorted({str(getattr(leaf, "root", None) or leaf.beton.path) for leaf in leaves(loader.dataset)})
+    roots = sorted({str(leaf.root) for leaf in leaves(loader.dataset)})
     job = Job(
         dataset=loader.dataset,
         plan=plan,
