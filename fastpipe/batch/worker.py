@@ -17,16 +17,16 @@ import torch.utils.data
 from PIL import Image
 
 from fastpipe.batch.buffer import allocate, collate_labels
-from fastpipe.batch.locate import locate
+from fastpipe.batch.locate import locate, read_rgb
 from fastpipe.batch.mend import Mender, OnError, Policy
-from fastpipe.decode import crop_and_resize, decode_rgb, num_uniforms, read
+from fastpipe.decode import crop_and_resize, num_uniforms
 from fastpipe.decode.pillow import pixels
 from fastpipe.errors import SampleError
 from fastpipe.rng import Stream, integer_seeds, uniforms
 from fastpipe.transforms import with_size
 from fastpipe.types import HostBatch, Incident, Plan, Request, Spec
 
-__all__ = ["Failure", "FolderWork", "InitWorker", "KeyedWork", "as_pixels"]
+__all__ = ["Failure", "FolderWork", "InitWorker", "KeyedWork", "as_pixels", "own_generators"]
 
 # What an un-lifted data set raises on a broken file; anything else is a bug of the script and stays one.
 _BROKEN_FILE = (SampleError, OSError, SyntaxError, Image.DecompressionBombError)
@@ -46,7 +46,7 @@ def _reseed(seed: int) -> None:
 
 
 @contextmanager
-def _own_generators() -> Iterator[None]:
+def own_generators() -> Iterator[None]:
     """In the main process (num_workers=0), leave the script's generators as they were."""
     if torch.utils.data.get_worker_info() is not None:
         yield
@@ -99,7 +99,7 @@ class KeyedWork(torch.utils.data.Dataset[Any]):
     def __getitem__(self, request: Request) -> Any:
         if not self.reseed:
             return self._fetch(request, None)
-        with _own_generators():
+        with own_generators():
             seeds = integer_seeds(request.seed, request.epoch, request.ids, request.repeats, Stream.HOST)
             return self._fetch(request, seeds)
 
@@ -140,7 +140,7 @@ class FolderWork(torch.utils.data.Dataset[Any]):
         self.mender = Mender(dataset, policy or Policy())
 
     def __getitem__(self, request: Request) -> HostBatch | Failure:
-        with _own_generators():
+        with own_generators():
             try:
                 return _Assembly(self, request).run()
             except SampleError as error:
@@ -171,7 +171,7 @@ class _Assembly:
         folder, index = locate(self.work.dataset, sample_id)
         path, label = folder.samples[index]
         try:
-            image = crop_and_resize(decode_rgb(read(path), path), self.spec, self.draws[place])
+            image = crop_and_resize(read_rgb(folder, index), self.spec, self.draws[place])
         except SampleError as error:
             error.sample_id = sample_id
             raise
