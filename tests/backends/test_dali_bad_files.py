@@ -1,4 +1,4 @@
-"""Files that DALI rejects, decodes in another way, or dies of: the torchvision backend's pixels and policy."""
+"""Files that DALI rejects, decodes otherwise, or dies of: the torchvision backend's pixels and policy."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_bad_files_meet_the_same_policy(tmp_path: Path, kind: str, policy: Any, 
 def test_raise_names_the_file_after_the_batches_before_it(tmp_path: Path, place: int, numerics: Any) -> None:
     dataset = folder_of(tmp_path, {place: without_tables(encoded(photo(99)))})
     loader = fastpipe.DataLoader(
-        dataset, batch_size=2, seed=2, backend="dali", num_workers=2, numerics=numerics
+        dataset, batch_size=2, seed=2, backend="dali", num_workers=2, numerics=numerics, engine="none"
     )
     delivered = 0
     with pytest.raises(SampleError, match=f"{place:02}.jpg") as caught:
