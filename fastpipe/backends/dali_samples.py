@@ -5,7 +5,7 @@ A run that meets a bad file kills its pipeline, so what a look at the header can
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from io import BytesIO
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from fastpipe.backends.dali_pipeline import Graph
-from fastpipe.batch.locate import locate
+from fastpipe.batch.locate import locate, sample_key
 from fastpipe.batch.mend import Mending
 from fastpipe.decode import Box, draw_box, read
 from fastpipe.decode.boxes import short_side
@@ -87,8 +87,8 @@ class Item:
     error: SampleError | None = None
 
 
-def read_item(dataset: Any, sample_id: int, rejected: Callable[[str], SampleError | None]) -> Item:
-    """Read a sample's bytes; what goes wrong is kept in `error`. rejected: what DALI said of this path."""
+def read_item(dataset: Any, sample_id: int, rejected: Mapping[str, SampleError]) -> Item:
+    """Read a sample's bytes; what goes wrong is kept in `error`. rejected: DALI's errors by sample key."""
     folder, index = locate(dataset, sample_id)
     path, label = folder.samples[index]
     item = Item(path=path, label=label, folder=folder, index=index)
@@ -105,8 +105,9 @@ def read_item(dataset: Any, sample_id: int, rejected: Callable[[str], SampleErro
         error.sample_id = sample_id
         item.error = error
         return item
-    if item.size is not None and (error_before := rejected(path)) is not None:
-        item.size, item.error = None, error_before
+    if rejected and item.size is not None:
+        item.error = rejected.get(sample_key(folder, index))
+        item.size = item.size if item.error is None else None
     return item
 
 
