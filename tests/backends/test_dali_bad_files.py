@@ -201,6 +201,7 @@ def test_fast_pixels_do_not_depend_on_a_bad_neighbour(tmp_path: Path) -> None:
     assert torch.equal(torch.cat(bad), torch.cat(good)[[i for i in range(NUM) if i != 5]])
 
 
+@pytest.mark.usefixtures("trusting")
 def test_a_file_that_kills_is_tried_once_a_loader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from fastpipe.backends import dali_source
 
@@ -214,7 +215,7 @@ def test_a_file_that_kills_is_tried_once_a_loader(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(dali_source, "Runner", Counted)
     dataset = folder_of(tmp_path, {5: with_junk(encoded(photo(5)))})
     loader = fastpipe.DataLoader(
-        dataset, batch_size=4, seed=2, backend="dali", num_workers=1, persistent_workers=True
+        dataset, batch_size=4, seed=2, backend="dali", num_workers=1, persistent_workers=True, engine="none"
     )
     list(loader)
     first = len(made)
