@@ -2,12 +2,12 @@
 
     python benchmarks/dali_cpu.py FOLDER [--epochs 10] [--size 176] [--json FILE]
 
-FOLDER is an image folder (root/class/*) of JPEGs; what DALI is not given (other formats, CMYK) and progressive
-files are left out. By hand: external_source of files read in Python, a box drawn for each by the same function of
-the same uniform numbers, decoders.image_slice, antialiased resize, flip and normalisation by
-crop_mirror_normalize. Ours: the same work, flip and normalisation in the device stage, in both numerics.
-One DALI thread each, batch 64. CPU is user + system of the process; the order of the sides turns round every time,
-and the first round is thrown away.
+FOLDER is an image folder (root/class/*) of JPEGs; what DALI is not given (other formats, CMYK) and
+progressive files are left out. By hand: external_source of files read in Python, a box drawn for each by the
+same function of the same uniform numbers, decoders.image_slice, antialiased resize, flip and normalisation
+by crop_mirror_normalize. Ours: the same work, flip and normalisation in the device stage, in both numerics.
+One DALI thread each, batch 64. CPU is user + system of the process; the order of the sides turns round every
+time, and the first round is thrown away.
 """
 
 from __future__ import annotations

@@ -73,9 +73,10 @@ class Runner:
         """False in a process forked after this was made."""
         return self._pid == os.getpid()
 
-    def abandon(self) -> None:
-        """Keep a pipeline of another process from being shut down here."""
-        _FOREIGN.append(self._pipeline)
+    def __del__(self) -> None:
+        # In a forked process the pipeline's threads are missing, and shutting it down would wait for them.
+        if not self.usable:
+            _FOREIGN.append(self.__dict__.get("_pipeline"))
 
     def submit(self) -> None:
         """Start runs until `depth` are under way; nothing once `provide` has ended."""

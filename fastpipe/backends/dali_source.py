@@ -78,9 +78,7 @@ class DaliSource:
     def runner(self, batch_size: int) -> Runner:
         """A pipeline that is ready to begin: the one kept, or a new one."""
         idle, self._idle = self._idle, None
-        if idle is not None and not idle.usable:
-            idle.abandon()
-        elif idle is not None and idle.batch_size >= batch_size:
+        if idle is not None and idle.usable and idle.batch_size >= batch_size:
             return idle
         return Runner(self.graph, batch_size=batch_size, threads=self.threads, depth=self.depth)
 
@@ -92,8 +90,6 @@ class DaliSource:
 
     def close(self) -> None:
         """Drop the pipeline that was kept."""
-        if self._idle is not None and not self._idle.usable:
-            self._idle.abandon()
         self._idle = None
 
 
