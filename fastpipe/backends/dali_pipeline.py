@@ -108,7 +108,15 @@ class _Feed:
 
 
 def _build(graph: Graph, feed: _Feed, *, batch_size: int, threads: int, depth: int) -> Any:
+    """The built pipeline. BackendError where DALI refuses, such as a GPU that is not there."""
     dali = load_dali()
+    try:
+        return _built(dali, graph, feed, batch_size, threads, depth)
+    except RuntimeError as error:
+        raise BackendError(f"DALI cannot build its pipeline ({graph}): {error}") from error
+
+
+def _built(dali: Any, graph: Graph, feed: _Feed, batch_size: int, threads: int, depth: int) -> Any:
     pipeline = dali.Pipeline(
         batch_size=batch_size,
         num_threads=threads,

@@ -20,7 +20,7 @@ from fastpipe.batch.locate import sample_key
 from fastpipe.batch.mend import Mender
 from fastpipe.batch.pool import next_base_seed
 from fastpipe.decode import num_uniforms
-from fastpipe.errors import SampleError
+from fastpipe.errors import BackendError, SampleError
 from fastpipe.rng import Stream, uniforms
 from fastpipe.transforms import with_size
 from fastpipe.types import HostBatch, Request
@@ -234,6 +234,10 @@ class _Session:
         self._waiting.extendleft(reversed(self._under_way))
         self._under_way.clear()
         prepared.tries += 1
+        if prepared.tries > 2 * _TRIES:  # not the files: Pillow has them all by now
+            raise BackendError(
+                f"DALI failed {prepared.tries} times on one batch: {_reason(error)}"
+            ) from error
         rejected = self._rejected_places(prepared)
         if prepared.tries >= _TRIES and not rejected:
             rejected = list(prepared.places)

@@ -16,7 +16,7 @@ from torchvision.datasets import ImageFolder
 
 import fastpipe
 from fastpipe.backends.dali_samples import jpeg_size
-from fastpipe.errors import SampleError
+from fastpipe.errors import BackendError, SampleError
 
 pytest.importorskip("nvidia.dali", reason="the dali extra is not installed")
 pytestmark = [
@@ -231,6 +231,26 @@ def test_a_file_that_kills_is_tried_once_a_loader(tmp_path: Path, monkeypatch: p
     assert 4 in made and 1 in made
     list(loader)
     assert len(made) == first
+
+
+def test_a_dali_that_never_works_ends_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fastpipe.backends import dali_source
+
+    def broken(self: Any) -> Any:
+        raise RuntimeError("no decoder today")
+
+    monkeypatch.setattr(dali_source.Runner, "result", broken)
+    with pytest.raises(BackendError, match="no decoder today"):
+        epoch(folder_of(tmp_path, {}), "dali")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, so that nothing is missing")
+def test_a_missing_gpu_is_an_error_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTPIPE_DALI_MIXED", "1")
+    with pytest.raises(BackendError, match="DALI cannot build its pipeline"):
+        epoch(folder_of(tmp_path, {}), "dali", numerics="fast")
 
 
 def test_a_crop_that_does_not_fit_is_named(tmp_path: Path) -> None:
