@@ -8,6 +8,7 @@ from typing import Any
 from fastpipe.device.engines import engine_note
 from fastpipe.device.stage import resolve_device
 from fastpipe.planning import Planned, count_classes
+from fastpipe.sources import numerics_of
 from fastpipe.transforms import output_dtype
 from fastpipe.types import Choice, StepNote
 
@@ -70,5 +71,5 @@ def facts_of(loader: Any, planned: Planned) -> tuple[tuple[str, str], ...]:
         if policy and loader.engine == "kornia"
         else ""
     )
-    facts.append(("numerics", (loader.numerics or "exact") + own))
+    facts.append(("numerics", numerics_of(loader) + own))
     return tuple(facts)
