@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +38,8 @@ def check_loader_arguments(
     memory_format: Any,
     on_error: Any,
     num_classes: Any,
+    quarantine: Any = None,
+    max_bad: Any = 0.01,
 ) -> None:
     """Raise ArgumentError for a value that no data set could make right."""
     check_choice("backend", backend, ("auto", "torch", *BACKENDS))
@@ -49,6 +52,7 @@ def check_loader_arguments(
         raise ArgumentError(f"num_classes must be an int >= 1. Found: {num_classes!r}")
     if num_classes is not None and num_classes < 1:
         raise ArgumentError(f"num_classes must be an int >= 1. Found: {num_classes!r}")
+    _check_quarantine(quarantine, max_bad, on_error)
     if on_error == "raise":
         return
     if isinstance(dataset, torch.utils.data.IterableDataset):
@@ -59,6 +63,22 @@ def check_loader_arguments(
         raise ArgumentError(
             "on_error='skip' makes batches shorter on one rank only, which hangs collectives. "
             "Use on_error='replace' in a process group"
+        )
+
+
+def _check_quarantine(quarantine: Any, max_bad: Any, on_error: str) -> None:
+    if quarantine is True or not isinstance(quarantine, str | os.PathLike | bool | None):
+        raise ArgumentError(
+            f"quarantine must be a path, None (a list in the cache directory) or False (no list). "
+            f"Found: {quarantine!r}"
+        )
+    if isinstance(max_bad, bool) or not isinstance(max_bad, int | float) or not 0 < max_bad <= 1:
+        raise ArgumentError(
+            f"max_bad must be a share in (0, 1]; to allow none, use on_error='raise'. Found: {max_bad!r}"
+        )
+    if quarantine and on_error == "raise":
+        warnings.warn(
+            "quarantine has no effect with on_error='raise': pass on_error='skip' or 'replace'", stacklevel=4
         )
 
 

