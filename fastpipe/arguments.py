@@ -13,7 +13,7 @@ import torch.utils.data
 from fastpipe.backends.registry import BACKENDS
 from fastpipe.device.engines import ENGINES
 from fastpipe.errors import ArgumentError
-from fastpipe.storage import FolderDataset
+from fastpipe.storage import BetonDataset, FolderDataset, is_beton
 
 __all__ = ["ResolutionPolicy", "check_choice", "check_loader_arguments", "open_dataset"]
 
@@ -83,12 +83,14 @@ def _check_quarantine(quarantine: Any, max_bad: Any, on_error: str) -> None:
 
 
 def open_dataset(dataset: Any, transform: Callable[[Any], Any] | None) -> Any:
-    """The data set itself, or the image folder at a path, with `transform` in it."""
+    """The data set itself, or the image folder or `.beton` file at a path, with `transform` in it."""
     if isinstance(dataset, str | os.PathLike):
         if transform is None:
             raise ArgumentError(
                 "transform must be given with a path: a torchvision pipeline ending in ToTensor. Found: None"
             )
+        if is_beton(dataset):
+            return BetonDataset(dataset, transform=transform)
         return FolderDataset(dataset, transform=transform)
     if transform is not None and getattr(dataset, "transform", None) is not transform:
         raise ArgumentError(

@@ -35,7 +35,7 @@ Resolution = int | Callable[[int, int], int]
 class DataLoader(torch.utils.data.DataLoader[Any]):
     """A drop-in for torch.utils.data.DataLoader with its seventeen arguments, and:
 
-    dataset:       also a path to `root/class/*.jpg`; then `transform` is a torchvision pipeline.
+    dataset:       a path to `root/class/*.jpg` or a `.beton` file too; then `transform` is a torchvision pipeline.
     backend:       "auto", "torchvision", or "torch" (lift nothing, behave as torch's class).
     device:        where batches arrive. None: lifted batches go to the current CUDA device if there is one,
                    others stay on the CPU.

@@ -14,7 +14,7 @@ class TorchvisionBackend:
 
     name = "torchvision"
     capabilities = Capabilities(
-        storage=("folder",),
+        storage=("folder", "beton", "mixed"),
         numerics=("exact", "fast"),
         host_steps=True,
         on_error=("raise", "skip", "replace"),

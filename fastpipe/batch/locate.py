@@ -1,21 +1,24 @@
-"""From the id that a sampler gives to the data set and the file behind it."""
+"""From the id that a sampler gives to the data set and the file or `.beton` entry behind it."""
 
 from __future__ import annotations
 
 import bisect
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from PIL import Image
 from torch.utils.data import ConcatDataset, Subset
 
+from fastpipe.decode import decode_rgb, read
+from fastpipe.storage import BetonDataset
 from fastpipe.types import IntArray
 
-__all__ = ["labels_of", "leaves", "locate", "sample_key"]
+__all__ = ["labels_of", "leaves", "locate", "read_rgb", "sample_key", "storage_kind"]
 
 
 def locate(dataset: Any, index: int) -> tuple[Any, int]:
-    """The folder data set and the index within it, through any nesting of Subset and ConcatDataset."""
+    """The data set that holds the image and the index there, through Subset and ConcatDataset."""
     while True:
         if isinstance(dataset, Subset):
             index = int(dataset.indices[index])
@@ -56,3 +59,17 @@ def labels_of(dataset: Any) -> IntArray:
     if isinstance(dataset.samples, list):  # torchvision's __getitem__ reads these, not `targets`
         return np.fromiter((label for _, label in dataset.samples), dtype=np.int64, count=len(dataset))
     return np.asarray(dataset.targets, dtype=np.int64)
+
+
+def storage_kind(dataset: Any) -> Literal["folder", "beton", "mixed"]:
+    """Where the images of a lifted data set rest; "mixed" where a ConcatDataset joins both."""
+    kinds = {isinstance(part, BetonDataset) for part in leaves(dataset)}
+    return "mixed" if len(kinds) > 1 else "beton" if True in kinds else "folder"
+
+
+def read_rgb(folder: Any, index: int) -> Image.Image:
+    """Image `index` of what `locate` found, decoded to RGB by Pillow. Raises SampleError."""
+    if isinstance(folder, BetonDataset):
+        return folder.rgb(index)
+    path = folder.samples[index][0]
+    return decode_rgb(read(path), path)

@@ -17,9 +17,9 @@ import torch.utils.data
 from PIL import Image
 
 from fastpipe.batch.buffer import allocate, collate_labels
-from fastpipe.batch.locate import locate
+from fastpipe.batch.locate import locate, read_rgb
 from fastpipe.batch.mend import Mender, OnError, Policy
-from fastpipe.decode import crop_and_resize, decode_rgb, num_uniforms, read
+from fastpipe.decode import crop_and_resize, num_uniforms
 from fastpipe.decode.pillow import pixels
 from fastpipe.errors import SampleError
 from fastpipe.rng import Stream, integer_seeds, uniforms
@@ -171,7 +171,7 @@ class _Assembly:
         folder, index = locate(self.work.dataset, sample_id)
         path, label = folder.samples[index]
         try:
-            image = crop_and_resize(decode_rgb(read(path), path), self.spec, self.draws[place])
+            image = crop_and_resize(read_rgb(folder, index), self.spec, self.draws[place])
         except SampleError as error:
             error.sample_id = sample_id
             raise
