@@ -157,7 +157,8 @@ def compare(path: Path, threads: int, epochs: int, batch_size: int) -> dict[str,
         "same / stock": {size: ratio(cpu[f"same_{size}"], cpu[f"stock_{size}"]) for size in SIZES},
         "default / stock": {size: ratio(cpu[f"default_{size}"], cpu[f"stock_{size}"]) for size in SIZES},
         f"{small} / {large}": {
-            name: ratio(cpu[f"{name}_{small}"], cpu[f"{name}_{large}"]) for name in ("stock", "same", "default")
+            name: ratio(cpu[f"{name}_{small}"], cpu[f"{name}_{large}"])
+            for name in ("stock", "same", "default")
         },
     }
 

@@ -44,7 +44,10 @@ def choose(plan: Plan, machine: Machine, *, asked: str, numerics: Numerics, stor
         backend = load(name)
         reason = refusal(backend, plan, machine, numerics=numerics, storage=storage)
         if reason is None:
-            why = "asked for" if asked != "auto" else backend.supports(plan).reason
+            support = backend.supports(plan)
+            why = "asked for" if asked != "auto" else support.reason
+            if asked != "auto" and support.answer == "yes_but":
+                why = f"asked for; {support.reason}"
             return Choice(backend=name, reason=why, rejected=rejected)
         rejected[name] = reason
     reasons = "; ".join(f"{name}: {reason}" for name, reason in rejected.items())
