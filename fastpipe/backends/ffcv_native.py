@@ -1,7 +1,7 @@
 """FFCV's native decode and resize, called by address: the one door to its library.
 
-The Python package `ffcv` is never imported: that takes seconds, needs cv2 and compiles with numba. What we use
-of it is a shared library with a C interface (ffcv 1.0.2, libffcv/libffcv.cpp), which needs none of that.
+The Python package `ffcv` is never imported: that takes seconds, needs cv2 and compiles with numba. What we
+use of it is a shared library with a C interface (ffcv 1.0.2, libffcv/libffcv.cpp), which needs none of that.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ class Native:
     def decode(self, source: int, num_bytes: int, target: int, size: Size) -> bool:
         """Decode a JPEG to uint8 RGB [*size, 3] at `target`; False when the library finds fault with it.
 
-        The scale is the largest of 2/1, 15/8, .. 1/8 at which the frame fits into `size`, and rows lie as closely
-        as the scaled width says (tjDecompress2): never more than height * width * 3 bytes are written, whatever
-        the file holds. Rows lie as `size` says only if that is the frame's own, or its own at some eighths,
+        The scale is the largest of 2/1, 15/8, .. 1/8 at which the frame fits into `size`, and rows lie as
+        closely as the scaled width says (tjDecompress2): at most height * width * 3 bytes are written, whatever
+        the file holds. Rows lie as `size` says only if that is the frame's own size, or that at some eighths,
         rounded up.
         Truncated, damaged and four-channel files give False (-1 in C; FFCV itself does not look).
         """
@@ -149,8 +149,8 @@ def open_native() -> Native:
         return Native(path)
     except (OSError, AttributeError) as error:
         raise BackendError(
-            f"FFCV's library cannot be loaded: {error}. It was built against an OpenCV or libjpeg-turbo that "
-            f"is not here (any more). Build it again with --force-reinstall --no-deps --no-cache-dir: {INSTALL}"
+            f"FFCV's library cannot be loaded: {error}. It was built against an OpenCV or libjpeg-turbo "
+            f"that is not here (any more). Build it again (--force-reinstall --no-cache-dir): {INSTALL}"
         ) from error
 
 

@@ -94,7 +94,7 @@ class _Job(Generic[T]):
 
 
 class _Crew(Generic[S, T]):
-    """Borrowed threads that take jobs from one queue. They never see `Batches`, so that it can be collected."""
+    """Borrowed threads that take jobs from one queue. They never see `Batches`, so it can be collected."""
 
     def __init__(self, num: int, work: Work[S, T], make_state: Callable[[], S]) -> None:
         self.jobs: queue.SimpleQueue[_Job[T] | None] = queue.SimpleQueue()
@@ -182,7 +182,7 @@ class Batches(Iterator[T], Generic[S, T]):
             if not all(thread.is_alive() for thread in self._crew.threads) and not job.done.is_set():
                 self.close()
                 raise RuntimeError(
-                    "a decoding thread of the DataLoader died, or stayed in the process this one was forked from"
+                    "a decoding thread of the DataLoader died, or stayed behind when this process was forked"
                 )
             if self._timeout and time.monotonic() - began >= self._timeout:
                 self.close()
