@@ -218,11 +218,12 @@ class _Assembly:
 
     def _finished(self) -> HostBatch:
         kept, request, incidents = self.mending.finish()
-        if self.images is None:
+        images, array = self.images, self.array
+        if images is None or array is None:
             raise RuntimeError("a batch with samples has no pixels")
-        images = self.images
-        if len(kept) < len(images):
-            images = images[torch.from_numpy(kept)]
+        if len(kept) < len(array):
+            # By numpy: torch would index with OpenMP threads, which a forked process waits for for ever.
+            images = torch.from_numpy(array[kept])
             images = images.pin_memory() if self.work.pin else images
         labels = collate_labels([self.labels[place] for place in kept.tolist()])
         if self.work.pin and isinstance(labels, torch.Tensor):

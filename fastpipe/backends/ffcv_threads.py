@@ -99,6 +99,7 @@ class _Crew(Generic[S, T]):
     def __init__(self, num: int, work: Work[S, T], make_state: Callable[[], S]) -> None:
         self.jobs: queue.SimpleQueue[_Job[T] | None] = queue.SimpleQueue()
         self.stop = threading.Event()
+        self.error: BaseException | None = None
         self.threads = _borrow(num)
         self._ended = [threading.Event() for _ in self.threads]
         for thread, ended in zip(self.threads, self._ended, strict=True):
@@ -113,8 +114,10 @@ class _Crew(Generic[S, T]):
                 if not self.stop.is_set():
                     job.run(work, state, self.stop.is_set)
                 del job  # do not keep a delivered batch alive while waiting
-            thread.give_back()
+        except BaseException as error:  # raised into the thread from outside while it waited
+            self.error = error
         finally:
+            thread.give_back()
             ended.set()
 
     def close(self) -> None:
@@ -179,11 +182,12 @@ class Batches(Iterator[T], Generic[S, T]):
     def _wait(self, job: _Job[T]) -> None:
         began = time.monotonic()
         while not job.done.wait(min(_POLL_S, self._timeout or _POLL_S)):
-            if not all(thread.is_alive() for thread in self._crew.threads) and not job.done.is_set():
+            alive = all(thread.is_alive() for thread in self._crew.threads)
+            if (not alive or self._crew.error is not None) and not job.done.is_set():
                 self.close()
                 raise RuntimeError(
                     "a decoding thread of the DataLoader died, or stayed behind when this process was forked"
-                )
+                ) from self._crew.error
             if self._timeout and time.monotonic() - began >= self._timeout:
                 self.close()
                 raise RuntimeError(f"DataLoader timed out after {self._timeout} seconds")

@@ -8,9 +8,12 @@ import logging
 import multiprocessing
 import threading
 import time
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import psutil
 import pytest
 import torch
@@ -35,8 +38,9 @@ def open_loader(path: Path | BetonDataset, **options: Any) -> DataLoader:
     return DataLoader(path, **{"batch_size": 4, "seed": 7, "engine": "none", "backend": "ffcv", **options})
 
 
-def images_of(loader: DataLoader) -> torch.Tensor:
-    return torch.cat([batch[0] for batch in loader])
+def images_of(loader: DataLoader) -> npt.NDArray[np.uint8]:
+    """By numpy: in a forked child torch.cat waits for OpenMP threads that are not there."""
+    return np.concatenate([batch[0].numpy() for batch in loader])
 
 
 def own_threads() -> list[threading.Thread]:
@@ -85,7 +89,7 @@ def test_subsets_and_joined_files(mixed: Path, workers: int) -> None:
     assert next(iter(subset))[1].tolist() == [3, 19, 0, 3]
     joined = ConcatDataset([dataset, Subset(dataset, range(5))])
     labels = [batch[1].tolist() for batch in open_loader(joined, num_workers=workers, batch_size=5)]
-    assert sum(labels, []) == sum(whole, []) + list(range(5))
+    assert list(chain(*labels)) == [*chain(*whole), *range(5)]
 
 
 @pytest.mark.parametrize("workers", WORKERS)
@@ -136,15 +140,13 @@ def test_skip_leaves_broken_images_out_and_shows_no_stale_pixels(
     kit: Any, workers: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = broken(kit)
+    options = {"on_error": "skip", "max_bad": 1.0, "quarantine": False, "batch_size": 3}
     with caplog.at_level(logging.WARNING, logger="fastpipe"):
-        loader = open_loader(path, num_workers=workers, on_error="skip", max_bad=1.0, quarantine=False)
-        batches = list(loader)
-    assert [len(images) for images, *_ in batches] == [3, 3, 0 or 0][:2] or True
-    assert sum(len(images) for images, *_ in batches) == 6
-    assert [label for batch in batches for label in batch[1].tolist()] == [0, 2, 0, 2, 0, 1]
+        batches = list(open_loader(path, num_workers=workers, **options))
+    assert [batch[1].tolist() for batch in batches] == [[0, 2], [0, 2], [0, 1]]
     assert sum("skipped sample" in record.message for record in caplog.records) == 3
     alone = images_of(open_loader(path, sampler=[0, 2, 3, 5, 6, 7]))
-    assert torch.equal(torch.cat([images for images, *_ in batches]), alone)
+    assert np.array_equal(np.concatenate([images.numpy() for images, *_ in batches]), alone)
 
 
 def test_replace_takes_another_of_the_class_at_the_same_place(kit: Any) -> None:
@@ -156,10 +158,10 @@ def test_replace_takes_another_of_the_class_at_the_same_place(kit: Any) -> None:
         "batch_size": 3,
         "sampler": range(8),
     }
-    found = [batch for batch in open_loader(path, **options)]
-    assert [batch[1].tolist() for batch in found] == [[0, 1, 2], [0, 1, 2], [0, 1]]
-    again = [batch[0] for batch in open_loader(path, num_workers=2, **options)]
-    assert torch.equal(torch.cat(again), torch.cat([batch[0] for batch in found]))
+    labels = [batch[1].tolist() for batch in open_loader(path, **options)]
+    assert labels == [[0, 1, 2], [0, 1, 2], [0, 1]]
+    alone, again = (images_of(open_loader(path, num_workers=workers, **options)) for workers in WORKERS)
+    assert np.array_equal(alone, again)
 
 
 def test_a_decompression_bomb_is_refused_before_memory_is_taken(kit: Any) -> None:
@@ -216,22 +218,20 @@ class Slow:
         return label
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_killed_thread_is_noticed(mixed: Path) -> None:
     """Killed where nothing of ours catches it: while it waits for work."""
     slow = Slow()
     dataset = BetonDataset(mixed, transforms.Compose([CROP, transforms.ToTensor()]), slow)
-    before = set(own_threads())
     iterator = iter(open_loader(dataset, num_workers=2, batch_size=10, prefetch_factor=1))
     time.sleep(0.2)
-    victims = [t for t in own_threads() if t.name == "fastpipe-ffcv" and (t not in before or True)]
+    victims = [t for t in own_threads() if t.name == "fastpipe-ffcv"]
     for victim in victims:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(
-            ctypes.c_ulong(victim.ident or 0), ctypes.py_object(OSError)
+            ctypes.c_ulong(victim.ident or 0), ctypes.py_object(SystemExit)
         )
     slow.go.set()
     began = time.monotonic()
-    with pytest.raises((RuntimeError, OSError)):
+    with pytest.raises(RuntimeError, match="a decoding thread"):
         list(iterator)
     assert time.monotonic() - began < 10
 
@@ -247,10 +247,10 @@ def test_a_batch_that_takes_too_long_is_an_error(mixed: Path) -> None:
 
 def test_two_live_loaders_do_not_disturb_each_other(mixed: Path) -> None:
     first, second = (open_loader(mixed, num_workers=2, seed=seed) for seed in (1, 2))
-    alone = images_of(first), images_of(second)
+    alone = [images_of(open_loader(mixed, seed=seed)) for seed in (1, 2)]
     pairs = list(zip(first, second, strict=True))
-    assert torch.equal(torch.cat([one[0] for one, _ in pairs]), alone[0])
-    assert torch.equal(torch.cat([two[0] for _, two in pairs]), alone[1])
+    assert np.array_equal(np.concatenate([one[0].numpy() for one, _ in pairs]), alone[0])
+    assert np.array_equal(np.concatenate([two[0].numpy() for _, two in pairs]), alone[1])
 
 
 def broken_off(loader: DataLoader, epochs: int) -> None:
@@ -272,19 +272,19 @@ def test_threads_stay_few_over_broken_off_epochs(mixed: Path, persistent: bool) 
 @pytest.mark.slow
 def test_threads_and_memory_are_flat_over_50_broken_off_epochs(kit: Any) -> None:
     path = kit.write([kit.as_jpeg(kit.smooth(i % 8, 500, 400)) for i in range(64)])
-    loader = open_loader(path, num_workers=3, batch_size=8)
+    loader = open_loader(path, num_workers=2, batch_size=8)
     broken_off(loader, 15)
     threads, memory = threading.active_count(), psutil.Process().memory_info().rss
     for _ in range(50):
-        broken_off(open_loader(path, num_workers=3, batch_size=8), 1)
+        broken_off(open_loader(path, num_workers=2, batch_size=8), 1)
     assert threading.active_count() <= threads
     assert psutil.Process().memory_info().rss - memory < 16 << 20
 
 
-def in_child(path: Path, expected: torch.Tensor, live: Any, answer: Any) -> None:
+def in_child(path: Path, expected: Any, live: Any, answer: Any) -> None:
     """In a forked child: new threads serve; an iterator of the parent says that its threads are gone."""
     try:
-        same = torch.equal(images_of(open_loader(path, num_workers=2)), expected)
+        same = np.array_equal(images_of(open_loader(path, num_workers=2)), expected)
         try:
             list(live)
             said = "delivered"
@@ -318,7 +318,7 @@ def test_large_outputs_after_a_fork(kit: Any) -> None:
     receive, send = multiprocessing.Pipe(duplex=False)
     context = multiprocessing.get_context("fork")
     process = context.Process(
-        target=lambda: send.send(torch.equal(images_of(open_loader(dataset)), expected))
+        target=lambda: send.send(np.array_equal(images_of(open_loader(dataset)), expected))
     )
     process.start()
     assert receive.poll(30), "the child hangs"
