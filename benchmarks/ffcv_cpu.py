@@ -1,8 +1,8 @@
 """CPU-seconds per image of fastpipe's ffcv backend beside stock ffcv.Loader on the same .beton, alternating.
 
-    python benchmarks/ffcv_cpu.py FOLDER [--threads 1 2] [--epochs 12] [--json FILE]
+    python benchmarks/ffcv_cpu.py [FOLDER] [--threads 1 2] [--epochs 12] [--json FILE]
 
-FOLDER holds images at any depth; FFCV's own writer makes them JPEGs of quality 90 in a temporary file.
+FOLDER holds images at any depth (default: the demo's); FFCV's own writer makes them JPEGs of quality 90.
 Work: RandomResizedCrop, boxes equal in distribution, batch 64, uint8 out, no flip. "same" decodes whole
 frames as stock does; "default" lets libjpeg-turbo decode large crops at 1/2, 1/4 or 1/8.
 CPU is user + system of the process with all its threads; the order within a round changes every time and
@@ -37,7 +37,7 @@ from torchvision import transforms
 
 import fastpipe
 from fastpipe.backends import ffcv_batch
-from fastpipe.storage import BetonDataset
+from fastpipe.storage import BetonDataset, demo_splits
 
 SIZES = (176, 88)
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -168,16 +168,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="a folder of images")
+    parser.add_argument("folder", type=Path, nargs="?", help="a folder of images (default: the demo's)")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    photos = arguments.folder or demo_splits().train
     packages = ("ffcv", "torch", "numba", "numpy", "tbb")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "photos.beton")
-        write(arguments.folder, path)
+        write(photos, path)
         record = {
             "versions": {
                 "fastpipe": fastpipe.__version__,
@@ -186,7 +187,7 @@ def main() -> None:
             },
             "cpus": os.cpu_count(),
             "torch_threads": torch.get_num_threads(),
-            "images": len(Photos(arguments.folder)),
+            "images": len(Photos(photos)),
             "results": [
                 compare(path, threads, arguments.epochs, arguments.batch_size)
                 for threads in arguments.threads
