@@ -29,7 +29,7 @@ from fastpipe.sources import (
     refuse_what_needs_lifting,
     resolve_workers,
 )
-from fastpipe.state import EpochClock, check_state, make_state, replayed
+from fastpipe.state import EpochClock, check_state, make_state, replayed, sampler_state
 from fastpipe.transforms import with_size
 from fastpipe.types import Choice, Spec
 
@@ -41,8 +41,7 @@ Resolution = int | Callable[[int, int], int]
 class DataLoader(torch.utils.data.DataLoader[Any]):
     """A drop-in for torch.utils.data.DataLoader with its seventeen arguments, and:
 
-    dataset:       also a path to `root/class/*.jpg` or to a `.beton` file; then `transform` is a torchvision
-                   pipeline.
+    dataset:       also a path to `root/class/*.jpg` or a `.beton`; then `transform` is a torchvision one.
     num_workers:   also "auto": this process's share of the CPUs, by affinity, cgroup quota and local ranks.
     backend:       "auto" (what can serve the plan, and of several the fastest here), the name of one, or
                    "torch" (lift nothing, behave as torch's class).
@@ -207,6 +206,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             epoch=epoch,
             delivered=saved["delivered"] if saved else 0,
             generator=torch.get_rng_state() if self.generator is None else self.generator.get_state(),
+            sampler=sampler_state(self.sampler),
         )
         # A resumed epoch began elsewhere: its draw is replayed, or it was never made.
         draw_nothing = saved is not None and (saved["generator"] is None or not saved["drew_base_seed"])
@@ -361,6 +361,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """
         check_state(state, self.state_dict() if self._pending is None else dict(self._pending))
         self._clock.resume(state, self.sampler, self.batch_sampler)
+        if state.get("sampler") is not None and hasattr(self.sampler, "load_state_dict"):
+            self.sampler.load_state_dict(state["sampler"])
         self._saved_backend, self._choice = state.get("chosen"), None
         self._pending = None if state["finished"] else dict(state)
 
