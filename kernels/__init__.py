@@ -15,7 +15,14 @@ from fastpipe.kernels.matrices import (
 from fastpipe.kernels.mixing import mix
 from fastpipe.kernels.ops import INTERPOLATIONS, OPS
 from fastpipe.kernels.output import erase, finish, normalize_table
-from fastpipe.kernels.reference import erase_torch, finish_torch, mix_torch, mix_weights, resize_torch
+from fastpipe.kernels.reference import (
+    erase_torch,
+    finish_torch,
+    mix_shares,
+    mix_torch,
+    mix_weights,
+    resize_torch,
+)
 from fastpipe.kernels.resizing import RESIZE_MODES, nearest_sources, resize
 from fastpipe.kernels.threads import run_ranges
 
@@ -31,6 +38,7 @@ __all__ = [
     "finish",
     "finish_torch",
     "mix",
+    "mix_shares",
     "mix_torch",
     "mix_weights",
     "nearest_sources",

@@ -11,7 +11,7 @@ import torch
 
 from fastpipe.kernels.resizing import PRECISION, check_resize, nearest_sources, triangle
 
-__all__ = ["erase_torch", "finish_torch", "mix_torch", "mix_weights", "resize_torch"]
+__all__ = ["erase_torch", "finish_torch", "mix_shares", "mix_torch", "mix_weights", "resize_torch"]
 
 Numbers = torch.Tensor | npt.NDArray[Any]
 
@@ -110,6 +110,16 @@ def _filtered(
         levels = images.index_select(axis, places + tap).to(torch.int32)
         total = levels.mul_(factors[:, tap].view(shape)).add_(total)
     return torch.as_tensor(total).bitwise_right_shift(PRECISION).clamp_(0, 255).to(torch.uint8)
+
+
+def mix_shares(table: torch.Tensor, values: Sequence[float], weight: float) -> torch.Tensor:
+    """What each level adds as one's own and as the partner's, float32 [2, 3, 257]; level 256 has `values`.
+
+    table: float32 [3, 256]. weight: the partner's, in [0, 1].
+    """
+    erased = torch.tensor(list(values), dtype=torch.float32).view(3, 1)
+    every = torch.cat((table, erased), dim=1)
+    return torch.stack([every.mul(share) for share in mix_weights(weight)])
 
 
 def mix_weights(weight: float) -> tuple[float, float]:

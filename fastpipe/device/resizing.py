@@ -13,7 +13,7 @@ import torch
 from fastpipe.device.batch_draws import ColOutParams
 from fastpipe.device.draw import Params, ResizeParams
 
-__all__ = ["settle_resize"]
+__all__ = ["nearest_picks", "settle_resize"]
 
 
 def settle_resize(images: torch.Tensor, params: Params) -> tuple[torch.Tensor, Params]:
@@ -27,13 +27,15 @@ def settle_resize(images: torch.Tensor, params: Params) -> tuple[torch.Tensor, P
         return images, params
     if resize.interpolation != "bilinear":
         height, width = int(images.shape[1]), int(images.shape[2])
-        return images, replace(params, colout=_picks(params.colout, resize, height, width), resize=None)
+        return images, replace(
+            params, colout=nearest_picks(params.colout, resize, height, width), resize=None
+        )
     picked = _picked(images, params)
     shrunk = _resized(picked, resize)
     return shrunk, replace(params, flip=None, colout=None, resize=None)
 
 
-def _picks(colout: ColOutParams | None, resize: ResizeParams, height: int, width: int) -> ColOutParams:
+def nearest_picks(colout: ColOutParams | None, resize: ResizeParams, height: int, width: int) -> ColOutParams:
     """The rows and columns that a nearest resize leaves of those that ColOut left; some may come twice."""
     from fastpipe.kernels import nearest_sources
 
