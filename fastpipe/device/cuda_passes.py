@@ -30,8 +30,8 @@ _LEVELS_OUTPUT = {"dtype": torch.uint8, "memory_format": torch.channels_last, "t
 class Passes:
     """What the passes need of an engine.
 
-    moved: a numpy array or CPU tensor onto the device. norm: [768] on the device, the output's value of each level.
-    erase: fills boxes of an output in place.
+    moved: a numpy array or CPU tensor onto the device. norm: [768] on the device, the output's value of each
+    level. erase: fills boxes of an output in place.
     """
 
     moved: Callable[[npt.NDArray[Any] | torch.Tensor], torch.Tensor]

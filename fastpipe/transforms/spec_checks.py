@@ -41,9 +41,11 @@ def check_at_least(name: str, value: float, least: int) -> None:
 
 
 def check_channels(name: str, values: Sequence[float]) -> None:
-    """One number per channel."""
+    """One finite number per channel."""
     if len(values) != 3:
         raise ArgumentError(f"{name} must have 3 channels. Found: {values!r}")
+    if not all(math.isfinite(value) for value in values):
+        raise ArgumentError(f"{name} must be finite numbers. Found: {values!r}")
 
 
 def check_fill(fill: Sequence[int]) -> None:
