@@ -55,7 +55,9 @@ def resize(
         rows = nearest_sources(old_height, height, interpolation)
         columns = nearest_sources(old_width, width, interpolation)
         out = np.ascontiguousarray(source[:, rows[:, None], columns])
-        return torch.from_numpy(out) if isinstance(images, torch.Tensor) else out
+        if isinstance(images, torch.Tensor):
+            return torch.from_numpy(out)
+        return out
     out = np.empty((num, height, width, 3), np.uint8)
     flat, flat_out = source.reshape(num, -1), out.reshape(num, -1)
     first_rows, row_weights = triangle(old_height, height, antialias)
@@ -65,7 +67,9 @@ def resize(
     run_ranges(
         lambda start, stop: resize_range(flat, flat_out, *sizes, *weights, start, stop), num, num_threads
     )
-    return torch.from_numpy(out) if isinstance(images, torch.Tensor) else out
+    if isinstance(images, torch.Tensor):
+        return torch.from_numpy(out)
+    return out
 
 
 def check_resize(old: tuple[int, int], new: tuple[int, int], interpolation: str) -> None:

@@ -23,7 +23,7 @@ from fastpipe.errors import ArgumentError
 
 __all__ = ["Passes"]
 
-_LEVELS_OUTPUT = {"dtype": torch.uint8, "memory_format": torch.channels_last, "table": None}
+_LEVELS = Output(dtype=torch.uint8, memory_format=torch.channels_last, table=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class Passes:
             if mix is None:
                 out = self._resized(images, params, output)
                 return self._erased(out, params)
-            levels = self._resized(images, params, Output(**_LEVELS_OUTPUT))
+            levels = self._resized(images, params, _LEVELS)
             images = levels.permute(0, 2, 3, 1)
             params = replace(params, flip=None, colout=None, resize=None)
         images, params = settle_resize(images, params)
@@ -98,12 +98,10 @@ class Passes:
         if resize is None:
             raise ArgumentError("params.resize must say the new size. Found: None")
         numbers, kept = self._numbers(images, params)
-        tables = [
-            self.moved(filters(old, new, resize.antialias))
-            for old, new in zip(kept, (resize.height, resize.width), strict=True)
-        ]
+        rows = self.moved(filters(kept[0], resize.height, resize.antialias))
+        columns = self.moved(filters(kept[1], resize.width, resize.antialias))
         channels_last = output.memory_format == torch.channels_last
-        return resized(images, numbers, self.norm(output), *tables, kept, channels_last)
+        return resized(images, numbers, self.norm(output), rows, columns, kept, channels_last)
 
     def _erased(self, out: torch.Tensor, params: Params) -> torch.Tensor:
         if params.erasing is not None:

@@ -69,10 +69,10 @@ def _picked(images: torch.Tensor, params: Params) -> torch.Tensor:
 def _resized(images: torch.Tensor, resize: ResizeParams) -> torch.Tensor:
     from fastpipe import kernels
 
-    size, how = (resize.height, resize.width), {"antialias": resize.antialias}
+    size = (resize.height, resize.width)
     if tuple(images.shape[1:3]) == size:
         return images
     if images.device.type != "cpu":
-        return kernels.resize_torch(images, *size, **how)
-    resized: torch.Tensor = kernels.resize(images, *size, **how)
+        return kernels.resize_torch(images, *size, antialias=resize.antialias)
+    resized: torch.Tensor = kernels.resize(images, *size, antialias=resize.antialias)
     return resized

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from fastpipe.errors import ArgumentError
-from fastpipe.transforms.spec_checks import is_whole
+from fastpipe.transforms.spec_checks import check_flag, is_whole
 from fastpipe.types import Size, Spec
 
 __all__ = ["MAX_SIDE", "Resize", "ResizeMode"]
@@ -35,7 +35,7 @@ class Resize(Spec):
     antialias: bool = True
 
     def __post_init__(self) -> None:
-        sides = tuple(self.size) if isinstance(self.size, tuple | list) else (self.size,) * 2
+        sides = self.size if isinstance(self.size, tuple) else (self.size, self.size)
         if len(sides) != 2 or not all(is_whole(side) and 1 <= side <= MAX_SIDE for side in sides):
             raise ArgumentError(
                 f"size must be whole pixels in 1..{MAX_SIDE}, one number or (height, width). "
@@ -45,10 +45,7 @@ class Resize(Spec):
             raise ArgumentError(
                 f"interpolation must be one of {', '.join(_MODES)}. Found: {self.interpolation!r}"
             )
-        if not isinstance(self.antialias, bool):
-            raise ArgumentError(f"antialias must be True or False. Found: {self.antialias!r}")
-        if isinstance(self.size, list):  # hashable
-            object.__setattr__(self, "size", sides)
+        check_flag("antialias", self.antialias)
 
     def target(self, height: int, width: int, resolution: int | None = None) -> Size:
         """What images of height x width become: (height, width). A resolution takes the place of `size`."""
