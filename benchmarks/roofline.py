@@ -97,12 +97,16 @@ def per_turn(kind: str, instructions: list[str]) -> tuple[float, float]:
     return len(loop) + (len(instructions) - len(loop)) * share, inside + outside * share
 
 
+def every_kernel() -> list[str]:
+    """The names of all kernels of the library."""
+    names = {name for bits in (8, 16, 32) for name in (*kernel_names(bits), *finish_names(bits))}
+    return sorted(names | {f"mixed_{dtype}" for dtype in MIXED})
+
+
 def codes_of(machine: Machine) -> tuple[dict[str, Code], list[str]]:
     """Every kernel's instructions, and the lines of the table of gates."""
-    names = {name for bits in (8, 16, 32) for name in (*kernel_names(bits), *finish_names(bits))}
-    names = sorted(names | {f"mixed_{dtype}" for dtype in MIXED})
     codes, lines = {}, []
-    for name, file in ptx_files(machine.cc, names).items():
+    for name, file in ptx_files(machine.cc, every_kernel()).items():
         needs = assemble(file.read_text(), machine.cc, find_tool("ptxas") or Path())
         found = disassemble(needs.cubin)
         kind = name.rpartition("_")[0] or name
@@ -205,6 +209,11 @@ def main() -> int:
             for case, moved, seconds in table:
                 ratio = seconds / table[0][2]
                 print(f"| {case} | {moved / 1e6:.1f} | {seconds * 1e6:.0f} | {ratio:.2f} |")
+    print("\n### sm_100: registers, spilled bytes, shared bytes\n\n| kernel | registers | spilled | shared |")
+    print("|---|---|---|---|")
+    for name, file in ptx_files((10, 0), every_kernel()).items():
+        needs = assemble(file.read_text(), (10, 0), find_tool("ptxas") or Path())
+        print(f"| {name} | {needs.registers} | {needs.spills} | {needs.shared} |")
     return 0
 
 
