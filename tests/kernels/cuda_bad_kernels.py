@@ -17,7 +17,7 @@ REALS = types.CPointer(types.float32)
 SIGNATURE = types.void(REALS, REALS, types.uint32)
 
 
-def source_of_spilling(values: int = 300) -> str:
+def source_of_spilling(values: int = 400) -> str:
     """So many values live at once that no file of 255 registers holds them."""
     loads = [f"    v{i} = a[n * np.uint32({i})]" for i in range(values)]
     uses = [f"    b[n * np.uint32({i})] = v{i} * v{values - 1 - i}" for i in range(values)]
