@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -35,7 +36,7 @@ class Resize(Spec):
     antialias: bool = True
 
     def __post_init__(self) -> None:
-        sides = self.size if isinstance(self.size, tuple) else (self.size, self.size)
+        sides: Sequence[int] = self.size if isinstance(self.size, tuple) else (self.size, self.size)
         if len(sides) != 2 or not all(is_whole(side) and 1 <= side <= MAX_SIDE for side in sides):
             raise ArgumentError(
                 f"size must be whole pixels in 1..{MAX_SIDE}, one number or (height, width). "
