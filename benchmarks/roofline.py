@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastpipe.kernels.cuda_compile import assemble, find_tool, missing_package, ptx_files
+from fastpipe.kernels.cuda_finish_plan import MIXED, finish_names
 from fastpipe.kernels.cuda_schedule import kernel_names
 
 NUM, SIDE = 256, 224
@@ -42,7 +43,11 @@ MACHINES = (
 # Pixels that one pass over a kernel's code handles: a word of four elements, four pixels, or one.
 PER_PASS = {"packed_nhwc": 4 / 3, "packed_nchw": 4.0}
 # Turns of each thread's loop: set by the schedule, or an image of 224 x 224 by 4 blocks of 256 threads.
-TURNS = {"packed_nhwc": 16, "packed_nchw": 16, "statistics": SIDE * SIDE // 1024}
+TURNS = {"packed_nhwc": 16, "packed_nchw": 16, "mixed": 16, "statistics": SIDE * SIDE // 1024}
+# Turns of the loops outside: 768 entries, or two tables of 771, by 256 threads.
+OUTSIDE = {"mixed": 6}
+KEPT = int(0.95 * SIDE)
+SMALL = 176
 MEMORY = ("LDG", "STG", "LDS", "STS", "ATOMS", "LD", "ST")
 
 
@@ -79,6 +84,7 @@ def per_turn(kind: str, instructions: list[str]) -> tuple[float, float]:
 
     Kernels with shared memory have a barrier before their loop; what lies outside (768 entries by 256
     threads: 3 turns of its own) is shared by the loop's turns. Of two sides of a branch both are counted.
+    The loop over a resize's taps is written out four times by the compiler, and is counted as it is.
     """
     turns = TURNS.get(kind)
     if turns is None:
@@ -87,14 +93,20 @@ def per_turn(kind: str, instructions: list[str]) -> tuple[float, float]:
     loop = instructions[bars[0] : bars[1]]
     inside = sum(name in MEMORY for name in loop)
     outside = sum(name in MEMORY for name in instructions) - inside
-    return len(loop) + (len(instructions) - len(loop)) * 3 / turns, inside + outside * 3 / turns
+    share = OUTSIDE.get(kind, 3) / turns
+    return len(loop) + (len(instructions) - len(loop)) * share, inside + outside * share
+
+
+def every_kernel() -> list[str]:
+    """The names of all kernels of the library."""
+    names = {name for bits in (8, 16, 32) for name in (*kernel_names(bits), *finish_names(bits))}
+    return sorted(names | {f"mixed_{dtype}" for dtype in MIXED})
 
 
 def codes_of(machine: Machine) -> tuple[dict[str, Code], list[str]]:
     """Every kernel's instructions, and the lines of the table of gates."""
-    names = sorted({name for bits in (8, 16, 32) for name in kernel_names(bits)})
     codes, lines = {}, []
-    for name, file in ptx_files(machine.cc, names).items():
+    for name, file in ptx_files(machine.cc, every_kernel()).items():
         needs = assemble(file.read_text(), machine.cc, find_tool("ptxas") or Path())
         found = disassemble(needs.cubin)
         kind = name.rpartition("_")[0] or name
@@ -124,7 +136,20 @@ def rows(machine: Machine, codes: dict[str, Code], bits: int, layout: str) -> li
         counting = codes["statistics"].seconds(counted * PIXELS, machine)
         return time + max(counted * READ / bandwidth, counting)
 
+    def passed(kernel: str, share: float, read: float, written: float) -> float:
+        """One of the last passes: `share` of the pixels written, so many bytes read and written."""
+        return max((read + written) / bandwidth, codes[kernel].seconds(share * PIXELS, machine))
+
     moved = READ + write
+    kept, mixing = (KEPT / SIDE) ** 2, f"mixed_float{bits}"
+    middle, small = SMALL / SIDE, (SMALL / SIDE) ** 2
+    policy = (
+        max((READ * 6 / 13) * 2 / bandwidth, codes["packed_nhwc_8"].seconds(6 / 13 * PIXELS, machine))
+        + max((READ * 5 / 13) * 2 / bandwidth, codes["bilinear_8"].seconds(5 / 13 * PIXELS, machine))
+        + max((READ * 2 / 13) * 2 / bandwidth, codes["blended_8"].seconds(2 / 13 * PIXELS, machine))
+        + max(READ * 3 / 13 / bandwidth, codes["statistics"].seconds(3 / 13 * PIXELS, machine))
+    )
+    columns = passed("resize_columns", middle, READ, READ * middle)
     return [
         ("read once, write once (floor)", moved, moved / bandwidth),
         ("flip, or any table: all photometric", moved, batch(1, "nearest", 0, 0, 0)),
@@ -141,6 +166,22 @@ def rows(machine: Machine, codes: dict[str, Code], bits: int, layout: str) -> li
             "RandAugment depth 1, 13 operations, bilinear",
             moved + READ * 3 / 13,
             batch(6 / 13, "bilinear", 5 / 13, 2 / 13, 3 / 13),
+        ),
+        (
+            f"ColOut 0.05: {KEPT} of {SIDE} rows and columns",
+            kept * moved,
+            passed(f"picked_{bits}", kept, kept * READ, kept * write),
+        ),
+        ("MixUp", moved + READ, passed(mixing, 1.0, 2 * READ, write)),
+        (
+            "the last RandAugment, ColOut 0.05, MixUp",
+            READ * (2 + 3 / 13) + kept * (2 * READ + write),
+            policy + passed(mixing, kept, kept * 2 * READ, kept * write),
+        ),
+        (
+            f"bilinear resize to {SMALL}",
+            READ * (1 + 2 * middle) + small * write,
+            columns + passed(f"resize_rows_{bits}", small, READ * middle, small * write),
         ),
     ]
 
@@ -168,6 +209,11 @@ def main() -> int:
             for case, moved, seconds in table:
                 ratio = seconds / table[0][2]
                 print(f"| {case} | {moved / 1e6:.1f} | {seconds * 1e6:.0f} | {ratio:.2f} |")
+    print("\n### sm_100: registers, spilled bytes, shared bytes\n\n| kernel | registers | spilled | shared |")
+    print("|---|---|---|---|")
+    for name, file in ptx_files((10, 0), every_kernel()).items():
+        needs = assemble(file.read_text(), (10, 0), find_tool("ptxas") or Path())
+        print(f"| {name} | {needs.registers} | {needs.spills} | {needs.shared} |")
     return 0
 
 

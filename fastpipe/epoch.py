@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,9 +10,10 @@ from typing import Any, Protocol
 import torch
 
 from fastpipe.batch import Ahead, RequestStream
+from fastpipe.batch.quarantine import IncidentLog
 from fastpipe.device import DeviceStage, MixedBatch
 from fastpipe.device.transfer import Transfer
-from fastpipe.types import Batch, HostBatch
+from fastpipe.types import Batch, HostBatch, Incident
 
 __all__ = [
     "EpochIterator",
@@ -26,8 +26,6 @@ __all__ = [
     "Starter",
 ]
 
-_log = logging.getLogger("fastpipe")
-
 # One batch waits while the next is made: more would only hold memory, since workers prefetch as well.
 _DEPTH = 1
 
@@ -38,6 +36,7 @@ class Position:
 
     counter: torch's own iterator, which counts for itself, where ours does not stand between.
     generator: the sampler's generator as it was at the epoch's start, uint8.
+    sampler: what a stateful sampler said of itself then.
     """
 
     epoch: int
@@ -46,6 +45,7 @@ class Position:
     base_seed: int | None = None
     drew_base_seed: bool = True
     generator: torch.Tensor | None = None
+    sampler: Any = None
     counter: weakref.ref[Any] | None = None
 
     def num_delivered(self) -> int:
@@ -62,7 +62,7 @@ class Ready:
 
     number: int
     payload: Any
-    incidents: tuple[str, ...]
+    incidents: tuple[Incident, ...]
 
 
 class Starter(Protocol):
@@ -115,7 +115,7 @@ class PlainLane:
         self.transfer = Transfer(device) if device is not None else None
         self._number = first
 
-    def prepare(self, result: tuple[Any, tuple[str, ...]]) -> Ready:
+    def prepare(self, result: tuple[Any, tuple[Incident, ...]]) -> Ready:
         """Start the transfer."""
         data, incidents = result
         moved = (data, None) if self.transfer is None else self.transfer(data)
@@ -143,6 +143,7 @@ class EpochIterator(Iterator[Any]):
         start: Starter,
         lane: Lane,
         position: Position,
+        incidents: IncidentLog,
         *,
         ahead: bool,
         again: bool,
@@ -151,6 +152,7 @@ class EpochIterator(Iterator[Any]):
         self._start = start
         self._lane = lane
         self._position = position
+        self._incidents = incidents
         self._ahead = ahead
         self._label = f"enumerate(DataLoader)#{type(self).__name__}.__next__"
         self._items = self._begin(again=again)
@@ -173,8 +175,7 @@ class EpochIterator(Iterator[Any]):
             except StopIteration:
                 self._position.finished = True
                 raise
-            for incident in ready.incidents:
-                _log.warning("%s", incident)
+            self._incidents.note(ready.incidents)
             batch = self._lane.release(ready)
         self._stream.delivered(ready.number)
         self._position.delivered += 1

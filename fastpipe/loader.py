@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from typing import Any, Literal, cast
 
 import torch
 import torch.utils.data
 
 from fastpipe.arguments import ResolutionPolicy, check_loader_arguments, open_dataset
-from fastpipe.backends import registry
-from fastpipe.backends.base import BatchSource, Job, Numerics
-from fastpipe.batch import RequestStream, SeededSampler, WorkerOptions, WorkerPool, current_rank
+from fastpipe.backends.base import BatchSource, Numerics
+from fastpipe.batch import RequestStream, SeededSampler, current_rank
+from fastpipe.batch.mend import OnError, Policy
 from fastpipe.batch.order import check_seed, known_repeats
-from fastpipe.batch.worker import KeyedWork, OnError
-from fastpipe.choose import choose, this_machine
+from fastpipe.batch.quarantine import IncidentLog
 from fastpipe.device.engines import EngineName
 from fastpipe.device.stage import DeviceStage, resolve_device
 from fastpipe.epoch import EpochIterator, Lane, LiftedLane, MovedIterator, PlainLane, Position
 from fastpipe.errors import ArgumentError
 from fastpipe.explain import Explanation, facts_of
 from fastpipe.planning import Planned, count_classes, plan_loader
-from fastpipe.state import EpochClock, check_state, make_state, replayed
+from fastpipe.sources import (
+    build_source,
+    choose_backend,
+    incident_log,
+    refuse_what_needs_lifting,
+    resolve_workers,
+)
+from fastpipe.state import EpochClock, check_state, make_state, replayed, sampler_state
 from fastpipe.transforms import with_size
 from fastpipe.types import Choice, Spec
 
@@ -34,8 +41,10 @@ Resolution = int | Callable[[int, int], int]
 class DataLoader(torch.utils.data.DataLoader[Any]):
     """A drop-in for torch.utils.data.DataLoader with its seventeen arguments, and:
 
-    dataset:       also a path to `root/class/*.jpg`; then `transform` is a torchvision pipeline.
-    backend:       "auto", "torchvision", or "torch" (lift nothing, behave as torch's class).
+    dataset:       also a path to `root/class/*.jpg` or a `.beton`; then `transform` is a torchvision one.
+    num_workers:   also "auto": this process's share of the CPUs, by affinity, cgroup quota and local ranks.
+    backend:       "auto" (what can serve the plan, and of several the fastest here), the name of one, or
+                   "torch" (lift nothing, behave as torch's class).
     device:        where batches arrive. None: lifted batches go to the current CUDA device if there is one,
                    others stay on the CPU.
     seed:          makes order, crops, flips and operations functions of (seed, epoch, id) alone: equal
@@ -49,6 +58,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     memory_format: of the images; torch.channels_last for convolutions that want it.
     on_error:      for files that cannot be decoded: "raise", "skip" (a shorter batch) or "replace"
                    (another image of the same class).
+    quarantine:    a file where "skip" and "replace" list broken samples, which the next run leaves alone.
+                   None: one for each data set in the cache directory. False: no list.
+    max_bad:       the share of an epoch's samples that may be skipped or replaced, and at least 5; more is
+                   an error.
     resolution:    an int or a pure function (epoch, batch index) -> int: the crop's size in pixels.
 
     A lifted batch is `[images, labels]`: images [B,3,H,W], labels int64 [B] on the same device. With MixUp or
@@ -63,7 +76,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         shuffle: bool | None = None,
         sampler: Any = None,
         batch_sampler: Any = None,
-        num_workers: int = 0,
+        num_workers: int | Literal["auto"] = 0,
         collate_fn: Callable[[Any], Any] | None = None,
         pin_memory: bool = False,
         drop_last: bool = False,
@@ -87,6 +100,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         dtype: torch.dtype | None = None,
         memory_format: torch.memory_format = torch.contiguous_format,
         on_error: OnError = "raise",
+        quarantine: str | os.PathLike[str] | Literal[False] | None = None,
+        max_bad: float = 0.01,
         resolution: Resolution | None = None,
     ) -> None:
         dataset = open_dataset(dataset, transform)
@@ -99,6 +114,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             memory_format=memory_format,
             on_error=on_error,
             num_classes=num_classes,
+            quarantine=quarantine,
+            max_bad=max_bad,
         )
         if seed is not None:
             check_seed(seed)
@@ -119,6 +136,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.dtype = dtype
         self.memory_format = memory_format
         self.on_error: OnError = on_error
+        self.quarantine = quarantine
+        self.max_bad = max_bad
         self.resolution = resolution
         self._policy = ResolutionPolicy(resolution)
         self._clock = EpochClock()
@@ -126,13 +145,16 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._pending: Mapping[str, Any] | None = None
         self._live: weakref.ref[Any] | None = None
         self._kept: tuple[Any, BatchSource] | None = None
+        self._choice: tuple[Any, Choice] | None = None
+        self._saved_backend: str | None = None
+        self._log: tuple[Any, IncidentLog] | None = None
         super().__init__(
             dataset,
             batch_size,
             shuffle,
             sampler,
             batch_sampler,
-            num_workers,
+            resolve_workers(num_workers, dataset),
             collate_fn,
             pin_memory,
             drop_last,
@@ -160,7 +182,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """A new iterator over the epoch at hand; the plan is read from the data set now."""
         planned = self._plan()
         if planned.plan is None:
-            self._refuse_what_needs_lifting(planned.reason)
+            refuse_what_needs_lifting(self, planned.reason, resized=self._policy.active)
         epoch = self._clock.start(self.sampler, self.batch_sampler)
         if planned.plan is None and self.seed is None and self.on_error == "raise":
             return self._iterate_as_torch(epoch)
@@ -184,6 +206,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             epoch=epoch,
             delivered=saved["delivered"] if saved else 0,
             generator=torch.get_rng_state() if self.generator is None else self.generator.get_state(),
+            sampler=sampler_state(self.sampler),
         )
         # A resumed epoch began elsewhere: its draw is replayed, or it was never made.
         draw_nothing = saved is not None and (saved["generator"] is None or not saved["drew_base_seed"])
@@ -196,12 +219,14 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 source.start,
                 self._lane(planned, position.delivered),
                 position,
+                self._incidents(),
                 ahead=self.num_workers > 0,
                 again=draw_nothing,
             )
             stream.fast_forward()
         if saved is not None:
             position.generator = saved["generator"]
+        self._incidents().begin(self._num_samples())
         self._position, self._live = position, weakref.ref(iterator)
         return iterator
 
@@ -242,70 +267,43 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     def _source(self, planned: Planned) -> tuple[BatchSource, bool]:
         """The source of the plan, and whether its workers are new: persistent ones serve again."""
-        key = (planned.plan, self.seed is not None, self.on_error)
+        choice = self._chosen(planned)
+        key = (planned.plan, self.seed is not None, self.on_error, choice and choice.backend)
         if self._kept is not None and self._kept[0] == key:
             return self._kept[1], False
-        source = self._build(planned)
+        policy = Policy(on_error=self.on_error, listed=self._incidents().listed())
+        source = build_source(self, planned, policy, choice)
         self._kept = (key, source) if self.persistent_workers else None
         return source, True
 
-    def _build(self, planned: Planned) -> BatchSource:
-        reseed = self.seed is not None
-        options = self._worker_options(pin=planned.plan is not None)
+    def _chosen(self, planned: Planned) -> Choice | None:
+        """The backend of this loader, chosen once for each plan; the first time it may be measured."""
         if planned.plan is None:
-            work = KeyedWork(
-                self.dataset,
-                collate_fn=self.collate_fn,
-                batched=self._auto_collation,
-                reseed=reseed,
-                on_error=self.on_error,
-            )
-            return WorkerPool(work, options)
-        job = Job(
-            dataset=self.dataset, plan=planned.plan, workers=options, reseed=reseed, on_error=self.on_error
-        )
-        return registry.load(self._choose(planned).backend).build(job)
+            return None
+        key = (planned.plan, self.backend, self.numerics)
+        if self._choice is None or self._choice[0] != key:
+            self._choice = key, self._choice_now(planned, probing=True)
+        return self._choice[1]
 
-    def _worker_options(self, *, pin: bool) -> WorkerOptions:
-        on_gpu = resolve_device(self.device).type == "cuda"
-        return WorkerOptions(
-            num_workers=self.num_workers,
-            pin_memory=self.pin_memory or (pin and on_gpu),
-            timeout=self.timeout,
-            worker_init_fn=self.worker_init_fn,
-            multiprocessing_context=self.multiprocessing_context,
-            generator=self.generator,
-            prefetch_factor=self.prefetch_factor,
-            persistent_workers=self.persistent_workers,
-            in_order=self.in_order,
-        )
+    def _choice_now(self, planned: Planned, *, probing: bool) -> Choice:
+        key = (planned.plan, self.backend, self.numerics)
+        if self._choice is not None and self._choice[0] == key:
+            return self._choice[1]
+        return choose_backend(self, planned, saved=self._saved_backend, probing=probing)
 
-    def _choose(self, planned: Planned) -> Choice:
-        if planned.plan is None:
-            raise ArgumentError(f"nothing was lifted: {planned.reason}")
-        return choose(
-            planned.plan,
-            this_machine(),
-            asked=self.backend,
-            numerics=self.numerics or "exact",
-            storage="folder",
-        )
+    def _incidents(self) -> IncidentLog:
+        asked = (self.quarantine, self.max_bad, self.on_error)
+        if self._log is None or self._log[0] != asked:
+            self._log = asked, incident_log(self)
+        return self._log[1]
 
-    def _refuse_what_needs_lifting(self, reason: str) -> None:
-        asked = {
-            "augment": self.augment,
-            "resolution": self._policy.active,
-            "dtype": self.dtype,
-            "memory_format": self.memory_format is not torch.contiguous_format,
-            "engine": self.engine == "none",
-            "on_error='replace'": self.on_error == "replace",
-        }
-        names = [name for name, given in asked.items() if given]
-        if names:
-            raise ArgumentError(
-                f"{', '.join(names)} cannot be honoured, because nothing was lifted: {reason}. "
-                f"loader.explain() shows each step; leave these arguments out to run as torch does"
-            )
+    def _num_samples(self) -> int:
+        """Samples of this rank's epoch; the data set's where the sampler does not tell."""
+        try:
+            size = self.batch_size or getattr(self.batch_sampler, "batch_size", None) or 1
+            return len(self) * int(size)
+        except TypeError:
+            return len(cast("Sized", self.dataset))
 
     def _close_shared_iterator(self) -> None:
         """Persistent workers serve one iterator at a time: torch resets theirs, we end ours."""
@@ -341,7 +339,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             lifted=planned.plan is not None,
             reason=planned.reason,
             steps=planned.notes,
-            choice=None if planned.plan is None else self._choose(planned),
+            choice=None if planned.plan is None else self._choice_now(planned, probing=False),
             facts=facts_of(self, planned),
         )
 
@@ -363,6 +361,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """
         check_state(state, self.state_dict() if self._pending is None else dict(self._pending))
         self._clock.resume(state, self.sampler, self.batch_sampler)
+        if state.get("sampler") is not None and hasattr(self.sampler, "load_state_dict"):
+            self.sampler.load_state_dict(state["sampler"])
+        self._saved_backend, self._choice = state.get("chosen"), None
         self._pending = None if state["finished"] else dict(state)
 
     def _take_pending(self, epoch: int) -> Mapping[str, Any] | None:

@@ -15,13 +15,21 @@ from fastpipe.kernels.matrices import (
 from fastpipe.kernels.mixing import mix
 from fastpipe.kernels.ops import INTERPOLATIONS, OPS
 from fastpipe.kernels.output import erase, finish, normalize_table
-from fastpipe.kernels.reference import erase_torch, finish_torch, mix_torch, mix_weights
-from fastpipe.kernels.resizing import resize
+from fastpipe.kernels.reference import (
+    erase_torch,
+    finish_torch,
+    mix_shares,
+    mix_torch,
+    mix_weights,
+    resize_torch,
+)
+from fastpipe.kernels.resizing import RESIZE_MODES, nearest_sources, resize
 from fastpipe.kernels.threads import run_ranges
 
 __all__ = [
     "INTERPOLATIONS",
     "OPS",
+    "RESIZE_MODES",
     "Matrix",
     "apply_op",
     "augment_batch",
@@ -30,10 +38,13 @@ __all__ = [
     "finish",
     "finish_torch",
     "mix",
+    "mix_shares",
     "mix_torch",
     "mix_weights",
+    "nearest_sources",
     "normalize_table",
     "resize",
+    "resize_torch",
     "rotate",
     "run_ranges",
     "shear_x",

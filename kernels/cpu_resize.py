@@ -6,13 +6,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fastpipe.kernels.compiled import compiled
+from fastpipe.kernels.resizing import PRECISION
 
-__all__ = ["PRECISION", "resize_range"]
+__all__ = ["resize_range"]
 
 Bytes = npt.NDArray[np.uint8]
 Numbers = npt.NDArray[np.int32]
 
-PRECISION = 22
 _HALF = np.int32(1 << (PRECISION - 1))
 
 

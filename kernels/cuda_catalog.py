@@ -1,6 +1,6 @@
 """Every CUDA kernel by name: its function and the types of its arguments.
 
-name = <kernel>_<bits of an output element>, e.g. bilinear_16
+name = <kernel>_<bits of an output element>, e.g. bilinear_16, or mixed_<dtype>
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 from numba.cuda import types  # noqa: TID253
 
+from fastpipe.kernels.cuda_finish import ROUNDINGS, mixed, picked, resize_columns, resize_rows
 from fastpipe.kernels.cuda_pixels import blended, erase_box, warp_bilinear, warp_nearest
 from fastpipe.kernels.cuda_points import packed_nchw, packed_nhwc, table_plain
 from fastpipe.kernels.cuda_statistics import fill_tables, statistics
@@ -41,6 +42,9 @@ def catalog() -> dict[str, CudaKernel]:
             arguments=(whole, whole, real, whole, byte),
         ),
     }
+    found["resize_columns"] = CudaKernel(
+        function=resize_columns, arguments=(byte, whole, whole, whole, whole, byte, *((size,) * 5))
+    )
     for bits, element in ((8, types.uint8), (16, types.uint16), (32, types.uint32)):
         norm = out = types.CPointer(element)
         quad = word if bits == 8 else types.CPointer(types.uint64)
@@ -62,4 +66,16 @@ def catalog() -> dict[str, CudaKernel]:
         )
         if bits > 8:
             found[f"erase_{bits}"] = CudaKernel(function=erase_box, arguments=(whole, norm, out, *sizes))
+        found[f"picked_{bits}"] = CudaKernel(
+            function=picked, arguments=(byte, norm, whole, whole, whole, out, *sizes, size, size)
+        )
+        found[f"resize_rows_{bits}"] = CudaKernel(
+            function=resize_rows, arguments=(byte, norm, whole, out, *sizes, size, size)
+        )
+    for dtype in ROUNDINGS:
+        out = word if dtype == "float32" else types.CPointer(types.uint16)
+        lists = (whole,) * 5
+        found[f"mixed_{dtype}"] = CudaKernel(
+            function=mixed(dtype), arguments=(byte, real, *lists, out, *((size,) * 10))
+        )
     return found

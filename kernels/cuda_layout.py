@@ -7,6 +7,7 @@ __all__ = [
     "FIXED",
     "FLIP",
     "KIND",
+    "LEVELS",
     "LINES",
     "LINE_MAPS",
     "LONG_FIXED",
@@ -46,3 +47,6 @@ PIXELS = 2
 
 STATISTICS_PARTS = 4
 """Into how many parts an image is cut for its statistics: blocks on the device, so a batch fills it."""
+
+LEVELS = 257
+"""Of a channel where images are mixed: 256, and the erased one."""

@@ -3,8 +3,8 @@
     fastpipe::fused(images, numbers, norm, header, channels_last) -> [B,3,H,W]
     fastpipe::erase_boxes_(out, boxes, values, largest)
 
-Both launch on torch's current stream. Every buffer is made on that stream by torch's allocator, which reuses
-memory in the stream's order: what a kernel still reads is not given away.
+Both launch on torch's current stream. Buffers are torch's: the allocator reuses memory in the order of the
+stream it was made on, and is told of every buffer (record_stream) that a kernel on another stream reads it.
 Importing this needs neither numba-cuda nor a GPU.
 """
 
@@ -22,15 +22,15 @@ from fastpipe.kernels.cuda_layout import STATISTICS_PARTS
 from fastpipe.kernels.cuda_plan import PATHS
 from fastpipe.kernels.cuda_schedule import Launch, kernel_names, schedule, schedule_erase
 
-__all__ = ["erase_boxes", "fused"]
+__all__ = ["BITS", "LIBRARY", "erase_boxes", "fused", "run_launches"]
 
-_BITS = {torch.uint8: 8, torch.float16: 16, torch.bfloat16: 16, torch.float32: 32}
+BITS = {torch.uint8: 8, torch.float16: 16, torch.bfloat16: 16, torch.float32: 32}
 
-_library: Any = torch.library.Library("fastpipe", "FRAGMENT")  # type: ignore[no-untyped-call]
-_library.define(
+LIBRARY: Any = torch.library.Library("fastpipe", "FRAGMENT")  # type: ignore[no-untyped-call]
+LIBRARY.define(
     "fused(Tensor images, Tensor numbers, Tensor norm, int[] header, bool channels_last) -> Tensor"
 )
-_library.define("erase_boxes_(Tensor(a!) out, Tensor boxes, Tensor values, int largest) -> ()")
+LIBRARY.define("erase_boxes_(Tensor(a!) out, Tensor boxes, Tensor values, int largest) -> ()")
 
 
 def fused(
@@ -86,7 +86,7 @@ def _fused_cuda(
 ) -> torch.Tensor:
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[-1] != 3:
         raise ValueError(f"images must be uint8 [B, H, W, 3]. Found: {images.dtype} {list(images.shape)}")
-    if not images.is_contiguous() or norm.dtype not in _BITS or norm.shape != (768,):
+    if not images.is_contiguous() or norm.dtype not in BITS or norm.shape != (768,):
         raise ValueError(f"images must be contiguous, norm [768]. Found: {images.stride()}, {norm.shape}")
     _, height, width, _ = images.shape
     with torch.cuda.device(images.device):
@@ -97,11 +97,11 @@ def _fused_cuda(
             header,
             height,
             width,
-            bits=_BITS[norm.dtype],
+            bits=BITS[norm.dtype],
             channels_last=channels_last,
             aligned=images.data_ptr() % 4 == 0,
         )
-        _run(launches, buffers, images.device, _BITS[norm.dtype])
+        run_launches(launches, buffers, images.device, tuple(kernel_names(BITS[norm.dtype])))
     return out
 
 
@@ -133,21 +133,33 @@ def _erase_cuda(out: torch.Tensor, boxes: torch.Tensor, values: torch.Tensor, la
         largest,
         out.shape[2],
         out.shape[3],
-        bits=_BITS[out.dtype],
+        bits=BITS[out.dtype],
         channels_last=channels_last,
     )
     with torch.cuda.device(out.device):
-        _run([launch], {"boxes": boxes, "values": values, "out": out}, out.device, _BITS[out.dtype])
+        buffers = {"boxes": boxes, "values": values, "out": out}
+        run_launches([launch], buffers, out.device, tuple(kernel_names(BITS[out.dtype])))
 
 
-def _run(
-    launches: Iterable[Launch], buffers: Mapping[str, torch.Tensor], device: torch.device, bits: int
+def run_launches(
+    launches: Iterable[Launch],
+    buffers: Mapping[str, torch.Tensor],
+    device: torch.device,
+    kernels: tuple[str, ...],
 ) -> None:
+    """Launch on torch's current stream. kernels: the names of all that may be among the launches.
+
+    A buffer from another stream stays the kernels' until they are done: on its own stream record_stream is
+    nothing, on another it keeps the allocator from giving the memory away.
+    """
     driver = Driver.shared()
     index = device.index
     driver.enter(index)
-    _load_kernels(index, bits)
-    stream = torch.cuda.current_stream(device).cuda_stream
+    _load_kernels(index, kernels)
+    current = torch.cuda.current_stream(device)
+    for buffer in buffers.values():
+        buffer.record_stream(current)
+    stream = current.cuda_stream
     bases = {name: (buffer.data_ptr(), buffer.element_size()) for name, buffer in buffers.items()}
     for launch in launches:
         arguments = []
@@ -161,14 +173,13 @@ def _run(
 
 
 @cache
-def _load_kernels(device: int, bits: int) -> None:
-    """Compile, or find on disk, and load what outputs of `bits` need; once per device."""
-    names = kernel_names(bits)
+def _load_kernels(device: int, names: tuple[str, ...]) -> None:
+    """Compile, or find on disk, and load these kernels; once per device."""
     for name, ptx in ptx_files(torch.cuda.get_device_capability(device), names).items():
         Driver.shared().load(device, name, ptx)
 
 
-_library.impl("fused", _fused_cuda, "CUDA")
-_library.impl("erase_boxes_", _erase_cuda, "CUDA")
-torch.library.register_fake("fastpipe::fused", _fused_fake, lib=_library)
-torch.library.register_fake("fastpipe::erase_boxes_", _erase_fake, lib=_library)
+LIBRARY.impl("fused", _fused_cuda, "CUDA")
+LIBRARY.impl("erase_boxes_", _erase_cuda, "CUDA")
+torch.library.register_fake("fastpipe::fused", _fused_fake, lib=LIBRARY)
+torch.library.register_fake("fastpipe::erase_boxes_", _erase_fake, lib=LIBRARY)

@@ -8,6 +8,7 @@ warps, and the source columns and rows where Pillow walks in float64. No GPU is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +43,7 @@ from fastpipe.kernels.ops import (
     VALUE_OPS,
 )
 
-__all__ = ["PATHS", "CudaPlan", "make_plan"]
+__all__ = ["PATHS", "CudaPlan", "check_elements", "make_plan"]
 
 PATHS = ("statistics", "tables", "bilinear", "nearest", "blended")
 """The lists of one depth, in this order: images that need statistics, a table, a warp, a blend."""
@@ -52,6 +53,7 @@ Floats = npt.NDArray[np.float64]
 
 _MAX_ELEMENTS = 2**32 - 1
 _MAX_IMAGES = 65535
+_MAX_SIDE = 65535
 _MAX_COORDINATE = 2**29
 
 
@@ -79,12 +81,8 @@ def make_plan(
 
     Raises ValueError for a batch beyond the kernels' 32-bit indices.
     """
+    check_elements(shape)
     num, height, width = int(shape[0]), int(shape[1]), int(shape[2])
-    if num > _MAX_IMAGES or num * height * width * 3 > _MAX_ELEMENTS:
-        raise ValueError(
-            f"images must be at most {_MAX_IMAGES} of together {_MAX_ELEMENTS} elements on CUDA. "
-            f"Found: {list(shape)}"
-        )
     codes = np.zeros((num, 1), np.int64) if ops is None else np.asarray(ops, np.int64)
     depth = codes.shape[1]
     numbers = np.zeros(codes.shape) if values is None else np.asarray(values, np.float64)
@@ -107,6 +105,19 @@ def make_plan(
     # An even number in all, so that it can be read as int64.
     parts.append(np.zeros((starts[-1] + lists.size) % 2, np.int32))
     return CudaPlan(numbers=np.concatenate(parts), header=(num, depth, *starts, *spans))
+
+
+def check_elements(shape: Sequence[int]) -> None:
+    """Raise ValueError for a batch [B,H,W,3] that is empty or beyond the kernels' 32-bit indices."""
+    if min(shape) < 1:
+        raise ValueError(
+            f"images must hold at least one image of at least 1 x 1 pixels. Found: {list(shape)}"
+        )
+    if shape[0] > _MAX_IMAGES or math.prod(shape) > _MAX_ELEMENTS or max(shape[1:3]) > _MAX_SIDE:
+        raise ValueError(
+            f"images must be at most {_MAX_IMAGES} of together {_MAX_ELEMENTS} elements on CUDA, with sides "
+            f"of at most {_MAX_SIDE} pixels. Found: {list(shape)}"
+        )
 
 
 def _whole_values(codes: Ints, numbers: Floats) -> Ints:

@@ -1,4 +1,4 @@
-"""`python -m fastpipe.kernels.gallery OUT.png [PHOTO]`: every operation beside Pillow's, for the eye.
+"""`python -m fastpipe.kernels.gallery OUT.png [PHOTO] [--photos demo]`: every operation beside Pillow's.
 
 A row for each operation: the kernel's pixels at four magnitudes, each with Pillow's to its right, and under
 each pair the number of bytes that differ. Pillow is used here only: for drawing, and as the other side.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,8 @@ Pixels = npt.NDArray[np.uint8]
 
 _SIDE, _GAP, _LINE, _MARGIN = 112, 4, 14, 96
 _FILL = (128, 128, 128)
+_DEMO = ("astronaut", "coffee", "cat", "rocket", "china", "flower")
+_SUFFIXES, _MOST = (".jpg", ".jpeg", ".png"), 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,16 +172,49 @@ def _draw_row(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the sheet to the first argument; the second, if given, is a photo to use."""
+    """Write the sheet to the first argument; photos, if given, are used for it and for the Hot pipeline."""
     parser = argparse.ArgumentParser(prog="python -m fastpipe.kernels.gallery", description=__doc__)
-    parser.add_argument("out", metavar="OUT.png", help="where to write the picture")
+    parser.add_argument("out", metavar="OUT.png", help="where to write the picture; .jpg makes it small")
     parser.add_argument("photo", nargs="?", help="a photo to use instead of the built-in picture")
+    parser.add_argument(
+        "--photos",
+        help="the Hot pipeline on photos, drawn below: demo, or the .jpg and .png files of a folder",
+    )
     options = parser.parse_args(arguments)
-    image = sample_image()
-    if options.photo is not None:
-        with Image.open(options.photo) as photo:
-            image = photo.convert("RGB")
-    draw_gallery(image).save(options.out)
+    image = sample_image() if options.photo is None else _open(options.photo)
+    sheet = draw_gallery(image)
+    if options.photos is not None:
+        sheet = _stacked(sheet, _hot(options.photos))
+    sheet.save(options.out, quality=70)  # of a JPEG; PNG has no such setting
+
+
+def _open(path: str | Path) -> Image.Image:
+    with Image.open(path) as photo:
+        return photo.convert("RGB")
+
+
+def _hot(where: str) -> Image.Image:
+    # The one way up from the kernels: this file is a program, and the pipeline is drawn in another room.
+    from fastpipe.device.gallery import draw_hot
+
+    if where == "demo":
+        from fastpipe.storage.demo import demo_photos
+
+        found = demo_photos()
+        paths = [found[name] for name in _DEMO]
+    else:
+        paths = sorted(path for path in Path(where).iterdir() if path.suffix.lower() in _SUFFIXES)[:_MOST]
+    if not paths:
+        raise SystemExit(f"--photos must be demo, or a folder with .jpg or .png files. Found: {where!r}")
+    return draw_hot([_open(path) for path in paths])
+
+
+def _stacked(above: Image.Image, below: Image.Image) -> Image.Image:
+    size = (max(above.width, below.width), above.height + _LINE + below.height)
+    sheet = Image.new("RGB", size, "white")
+    sheet.paste(above, (0, 0))
+    sheet.paste(below, (0, above.height + _LINE))
+    return sheet
 
 
 if __name__ == "__main__":

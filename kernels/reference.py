@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-__all__ = ["erase_torch", "finish_torch", "mix_torch", "mix_weights"]
+from fastpipe.kernels.resizing import PRECISION, check_resize, nearest_sources, triangle
+
+__all__ = ["erase_torch", "finish_torch", "mix_shares", "mix_torch", "mix_weights", "resize_torch"]
 
 Numbers = torch.Tensor | npt.NDArray[Any]
 
@@ -78,6 +80,46 @@ def mix_torch(
     result = images.clone()
     result[inside] = mixed[inside]
     return result
+
+
+def resize_torch(
+    images: torch.Tensor, height: int, width: int, interpolation: str = "bilinear", antialias: bool = True
+) -> torch.Tensor:
+    """As `kernels.resize`, byte for byte, on any device: new images uint8 [B,height,width,3]."""
+    sizes = (int(images.shape[1]), int(images.shape[2]))
+    check_resize(sizes, (height, width), interpolation)
+    for axis, old, new in ((2, sizes[1], width), (1, sizes[0], height)):
+        if interpolation != "bilinear":
+            picks = torch.from_numpy(nearest_sources(old, new, interpolation).copy())
+            images = images.index_select(axis, picks.to(images.device))
+        elif old != new:
+            images = _filtered(images, axis, *triangle(old, new, antialias))
+    return images.contiguous()
+
+
+def _filtered(
+    images: torch.Tensor, axis: int, first: npt.NDArray[Any], weights: npt.NDArray[Any]
+) -> torch.Tensor:
+    """One axis through a triangle, in whole numbers, one tap after another."""
+    shape = [1] * images.ndim
+    shape[axis] = -1
+    places = torch.from_numpy(first).to(images.device)
+    factors = torch.from_numpy(weights).to(images.device)
+    total: torch.Tensor | int = 1 << (PRECISION - 1)
+    for tap in range(factors.shape[1]):
+        levels = images.index_select(axis, places + tap).to(torch.int32)
+        total = levels.mul_(factors[:, tap].view(shape)).add_(total)
+    return torch.as_tensor(total).bitwise_right_shift(PRECISION).clamp_(0, 255).to(torch.uint8)
+
+
+def mix_shares(table: torch.Tensor, values: Sequence[float], weight: float) -> torch.Tensor:
+    """What each level adds as one's own and as the partner's, float32 [2, 3, 257]; level 256 has `values`.
+
+    table: float32 [3, 256]. weight: the partner's, in [0, 1].
+    """
+    erased = torch.tensor(list(values), dtype=torch.float32).view(3, 1)
+    every = torch.cat((table, erased), dim=1)
+    return torch.stack([every.mul(share) for share in mix_weights(weight)])
 
 
 def mix_weights(weight: float) -> tuple[float, float]:

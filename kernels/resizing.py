@@ -1,4 +1,4 @@
-"""Antialiased bilinear resize of a batch, with Pillow's bytes, as a function."""
+"""Resize of a batch: antialiased bilinear and nearest with Pillow's bytes, and torch's nearest."""
 
 from __future__ import annotations
 
@@ -10,46 +10,94 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fastpipe.kernels.checks import as_images, describe
+from fastpipe.kernels.checks import as_images
 from fastpipe.kernels.threads import run_ranges
 
-__all__ = ["resize"]
+__all__ = ["PRECISION", "RESIZE_MODES", "check_resize", "nearest_sources", "resize", "triangle"]
+
+RESIZE_MODES = ("bilinear", "nearest", "nearest-exact")
+PRECISION = 22
+"""Bits after the point of a weight."""
 
 _Images = TypeVar("_Images", npt.NDArray[np.uint8], torch.Tensor)
 Numbers = npt.NDArray[np.int32]
 _MAX_SIDE = 65_536
 
 
-def resize(images: _Images, height: int, width: int, *, num_threads: int = 1) -> _Images:
-    """New images uint8 [B,height,width,3] with the bytes of Pillow's `resize((width, height), BILINEAR)`.
+def resize(
+    images: _Images,
+    height: int,
+    width: int,
+    *,
+    interpolation: str = "bilinear",
+    antialias: bool = True,
+    num_threads: int = 1,
+) -> _Images:
+    """New images uint8 [B,height,width,3], for every `num_threads` the same.
 
-    images: uint8 [B,H,W,3], array or CPU tensor; the result is of the same kind, for every `num_threads` the
-    same. A triangle of at least two source pixels, as wide as the reduction demands; columns first, then
-    rows. Pillow 13 does rows first for some shapes that are not square, and then differs by a level here and
-    there. Raises ValueError for a wrong dtype or shape, or a side outside 1..65536.
+    images: uint8 [B,H,W,3], array or CPU tensor; the result is of the same kind. interpolation:
+
+    - "bilinear", with the bytes of Pillow's `resize((width, height), BILINEAR)`: a triangle of at least two
+      source pixels, as wide as the reduction demands (without `antialias` always two); columns first, then
+      rows. Pillow 13 does rows first for some shapes that are not square, and then differs by a level here
+      and there.
+    - "nearest", the pixels of torch's `interpolate(size=, mode="nearest")`: the one at floor(i * old / new).
+    - "nearest-exact", with Pillow's bytes: the one at floor((i + 1/2) * old / new).
+
+    Raises ValueError for a wrong dtype, shape or name, or a side outside 1..65536.
     """
     from fastpipe.kernels.cpu_resize import resize_range
 
-    _check_side("height", height)
-    _check_side("width", width)
     source = as_images("images", images)
     num, old_height, old_width, _ = source.shape
-    if max(old_height, old_width) > _MAX_SIDE:
-        raise ValueError(f"images must have sides of at most {_MAX_SIDE} pixels. Found: {describe(images)}")
+    check_resize((old_height, old_width), (height, width), interpolation)
+    if interpolation != "bilinear":
+        rows = nearest_sources(old_height, height, interpolation)
+        columns = nearest_sources(old_width, width, interpolation)
+        out = np.ascontiguousarray(source[:, rows[:, None], columns])
+        if isinstance(images, torch.Tensor):
+            return torch.from_numpy(out)
+        return out
     out = np.empty((num, height, width, 3), np.uint8)
     flat, flat_out = source.reshape(num, -1), out.reshape(num, -1)
-    rows, row_weights = _triangle(old_height, height)
-    columns, column_weights = _triangle(old_width, width)
+    first_rows, row_weights = triangle(old_height, height, antialias)
+    first_columns, column_weights = triangle(old_width, width, antialias)
+    sizes = (old_height, old_width)
+    weights = (first_rows, row_weights, first_columns, column_weights)
     run_ranges(
-        lambda start, stop: resize_range(
-            flat, flat_out, old_height, old_width, rows, row_weights, columns, column_weights, start, stop
-        ),
-        num,
-        num_threads,
+        lambda start, stop: resize_range(flat, flat_out, *sizes, *weights, start, stop), num, num_threads
     )
     if isinstance(images, torch.Tensor):
         return torch.from_numpy(out)
     return out
+
+
+def check_resize(old: tuple[int, int], new: tuple[int, int], interpolation: str) -> None:
+    """Raise ValueError for sizes (height, width) outside 1..65536 and an unknown interpolation."""
+    _check_side("height", new[0])
+    _check_side("width", new[1])
+    if max(old) > _MAX_SIDE:
+        raise ValueError(f"images must have sides of at most {_MAX_SIDE} pixels. Found: {list(old)}")
+    if interpolation not in RESIZE_MODES:
+        raise ValueError(f"interpolation must be one of {', '.join(RESIZE_MODES)}. Found: {interpolation!r}")
+
+
+@lru_cache(maxsize=64)
+def nearest_sources(old: int, new: int, interpolation: str = "nearest") -> npt.NDArray[np.int64]:
+    """The source pixel of each of `new` pixels, int64 [new], read-only.
+
+    "nearest": torch's rule, in float32. "nearest-exact": Pillow's walk in float64 (Geometry.c,
+    ImagingScaleAffine).
+    """
+    if interpolation == "nearest":
+        walked = np.arange(new, dtype=np.float32) * (np.float32(old) / np.float32(new))
+    else:
+        steps = np.full(new, old / new)
+        steps[0] *= 0.5
+        walked = np.add.accumulate(steps)
+    sources = np.minimum(walked.astype(np.int64), old - 1)
+    sources.flags.writeable = False
+    return sources
 
 
 def _check_side(name: str, side: object) -> None:
@@ -58,16 +106,14 @@ def _check_side(name: str, side: object) -> None:
 
 
 @lru_cache(maxsize=64)
-def _triangle(old: int, new: int) -> tuple[Numbers, Numbers]:
+def triangle(old: int, new: int, antialias: bool = True) -> tuple[Numbers, Numbers]:
     """Per output pixel the first source pixel, int32 [new], and the weights in 2^-22, int32 [new, taps].
 
     Formulas of Pillow 13.0, src/libImaging/Resample.c. A window never leaves the image: where it has fewer
-    pixels than taps, it begins earlier and the first weights are 0.
+    pixels than taps, it begins earlier and the first weights are 0. Without antialias: at most two taps.
     """
-    from fastpipe.kernels.cpu_resize import PRECISION
-
     scale = old / new
-    wide = max(scale, 1.0)
+    wide = max(scale, 1.0) if antialias else 1.0
     windows = []
     for place in range(new):
         center = (place + 0.5) * scale

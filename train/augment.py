@@ -145,7 +145,7 @@ def _fill(policy: RandAugmentConfig) -> dict[str, Any]:
 def mix_spec(mixup_alpha: float, cutmix_alpha: float, switch_prob: float) -> Spec | None:
     """MixUp, CutMix, or one of the two per batch (CutMix by `switch_prob`); None for neither."""
     if mixup_alpha and cutmix_alpha:
-        options = [MixUp(mixup_alpha), CutMix(cutmix_alpha)]
+        options: list[MixUp | CutMix] = [MixUp(mixup_alpha), CutMix(cutmix_alpha)]
         return RandomChoice(options, p=[1.0 - switch_prob, switch_prob])
     if mixup_alpha:
         return MixUp(mixup_alpha)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from fastpipe.batch import RequestStream, WorkerOptions
-from fastpipe.batch.worker import OnError
+from fastpipe.batch.mend import OnError, Policy
 from fastpipe.types import Availability, HostBatch, Machine, Plan, Support
 
 __all__ = ["Backend", "BatchSource", "Capabilities", "Job", "Numerics"]
@@ -17,23 +17,32 @@ Numerics = Literal["exact", "fast"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a backend can do, before any measurement. `numerics` are the promises it keeps."""
+    """What a backend can do, before any measurement. `numerics` are the promises it keeps.
+
+    fast_resize: the resize kernel under numerics="fast" ("pillow", "area", ...): loaders of one run share it.
+    Under "exact" it is Pillow's for all.
+    """
 
     storage: tuple[str, ...]
     numerics: tuple[Numerics, ...]
     host_steps: bool
     on_error: tuple[OnError, ...]
+    fast_resize: str = "pillow"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What a source is built for. reseed: seed python, numpy and torch before un-lifted steps."""
+    """What a source is built for. reseed: seed python, numpy and torch before un-lifted steps.
+
+    numerics: what the pixels must be, as resolved. policy: goes into a `fastpipe.batch.mend.Mender`.
+    """
 
     dataset: Any
     plan: Plan
     workers: WorkerOptions
     reseed: bool
-    on_error: OnError
+    policy: Policy = field(default_factory=Policy)
+    numerics: Numerics = "exact"
 
 
 class BatchSource(Protocol):

@@ -1,6 +1,7 @@
 """The fused engine on CUDA: all operations of a batch after the copy, in as many passes as they are deep.
 
     images uint8 [B,H,W,3] on the GPU -> flip, policy, table, cast, layout -> [B,3,H,W] -> erasing
+                                                -> ColOut, resize, MixUp, CutMix: `cuda_passes.py`
 
 At the first use on a device it compares itself with the CPU kernels, within contract 6: bytes equal, but
 bilinear warps, which may differ by 1 level on 5e-4 of the bytes. If it fails, the torch engine serves.
@@ -10,14 +11,18 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from fastpipe.device.draw import ErasingParams, Params
-from fastpipe.device.engines import Engine, Output, TorchEngine
+from fastpipe.device.batch_draws import ColOutParams, MixParams
+from fastpipe.device.cuda_passes import Passes
+from fastpipe.device.draw import ErasingParams, Params, ResizeParams
+from fastpipe.device.engines import Engine, FusedEngine, Output, TorchEngine
 from fastpipe.device.policies import OpParams
 
 __all__ = ["CudaEngine", "differences", "missing_for_cuda"]
@@ -48,22 +53,15 @@ class CudaEngine:
 
     def augment(self, images: torch.Tensor, params: Params) -> torch.Tensor:
         """The images as they are: policy operations run after the copy, in `finish`."""
-        fallback = self._instead(params)
+        fallback = self._ready()
         return images if fallback is None else fallback.augment(images, params)
 
     def finish(self, images: torch.Tensor, params: Params, output: Output) -> torch.Tensor:
-        """Flip, policy operations, table, cast, layout and erasing."""
-        fallback = self._instead(params)
+        """Flip, policy operations, ColOut, resize, table, cast, layout, erasing and mixing."""
+        fallback = self._ready()
         if fallback is not None:
             return fallback.finish(images, params, output)
         return self._finish(images, params, output)
-
-    def _instead(self, params: Params) -> Engine | None:
-        """The engine that serves these parameters instead of this one, or None."""
-        fallback = self._ready()
-        if fallback is None and (params.colout is not None or params.mix is not None):
-            return TorchEngine()  # the CUDA kernels pick no rows and mix no images yet
-        return fallback
 
     def _ready(self) -> Engine | None:
         """Check once; the engine that serves instead of this one, or None."""
@@ -85,6 +83,23 @@ class CudaEngine:
         return self._fallback
 
     def _finish(self, images: torch.Tensor, params: Params, output: Output) -> torch.Tensor:
+        if not images.is_contiguous():
+            _log.debug("images are not contiguous: copied once (%d bytes)", images.nbytes)
+            images = images.contiguous()
+        if params.colout is None and params.resize is None and params.mix is None:
+            out = self._fused(images, params, output)
+            if params.erasing is not None:
+                self._erase(out, params.erasing)
+            return out
+        if params.ops is not None:
+            # A pass of its own: partners are not warped twice, and sharpness has its neighbours.
+            levels = Output(dtype=torch.uint8, memory_format=torch.channels_last, table=None)
+            images = self._fused(images, params, levels).permute(0, 2, 3, 1)
+        passes = Passes(moved=self._moved, norm=self._norm, erase=self._erase)
+        return passes.run(images, params, output)
+
+    def _fused(self, images: torch.Tensor, params: Params, output: Output) -> torch.Tensor:
+        """Flip, policy operations, table, cast and layout."""
         from fastpipe.kernels.cuda_ops import fused
         from fastpipe.kernels.cuda_plan import make_plan
 
@@ -95,18 +110,12 @@ class CudaEngine:
             parts = (ops.ops, ops.values, ops.matrices, ops.fills, ops.interpolations)
             plan = make_plan(images.shape, *parts, params.flip)
         channels_last = output.memory_format == torch.channels_last
-        if not images.is_contiguous():
-            _log.debug("images are not contiguous: copied once (%d bytes)", images.nbytes)
-            images = images.contiguous()
-        numbers = self._moved(plan.numbers)
-        out = fused(images, numbers, self._norm(output), plan.header, channels_last)
-        if params.erasing is not None:
-            self._erase(out, params.erasing)
-        return out
+        return fused(images, self._moved(plan.numbers), self._norm(output), plan.header, channels_last)
 
-    def _moved(self, numbers: npt.NDArray[np.int32]) -> torch.Tensor:
+    def _moved(self, numbers: npt.NDArray[Any] | torch.Tensor) -> torch.Tensor:
         """A small array on the device. Pinned, so that the copy waits for nothing; the allocator keeps it."""
-        return torch.from_numpy(numbers).pin_memory().to(self.device, non_blocking=True)
+        values = numbers if isinstance(numbers, torch.Tensor) else torch.tensor(numbers)
+        return values.pin_memory().to(self.device, non_blocking=True)
 
     def _norm(self, output: Output) -> torch.Tensor:
         """[768] on the device: the value of each level per channel, rounded once by torch."""
@@ -135,10 +144,9 @@ def differences(finish: Finish, device: torch.device) -> str:
     """What `finish` on `device` does otherwise than the CPU kernels; empty where it agrees.
 
     finish: a function like `Engine.finish`. A batch with every operation, flipped and not, once with nearest
-    and once with bilinear warps, as uint8 and as bfloat16.
+    and once with bilinear warps, as uint8 and as bfloat16; then ColOut, resize, MixUp and CutMix.
     """
     from fastpipe import kernels
-    from fastpipe.device.engines import FusedEngine
 
     rng = np.random.default_rng(0)
     images = torch.from_numpy(rng.integers(0, 256, (24, 64, 72, 3), dtype=np.uint8))
@@ -151,13 +159,62 @@ def differences(finish: Finish, device: torch.device) -> str:
                 memory_format=torch.channels_last if mode else torch.contiguous_format,
                 table=None if dtype == torch.uint8 else table,
             )
-            ours = finish(images.to(device), params, output).cpu()
-            cpu = FusedEngine()
-            expected = cpu.finish(cpu.augment(images, params), params, output)
-            problem = _disagreement(ours, expected, tolerant=mode == 1, levels=dtype == torch.uint8)
+            problem = _compared(finish, device, images, params, output, tolerant=mode == 1)
             if problem:
                 return f"{problem} ({name} warps, {dtype})"
+    for name, params in _check_sizes_and_mixes(len(images), 64, 72):
+        floats = torch.float16 if params.ops is None else torch.float32
+        for dtype in (floats, torch.bfloat16) if params.mix is not None else (floats, torch.uint8):
+            output = Output(
+                dtype=dtype,
+                memory_format=torch.channels_last if dtype == floats else torch.contiguous_format,
+                table=None if dtype == torch.uint8 else table,
+            )
+            problem = _compared(finish, device, images, params, output, tolerant=False)
+            if problem:
+                return f"{problem} ({name}, {dtype})"
     return ""
+
+
+def _compared(
+    finish: Finish,
+    device: torch.device,
+    images: torch.Tensor,
+    params: Params,
+    output: Output,
+    *,
+    tolerant: bool,
+) -> str:
+    if output.dtype == torch.uint8:
+        params = replace(params, erasing=None)  # for values only
+    ours = finish(images.to(device), params, output).cpu()
+    cpu = FusedEngine()
+    augmented = images if params.ops is None else cpu.augment(images, params)
+    expected = cpu.finish(augmented, params, output)
+    return _disagreement(ours, expected, tolerant=tolerant, levels=output.dtype == torch.uint8)
+
+
+def _check_sizes_and_mixes(num: int, height: int, width: int) -> Iterator[tuple[str, Params]]:
+    """What changes the size or mixes, behind nothing but a flip and behind every operation."""
+    colout = ColOutParams(rows=np.delete(np.arange(height), [0, 9]), columns=np.arange(3, width, 2))
+    turn, (tall, wide) = np.arange(num), (height // 4, width // 4)
+    # Inside every output below, half the height and width at least.
+    boxes = np.stack([turn % tall, turn % wide, np.full(num, height // 6), np.full(num, width // 8)], axis=1)
+    erasing = ErasingParams(boxes=boxes, apply=turn % 3 != 1, value=(0.5, -1.0, 2.0))
+    partner = np.roll(turn, 1)
+    mixup = MixParams(partner=partner, weight=float(np.float32(0.3)))
+    cutmix = MixParams(partner=partner, weight=0.25, region=(height // 8, width // 8, tall, width // 6))
+    smaller = ResizeParams(height=37 * height // 64, width=30 * width // 72)
+    larger = ResizeParams(height=5 * height // 4, width=width + 1)
+    nearest = replace(smaller, interpolation="nearest")
+    flipped, operated = Params(flip=turn % 3 == 1), _check_params(0, num, height, width)
+    yield "ColOut", replace(flipped, colout=colout)
+    yield "ColOut and MixUp", replace(operated, colout=colout, mix=mixup)
+    yield "ColOut, nearest resize and CutMix", replace(operated, colout=colout, resize=nearest, mix=cutmix)
+    yield "bilinear resize", replace(flipped, colout=colout, resize=smaller, erasing=erasing)
+    yield "enlarged, MixUp", replace(operated, resize=larger, mix=mixup)
+    yield "erasing, MixUp", replace(flipped, erasing=erasing, mix=mixup)
+    yield "erasing, CutMix", replace(flipped, colout=colout, erasing=erasing, mix=cutmix)
 
 
 def _check_params(mode: int, num: int, height: int, width: int) -> Params:

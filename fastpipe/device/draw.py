@@ -23,11 +23,12 @@ from fastpipe.transforms.specs import (
     RandAugment,
     RandomChoice,
     RandomErasing,
+    Resize,
     TrivialAugmentWide,
 )
 from fastpipe.types import Request, Spec
 
-__all__ = ["ErasingParams", "Params", "draw", "draw_erasing"]
+__all__ = ["ErasingParams", "Params", "ResizeParams", "draw", "draw_erasing"]
 
 _TRIES = 10  # torchvision's RandomErasing gives up after ten rectangles that do not fit
 
@@ -42,15 +43,26 @@ class ErasingParams:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResizeParams:
+    """The size after ColOut, and how: `interpolation` and `antialias` as of `kernels.resize`."""
+
+    height: int
+    width: int
+    interpolation: str = "bilinear"
+    antialias: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Params:
     """What was drawn for a batch. `flip` is bool [B]; a part is None where the plan has no such step.
 
-    Erasing's boxes and the mix's region are in pixels of the output, after ColOut.
+    Erasing's boxes and the mix's region are in pixels of the output, after ColOut and Resize.
     """
 
     flip: npt.NDArray[np.bool_] | None = None
     ops: OpParams | None = None
     colout: ColOutParams | None = None
+    resize: ResizeParams | None = None
     erasing: ErasingParams | None = None
     mix: MixParams | None = None
 
@@ -61,7 +73,7 @@ def draw(steps: Sequence[Spec], request: Request, height: int, width: int) -> Pa
     Those per image are keyed by (seed, epoch, sample id, repeat) and the stream, those per batch by (seed,
     epoch, batch, rank) and the stream.
     """
-    flip = ops = colout = erasing = mix = None
+    flip = ops = colout = resize = erasing = mix = None
     for step in steps:
         if isinstance(step, HorizontalFlip):
             flip = _numbers(request, Stream.FLIP, 1)[:, 0] < step.p
@@ -74,9 +86,14 @@ def draw(steps: Sequence[Spec], request: Request, height: int, width: int) -> Pa
         elif isinstance(step, ColOut):
             colout = draw_colout(step, request, height, width)
             height, width = len(colout.rows), len(colout.columns)
+        elif isinstance(step, Resize):
+            height, width = step.target(height, width, request.size)
+            resize = ResizeParams(
+                height=height, width=width, interpolation=step.interpolation, antialias=step.antialias
+            )
         elif isinstance(step, MixUp | CutMix | RandomChoice):
             mix = draw_mix(step, request, height, width)
-    return Params(flip=flip, ops=ops, colout=colout, erasing=erasing, mix=mix)
+    return Params(flip=flip, ops=ops, colout=colout, resize=resize, erasing=erasing, mix=mix)
 
 
 def _numbers(request: Request, stream: Stream, num: int) -> npt.NDArray[np.float64]:

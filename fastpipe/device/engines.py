@@ -1,6 +1,7 @@
 """Engines: the same drawn parameters applied by numba on the CPU, or by plain torch on any device.
 
-Both take uint8 [B,H,W,3] and give [B,3,H,W] (smaller after ColOut); on the CPU their bytes are equal.
+Both take uint8 [B,H,W,3] and give [B,3,H,W], of another size after ColOut and Resize; on the CPU their
+bytes are equal.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 from fastpipe.device.draw import Params
+from fastpipe.device.resizing import settle_resize
 from fastpipe.errors import ArgumentError
 
 __all__ = [
@@ -53,7 +55,7 @@ class Engine(Protocol):
         """The uint8 operations of a policy, flip included; uint8 [B,H,W,3] in and out."""
 
     def finish(self, images: torch.Tensor, params: Params, output: Output) -> torch.Tensor:
-        """Flip (unless `augment` did), ColOut, table, erasing, mixing, cast and layout."""
+        """Flip (unless `augment` did), ColOut, resize, table, erasing, mixing, cast and layout."""
 
 
 def augment_on_cpu(images: torch.Tensor, params: Params) -> torch.Tensor:
@@ -94,6 +96,7 @@ class FusedEngine:
         """One pass over the batch, written straight into the result; for CutMix its box once more."""
         from fastpipe import kernels
 
+        images, params = settle_resize(images, params)
         num, height, width = images.shape[:3]
         if params.colout is not None:
             height, width = len(params.colout.rows), len(params.colout.columns)
@@ -139,6 +142,7 @@ class TorchEngine:
         """Gather, cast and lay out with torch's own kernels, on the device of `images`."""
         from fastpipe.kernels import reference
 
+        images, params = settle_resize(images, params)
         mix = params.mix
         dtype = output.dtype if mix is None else torch.float32
         table = output.table if mix is None else _float_table(output)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from fastpipe.device.batch_draws import mix_options
+from fastpipe.device.checks import check_batch
 from fastpipe.device.draw import Params, draw
 from fastpipe.device.engines import EngineName, Output, make_engine
 from fastpipe.device.labels import check_labels, require_classes, soft_labels
@@ -59,7 +60,8 @@ class DeviceStage:
         self.num_classes = require_classes(num_classes) if mixes else 0
 
     def __call__(self, host: HostBatch) -> Batch:
-        """Run every device step of the plan on one batch."""
+        """Run every device step of the plan on one batch. Raises DataError for a batch that is none."""
+        check_batch(host)
         return self._run(host, self.steps)
 
     def _run(self, host: HostBatch, steps: Sequence[Spec]) -> Batch:

@@ -14,7 +14,7 @@ from fastpipe.storage.cache import build_once, user_cache_dir
 from fastpipe.storage.progress import Progress, reporting
 from fastpipe.storage.splits import Splits
 
-__all__ = ["DEMO_NOTE", "demo_splits"]
+__all__ = ["DEMO_NOTE", "demo_photos", "demo_splits"]
 
 DEMO_NOTE = (
     "Demo data: instance recognition ('which of 16 photos is this crop from?'), "
@@ -72,7 +72,7 @@ def demo_splits(
     }
 
     def build(folder: Path) -> None:
-        photos = _photos()
+        photos = demo_photos()
         with reporting("Building the demo data", progress) as report:
             for done, (name, path) in enumerate(sorted(photos.items())):
                 _cut(name, path, folder)
@@ -82,8 +82,11 @@ def demo_splits(
     return Splits(train=target / "train", validation=target / "validation")
 
 
-def _photos() -> dict[str, Path]:
-    """Return the photo of each class. They lie inside the wheels, so nothing is downloaded."""
+def demo_photos() -> dict[str, Path]:
+    """Return the photo of each class. They lie inside the wheels, so nothing is downloaded.
+
+    Raises MissingExtraError without scikit-image or scikit-learn, DataError when a photo is not in its wheel.
+    """
     skimage = _package_dir("skimage", "scikit-image") / "data"
     sklearn = _package_dir("sklearn", "scikit-learn") / "datasets" / "images"
     photos = {name: skimage / file for name, file in _SKIMAGE.items()}

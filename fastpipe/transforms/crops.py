@@ -19,6 +19,7 @@ from fastpipe.transforms.read import (
     read_size,
 )
 from fastpipe.transforms.specs import RandomResizedCrop, ResizeCrop
+from fastpipe.transforms.timm_steps import read_timm_crop, timm_classes
 from fastpipe.types import Size, Spec
 
 __all__ = ["CROPS", "LeadingCrop", "leading_crop", "read_crop"]
@@ -56,7 +57,7 @@ def leading_crop(steps: Sequence[Any], is_noop: Callable[[Any], bool]) -> Leadin
 
 def read_crop(step: Any) -> RandomResizedCrop | ResizeCrop:
     """The spec of one crop or resize step; NotKnown says why there is none."""
-    reader = CROPS.get(type(step))
+    reader = CROPS.get(type(step)) or timm_classes("timm.data.transforms", _TIMM_CROPS).get(type(step))
     if reader is None:
         raise NotKnown("not a crop or resize")
     check_plain(step)
@@ -138,4 +139,8 @@ CROPS: dict[type, Callable[[Any], RandomResizedCrop | ResizeCrop]] = {
     v2.CenterCrop: _center_crop,
     v1.RandomCrop: _random_crop_v1,
     v2.RandomCrop: _random_crop_v2,
+}
+
+_TIMM_CROPS: dict[str, Callable[[Any], RandomResizedCrop]] = {
+    "RandomResizedCropAndInterpolation": read_timm_crop
 }

@@ -18,6 +18,7 @@ from fastpipe.transforms.specs import (
     RandomChoice,
     RandomErasing,
     RandomResizedCrop,
+    Resize,
     ResizeCrop,
     ToFloat,
     TrivialAugmentWide,
@@ -35,13 +36,14 @@ _ADDED = (
     RandAugment,
     TrivialAugmentWide,
     ColOut,
+    Resize,
     ToFloat,
     Normalize,
     RandomErasing,
     *_MIXES,
 )
 # The order of the device stage.
-_ORDER = ("flip", "randaugment", "colout", "to_float", "normalize", "erasing", "mix")
+_ORDER = ("flip", "randaugment", "colout", "resize", "to_float", "normalize", "erasing", "mix")
 
 
 def merge(plan: Plan, augment: Sequence[Spec]) -> Plan:
@@ -65,14 +67,17 @@ def merge(plan: Plan, augment: Sequence[Spec]) -> Plan:
     return replace(plan, decode=decode, device=tuple(device), notes=(*plan.notes, *notes))
 
 
-def with_size(plan: Plan, size: int | Size) -> Spec:
+def with_size(plan: Plan, size: int | Size) -> Spec | None:
     """The decode spec that gives images of `size` (pixels, or height and width).
 
+    The plan's own where a Resize on the device takes the size instead.
     A resize before a crop is scaled by as much as the crop, to the nearest pixel. Raises ArgumentError when
     the plan has no step that settles the size, or crops without a resize.
     """
     new = (size, size) if isinstance(size, int) else size
     spec = plan.decode
+    if any(isinstance(step, Resize) for step in plan.device):
+        return spec
     if isinstance(spec, RandomResizedCrop):
         return replace(spec, size=new)
     if isinstance(spec, ResizeCrop) and spec.crop is None and isinstance(spec.resize, tuple):

@@ -11,6 +11,7 @@ __all__ = [
     "check_at_least",
     "check_channels",
     "check_fill",
+    "check_flag",
     "check_positive",
     "check_probability",
     "is_whole",
@@ -41,9 +42,17 @@ def check_at_least(name: str, value: float, least: int) -> None:
 
 
 def check_channels(name: str, values: Sequence[float]) -> None:
-    """One number per channel."""
+    """One finite number per channel."""
     if len(values) != 3:
         raise ArgumentError(f"{name} must have 3 channels. Found: {values!r}")
+    if not all(math.isfinite(value) for value in values):
+        raise ArgumentError(f"{name} must be finite numbers. Found: {values!r}")
+
+
+def check_flag(name: str, value: object) -> None:
+    """True or False, and nothing that is only taken for one of them."""
+    if not isinstance(value, bool):
+        raise ArgumentError(f"{name} must be True or False. Found: {value!r}")
 
 
 def check_fill(fill: Sequence[int]) -> None:

@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 from fastpipe.errors import ArgumentError
 from fastpipe.transforms.mix_specs import ColOut, CutMix, MixUp, RandomChoice
 from fastpipe.transforms.policy_specs import RandAugment, TrivialAugmentWide, timm_rand_augment
+from fastpipe.transforms.resize_spec import Resize
 from fastpipe.transforms.spec_checks import check_channels, check_probability
 from fastpipe.types import Size, Spec
 
@@ -25,6 +26,7 @@ __all__ = [
     "RandomChoice",
     "RandomErasing",
     "RandomResizedCrop",
+    "Resize",
     "ResizeCrop",
     "ToFloat",
     "TrivialAugmentWide",

@@ -6,7 +6,6 @@ Classes match exactly: a subclass may override what its parent does.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -36,6 +35,7 @@ from fastpipe.transforms.specs import (
     ToFloat,
     TrivialAugmentWide,
 )
+from fastpipe.transforms.timm_steps import read_timm_erasing, read_timm_policy, timm_classes
 from fastpipe.types import Spec
 
 __all__ = ["Form", "Known", "is_noop", "kind_of", "read_step"]
@@ -56,7 +56,7 @@ _Reader = Callable[[Any, Form], Known]
 
 def read_step(step: Any, form: Form) -> Known:
     """The meaning of `step` on an image in `form`; NotKnown says why it has none."""
-    reader = _READERS.get(type(step)) or _timm_readers().get(type(step))
+    reader = _READERS.get(type(step)) or _timm(_TIMM_READERS).get(type(step))
     if reader is None:
         raise NotKnown(_why_unknown(step))
     check_plain(step)
@@ -77,12 +77,15 @@ def is_noop(step: Any) -> bool:
 
 
 def kind_of(step: Any) -> str:
-    """The kind of spec that a torchvision class belongs to, or an empty string."""
-    return "crop" if type(step) in CROPS else _KINDS.get(type(step), "")
+    """The kind of spec that a class of torchvision or timm belongs to, or an empty string."""
+    if type(step) in CROPS:
+        return "crop"
+    kind: str = _KINDS.get(type(step)) or _timm(_TIMM_KINDS).get(type(step), "")
+    return kind
 
 
 def _why_unknown(step: Any) -> str:
-    if type(step) in CROPS:
+    if kind_of(step) == "crop":
         return "the decoder crops only at the head of the pipeline"
     for cls in type(step).__mro__[1:]:
         if cls in _READERS or cls in CROPS:
@@ -255,11 +258,50 @@ _KINDS: dict[type, str] = {
 }
 
 
-def _timm_readers() -> dict[type, _Reader]:
-    """timm's two conversions, when the user's process has timm loaded: they leave tensors as they are."""
-    timm = sys.modules.get("timm.data.transforms")
-    names: dict[str, _Reader] = {
+def _timm_to_tensor(step: Any, form: Form) -> Known:
+    _expect(form, "pil")
+    return Known(specs=(ToFloat(scale=False, dtype=float_name(step.dtype)),), form="float")
+
+
+def _to_numpy(step: Any, form: Form) -> Known:
+    _expect(form, "pil")
+    # A uint8 array [3,H,W], which default_collate makes a tensor; no step after it is known.
+    return Known(form="other")
+
+
+def _timm_policy(step: Any, form: Form) -> Known:
+    _on_pil(form)
+    spec = read_timm_policy(step)
+    return Known(specs=() if spec is None else (spec,), form=form)
+
+
+def _timm_erasing(step: Any, form: Form) -> Known:
+    _expect(form, "float")
+    return Known(specs=(read_timm_erasing(step),), form=form)
+
+
+_TIMM_READERS: dict[str, dict[str, _Reader]] = {
+    "timm.data.transforms": {
         "MaybeToTensor": _maybe_to_tensor,
         "MaybePILToTensor": _maybe_pil_to_tensor,
-    }
-    return {getattr(timm, name): reader for name, reader in names.items() if hasattr(timm, name)}
+        "ToTensor": _timm_to_tensor,
+        "ToNumpy": _to_numpy,
+    },
+    "timm.data.auto_augment": {"RandAugment": _timm_policy},
+    "timm.data.random_erasing": {"RandomErasing": _timm_erasing},
+}
+_TIMM_KINDS: dict[str, dict[str, str]] = {
+    "timm.data.transforms": {"RandomResizedCropAndInterpolation": "crop"},
+    "timm.data.auto_augment": dict.fromkeys(
+        ("RandAugment", "AutoAugment", "AugMixAugment"), RandAugment.kind
+    ),
+    "timm.data.random_erasing": {"RandomErasing": RandomErasing.kind},
+}
+
+
+def _timm(tables: dict[str, dict[str, Any]]) -> dict[type, Any]:
+    """The entries of a table by class, when the user's process has timm loaded."""
+    found: dict[type, Any] = {}
+    for module, table in tables.items():
+        found |= timm_classes(module, table)
+    return found

@@ -1,6 +1,8 @@
 """The fused engine on CUDA: choice and fallback without a GPU, the parity table on one (`make test-gpu`)."""
 
 import ctypes.util
+import dataclasses
+import logging
 
 import numpy as np
 import pytest
@@ -8,9 +10,10 @@ import torch
 
 from fastpipe import kernels
 from fastpipe.device import Params, cuda
-from fastpipe.device.cuda import CudaEngine, _check_params, differences
+from fastpipe.device.cuda import CudaEngine, _check_params, _check_sizes_and_mixes, differences
 from fastpipe.device.draw import ErasingParams
 from fastpipe.device.engines import FusedEngine, Output, TorchEngine, engine_note, make_engine
+from fastpipe.errors import ArgumentError
 
 GPU = torch.device("cuda", 0)
 TABLE = kernels.normalize_table((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -36,6 +39,78 @@ def test_with_numba_cuda_the_kernels_serve(monkeypatch):
     assert isinstance(make_engine("fused", torch.device("cpu")), FusedEngine)
     assert isinstance(make_engine("torch", GPU), TorchEngine)
     assert "not on mps" in engine_note("fused", torch.device("mps"))
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """The operations that an engine calls, on fake tensors of a GPU that is not there."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    names = []
+
+    class Recorder(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if func.namespace == "fastpipe":
+                names.append(func._schema.name.removeprefix("fastpipe::"))
+            return func(*args, **(kwargs or {}))
+
+    def fake_moved(self, numbers):
+        dtype = torch.int32 if isinstance(numbers, np.ndarray) else numbers.dtype
+        return torch.empty(numbers.shape, dtype=dtype, device="cuda")
+
+    monkeypatch.setattr(CudaEngine, "_moved", fake_moved)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    with FakeTensorMode(allow_non_fake_inputs=True), Recorder():
+        yield names
+
+
+PASSES = {
+    "ColOut": ["picked"],
+    "ColOut and MixUp": ["fused", "mix_"],
+    "ColOut, nearest resize and CutMix": ["fused", "picked", "mix_"],
+    "bilinear resize": ["resized", "erase_boxes_"],
+    "enlarged, MixUp": ["fused", "resized", "mix_"],
+    "erasing, MixUp": ["mix_"],
+    "erasing, CutMix": ["picked", "erase_boxes_", "mix_"],
+}
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_the_passes_of_a_batch_and_what_torch_knows_of_the_result(recorded, name):
+    """One read and one write where one is enough, and nothing left to the torch engine."""
+    params = dict(_check_sizes_and_mixes(4, 64, 72))[name]
+    output = Output(dtype=torch.bfloat16, memory_format=torch.channels_last, table=TABLE)
+    engine = CudaEngine(GPU, check=False)
+    images = torch.empty((4, 64, 72, 3), dtype=torch.uint8, device="cuda")
+    assert engine.augment(images, params) is images
+    out = engine.finish(images, params, output)
+    height, width = 64, 72
+    if params.colout is not None:
+        height, width = len(params.colout.rows), len(params.colout.columns)
+    if params.resize is not None:
+        height, width = params.resize.height, params.resize.width
+    assert out.shape == (4, 3, height, width) and out.dtype == torch.bfloat16
+    assert out.device.type == "cuda" and out.is_contiguous(memory_format=torch.channels_last)
+    assert recorded == PASSES[name]
+
+
+def test_images_that_are_not_contiguous_are_copied_once_and_said_so(recorded, caplog):
+    engine = CudaEngine(GPU, check=False)
+    output = Output(dtype=torch.float16, memory_format=torch.channels_last, table=TABLE)
+    images = torch.empty((4, 3, 64, 72), dtype=torch.uint8, device="cuda").permute(0, 2, 3, 1)
+    with caplog.at_level(logging.DEBUG, logger="fastpipe"):
+        engine.finish(images, Params(), output)
+    assert [r.message for r in caplog.records] == ["images are not contiguous: copied once (55296 bytes)"]
+    assert recorded == ["fused"]
+
+
+def test_mixing_levels_is_refused(recorded):
+    params = dict(_check_sizes_and_mixes(4, 64, 72))["erasing, MixUp"]
+    output = Output(dtype=torch.uint8, memory_format=torch.channels_last, table=None)
+    images = torch.empty((4, 64, 72, 3), dtype=torch.uint8, device="cuda")
+    with pytest.raises(ArgumentError, match="need a float pipeline"):
+        CudaEngine(GPU, check=False).finish(images, dataclasses.replace(params, erasing=None), output)
 
 
 def test_the_check_accepts_the_cpu_kernels_themselves():
@@ -158,10 +233,46 @@ def test_torch_compile_sees_the_operation():
     torch.testing.assert_close(compiled(images), model(images), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("part", ["colout", "mix"])
-def test_steps_without_cuda_kernels_go_to_the_torch_engine(part: str) -> None:
-    """Silently left out, they would be wrong pixels with every check green."""
-    engine = CudaEngine(torch.device("cpu"), check=False)
-    assert engine._instead(Params()) is None
-    drawn = Params(**{part: object()})
-    assert isinstance(engine._instead(drawn), TorchEngine)
+CHANGED = ["colout", "resize", "mix"]
+
+
+@pytest.mark.parametrize("part", CHANGED)
+def test_the_check_finds_a_step_that_is_left_out(part):
+    """Silently left out, it would be wrong pixels with every other check green."""
+
+    def wrong(images, params, output):
+        expected = on_cpu(images, params, output)
+        without = on_cpu(images, dataclasses.replace(params, **{part: None}), output)
+        return without if without.shape == expected.shape else torch.zeros_like(expected)
+
+    assert "differ" in differences(wrong, torch.device("cpu"))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", [name for name, _ in _check_sizes_and_mixes(2, 64, 72)])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_sizes_and_mixes_on_this_gpu(name, dtype, layout):
+    """ColOut, resize, MixUp and CutMix in a batch of a training's size: equal bytes."""
+    params = dict(_check_sizes_and_mixes(32, 176, 180))[name]
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (32, 176, 180, 3), dtype=np.uint8))
+    output = Output(dtype=dtype, memory_format=layout, table=TABLE)
+    ours = CudaEngine(GPU, check=False)._finish(images.to(GPU), params, output).cpu()
+    assert ours.is_contiguous(memory_format=layout)
+    assert torch.equal(ours, on_cpu(images, params, output))
+
+
+@pytest.mark.gpu
+def test_torch_checks_the_operations_on_this_gpu():
+    """Schemas, fakes and tracing, by torch's own check."""
+    from fastpipe.kernels import mix_shares
+    from fastpipe.kernels.cuda_finish_plan import filters, finish_numbers
+
+    images = torch.randint(0, 256, (2, 8, 12, 3), dtype=torch.uint8, device=GPU)
+    numbers = torch.tensor(finish_numbers(2, 8, 12)).to(GPU)
+    norm, shares = TABLE.reshape(-1).to(GPU), mix_shares(TABLE, (0.0, 0.0, 0.0), 0.25).to(GPU)
+    tables = [torch.tensor(filters(old, new)).to(GPU) for old, new in ((8, 5), (12, 7))]
+    ops, out = torch.ops.fastpipe, torch.zeros((2, 3, 8, 12), device=GPU)
+    torch.library.opcheck(ops.picked.default, (images, numbers, norm, 8, 12, True))
+    torch.library.opcheck(ops.resized.default, (images, numbers, norm, *tables, 8, 12, False))
+    torch.library.opcheck(ops.mix_.default, (out, images, numbers, shares, [0, 0, 8, 12]))

@@ -6,6 +6,7 @@ differ, how many there are, and the largest difference.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import warnings
@@ -16,7 +17,9 @@ import torch
 from numba import cuda
 
 from fastpipe import kernels
-from fastpipe.kernels import cuda_schedule
+from fastpipe.device.cuda import CudaEngine, _check_sizes_and_mixes
+from fastpipe.device.engines import FusedEngine, Output
+from fastpipe.kernels import cuda_finish_ops, cuda_ops, cuda_schedule
 from fastpipe.kernels.cuda_catalog import catalog
 from fastpipe.kernels.cuda_layout import STATISTICS_PARTS
 from fastpipe.kernels.cuda_plan import make_plan
@@ -39,6 +42,8 @@ def run(launch: Any, buffers: dict[str, np.ndarray]) -> None:
         array = buffers[name]
         if form:
             array = array.view(np.uint32 if form == "words" or array.itemsize == 1 else np.uint64)
+        if name == "reals":  # the driver hands over the same pointer as `numbers`
+            array = array.view(np.float32)
         arguments.append(array[argument[1] :])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # 32-bit sums wrap on purpose
@@ -179,6 +184,51 @@ def main() -> None:
                 report(name, ours, on_cpu(images, chain, norm_of(dtype)))
     for channels_last in (True, False):
         erase(channels_last)
+    whole_engine()
+
+
+def simulated(launches: Any, buffers: Any, device: torch.device, names: tuple[str, ...]) -> None:
+    """Stands for `cuda_ops.run_launches`: the same launches on the memory of CPU tensors."""
+    unsigned = {torch.float16: np.uint16, torch.bfloat16: np.uint16, torch.float32: np.uint32}
+    memory = {}
+    for name, tensor in buffers.items():
+        ordered = tensor if tensor.is_contiguous() else tensor.permute(0, 2, 3, 1)
+        if name != "shares" and tensor.dtype in unsigned:
+            ordered = ordered.view({2: torch.int16, 4: torch.int32}[tensor.itemsize])
+            memory[name] = ordered.reshape(-1).numpy().view(unsigned[tensor.dtype])
+        else:
+            memory[name] = ordered.reshape(-1).numpy()
+        assert np.shares_memory(memory[name], ordered.numpy()) or not tensor.numel()
+    for launch in launches:
+        assert launch.kernel in names
+        run(launch, memory)
+
+
+class OnSimulator(CudaEngine):
+    def _moved(self, numbers: Any) -> torch.Tensor:
+        return torch.as_tensor(numbers.copy() if isinstance(numbers, np.ndarray) else numbers)
+
+
+def whole_engine() -> None:
+    """ColOut, resize, MixUp and CutMix through the operations that torch sees, as the engine calls them."""
+    cuda_ops.run_launches = cuda_finish_ops.run_launches = simulated
+    torch.cuda.device = lambda device: contextlib.nullcontext()
+    torch.cuda.synchronize = lambda device: None
+    cuda_ops.LIBRARY.impl("fused", cuda_ops._fused_cuda, "CPU")
+    cuda_ops.LIBRARY.impl("erase_boxes_", cuda_ops._erase_cuda, "CPU")
+    for name, (implementation, _) in cuda_finish_ops._IMPLEMENTED.items():
+        cuda_ops.LIBRARY.impl(name, implementation, "CPU")
+    engine, cpu = OnSimulator(torch.device("cpu"), check=False), FusedEngine()
+    images = torch.from_numpy(np.random.default_rng(8).integers(0, 256, (2, 12, 10, 3), dtype=np.uint8))
+    dtypes = (torch.bfloat16, torch.float16, torch.float32)
+    layouts = (torch.channels_last, torch.contiguous_format)
+    for turn, (name, params) in enumerate(_check_sizes_and_mixes(2, 12, 10)):
+        dtype, layout = dtypes[turn % 3], layouts[turn % 2]
+        output = Output(dtype=dtype, memory_format=layout, table=TABLE)
+        ours = engine.finish(engine.augment(images, params), params, output)
+        augmented = images if params.ops is None else cpu.augment(images, params)
+        assert ours.is_contiguous(memory_format=layout)
+        report(f"exact engine {name} {dtype} {layout}", ours, cpu.finish(augmented, params, output))
 
 
 def erase(channels_last: bool) -> None:

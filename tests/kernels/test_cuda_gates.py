@@ -19,14 +19,23 @@ from fastpipe.kernels.cuda_compile import (
     missing_package,
     ptx_files,
 )
+from fastpipe.kernels.cuda_finish_plan import (
+    MIXED,
+    finish_names,
+    schedule_mixed,
+    schedule_picked,
+    schedule_resize,
+)
 from fastpipe.kernels.cuda_plan import make_plan
 from fastpipe.kernels.cuda_schedule import kernel_names, schedule, schedule_erase
 
 CAPABILITIES = [(8, 0), (9, 0), (10, 0)]
-NAMES = sorted({name for bits in (8, 16, 32) for name in kernel_names(bits)})
+NAMES = sorted({name for bits in (8, 16, 32) for name in kernel_names(bits) + finish_names(bits)})
+NAMES += [f"mixed_{dtype}" for dtype in MIXED]
 BAD = Path(__file__).parent / "cuda_bad_kernels.py"
 
 pytestmark = [
+    pytest.mark.cuda_gates,
     pytest.mark.skipif(missing_package() is not None, reason="numba-cuda is not installed: fastpipe[cuda]"),
     pytest.mark.skipif(
         find_tool("ptxas") is None, reason="no ptxas in CUDA_HOME, the PATH or triton's wheel"
@@ -74,11 +83,27 @@ def test_launches_hand_over_what_the_kernels_take(bits: int) -> None:
     assert {launch.kernel for launch in launches} == set(files)
 
 
+@pytest.mark.parametrize("bits", [8, 16, 32])
+def test_the_last_passes_hand_over_what_their_kernels_take(bits: int) -> None:
+    dtypes = {8: (), 16: ("float16", "bfloat16"), 32: ("float32",)}[bits]
+    files = ptx_files((9, 0), [*finish_names(bits), *(f"mixed_{dtype}" for dtype in dtypes)])
+    old, kept, new = (9, 8), (7, 6), (5, 4)
+    launches = [schedule_picked(2, old, kept, bits=wide, channels_last=True) for wide in (8, bits)]
+    for wide in (8, bits):
+        launches += schedule_resize(2, old, kept, new, (3, 2), bits=wide, channels_last=False)
+    for dtype in dtypes:
+        launches += schedule_mixed(2, old, kept, (0, 1, 2, 3), dtype=dtype, channels_last=True)
+    for launch in launches:
+        given = ["n" if isinstance(argument, int) else "p" for argument in launch.arguments]
+        assert given == parameters(files[launch.kernel]), launch.kernel
+    assert {launch.kernel for launch in launches} == set(files)
+
+
 @pytest.fixture(scope="module")
 def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """PTX of kernels that must not pass."""
     folder = tmp_path_factory.mktemp("bad")
-    subprocess.run([sys.executable, "-P", str(BAD), str(folder)], check=True, timeout=200)
+    subprocess.run([sys.executable, "-P", str(BAD), str(folder)], check=True, timeout=280)
     return folder
 
 

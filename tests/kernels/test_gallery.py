@@ -33,3 +33,18 @@ def test_the_command_writes_a_picture(tmp_path: Path, with_photo: bool) -> None:
     gallery.main([str(tmp_path / "out.png"), *([str(photo)] if with_photo else [])])
     with Image.open(tmp_path / "out.png") as sheet:
         assert sheet.width > 900 and sheet.height > 1500
+
+
+def test_the_hot_pipeline_is_drawn_below(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(2):
+        Image.fromarray(rng.integers(0, 256, (90, 120, 3), dtype=np.uint8)).save(tmp_path / f"{number}.png")
+    gallery.main([str(tmp_path / "out.jpg"), "--photos", str(tmp_path)])
+    with Image.open(tmp_path / "out.jpg") as sheet:
+        assert sheet.height > gallery.draw_gallery(gallery.sample_image()).height + 2 * 176
+
+
+def test_a_folder_without_photos_is_named(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no photo")
+    with pytest.raises(SystemExit, match="--photos must be demo, or a folder"):
+        gallery.main([str(tmp_path / "out.png"), "--photos", str(tmp_path)])

@@ -117,6 +117,16 @@ def test_a_resolution_per_batch(photos: Any) -> None:
     assert [images.shape[2] for images, _ in data] == [38, 19, 30, 22]
 
 
+def test_a_resolution_per_batch_on_the_device(photos: Any) -> None:
+    """32 pixels decoded, 30 after ColOut, then what the resolution says."""
+    specs = [*HOT, augment.Resize(24, interpolation="nearest")]
+    assert next(iter(loader(photos, specs)))[0].shape == (7, 3, 24, 24)
+    data = loader(photos, specs, resolution=lambda epoch, batch: (40, 20, 32, 24)[batch])
+    decoded = next(iter(loader(photos, specs, resolution=20, engine="none")))[0]
+    assert [images.shape[2] for images, _ in data] == [40, 20, 32, 24]
+    assert decoded.shape == (7, 32, 32, 3)
+
+
 def test_explain_lists_them(photos: Any) -> None:
     text = str(loader(photos, HOT).explain())
     for words in ("RandAugment(space='composer'", "ColOut(", "MixUp(alpha=0.25)", "added by augment="):

@@ -67,7 +67,7 @@ def test_second_call_builds_nothing(built: tuple[Path, Splits], monkeypatch: pyt
     def fail() -> None:
         raise AssertionError("built again")
 
-    monkeypatch.setattr(demo_module, "_photos", fail)
+    monkeypatch.setattr(demo_module, "demo_photos", fail)
     assert demo_splits(cache) == splits
 
 
@@ -88,7 +88,7 @@ def test_splits_come_from_disjoint_parts_of_each_photo(
     photo = np.zeros((300, 1000, 3), np.uint8)
     photo[..., 0] = np.arange(1000) // 4
     Image.fromarray(photo).save(tmp_path / "columns.png")
-    monkeypatch.setattr(demo_module, "_photos", lambda: {"columns": tmp_path / "columns.png"})
+    monkeypatch.setattr(demo_module, "demo_photos", lambda: {"columns": tmp_path / "columns.png"})
     monkeypatch.setattr(demo_module, "_MAX_STORED", 10**6)
     monkeypatch.setattr(demo_module, "_QUALITY", 100)
     splits = demo_splits(tmp_path / "cache")
@@ -135,7 +135,7 @@ def test_two_processes_at_once(tmp_path: Path, built: tuple[Path, Splits]) -> No
 
 def test_a_killed_build_leaves_nothing_that_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("RGB", (500, 400)).save(tmp_path / "p.png")
-    monkeypatch.setattr(demo_module, "_photos", lambda: {"p": tmp_path / "p.png"})
+    monkeypatch.setattr(demo_module, "demo_photos", lambda: {"p": tmp_path / "p.png"})
     cache = tmp_path / "cache"
     half = cache / "demo.tmp-1-dead"  # What SIGKILL leaves.
     half.mkdir(parents=True)
@@ -156,7 +156,7 @@ def test_a_folder_with_another_stamp_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stamp: str
 ) -> None:
     Image.new("RGB", (500, 400)).save(tmp_path / "p.png")
-    monkeypatch.setattr(demo_module, "_photos", lambda: {"p": tmp_path / "p.png"})
+    monkeypatch.setattr(demo_module, "demo_photos", lambda: {"p": tmp_path / "p.png"})
     (tmp_path / "demo" / "train" / "old").mkdir(parents=True)
     (tmp_path / "demo" / "fingerprint.json").write_text(stamp)
     assert open_index(demo_splits(tmp_path).train).classes == ("p",)

@@ -426,8 +426,3 @@ def test_timm_pipelines() -> None:
     assert evaluation.decode == ResizeCrop(resize=256, crop=(224, 224))
     assert evaluation.host == ()
     assert [type(spec) for spec in evaluation.device] == [ToFloat, Normalize]
-    training = lift(data.create_transform(64, is_training=True, auto_augment="rand-m9"), sample=photo())
-    assert training.plan is not None, training.reason
-    # Its crop and its policies are timm's own classes.
-    assert training.plan.decode is None and len(training.plan.host) == 3
-    assert [type(spec) for spec in training.plan.device] == [ToFloat, Normalize]

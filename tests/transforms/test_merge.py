@@ -17,6 +17,7 @@ from fastpipe.transforms import (
     RandAugment,
     RandomErasing,
     RandomResizedCrop,
+    Resize,
     ResizeCrop,
     ToFloat,
     TrivialAugmentWide,
@@ -53,6 +54,17 @@ def test_what_is_done_per_batch_has_its_place_too() -> None:
     merged = merge(plan, [MixUp(0.2), RandomErasing(), ColOut(), RandAugment()])
     policy = (HorizontalFlip(), RandAugment(), ColOut())
     assert merged.device == (*policy, ToFloat(), NORMALIZE, RandomErasing(), MixUp(0.2))
+
+
+def test_a_resize_on_the_device_comes_after_colout_and_takes_the_resolution() -> None:
+    """Composer's order. The decoder keeps its size: two resizes by one number would shrink twice."""
+    plan = Plan(decode=CROP, device=(HorizontalFlip(), ToFloat(), NORMALIZE))
+    merged = merge(plan, [Resize(160), ColOut(), RandAugment()])
+    assert merged.device == (HorizontalFlip(), RandAugment(), ColOut(), Resize(160), ToFloat(), NORMALIZE)
+    assert with_size(merged, 96) == CROP
+    assert with_size(plan, 96) == RandomResizedCrop(size=(96, 96))
+    with pytest.raises(ArgumentError, match="a step of that kind already"):
+        merge(merged, [Resize(128)])
 
 
 def test_the_plans_own_order_is_kept() -> None:

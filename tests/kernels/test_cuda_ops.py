@@ -1,0 +1,202 @@
+"""The CUDA kernels as torch operations, as far as that shows without a GPU: schemas, tracing, streams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fastpipe import kernels
+from fastpipe.kernels import cuda_finish_ops, cuda_ops
+from fastpipe.kernels.cuda_finish_plan import filters, finish_names, finish_numbers, schedule_mixed
+from fastpipe.kernels.cuda_plan import make_plan
+from fastpipe.kernels.cuda_schedule import Launch
+
+TABLE = kernels.normalize_table((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+ROWS, COLUMNS = np.array([0, 2, 3]), np.array([1, 1, 5, 7])
+
+
+def picked_on_cpu(
+    images: torch.Tensor, numbers: Any, norm: torch.Tensor, height: int, width: int, channels_last: bool
+) -> torch.Tensor:
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    out = torch.empty((len(images), 3, height, width), dtype=norm.dtype, memory_format=layout)
+    num = len(images)
+    rows, columns = numbers[6 * num : 6 * num + height], numbers[6 * num + height :]
+    table = norm.view(3, 256).float()
+    return kernels.finish(images, out, table, flip=numbers[:num].bool(), rows=rows, columns=columns)
+
+
+def resized_on_cpu(
+    images: torch.Tensor,
+    numbers: Any,
+    norm: torch.Tensor,
+    row_filters: torch.Tensor,
+    column_filters: torch.Tensor,
+    kept_height: int,
+    kept_width: int,
+    channels_last: bool,
+) -> torch.Tensor:
+    small = kernels.resize(images, len(row_filters), len(column_filters))
+    rest = torch.cat([numbers[: 6 * len(images)], *(torch.arange(side) for side in small.shape[1:3])])
+    return picked_on_cpu(small, rest, norm, small.shape[1], small.shape[2], channels_last)
+
+
+def mix_on_cpu(out: torch.Tensor, images: Any, numbers: Any, shares: Any, region: Any) -> None:
+    top, left, height, width = region
+    out[:, :, top : top + height, left : left + width] = 1.5
+
+
+def fused_on_cpu(images: Any, numbers: Any, norm: Any, header: Any, channels_last: bool) -> torch.Tensor:
+    num, height, width, _ = images.shape
+    every = torch.cat([torch.zeros(6 * num), torch.arange(height), torch.arange(width)]).int()
+    return picked_on_cpu(images, every, norm, height, width, channels_last)
+
+
+def erase_on_cpu(out: torch.Tensor, boxes: Any, values: Any, largest: int) -> None:
+    out[0, :, :2, :2] = values[:, None, None]
+
+
+@pytest.fixture(scope="module")
+def on_cpu() -> Iterator[None]:
+    """For these tests the operations run on the CPU too, by the CPU kernels."""
+    library = torch.library.Library("fastpipe", "IMPL")
+    for name, function in (
+        ("picked", picked_on_cpu),
+        ("resized", resized_on_cpu),
+        ("mix_", mix_on_cpu),
+        ("fused", fused_on_cpu),
+        ("erase_boxes_", erase_on_cpu),
+    ):
+        library.impl(name, function, "CPU")
+    yield
+    library._destroy()
+
+
+def arguments_of(name: str, channels_last: bool = True) -> tuple[Any, ...]:
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 6, 8, 3), dtype=np.uint8))
+    norm = TABLE.to(torch.float16).reshape(-1)
+    numbers = torch.from_numpy(finish_numbers(2, 6, 8, rows=ROWS, columns=COLUMNS))
+    every = torch.from_numpy(finish_numbers(2, 6, 8))
+    out = torch.zeros((2, 3, 6, 8))
+    plan = make_plan((2, 6, 8, 3), None, None, None, None, None, None)
+    tables = [torch.tensor(filters(6, 4)), torch.tensor(filters(8, 5))]
+    return {
+        "picked": (images, numbers, norm, 3, 4, channels_last),
+        "resized": (images, every, norm, *tables, 6, 8, channels_last),
+        "mix_": (out, images, every, kernels.mix_shares(TABLE, (0, 0, 0), 0.25), [0, 1, 2, 3]),
+        "fused": (images, torch.from_numpy(plan.numbers), norm, list(plan.header), channels_last),
+        "erase_boxes_": (out, torch.zeros((1, 5), dtype=torch.int32), torch.ones(3), 4),
+    }[name]
+
+
+NAMES = ["picked", "resized", "mix_", "fused", "erase_boxes_"]
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize("name", NAMES)
+def test_torchs_own_check_of_schema_fake_and_tracing(on_cpu: None, name: str, channels_last: bool) -> None:
+    """A wrong stride, dtype or mutation in a fake would be wrong memory under torch.compile."""
+    operation = getattr(torch.ops.fastpipe, name).default
+    checks = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_static")
+    torch.library.opcheck(operation, arguments_of(name, channels_last), test_utils=checks)
+
+
+def test_export_keeps_the_operations(on_cpu: None) -> None:
+    class Model(torch.nn.Module):
+        def forward(self, images: torch.Tensor, numbers: torch.Tensor, norm: torch.Tensor) -> torch.Tensor:
+            return cuda_finish_ops.picked(images, numbers, norm, 3, 4, True) * 2
+
+    arguments = arguments_of("picked")[:3]
+    program = torch.export.export(Model(), arguments)
+    assert "torch.ops.fastpipe.picked.default" in program.graph_module.code
+    torch.testing.assert_close(program.module()(*arguments), Model()(*arguments), rtol=0, atol=0)
+
+
+class FakeStream:
+    cuda_stream = 77
+
+
+class FakeBuffer:
+    def __init__(self, pointer: int, size: int) -> None:
+        self.pointer, self.size, self.streams = pointer, size, [0]
+
+    def record_stream(self, stream: Any) -> None:
+        self.streams.append(stream.cuda_stream)
+
+    def data_ptr(self) -> int:
+        return self.pointer
+
+    def element_size(self) -> int:
+        return self.size
+
+
+class FakeDriver:
+    def __init__(self) -> None:
+        self.launches: list[Any] = []
+
+    def enter(self, device: int) -> None:
+        self.device = device
+
+    def launch(self, *arguments: Any) -> None:
+        self.launches.append(arguments)
+
+
+def test_launches_go_to_torchs_stream_and_buffers_stay_until_it_is_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    driver = FakeDriver()
+    monkeypatch.setattr(cuda_ops.Driver, "shared", classmethod(lambda cls: driver))
+    monkeypatch.setattr(cuda_ops, "_load_kernels", lambda device, names: None)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: FakeStream())
+    buffers: Any = {"images": FakeBuffer(1000, 1), "numbers": FakeBuffer(2000, 4)}
+    launch = Launch("k", (1, 2, 3), (32, 1, 1), (("images:words", 0), ("numbers", 5), 9))
+    cuda_ops.run_launches([launch], buffers, torch.device("cuda", 1), ("k",))
+    given = [(True, 1000), (True, 2020), (False, 9)]
+    assert driver.launches == [(1, "k", (1, 2, 3), (32, 1, 1), 77, given)]
+    assert [buffer.streams for buffer in buffers.values()] == [[0, 77], [0, 77]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"rows": np.array([0, 6])}, r"rows must be at least one number in 0\.\.5"),
+        ({"columns": np.array([], np.int64)}, r"columns must be at least one number in 0\.\.7"),
+        ({"partner": np.array([0, -1])}, r"partner must be at least one number in 0\.\.1"),
+    ],
+)
+def test_numbers_that_point_outside_never_reach_a_kernel(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        finish_numbers(2, 6, 8, **changes)
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((0, 8, 8, 3), "at least one image"),
+        ((1, 0, 8, 3), "at least 1 x 1 pixels"),
+        ((1, 1, 65_536, 3), "sides of at most 65535 pixels"),
+        ((65_536, 1, 1, 3), "at most 65535 of together"),
+    ],
+)
+def test_batches_beyond_the_limits_are_refused(shape: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        make_plan(shape, None, None, None, None, None, None)
+
+
+def test_boxes_that_do_not_apply_are_empty() -> None:
+    boxes = np.array([[1, 2, 3, 4], [9, 9, 9, 9]])
+    numbers = finish_numbers(
+        2, 20, 20, boxes=boxes, apply=np.array([True, False]), flip=np.array([False, True])
+    )
+    assert numbers[:12].tolist() == [0, 1, 0, 1, 1, 2, 3, 4, 0, 0, 0, 0]
+    assert numbers[12:].tolist() == [*range(20), *range(20)]
+
+
+def test_an_empty_box_of_cutmix_launches_nothing() -> None:
+    sizes = ((8, 8), (8, 8))
+    assert list(schedule_mixed(2, *sizes, (3, 3, 0, 4), dtype="float16", channels_last=True)) == []
+    assert "resize_columns" in finish_names(16)
