@@ -189,6 +189,7 @@ def test_training_and_validation_share_the_resize_kernel(photos, listed, rates):
     rates(torchvision=900, area=300)
     choice = _chosen(_loader(photos, VAL, numerics="fast"))
     assert choice.backend == "area"
+    assert "resizes as this run's other loaders do" in choice.reason
     assert choice.rejected["torchvision"] == "resizes by pillow, this run's other loaders by area"
 
 
