@@ -52,6 +52,7 @@ class Dying(TorchvisionBackend):
     name = "dying"
 
     def build(self, job):
+        random.random(), np.random.rand(), torch.rand(1)
         raise RuntimeError("no such symbol")
 
 
@@ -313,3 +314,21 @@ def test_shares_of_the_cpus():
         1,
         16,
     ]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_real_probe_leaves_order_and_pixels_without_seed_as_they_were(photos, listed, monkeypatch, workers):
+    listed(Fast)
+
+    def epoch():
+        torch.manual_seed(4)
+        loader = _loader(photos, shuffle=True, num_workers=workers)
+        return loader, list(loader)
+
+    monkeypatch.setenv("FASTPIPE_NO_PROBE", "1")
+    _, expected = epoch()
+    monkeypatch.delenv("FASTPIPE_NO_PROBE")
+    loader, batches = epoch()
+    assert "images per CPU-second, measured" in loader.explain().choice.reason
+    for (images, labels), (others, same) in zip(batches, expected, strict=True):
+        assert labels.tolist() == same.tolist() and torch.equal(images, others)
