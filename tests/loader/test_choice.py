@@ -230,9 +230,8 @@ def _job(photos):
 def test_measuring_draws_from_no_global_generator(photos):
     random.seed(3), np.random.seed(3), torch.manual_seed(3)
     before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
-    found = measure(
-        {"torchvision": TorchvisionBackend()}, _job(photos), resolution=lambda e, b: None, seconds=0
-    )
+    backends = {"torchvision": TorchvisionBackend(), "dying": Dying()}  # which draws from all three
+    found = measure(backends, _job(photos), resolution=lambda e, b: None, seconds=0)
     assert found.images_per_cpu_second["torchvision"] > 10
     assert random.getstate() == before[0]
     assert np.random.get_state()[1].tolist() == before[1]
