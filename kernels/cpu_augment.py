@@ -44,8 +44,7 @@ def augment_range(
     scratch = np.empty(images.shape[1], np.uint8)
     counts = np.empty(768, np.int64)
     table = np.empty(768, np.uint8)
-    columns, weights = np.empty(width, np.int64), np.empty(6 * width, np.float64)
-    taps = np.empty(12 * width, np.uint8)
+    columns, weights = np.empty(width, np.int32), np.empty(2 * width, np.float64)
     for i in range(start, stop):
         image, target = images[i], out[i]
         place = _IN_TARGET if in_place else _IN_SOURCE
@@ -65,7 +64,7 @@ def augment_range(
                 if op == AFFINE:
                     bilinear = interpolations[i, depth] == 1
                     matrix, fill = matrices[i, depth], fills[i]
-                    warp(image, other, height, width, matrix, fill, bilinear, columns, weights, taps)
+                    warp(image, other, height, width, matrix, fill, bilinear, columns, weights)
                 else:
                     sharpness(image, other, height, width, np.float32(value))
                 image, place = other, _IN_SCRATCH if place == _IN_TARGET else _IN_TARGET

@@ -7,6 +7,8 @@ blended with the fill. Spans are found once per row, so the inner loops test no 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -19,7 +21,7 @@ __all__ = ["warp"]
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+Places = npt.NDArray[np.int32]
 
 _fixed_point = compiled(rules.fixed_point)
 
@@ -33,24 +35,29 @@ def warp(
     matrix: Floats,
     fill: Bytes,
     bilinear: bool,
-    columns: Ints,
+    places: Places,
     weights: Floats,
-    taps: Bytes,
 ) -> None:
-    """Fill `target`, which must not be `source`.
-
-    Scratch: `columns` [width], `weights` [6 * width], `taps` [12 * width].
+    """Fill `target`, which must not be `source`. Scratch: `places` [width], `weights` [2 * width].
 
     The three nearest variants are Pillow's own. They differ in rounding, so each is chosen where Pillow does.
     """
-    if bilinear:
-        warp_bilinear(source, target, height, width, matrix, fill, columns, weights, taps)
+    if bilinear and not _moves_whole_pixels(matrix):
+        warp_bilinear(source, target, height, width, matrix, fill, places, weights)
     elif matrix[1] == 0.0 and matrix[3] == 0.0:
-        _nearest_scaled(source, target, height, width, matrix, fill, columns)
+        _nearest_scaled(source, target, height, width, matrix, fill, places)
     elif _fits_fixed_point(matrix, height, width):
         _nearest_fixed(source, target, height, width, matrix, fill)
     else:
         _nearest_float(source, target, height, width, matrix, fill)
+
+
+@compiled
+def _moves_whole_pixels(matrix: Floats) -> bool:
+    """Then bilinear weights are all 0, and so is every rounding: nearest gives the same bytes."""
+    if matrix[0] != 1.0 or matrix[1] != 0.0 or matrix[3] != 0.0 or matrix[4] != 1.0:
+        return False
+    return bool(matrix[2] == math.floor(matrix[2]) and matrix[5] == math.floor(matrix[5]))
 
 
 @compiled
@@ -62,7 +69,7 @@ def _copy_pixel(source: Bytes, target: Bytes, p: rules.Whole, q: rules.Whole) ->
 
 @compiled
 def _nearest_scaled(
-    source: Bytes, target: Bytes, height: int, width: int, matrix: Floats, fill: Bytes, columns: Ints
+    source: Bytes, target: Bytes, height: int, width: int, matrix: Floats, fill: Bytes, columns: Places
 ) -> None:
     # Pillow steps by repeated addition here; a product would round differently.
     start, stop = width, 0
