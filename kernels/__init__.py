@@ -13,6 +13,7 @@ from fastpipe.kernels.matrices import (
     translate_y,
 )
 from fastpipe.kernels.mixing import mix
+from fastpipe.kernels.operations import Operations
 from fastpipe.kernels.ops import INTERPOLATIONS, OPS
 from fastpipe.kernels.output import erase, finish, normalize_table
 from fastpipe.kernels.reference import erase_torch, finish_torch, mix_torch, mix_weights
@@ -23,6 +24,7 @@ __all__ = [
     "INTERPOLATIONS",
     "OPS",
     "Matrix",
+    "Operations",
     "apply_op",
     "augment_batch",
     "erase",

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastpipe.kernels import rules
-from fastpipe.kernels.compiled import compiled
+from fastpipe.kernels.compiled import inner
 from fastpipe.kernels.cpu_filters import paint
 from fastpipe.kernels.cpu_vector import blend_four, blend_two
 
@@ -22,11 +22,11 @@ Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int32]
 
-_coordinate = compiled(rules.affine_coordinate)
-_lerp = compiled(rules.lerp)
+_coordinate = inner(rules.affine_coordinate)
+_lerp = inner(rules.lerp)
 
 
-@compiled
+@inner
 def _first_not_below(a: float, b: float, c: float, y: float, bound: float, width: int) -> int:
     """The first x in 0..width whose coordinate is >= `bound`, for a > 0 (a rising coordinate)."""
     # The estimate is off by rounding only; the coordinate itself, as rounded, decides.
@@ -38,7 +38,7 @@ def _first_not_below(a: float, b: float, c: float, y: float, bound: float, width
     return x
 
 
-@compiled
+@inner
 def _first_below(a: float, b: float, c: float, y: float, bound: float, width: int) -> int:
     """The first x in 0..width whose coordinate is < `bound`, for a < 0 (a falling coordinate)."""
     x = int(min(max((bound - c - b * y) / a - 0.5, 0.0), float(width)))
@@ -49,7 +49,7 @@ def _first_below(a: float, b: float, c: float, y: float, bound: float, width: in
     return x
 
 
-@compiled
+@inner
 def _span(a: float, b: float, c: float, y: float, low: float, high: float, width: int) -> tuple[int, int]:
     """The x in 0..width with low <= coordinate < high, as (start, stop); stop >= start."""
     if a > 0.0:
@@ -63,7 +63,7 @@ def _span(a: float, b: float, c: float, y: float, low: float, high: float, width
     return 0, 0
 
 
-@compiled
+@inner
 def warp_bilinear(
     source: Bytes,
     target: Bytes,
@@ -97,7 +97,7 @@ def warp_bilinear(
         paint(target, offset, stop, width, fill)
 
 
-@compiled
+@inner
 def _bilinear_edge(
     source: Bytes, target: Bytes, height: int, width: int, matrix: Floats, row: int, start: int, stop: int
 ) -> None:
@@ -122,7 +122,7 @@ def _bilinear_edge(
             target[3 * (row * width + column) + channel] = np.uint8(_lerp(above, below, y_weight))
 
 
-@compiled
+@inner
 def _bilinear_inside(
     source: Bytes,
     target: Bytes,
@@ -150,7 +150,7 @@ def _bilinear_inside(
             blend_four(source, places[i], stride, x_weights[i], y_weights[i], target, first + 3 * i)
 
 
-@compiled
+@inner
 def _place_taps(
     matrix: Floats,
     width: int,

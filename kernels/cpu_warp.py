@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastpipe.kernels import rules
-from fastpipe.kernels.compiled import compiled
+from fastpipe.kernels.compiled import inner
 from fastpipe.kernels.cpu_bilinear import warp_bilinear
 from fastpipe.kernels.cpu_filters import copy_bytes, paint
 
@@ -23,10 +23,10 @@ Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int32]
 
-_fixed_point = compiled(rules.fixed_point)
+_fixed_point = inner(rules.fixed_point)
 
 
-@compiled
+@inner
 def warp(
     source: Bytes,
     target: Bytes,
@@ -52,7 +52,7 @@ def warp(
         _nearest_float(source, target, height, width, matrix, fill)
 
 
-@compiled
+@inner
 def _moves_whole_pixels(matrix: Floats) -> bool:
     """Then bilinear weights are all 0, and so is every rounding: nearest gives the same bytes."""
     if matrix[0] != 1.0 or matrix[1] != 0.0 or matrix[3] != 0.0 or matrix[4] != 1.0:
@@ -60,14 +60,14 @@ def _moves_whole_pixels(matrix: Floats) -> bool:
     return bool(matrix[2] == math.floor(matrix[2]) and matrix[5] == math.floor(matrix[5]))
 
 
-@compiled
+@inner
 def _copy_pixel(source: Bytes, target: Bytes, p: rules.Whole, q: rules.Whole) -> None:
     target[q] = source[p]
     target[q + 1] = source[p + 1]
     target[q + 2] = source[p + 2]
 
 
-@compiled
+@inner
 def _nearest_scaled(
     source: Bytes, target: Bytes, height: int, width: int, matrix: Floats, fill: Bytes, columns: Places
 ) -> None:
@@ -101,7 +101,7 @@ def _nearest_scaled(
         y_in += matrix[4]
 
 
-@compiled
+@inner
 def _fits_fixed_point(matrix: Floats, height: int, width: int) -> bool:
     for y in (0, height):
         for x in (0, width):
@@ -112,7 +112,7 @@ def _fits_fixed_point(matrix: Floats, height: int, width: int) -> bool:
     return True
 
 
-@compiled
+@inner
 def _fixed_span(step: int, offset: int, size: int, width: int) -> tuple[int, int]:
     """The x in 0..width with 0 <= step * x + offset < size << 16, as (start, stop)."""
     top = (size << 16) - 1
@@ -125,7 +125,7 @@ def _fixed_span(step: int, offset: int, size: int, width: int) -> tuple[int, int
     return 0, 0
 
 
-@compiled
+@inner
 def _nearest_fixed(
     source: Bytes, target: Bytes, height: int, width: int, matrix: Floats, fill: Bytes
 ) -> None:
@@ -148,7 +148,7 @@ def _nearest_fixed(
         y_row += yy
 
 
-@compiled
+@inner
 def _nearest_float(
     source: Bytes, target: Bytes, height: int, width: int, matrix: Floats, fill: Bytes
 ) -> None:
