@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastpipe.kernels.compiled import compiled, inner
-from fastpipe.kernels.cpu_output import column_offsets
+from fastpipe.kernels.cpu_output import column_offsets, fetch
 
 __all__ = ["LEVELS", "mix_images", "sum_images"]
 
@@ -54,9 +54,9 @@ def sum_images(
 
     region: top, left, height, width in pixels of the output, at rows x columns of the images.
     """
-    top, left, box_height, box_width = region
     offsets, others = np.empty(columns.size, np.int32), np.empty(columns.size, np.int32)
-    mine, theirs = np.empty(256, np.float32), np.empty(256, np.float32)
+    mine, theirs = np.empty(768, np.float32), np.empty(768, np.float32)
+    fetched = np.empty(1, np.uint8)
     for n in range(own.size):
         i, j = own[n], other[n]
         image = images[ids[i]] if places[i] < 0 else work[places[i]]
@@ -64,20 +64,44 @@ def sum_images(
         target = out[ids[i]]
         column_offsets(columns, width, mirrored[i], offsets)
         column_offsets(columns, width, mirrored[j], others)
-        for c in range(3):
-            for level in range(256):
-                a = tables[i, 256 * c + level] if tabled[i] else np.uint8(level)
-                b = tables[j, 256 * c + level] if tabled[j] else np.uint8(level)
-                mine[level], theirs[level] = own_levels[c, a], other_levels[c, b]
-            for y in range(top, top + box_height):
-                base = 3 * rows[y] * width + c
-                first = y * columns.size + left
-                step = 3 if channels_last else 1
-                begin = 3 * first + c if channels_last else c * rows.size * columns.size + first
-                for x in range(box_width):
-                    level_a = image[np.uint32(base + offsets[left + x])]
-                    level_b = second[np.uint32(base + others[left + x])]
-                    target[np.uint32(begin + step * x)] = mine[level_a] + theirs[level_b]
+        if mirrored[i]:
+            fetch(image, fetched)
+        if mirrored[j]:
+            fetch(second, fetched)
+        for place in range(768):
+            c, level = place >> 8, np.uint8(place & 255)
+            mine[place] = own_levels[c, tables[i, place] if tabled[i] else level]
+            theirs[place] = other_levels[c, tables[j, place] if tabled[j] else level]
+        _sum_pixels(image, second, target, mine, theirs, rows, offsets, others, width, region, channels_last)
+
+
+@inner
+def _sum_pixels(
+    image: Bytes,
+    second: Bytes,
+    target: Floats,
+    mine: Floats,
+    theirs: Floats,
+    rows: Numbers,
+    offsets: Places,
+    others: Places,
+    width: int,
+    region: Numbers,
+    channels_last: bool,
+) -> None:
+    top, left, box_height, box_width = region
+    red, green, blue = mine[:256], mine[256:512], mine[512:]
+    other_red, other_green, other_blue = theirs[:256], theirs[256:512], theirs[512:]
+    step, plane = (3, 1) if channels_last else (1, rows.size * offsets.size)
+    for y in range(top, top + box_height):
+        base = 3 * rows[y] * width
+        first = step * (y * offsets.size + left)
+        for x in range(box_width):
+            q = np.uint32(first + step * x)
+            a, b = np.uint32(base + offsets[left + x]), np.uint32(base + others[left + x])
+            target[q] = red[image[a]] + other_red[second[b]]
+            target[np.uint32(q + plane)] = green[image[a + 1]] + other_green[second[b + 1]]
+            target[np.uint32(q + 2 * plane)] = blue[image[a + 2]] + other_blue[second[b + 2]]
 
 
 @compiled
