@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastpipe.kernels.augmentation import apply_op, augment_batch
+from fastpipe.kernels.counters import counter_uniforms
 from fastpipe.kernels.matrices import (
     Matrix,
     rotate,
@@ -27,6 +28,7 @@ __all__ = [
     "Operations",
     "apply_op",
     "augment_batch",
+    "counter_uniforms",
     "erase",
     "erase_torch",
     "finish",
