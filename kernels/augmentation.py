@@ -107,7 +107,8 @@ def augment_batch(
     def augment_part(start: int, stop: int) -> None:
         for ids in chunks(np.arange(start, stop), flat.shape[1]):
             state = apply_chain(flat, ids, flags, chain, height, width, detach=in_place)
-            finish_images(*state, flat_out, levels, rows, columns, width, True, True)
+            scratch = np.empty(width, np.int32), np.empty_like(levels), np.empty(1, np.uint8)
+            finish_images(*state, flat_out, levels, rows, columns, width, True, True, *scratch)
 
     run_ranges(augment_part, num_images, num_threads)
     return result

@@ -75,7 +75,13 @@ def apply_chain(
         np.empty(num, np.uint8),
         np.empty((num, 768), np.uint8),
     )
-    augment_images(*state, *operations, height, width, detach)
+    scratch = (
+        np.empty(768, np.int64),
+        np.empty(768, np.uint8),
+        np.empty(width, np.int32),
+        np.empty(2 * width, np.float64),
+    )
+    augment_images(*state, *operations, height, width, detach, *scratch)
     return state
 
 

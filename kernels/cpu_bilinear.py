@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastpipe.kernels import rules
-from fastpipe.kernels.compiled import inner
+from fastpipe.kernels.compiled import inlined, inner
 from fastpipe.kernels.cpu_filters import paint
 from fastpipe.kernels.cpu_vector import blend_four, blend_two
 
@@ -22,8 +22,8 @@ Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int32]
 
-_coordinate = inner(rules.affine_coordinate)
-_lerp = inner(rules.lerp)
+_coordinate = inlined(rules.affine_coordinate)
+_lerp = inlined(rules.lerp)
 
 
 @inner

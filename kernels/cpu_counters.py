@@ -48,7 +48,12 @@ def fill_uniforms(ids: Ints, thirds: Ints, first_key: int, second_key: int, out:
         third = np.uint64(thirds[i]) & _MASK
         for block in range((num + 1) // 2):
             a, b, c, d = _philox(
-                wide & _MASK, wide >> _SHIFT, third, np.uint64(block), np.uint64(first_key), np.uint64(second_key)
+                wide & _MASK,
+                wide >> _SHIFT,
+                third,
+                np.uint64(block),
+                np.uint64(first_key),
+                np.uint64(second_key),
             )
             out[i, 2 * block] = _unit(a, b)
             if 2 * block + 1 < num:

@@ -9,15 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from fastpipe.kernels import rules
-from fastpipe.kernels.compiled import inner
+from fastpipe.kernels.compiled import inlined, inner
 
 __all__ = ["color", "copy_bytes", "mirror", "mirror_in_place", "paint", "sharpness"]
 
 Bytes = npt.NDArray[np.uint8]
 
-_gray = inner(rules.gray)
-_blend = inner(rules.blend)
-_smooth = inner(rules.smooth)
+_gray = inlined(rules.gray)
+_blend = inlined(rules.blend)
+_smooth = inlined(rules.smooth)
 
 
 @inner

@@ -49,14 +49,17 @@ def sum_images(
     width: int,
     region: Numbers,
     channels_last: bool,
+    offsets: Places,
+    others: Places,
+    mine: Floats,
+    theirs: Floats,
+    fetched: Bytes,
 ) -> None:
     """float32 without erased pixels: own_levels[c, a] + other_levels[c, b], both [3, 257], in `region` of out.
 
-    region: top, left, height, width in pixels of the output, at rows x columns of the images.
+    region: top, left, height, width in pixels of the output, at rows x columns of the images. Scratch:
+    offsets, others [w], mine, theirs [768], fetched [1].
     """
-    offsets, others = np.empty(columns.size, np.int32), np.empty(columns.size, np.int32)
-    mine, theirs = np.empty(768, np.float32), np.empty(768, np.float32)
-    fetched = np.empty(1, np.uint8)
     for n in range(own.size):
         i, j = own[n], other[n]
         image = images[ids[i]] if places[i] < 0 else work[places[i]]
@@ -89,7 +92,7 @@ def _sum_pixels(
     region: Numbers,
     channels_last: bool,
 ) -> None:
-    top, left, box_height, box_width = region
+    top, left, box_height, box_width = region[0], region[1], region[2], region[3]
     red, green, blue = mine[:256], mine[256:512], mine[512:]
     other_red, other_green, other_blue = theirs[:256], theirs[256:512], theirs[512:]
     step, plane = (3, 1) if channels_last else (1, rows.size * offsets.size)
@@ -124,15 +127,19 @@ def mix_images(
     boxes: Numbers,
     channels_last: bool,
     erased_only: bool,
+    offsets: Places,
+    others: Places,
+    mine: Bytes,
+    theirs: Bytes,
+    area: Numbers,
+    nothing: Numbers,
 ) -> None:
     """Write the pixels of `region` through the joint table.
 
     region and boxes[image] (erased): top, left, height, width in pixels of the output. erased_only: nothing but
-    the pixels of those boxes, after `sum_images`.
+    the pixels of those boxes, after `sum_images`. Scratch: offsets, others [w], mine, theirs [768], area [4];
+    nothing: zeros [4].
     """
-    offsets, others = np.empty(columns.size, np.int32), np.empty(columns.size, np.int32)
-    mine, theirs = np.empty(768, np.uint8), np.empty(768, np.uint8)
-    nothing = np.zeros(4, np.int64)
     for n in range(own.size):
         i, j = own[n], other[n]
         image = images[ids[i]] if places[i] < 0 else work[places[i]]
@@ -145,9 +152,11 @@ def mix_images(
         own_box, other_box = boxes[ids[i]], boxes[ids[j]]
         # The region first, then each box again: only there a level may be erased.
         for part in range(1 if erased_only else 0, 3):
-            area = region
-            if part > 0:
-                area = _overlap(own_box if part == 1 else other_box, region)
+            box = region if part == 0 else (own_box if part == 1 else other_box)
+            for axis in range(2):
+                first = max(box[axis], region[axis])
+                last = min(box[axis] + box[axis + 2], region[axis] + region[axis + 2])
+                area[axis], area[axis + 2] = first, max(last - first, 0)
             _mix_area(
                 image,
                 second,
@@ -167,16 +176,6 @@ def mix_images(
 
 
 @inner
-def _overlap(box: Numbers, region: Numbers) -> Numbers:
-    area = np.empty(4, np.int64)
-    for axis in range(2):
-        start = max(box[axis], region[axis])
-        stop = min(box[axis] + box[axis + 2], region[axis] + region[axis + 2])
-        area[axis], area[axis + 2] = start, max(stop - start, 0)
-    return area
-
-
-@inner
 def _mix_area(
     image: Bytes,
     second: Bytes,
@@ -193,7 +192,7 @@ def _mix_area(
     other_box: Numbers,
     channels_last: bool,
 ) -> None:
-    top, left, box_height, box_width = area
+    top, left, box_height, box_width = area[0], area[1], area[2], area[3]
     step = 3 if channels_last else 1
     for c in range(3):
         levels = joint[c]

@@ -54,14 +54,16 @@ def finish_images(
     width: int,
     channels_last: bool,
     verbatim: bool,
+    offsets: Places,
+    combined: Bits,
+    fetched: Bytes,
 ) -> None:
     """Write out[ids[k]] from what augment_images left, through `levels` ([3, 256], out's type).
 
     rows, columns: of the mirrored image. verbatim: an image with nothing left to do is copied as it is
-    (uint8, channels last, all rows and columns, levels[c, v] = v).
+    (uint8, channels last, all rows and columns, levels[c, v] = v). Scratch: offsets [w], combined like levels,
+    fetched [1].
     """
-    offsets, combined = np.empty(columns.size, np.int32), np.empty_like(levels)
-    fetched = np.empty(1, np.uint8)
     for k in range(ids.size):
         image = images[ids[k]] if places[k] < 0 else work[places[k]]
         target = out[ids[k]]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastpipe.kernels import rules
-from fastpipe.kernels.compiled import inner
+from fastpipe.kernels.compiled import inlined, inner
 from fastpipe.kernels.ops import (
     AUTOCONTRAST,
     BRIGHTNESS,
@@ -26,15 +26,15 @@ __all__ = ["apply_table", "fill_table"]
 Bytes = npt.NDArray[np.uint8]
 Counts = npt.NDArray[np.int64]
 
-_gray = inner(rules.gray)
-_blend = inner(rules.blend)
-_rounded_mean = inner(rules.rounded_mean)
-_posterize_level = inner(rules.posterize_level)
-_solarize_level = inner(rules.solarize_level)
-_solarize_add_level = inner(rules.solarize_add_level)
-_invert_level = inner(rules.invert_level)
-_autocontrast_level = inner(rules.autocontrast_level)
-_equalize_level = inner(rules.equalize_level)
+_gray = inlined(rules.gray)
+_blend = inlined(rules.blend)
+_rounded_mean = inlined(rules.rounded_mean)
+_posterize_level = inlined(rules.posterize_level)
+_solarize_level = inlined(rules.solarize_level)
+_solarize_add_level = inlined(rules.solarize_add_level)
+_invert_level = inlined(rules.invert_level)
+_autocontrast_level = inlined(rules.autocontrast_level)
+_equalize_level = inlined(rules.equalize_level)
 
 
 @inner

@@ -38,13 +38,14 @@ def blend_four(
         memory = _memory(context, builder, signature.args[0], pixels)
         across, down = _splat(builder, x_weight), _splat(builder, y_weight)
         below = builder.add(place, stride)
-        upper = _lerp(
-            builder, _load(builder, memory, place), _load_next(builder, memory, place), across
+        upper = _lerp(builder, _load(builder, memory, place), _load_next(builder, memory, place), across)
+        lower = _lerp(builder, _load(builder, memory, below), _load_next(builder, memory, below), across)
+        _store(
+            builder,
+            _memory(context, builder, signature.args[5], result),
+            out,
+            _lerp(builder, upper, lower, down),
         )
-        lower = _lerp(
-            builder, _load(builder, memory, below), _load_next(builder, memory, below), across
-        )
-        _store(builder, _memory(context, builder, signature.args[5], result), out, _lerp(builder, upper, lower, down))
         return context.get_dummy_value()
 
     return signature, generate

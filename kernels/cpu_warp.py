@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastpipe.kernels import rules
-from fastpipe.kernels.compiled import inner
+from fastpipe.kernels.compiled import inlined, inner
 from fastpipe.kernels.cpu_bilinear import warp_bilinear
 from fastpipe.kernels.cpu_filters import copy_bytes, paint
 
@@ -23,7 +23,7 @@ Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int32]
 
-_fixed_point = inner(rules.fixed_point)
+_fixed_point = inlined(rules.fixed_point)
 
 
 @inner
@@ -52,7 +52,7 @@ def warp(
         _nearest_float(source, target, height, width, matrix, fill)
 
 
-@inner
+@inlined
 def _moves_whole_pixels(matrix: Floats) -> bool:
     """Then bilinear weights are all 0, and so is every rounding: nearest gives the same bytes."""
     if matrix[0] != 1.0 or matrix[1] != 0.0 or matrix[3] != 0.0 or matrix[4] != 1.0:
@@ -60,7 +60,7 @@ def _moves_whole_pixels(matrix: Floats) -> bool:
     return bool(matrix[2] == math.floor(matrix[2]) and matrix[5] == math.floor(matrix[5]))
 
 
-@inner
+@inlined
 def _copy_pixel(source: Bytes, target: Bytes, p: rules.Whole, q: rules.Whole) -> None:
     target[q] = source[p]
     target[q + 1] = source[p + 1]

@@ -79,10 +79,28 @@ def mix(
             )
             pairs = places[: len(first)], places[len(first) :]
             picks = picked_rows, picked_columns, width, inside
+            offsets = np.empty((2, picked_columns.size), np.int32)
             if numbers is not None:
-                sum_images(*state, *pairs, numbers, mine, theirs, *picks, channels_last)
+                shares = np.empty((2, 768), np.float32)
+                fetched = np.empty(1, np.uint8)
+                sum_images(
+                    *state, *pairs, numbers, mine, theirs, *picks, channels_last, *offsets, *shares, fetched
+                )
             if joint is not None:
-                mix_images(*state, *pairs, bits, joint, *picks, erased, channels_last, summed)
+                tables, boxed = np.empty((2, 768), np.uint8), np.zeros((2, 4), np.int64)
+                mix_images(
+                    *state,
+                    *pairs,
+                    bits,
+                    joint,
+                    *picks,
+                    erased,
+                    channels_last,
+                    summed,
+                    *offsets,
+                    *tables,
+                    *boxed,
+                )
 
     run_ranges(mix_part, num_images, num_threads)
     return out

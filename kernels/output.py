@@ -89,9 +89,9 @@ def finish(
                 if chain is None
                 else apply_chain(flat, ids, flags, chain, height, width)
             )
-            finish_images(
-                *state, bits, levels, picked_rows, picked_columns, width, channels_last, verbatim
-            )
+            picks = picked_rows, picked_columns, width
+            scratch = np.empty(picked_columns.size, np.int32), np.empty_like(levels), np.empty(1, np.uint8)
+            finish_images(*state, bits, levels, *picks, channels_last, verbatim, *scratch)
 
     run_ranges(finish_part, num_images, num_threads)
     return out
