@@ -1,9 +1,9 @@
 """Runs the operations of some images into scratch memory that stays in the processor's cache.
 
-    images --augment_images--> State (work, tables, mirrors left) --finish_images, sum_images, mix_images--> out
+    images --augment_images--> State (work, tables, mirrors left) --finish_images, sum_images, ...--> out
 
-A chunk of images is written out before the next begins. Each thread keeps its scratch: fresh memory would cost
-more in page faults (0.6 ns a byte here) than an operation does.
+A chunk of images is written out before the next begins. Each thread keeps its scratch: fresh memory would
+cost more in page faults (0.6 ns a byte here) than an operation does.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["State", "apply_chain", "chunks", "pending_flips"]
 Bytes = npt.NDArray[np.uint8]
 Numbers = npt.NDArray[np.int64]
 State = tuple[Bytes, Numbers, Bytes, Numbers, Bytes, Bytes, Bytes]
-"""images [B, H*W*3], ids [n], work, places [n], mirrored [n], tabled [n], tables [n, 768]: see cpu_augment."""
+"""images [B, H*W*3], ids [n], work, places, mirrored, tabled [n], tables [n, 768]: see cpu_augment."""
 
 _CHUNK_BYTES = 2 << 20
 _MOST_KEPT = 16 << 20
@@ -61,7 +61,7 @@ def apply_chain(
     *,
     detach: bool = False,
 ) -> State:
-    """The state after the operations of the images `ids`, flipped first. Valid until this thread's next call."""
+    """The state after the operations of images `ids`, flipped first. Lasts until this thread's next call."""
     from fastpipe.kernels.cpu_augment import augment_images
 
     num = len(ids)

@@ -13,7 +13,7 @@ Ints = npt.NDArray[np.int64]
 
 
 def counter_uniforms(ids: Ints, thirds: Ints, key: tuple[int, int], num: int) -> npt.NDArray[np.float64]:
-    """float64 [n, num] in [0, 1) with 53 random bits, by Philox 4x32-10 of (id, id's upper half, third, block).
+    """float64 [n, num] in [0, 1) with 53 random bits, by Philox 4x32-10 of (id low, id high, third, block).
 
     ids, thirds: int64 [n]. key: two 32-bit words. The numbers of a row begin alike for every `num`.
     Raises ValueError for another shape.

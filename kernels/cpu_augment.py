@@ -7,8 +7,6 @@ color, sharpness, affine   write into `work`
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 

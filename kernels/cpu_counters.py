@@ -1,4 +1,4 @@
-"""Philox 4x32-10 and the arithmetic from uniform numbers to operations, image by image. numba, CPU, serial."""
+"""Philox 4x32-10, and the arithmetic from uniform numbers to operations. numba, CPU, serial."""
 
 from __future__ import annotations
 
@@ -77,15 +77,15 @@ def fill_levels(
     matrices: Numbers,
     turned: Numbers,
 ) -> None:
-    """One operation per row of numbers [n, 3 or more]: choice, share, side, and the chance of being applied.
+    """One operation per row of numbers [n, 3 or more]: choice, share, side, chance of being applied.
 
-    codes, targets, symmetric: [K]; rules: [K, 8], in the order of level_policies' _Rule. targets: place in the
-    matrix, 6 for `values`, 7 for a rotation, whose degrees go to `turned` [n] (NaN elsewhere).
+    codes, targets, symmetric: [K]; rules: [K, 8], in the order of level_policies' _Rule. targets: place in
+    the matrix, 6 for `values`, 7 for a rotation, whose degrees go to `turned` [n] (NaN elsewhere).
     ops, values: [n]; matrices: [n, 6].
     """
     count = codes.size
     for i in range(numbers.shape[0]):
-        choice = min(np.int64(numbers[i, 0] * count), count - 1)
+        choice = min(int(numbers[i, 0] * count), count - 1)
         scale, dropped, signed, falling = rules[choice, :4]
         offset, cap, low, side = rules[choice, 4:]
         grown = (levels[i] / 10.0) * scale if divided_first else levels[i] * scale / 10.0

@@ -55,7 +55,7 @@ def sum_images(
     theirs: Floats,
     fetched: Bytes,
 ) -> None:
-    """float32 without erased pixels: own_levels[c, a] + other_levels[c, b], both [3, 257], in `region` of out.
+    """float32 without erased pixels: own_levels[c, a] + other_levels[c, b], both [3, 257], in `region`.
 
     region: top, left, height, width in pixels of the output, at rows x columns of the images. Scratch:
     offsets, others [w], mine, theirs [768], fetched [1].
@@ -136,7 +136,7 @@ def mix_images(
 ) -> None:
     """Write the pixels of `region` through the joint table.
 
-    region and boxes[image] (erased): top, left, height, width in pixels of the output. erased_only: nothing but
+    region and boxes[image] (erased): top, left, height, width in pixels of the output. erased_only: only
     the pixels of those boxes, after `sum_images`. Scratch: offsets, others [w], mine, theirs [768], area [4];
     nothing: zeros [4].
     """

@@ -61,8 +61,8 @@ def finish_images(
     """Write out[ids[k]] from what augment_images left, through `levels` ([3, 256], out's type).
 
     rows, columns: of the mirrored image. verbatim: an image with nothing left to do is copied as it is
-    (uint8, channels last, all rows and columns, levels[c, v] = v). Scratch: offsets [w], combined like levels,
-    fetched [1].
+    (uint8, channels last, all rows and columns, levels[c, v] = v). Scratch: offsets [w], combined like
+    levels, fetched [1].
     """
     for k in range(ids.size):
         image = images[ids[k]] if places[k] < 0 else work[places[k]]
@@ -73,7 +73,7 @@ def finish_images(
         column_offsets(columns, width, mirrored[k], offsets)
         _level_table(levels, tables[k], tabled[k], combined)
         if mirrored[k]:
-            # Rows are read backwards, which the processor's prefetcher does not follow: 3.6 ns a pixel against 2.
+            # Rows are read backwards, and the processor does not prefetch that: 3.6 ns a pixel against 2.
             fetch(image, fetched)
         if channels_last or levels.itemsize == 4:
             step = 3 if channels_last else 1

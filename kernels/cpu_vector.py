@@ -1,7 +1,7 @@
 """One pixel of a bilinear warp as a vector of four float64 lanes. numba intrinsics, CPU.
 
-LLVM gathers nothing by itself here: written as scalar code the taps are 12 byte loads, and go through scratch
-memory to be vectorised (9 ns a pixel against 3). The vectors are LLVM's generic ones, so any processor will do.
+In scalar code the taps are 12 loads of a byte, and go through scratch memory to be vectorised (13 ns a pixel
+for a rotation, against 7). The vectors are LLVM's generic ones, so any processor will do.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def blend_four(
 ) -> Any:
     """target[out:out+3] from the 2 x 2 pixels at byte `place`, truncated. Also overwrites target[out+3].
 
-    The columns' weight first, then the rows', each `start + (end - start) * weight` (`rules.lerp`) in float64.
+    The columns' weight first, then the rows', each as `rules.lerp` does, in float64.
     """
     signature = types.void(
         source, types.int64, types.int64, types.float64, types.float64, target, types.int64

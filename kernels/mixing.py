@@ -37,8 +37,8 @@ def mix(
 ) -> torch.Tensor:
     """Write (1 - weight) * own + weight * partner's into `region` of `out`, each finished as by `finish`.
 
-    images, out (not uint8), flip, rows, columns, operations: as for `finish`; table: float32 [3, 256], in float32 until
-    the sum is rounded once to out's dtype. partner: integers [B]. weight in [0, 1], rounded to float32.
+    images, out (not uint8), flip, rows, columns, operations: as for `finish`; table: float32 [3, 256], in
+    float32 until the sum is rounded once to out's dtype. partner: integers [B]. weight in [0, 1], as float32.
     region: top, left, height, width in pixels of out, which is left alone outside it; None: everything.
     boxes, values (one per channel), apply: what `erase` would have done to every image before. Returns `out`.
     Raises ValueError for a wrong dtype, shape, layout or number.
@@ -78,22 +78,38 @@ def mix(
                 else apply_chain(flat, ids, flags, chain, height, width)
             )
             pairs = places[: len(first)], places[len(first) :]
-            picks = picked_rows, picked_columns, width, inside
-            offsets = np.empty((2, picked_columns.size), np.int32)
+            offsets = np.empty(picked_columns.size, np.int32), np.empty(picked_columns.size, np.int32)
             if numbers is not None:
-                shares = np.empty((2, 768), np.float32)
+                own_share, other_share = np.empty(768, np.float32), np.empty(768, np.float32)
                 fetched = np.empty(1, np.uint8)
                 sum_images(
-                    *state, *pairs, numbers, mine, theirs, *picks, channels_last, *offsets, *shares, fetched
+                    *state,
+                    *pairs,
+                    numbers,
+                    mine,
+                    theirs,
+                    picked_rows,
+                    picked_columns,
+                    width,
+                    inside,
+                    channels_last,
+                    *offsets,
+                    own_share,
+                    other_share,
+                    fetched,
                 )
             if joint is not None:
-                tables, boxed = np.empty((2, 768), np.uint8), np.zeros((2, 4), np.int64)
+                tables = np.empty(768, np.uint8), np.empty(768, np.uint8)
+                boxed = np.empty(4, np.int64), np.zeros(4, np.int64)
                 mix_images(
                     *state,
                     *pairs,
                     bits,
                     joint,
-                    *picks,
+                    picked_rows,
+                    picked_columns,
+                    width,
+                    inside,
                     erased,
                     channels_last,
                     summed,

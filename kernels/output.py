@@ -57,8 +57,8 @@ def finish(
     images: uint8 [B,H,W,3]. out: [B,3,H,W] on the CPU, float32, float16, bfloat16 or uint8, contiguous or
     channels_last. table: float32 [3, 256], rounded once (to nearest even) to out's dtype; None: the level
     itself, the only choice for uint8. flip: bool or uint8 [B]. rows, columns: integers [h] and [w], pixels to
-    take after mirroring (None: all, in order); then out is [B,3,h,w]. operations: those of `augment_batch`, after
-    the mirroring and before everything else, image by image. The same bytes for every `num_threads`.
+    take after mirroring (None: all, in order); then out is [B,3,h,w]. operations: those of `augment_batch`,
+    after the mirroring and before everything else. The same bytes for every `num_threads`.
     Raises ValueError for a wrong dtype, shape, layout or number.
     """
     from fastpipe.kernels.cpu_output import finish_images

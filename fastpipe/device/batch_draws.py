@@ -1,6 +1,6 @@
 """What is drawn once per batch: ColOut's rows and columns, the weight and partners of MixUp and CutMix.
 
-Numbers come from `numbers.batch_numbers`, keyed by (seed, epoch, batch, rank): every rank mixes its own batch.
+Numbers come from `batch_numbers`, keyed by (seed, epoch, batch, rank): every rank mixes its own batch.
 """
 
 from __future__ import annotations

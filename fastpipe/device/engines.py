@@ -92,10 +92,10 @@ def _picks(params: Params) -> _Picks:
 
 
 class FusedEngine:
-    """numba on the CPU, the GIL released: operations, flip, ColOut, table, mixing, cast and layout at once.
+    """numba on the CPU, without the GIL: operations, flip, ColOut, table, mixing, cast and layout at once.
 
-    Image by image, so that nothing but the result leaves the processor's cache. Results are written into memory
-    of earlier batches that the caller has let go.
+    Image by image, so that nothing but the result leaves the processor's cache. Results are written into
+    memory of earlier batches that the caller has let go.
     """
 
     def __init__(self) -> None:

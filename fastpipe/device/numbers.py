@@ -26,4 +26,5 @@ def batch_numbers(request: Request, stream: Stream, num: int) -> Numbers:
     from fastpipe import kernels
 
     key = batch_key(request.seed, request.epoch, stream)
-    return kernels.counter_uniforms(np.array([request.batch]), np.array([request.rank]), key, num)[0]
+    numbers = kernels.counter_uniforms(np.array([request.batch]), np.array([request.rank]), key, num)
+    return numbers.reshape(num)

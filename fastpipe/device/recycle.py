@@ -1,7 +1,7 @@
 """Memory of batches that nobody holds any more, used again for the next ones.
 
-A batch of 150 MB from torch.empty is new memory every time: its page faults cost 7 ns a pixel, more than all the
-augmentation (measured on a virtual machine, 4 KiB pages). numpy asks for huge pages, and here it is asked rarely.
+A batch of 150 MB from torch.empty is new memory every time: its page faults cost 7 ns a pixel, more than all
+the augmentation (on a virtual machine, 4 KiB pages). numpy asks for huge pages, and here it is asked rarely.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _KEPT = 2
 class Recycler:
     """Hands out uninitialised tensors on the CPU; memory returns when the last view of its storage is gone.
 
-    It keeps at most two free pieces, both of the size last asked for, and dies with its owner; what was handed
-    out lives on. The storage belongs to numpy, so a tensor from here cannot grow by `resize_`.
+    It keeps at most two free pieces, both of the size last asked for, and dies with its owner; what was
+    handed out lives on. The storage belongs to numpy, so a tensor from here cannot grow by `resize_`.
     """
 
     def __init__(self) -> None:
