@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 __all__ = ["blend_four", "blend_two"]
+
+ir: Any = cgutils.ir  # llvmlite's, by numba's own door
 
 _BYTES = ir.VectorType(ir.IntType(8), 4)
 _WORDS = ir.VectorType(ir.IntType(32), 4)
