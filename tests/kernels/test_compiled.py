@@ -74,9 +74,9 @@ def test_the_blend_rounds_twice(degenerate: int, level: int, factor: float) -> N
 
 def test_the_cache_is_stamped_with_the_whole_room() -> None:
     from fastpipe.kernels import compiled as module
-    from fastpipe.kernels.cpu_tables import apply_table
+    from fastpipe.kernels.cpu_augment import augment_images
 
-    cache_file = apply_table._cache._cache_file  # type: ignore[attr-defined]
+    cache_file = augment_images._cache._cache_file  # type: ignore[attr-defined]
     assert cache_file._source_stamp == module._STAMP
 
 
