@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch.utils.data
 from fastpipe.backends.registry import BACKENDS
 from fastpipe.device.engines import ENGINES
 from fastpipe.errors import ArgumentError
-from fastpipe.storage import FolderDataset
+from fastpipe.storage import BetonDataset, FolderDataset, is_beton
 
 __all__ = ["ResolutionPolicy", "check_choice", "check_loader_arguments", "open_dataset"]
 
@@ -37,6 +38,8 @@ def check_loader_arguments(
     memory_format: Any,
     on_error: Any,
     num_classes: Any,
+    quarantine: Any = None,
+    max_bad: Any = 0.01,
 ) -> None:
     """Raise ArgumentError for a value that no data set could make right."""
     check_choice("backend", backend, ("auto", "torch", *BACKENDS))
@@ -49,6 +52,7 @@ def check_loader_arguments(
         raise ArgumentError(f"num_classes must be an int >= 1. Found: {num_classes!r}")
     if num_classes is not None and num_classes < 1:
         raise ArgumentError(f"num_classes must be an int >= 1. Found: {num_classes!r}")
+    _check_quarantine(quarantine, max_bad, on_error)
     if on_error == "raise":
         return
     if isinstance(dataset, torch.utils.data.IterableDataset):
@@ -62,13 +66,31 @@ def check_loader_arguments(
         )
 
 
+def _check_quarantine(quarantine: Any, max_bad: Any, on_error: str) -> None:
+    if quarantine is True or not isinstance(quarantine, str | os.PathLike | bool | None):
+        raise ArgumentError(
+            f"quarantine must be a path, None (a list in the cache directory) or False (no list). "
+            f"Found: {quarantine!r}"
+        )
+    if isinstance(max_bad, bool) or not isinstance(max_bad, int | float) or not 0 < max_bad <= 1:
+        raise ArgumentError(
+            f"max_bad must be a share in (0, 1]; to allow none, use on_error='raise'. Found: {max_bad!r}"
+        )
+    if quarantine and on_error == "raise":
+        warnings.warn(
+            "quarantine has no effect with on_error='raise': pass on_error='skip' or 'replace'", stacklevel=4
+        )
+
+
 def open_dataset(dataset: Any, transform: Callable[[Any], Any] | None) -> Any:
-    """The data set itself, or the image folder at a path, with `transform` in it."""
+    """The data set itself, or the image folder or `.beton` file at a path, with `transform` in it."""
     if isinstance(dataset, str | os.PathLike):
         if transform is None:
             raise ArgumentError(
                 "transform must be given with a path: a torchvision pipeline ending in ToTensor. Found: None"
             )
+        if is_beton(dataset):
+            return BetonDataset(dataset, transform=transform)
         return FolderDataset(dataset, transform=transform)
     if transform is not None and getattr(dataset, "transform", None) is not transform:
         raise ArgumentError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,9 +10,10 @@ from typing import Any, Protocol
 import torch
 
 from fastpipe.batch import Ahead, RequestStream
+from fastpipe.batch.quarantine import IncidentLog
 from fastpipe.device import DeviceStage, MixedBatch
 from fastpipe.device.transfer import Transfer
-from fastpipe.types import Batch, HostBatch
+from fastpipe.types import Batch, HostBatch, Incident
 
 __all__ = [
     "EpochIterator",
@@ -25,8 +25,6 @@ __all__ = [
     "Ready",
     "Starter",
 ]
-
-_log = logging.getLogger("fastpipe")
 
 # One batch waits while the next is made: more would only hold memory, since workers prefetch as well.
 _DEPTH = 1
@@ -62,7 +60,7 @@ class Ready:
 
     number: int
     payload: Any
-    incidents: tuple[str, ...]
+    incidents: tuple[Incident, ...]
 
 
 class Starter(Protocol):
@@ -115,7 +113,7 @@ class PlainLane:
         self.transfer = Transfer(device) if device is not None else None
         self._number = first
 
-    def prepare(self, result: tuple[Any, tuple[str, ...]]) -> Ready:
+    def prepare(self, result: tuple[Any, tuple[Incident, ...]]) -> Ready:
         """Start the transfer."""
         data, incidents = result
         moved = (data, None) if self.transfer is None else self.transfer(data)
@@ -143,6 +141,7 @@ class EpochIterator(Iterator[Any]):
         start: Starter,
         lane: Lane,
         position: Position,
+        incidents: IncidentLog,
         *,
         ahead: bool,
         again: bool,
@@ -151,6 +150,7 @@ class EpochIterator(Iterator[Any]):
         self._start = start
         self._lane = lane
         self._position = position
+        self._incidents = incidents
         self._ahead = ahead
         self._label = f"enumerate(DataLoader)#{type(self).__name__}.__next__"
         self._items = self._begin(again=again)
@@ -173,8 +173,7 @@ class EpochIterator(Iterator[Any]):
             except StopIteration:
                 self._position.finished = True
                 raise
-            for incident in ready.incidents:
-                _log.warning("%s", incident)
+            self._incidents.note(ready.incidents)
             batch = self._lane.release(ready)
         self._stream.delivered(ready.number)
         self._position.delivered += 1

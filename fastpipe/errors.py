@@ -41,21 +41,26 @@ class EmptyDatasetError(DataError, FileNotFoundError):
 
 
 class SampleError(DataError, OSError):
-    """One sample cannot be read or decoded. Also an OSError, which is what Pillow raises."""
+    """One sample cannot be read or decoded. Also an OSError, which is what Pillow raises.
 
-    def __init__(self, message: str, *, path: str = "", sample_id: int = -1) -> None:
+    lasting: the bytes are at fault, so that a quarantine list may hold the sample; False for a failing disk
+    or mount, and for a crop that does not fit.
+    """
+
+    def __init__(self, message: str, *, path: str = "", sample_id: int = -1, lasting: bool = True) -> None:
         super().__init__(message)
         self.message = message
         self.path = path
         self.sample_id = sample_id
+        self.lasting = lasting
 
     def __reduce__(self) -> tuple[object, ...]:
         """Keep the fields when a worker process sends the error to its parent."""
-        return _rebuild_sample_error, (self.message, self.path, self.sample_id)
+        return _rebuild_sample_error, (self.message, self.path, self.sample_id, self.lasting)
 
 
-def _rebuild_sample_error(message: str, path: str, sample_id: int) -> SampleError:
-    return SampleError(message, path=path, sample_id=sample_id)
+def _rebuild_sample_error(message: str, path: str, sample_id: int, lasting: bool) -> SampleError:
+    return SampleError(message, path=path, sample_id=sample_id, lasting=lasting)
 
 
 class MissingExtraError(FastpipeError, ImportError):

@@ -8,6 +8,7 @@ from typing import Any
 from fastpipe.device.engines import engine_note
 from fastpipe.device.stage import resolve_device
 from fastpipe.planning import Planned, count_classes
+from fastpipe.sources import numerics_of
 from fastpipe.transforms import output_dtype
 from fastpipe.types import Choice, StepNote
 
@@ -64,5 +65,5 @@ def facts_of(loader: Any, planned: Planned) -> tuple[tuple[str, str], ...]:
         classes = "of unknown width: pass num_classes=" if num is None else f"[B, {num}]"
         facts.append(("labels", f"float32 {classes}, mixed; hard_labels, partner and weight beside them"))
     facts.append(("engine", engine_note(loader.engine, resolve_device(loader.device))))
-    facts.append(("numerics", loader.numerics or "exact"))
+    facts.append(("numerics", numerics_of(loader)))
     return tuple(facts)

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from typing import Any, Literal, cast
 
 import torch
 import torch.utils.data
 
 from fastpipe.arguments import ResolutionPolicy, check_loader_arguments, open_dataset
-from fastpipe.backends import registry
-from fastpipe.backends.base import BatchSource, Job, Numerics
-from fastpipe.batch import RequestStream, SeededSampler, WorkerOptions, WorkerPool, current_rank
+from fastpipe.backends.base import BatchSource, Numerics
+from fastpipe.batch import RequestStream, SeededSampler, current_rank
+from fastpipe.batch.mend import OnError, Policy
 from fastpipe.batch.order import check_seed, known_repeats
-from fastpipe.batch.worker import KeyedWork, OnError
-from fastpipe.choose import choose, this_machine
+from fastpipe.batch.quarantine import IncidentLog
 from fastpipe.device.engines import EngineName
 from fastpipe.device.stage import DeviceStage, resolve_device
 from fastpipe.epoch import EpochIterator, Lane, LiftedLane, MovedIterator, PlainLane, Position
 from fastpipe.errors import ArgumentError
 from fastpipe.explain import Explanation, facts_of
 from fastpipe.planning import Planned, count_classes, plan_loader
+from fastpipe.sources import build_source, choose_backend, incident_log, refuse_what_needs_lifting
 from fastpipe.state import EpochClock, check_state, make_state, replayed
 from fastpipe.transforms import with_size
-from fastpipe.types import Choice, Spec
+from fastpipe.types import Spec
 
 __all__ = ["DataLoader"]
 
@@ -34,7 +35,7 @@ Resolution = int | Callable[[int, int], int]
 class DataLoader(torch.utils.data.DataLoader[Any]):
     """A drop-in for torch.utils.data.DataLoader with its seventeen arguments, and:
 
-    dataset:       also a path to `root/class/*.jpg`; then `transform` is a torchvision pipeline.
+    dataset:       a path to `root/class/*.jpg` or a `.beton` file too; then `transform` is a torchvision pipeline.
     backend:       "auto", "torchvision", or "torch" (lift nothing, behave as torch's class).
     device:        where batches arrive. None: lifted batches go to the current CUDA device if there is one,
                    others stay on the CPU.
@@ -48,6 +49,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     memory_format: of the images; torch.channels_last for convolutions that want it.
     on_error:      for files that cannot be decoded: "raise", "skip" (a shorter batch) or "replace"
                    (another image of the same class).
+    quarantine:    a file where "skip" and "replace" list broken samples, which the next run leaves alone.
+                   None: one for each data set in the cache directory. False: no list.
+    max_bad:       the share of an epoch's samples that may be skipped or replaced, and at least 5; more is
+                   an error.
     resolution:    an int or a pure function (epoch, batch index) -> int: the crop's size in pixels.
 
     A lifted batch is `[images, labels]`: images [B,3,H,W], labels int64 [B] on the same device. With MixUp or
@@ -86,6 +91,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         dtype: torch.dtype | None = None,
         memory_format: torch.memory_format = torch.contiguous_format,
         on_error: OnError = "raise",
+        quarantine: str | os.PathLike[str] | Literal[False] | None = None,
+        max_bad: float = 0.01,
         resolution: Resolution | None = None,
     ) -> None:
         dataset = open_dataset(dataset, transform)
@@ -98,6 +105,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             memory_format=memory_format,
             on_error=on_error,
             num_classes=num_classes,
+            quarantine=quarantine,
+            max_bad=max_bad,
         )
         if seed is not None:
             check_seed(seed)
@@ -118,6 +127,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.dtype = dtype
         self.memory_format = memory_format
         self.on_error: OnError = on_error
+        self.quarantine = quarantine
+        self.max_bad = max_bad
         self.resolution = resolution
         self._policy = ResolutionPolicy(resolution)
         self._clock = EpochClock()
@@ -125,6 +136,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._pending: Mapping[str, Any] | None = None
         self._live: weakref.ref[Any] | None = None
         self._kept: tuple[Any, BatchSource] | None = None
+        self._log: tuple[Any, IncidentLog] | None = None
         super().__init__(
             dataset,
             batch_size,
@@ -159,7 +171,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """A new iterator over the epoch at hand; the plan is read from the data set now."""
         planned = self._plan()
         if planned.plan is None:
-            self._refuse_what_needs_lifting(planned.reason)
+            refuse_what_needs_lifting(self, planned.reason, resized=self._policy.active)
         epoch = self._clock.start(self.sampler, self.batch_sampler)
         if planned.plan is None and self.seed is None and self.on_error == "raise":
             return self._iterate_as_torch(epoch)
@@ -195,12 +207,14 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 source.start,
                 self._lane(planned, position.delivered),
                 position,
+                self._incidents(),
                 ahead=self.num_workers > 0,
                 again=draw_nothing,
             )
             stream.fast_forward()
         if saved is not None:
             position.generator = saved["generator"]
+        self._incidents().begin(self._num_samples())
         self._position, self._live = position, weakref.ref(iterator)
         return iterator
 
@@ -244,67 +258,24 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         key = (planned.plan, self.seed is not None, self.on_error)
         if self._kept is not None and self._kept[0] == key:
             return self._kept[1], False
-        source = self._build(planned)
+        policy = Policy(on_error=self.on_error, listed=self._incidents().listed())
+        source = build_source(self, planned, policy)
         self._kept = (key, source) if self.persistent_workers else None
         return source, True
 
-    def _build(self, planned: Planned) -> BatchSource:
-        reseed = self.seed is not None
-        options = self._worker_options(pin=planned.plan is not None)
-        if planned.plan is None:
-            work = KeyedWork(
-                self.dataset,
-                collate_fn=self.collate_fn,
-                batched=self._auto_collation,
-                reseed=reseed,
-                on_error=self.on_error,
-            )
-            return WorkerPool(work, options)
-        job = Job(
-            dataset=self.dataset, plan=planned.plan, workers=options, reseed=reseed, on_error=self.on_error
-        )
-        return registry.load(self._choose(planned).backend).build(job)
+    def _incidents(self) -> IncidentLog:
+        asked = (self.quarantine, self.max_bad, self.on_error)
+        if self._log is None or self._log[0] != asked:
+            self._log = asked, incident_log(self)
+        return self._log[1]
 
-    def _worker_options(self, *, pin: bool) -> WorkerOptions:
-        on_gpu = resolve_device(self.device).type == "cuda"
-        return WorkerOptions(
-            num_workers=self.num_workers,
-            pin_memory=self.pin_memory or (pin and on_gpu),
-            timeout=self.timeout,
-            worker_init_fn=self.worker_init_fn,
-            multiprocessing_context=self.multiprocessing_context,
-            generator=self.generator,
-            prefetch_factor=self.prefetch_factor,
-            persistent_workers=self.persistent_workers,
-            in_order=self.in_order,
-        )
-
-    def _choose(self, planned: Planned) -> Choice:
-        if planned.plan is None:
-            raise ArgumentError(f"nothing was lifted: {planned.reason}")
-        return choose(
-            planned.plan,
-            this_machine(),
-            asked=self.backend,
-            numerics=self.numerics or "exact",
-            storage="folder",
-        )
-
-    def _refuse_what_needs_lifting(self, reason: str) -> None:
-        asked = {
-            "augment": self.augment,
-            "resolution": self._policy.active,
-            "dtype": self.dtype,
-            "memory_format": self.memory_format is not torch.contiguous_format,
-            "engine": self.engine == "none",
-            "on_error='replace'": self.on_error == "replace",
-        }
-        names = [name for name, given in asked.items() if given]
-        if names:
-            raise ArgumentError(
-                f"{', '.join(names)} cannot be honoured, because nothing was lifted: {reason}. "
-                f"loader.explain() shows each step; leave these arguments out to run as torch does"
-            )
+    def _num_samples(self) -> int:
+        """Samples of this rank's epoch; the data set's where the sampler does not tell."""
+        try:
+            size = self.batch_size or getattr(self.batch_sampler, "batch_size", None) or 1
+            return len(self) * int(size)
+        except TypeError:
+            return len(cast("Sized", self.dataset))
 
     def _close_shared_iterator(self) -> None:
         """Persistent workers serve one iterator at a time: torch resets theirs, we end ours."""
@@ -340,7 +311,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             lifted=planned.plan is not None,
             reason=planned.reason,
             steps=planned.notes,
-            choice=None if planned.plan is None else self._choose(planned),
+            choice=None if planned.plan is None else choose_backend(self, planned),
             facts=facts_of(self, planned),
         )
 

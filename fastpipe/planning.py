@@ -13,15 +13,19 @@ from torch.utils.data import ConcatDataset, Subset, default_collate
 from torchvision.datasets import DatasetFolder, ImageFolder
 from torchvision.datasets.folder import default_loader, pil_loader
 
-from fastpipe.batch.locate import leaves, locate
-from fastpipe.decode import decode_rgb, read
-from fastpipe.storage import FolderDataset
+from fastpipe.batch.locate import leaves, locate, read_rgb, storage_kind
+from fastpipe.storage import BetonDataset, FolderDataset
 from fastpipe.transforms import lift, merge
 from fastpipe.types import Plan, Spec, StepNote
 
 __all__ = ["Planned", "count_classes", "plan_loader"]
 
-_OWN_GETITEM = (DatasetFolder.__getitem__, ImageFolder.__getitem__, FolderDataset.__getitem__)
+_OWN_GETITEM = (
+    DatasetFolder.__getitem__,
+    ImageFolder.__getitem__,
+    FolderDataset.__getitem__,
+    BetonDataset.__getitem__,
+)
 _OWN_LOADERS = (default_loader, pil_loader)
 
 
@@ -41,7 +45,7 @@ def plan_loader(
     collate_fn: Callable[[Any], Any],
     augment: tuple[Spec, ...],
 ) -> Planned:
-    """Lift the transform of an image folder (or of Subset and ConcatDataset of such)."""
+    """Lift the transform of an image folder or a BetonDataset (or of Subset and ConcatDataset of such)."""
     reason = _refusal(dataset, batched=batched, collate_fn=collate_fn)
     if reason is not None:
         return Planned(plan=None, reason=reason)
@@ -50,7 +54,9 @@ def plan_loader(
     if lifted.plan is None:
         return Planned(plan=None, reason=lifted.reason, notes=lifted.notes)
     plan = merge(lifted.plan, augment) if augment else lifted.plan
-    return Planned(plan=plan, reason="an image folder with a torchvision pipeline", notes=plan.notes)
+    kind = {"folder": "an image folder", "beton": "a .beton file", "mixed": "folders and .beton files"}
+    reason = f"{kind[storage_kind(dataset)]} with a torchvision pipeline"
+    return Planned(plan=plan, reason=reason, notes=plan.notes)
 
 
 def count_classes(dataset: Any, given: int | None) -> int | None:
@@ -93,7 +99,7 @@ def _wrappers(dataset: Any) -> list[Any]:
 def _folder_refusal(dataset: Any) -> str | None:
     kind = type(dataset)
     name = kind.__name__
-    if not isinstance(dataset, DatasetFolder | FolderDataset):
+    if not isinstance(dataset, DatasetFolder | FolderDataset | BetonDataset):
         return f"{name} is not an image folder (torchvision.datasets.ImageFolder or DatasetFolder)"
     if kind.__getitem__ not in _OWN_GETITEM or hasattr(kind, "__getitems__"):
         return f"{name} has a __getitem__ of its own"
@@ -106,6 +112,4 @@ def _folder_refusal(dataset: Any) -> str | None:
 
 
 def _first_image(dataset: Any) -> Any:
-    folder, index = locate(dataset, 0)
-    path = folder.samples[index][0]
-    return decode_rgb(read(path), path)
+    return read_rgb(*locate(dataset, 0))

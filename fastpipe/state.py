@@ -15,6 +15,7 @@ import torch
 
 from fastpipe.epoch import Position
 from fastpipe.errors import StateError
+from fastpipe.sources import numerics_of
 
 __all__ = ["STATE_VERSION", "EpochClock", "check_state", "make_state", "order_fingerprint", "replayed"]
 
@@ -117,7 +118,7 @@ def make_state(
         "world_size": torch.distributed.get_world_size() if distributed else 1,
         "order": order_fingerprint(loader.sampler, len(loader.dataset) if sized else -1, loader.seed),
         "backend": loader.backend,
-        "numerics": loader.numerics or "exact",
+        "numerics": numerics_of(loader),
         "resumable": resumable,
         "generator": None if loader.seed is not None else position.generator,
     }

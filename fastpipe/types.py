@@ -19,6 +19,7 @@ __all__ = [
     "BatchSpec",
     "Choice",
     "HostBatch",
+    "Incident",
     "Machine",
     "Plan",
     "Request",
@@ -84,18 +85,41 @@ class Request:
     rank: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """A sample that could not be used as it is, and what was done about it; `str()` is the log line.
+
+    key:     the file's path, or "BETON#index".
+    action:  "skipped", "replaced" (by the sample `substitute`), or "rescued" (another decoder read it).
+    lasting: the bytes are at fault: the quarantine list holds the sample for the next run.
+    listed:  it came from the quarantine list and was not tried.
+    """
+
+    sample_id: int
+    key: str
+    action: Literal["skipped", "replaced", "rescued"]
+    reason: str
+    substitute: int | None = None
+    lasting: bool = True
+    listed: bool = False
+
+    def __str__(self) -> str:
+        by = "" if self.substitute is None else f" by {self.substitute}"
+        return f"{self.action} sample {self.sample_id}{by}: {self.reason}"
+
+
 @dataclass(slots=True, kw_only=True)
 class HostBatch:
     """A decoded batch on the host: `images` uint8 [B,H,W,3] C-contiguous, `labels` as collated.
 
     `request` holds the ids that are really in the batch (shorter after `on_error="skip"`).
-    `incidents` says, one sentence each, which samples were skipped or replaced.
+    `incidents` says which samples were skipped, replaced or rescued.
     """
 
     images: torch.Tensor
     labels: Any
     request: Request
-    incidents: tuple[str, ...] = ()
+    incidents: tuple[Incident, ...] = ()
 
     def pin_memory(self, device: str | None = None) -> HostBatch:
         """Copy the images to page-locked memory, so that they travel to the GPU asynchronously."""

@@ -193,7 +193,7 @@ def _own_size(epoch: int, batch: int) -> None:
 def whole_host_half(inputs: Inputs, plan: Plan, batch_size: int) -> Stage:
     """Read to packed batch by the loader's own worker code, in this process: one core."""
     dataset = FolderDataset(inputs.index.root, index=inputs.index)
-    work = FolderWork(dataset, plan, reseed=False, on_error="raise")
+    work = FolderWork(dataset, plan, reseed=False)
     requests = _endless(inputs.ids, batch_size)
 
     def unit() -> int:

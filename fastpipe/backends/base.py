@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from fastpipe.batch import RequestStream, WorkerOptions
-from fastpipe.batch.worker import OnError
+from fastpipe.batch.mend import OnError, Policy
 from fastpipe.types import Availability, HostBatch, Machine, Plan, Support
 
 __all__ = ["Backend", "BatchSource", "Capabilities", "Job", "Numerics"]
@@ -27,13 +27,17 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What a source is built for. reseed: seed python, numpy and torch before un-lifted steps."""
+    """What a source is built for. reseed: seed python, numpy and torch before un-lifted steps.
+
+    numerics: what the pixels must be, as resolved. policy: goes into a `fastpipe.batch.mend.Mender`.
+    """
 
     dataset: Any
     plan: Plan
     workers: WorkerOptions
     reseed: bool
-    on_error: OnError
+    policy: Policy = field(default_factory=Policy)
+    numerics: Numerics = "exact"
 
 
 class BatchSource(Protocol):

@@ -10,7 +10,10 @@ from fastpipe.errors import ArgumentError
 
 __all__ = ["BACKENDS", "load"]
 
-BACKENDS: dict[str, str] = {"torchvision": "fastpipe.backends.torchvision:TorchvisionBackend"}
+BACKENDS: dict[str, str] = {
+    "torchvision": "fastpipe.backends.torchvision:TorchvisionBackend",
+    "ffcv": "fastpipe.backends.ffcv:FfcvBackend",
+}
 
 
 def load(name: str) -> Backend:

@@ -14,7 +14,7 @@ class TorchvisionBackend:
 
     name = "torchvision"
     capabilities = Capabilities(
-        storage=("folder",),
+        storage=("folder", "beton", "mixed"),
         numerics=("exact", "fast"),
         host_steps=True,
         on_error=("raise", "skip", "replace"),
@@ -30,5 +30,5 @@ class TorchvisionBackend:
 
     def build(self, job: Job) -> BatchSource:
         """Workers that run the plan's decode and host steps."""
-        work = FolderWork(job.dataset, job.plan, reseed=job.reseed, on_error=job.on_error)
+        work = FolderWork(job.dataset, job.plan, reseed=job.reseed, policy=job.policy)
         return WorkerPool(work, job.workers)

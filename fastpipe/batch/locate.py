@@ -1,18 +1,24 @@
-"""From the id that a sampler gives to the image folder and the file behind it."""
+"""From the id that a sampler gives to the data set and the file or `.beton` entry behind it."""
 
 from __future__ import annotations
 
 import bisect
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
+from PIL import Image
 from torch.utils.data import ConcatDataset, Subset
 
-__all__ = ["class_members", "leaves", "locate"]
+from fastpipe.decode import decode_rgb, read
+from fastpipe.storage import BetonDataset
+from fastpipe.types import IntArray
+
+__all__ = ["labels_of", "leaves", "locate", "read_rgb", "sample_key", "storage_kind"]
 
 
 def locate(dataset: Any, index: int) -> tuple[Any, int]:
-    """The folder data set and the index within it, through any nesting of Subset and ConcatDataset."""
+    """The data set that holds the image and the index there, through Subset and ConcatDataset."""
     while True:
         if isinstance(dataset, Subset):
             index = int(dataset.indices[index])
@@ -38,11 +44,32 @@ def leaves(dataset: Any) -> Iterator[Any]:
         yield dataset
 
 
-def class_members(dataset: Any, label: int) -> list[int]:
-    """The ids of all samples with this label, in order."""
-    members = []
-    for index in range(len(dataset)):
-        folder, place = locate(dataset, index)
-        if folder.samples[place][1] == label:
-            members.append(index)
-    return members
+def sample_key(leaf: Any, index: int) -> str:
+    """What names a sample for good: the path of its file, or "BETON#index"."""
+    beton = getattr(leaf, "beton", None)
+    return str(leaf.samples[index][0]) if beton is None else f"{beton.path}#{index}"
+
+
+def labels_of(dataset: Any) -> IntArray:
+    """The label of every sample, int64 [len(dataset)]; 0.1 s for a million samples in a list."""
+    if isinstance(dataset, Subset):
+        return labels_of(dataset.dataset)[np.asarray(dataset.indices, dtype=np.int64)]
+    if isinstance(dataset, ConcatDataset):
+        return np.concatenate([labels_of(part) for part in dataset.datasets])
+    if isinstance(dataset.samples, list):  # torchvision's __getitem__ reads these, not `targets`
+        return np.fromiter((label for _, label in dataset.samples), dtype=np.int64, count=len(dataset))
+    return np.asarray(dataset.targets, dtype=np.int64)
+
+
+def storage_kind(dataset: Any) -> Literal["folder", "beton", "mixed"]:
+    """Where the images of a lifted data set rest; "mixed" where a ConcatDataset joins both."""
+    kinds = {isinstance(part, BetonDataset) for part in leaves(dataset)}
+    return "mixed" if len(kinds) > 1 else "beton" if True in kinds else "folder"
+
+
+def read_rgb(folder: Any, index: int) -> Image.Image:
+    """Image `index` of what `locate` found, decoded to RGB by Pillow. Raises SampleError."""
+    if isinstance(folder, BetonDataset):
+        return folder.rgb(index)
+    path = folder.samples[index][0]
+    return decode_rgb(read(path), path)

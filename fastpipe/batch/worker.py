@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,19 +17,17 @@ import torch.utils.data
 from PIL import Image
 
 from fastpipe.batch.buffer import allocate, collate_labels
-from fastpipe.batch.locate import class_members, locate
-from fastpipe.decode import crop_and_resize, decode_rgb, num_uniforms, read
+from fastpipe.batch.locate import locate, read_rgb
+from fastpipe.batch.mend import Mender, OnError, Policy
+from fastpipe.decode import crop_and_resize, num_uniforms
 from fastpipe.decode.pillow import pixels
 from fastpipe.errors import SampleError
 from fastpipe.rng import Stream, integer_seeds, uniforms
 from fastpipe.transforms import with_size
-from fastpipe.types import HostBatch, Plan, Request, Spec
+from fastpipe.types import HostBatch, Incident, Plan, Request, Spec
 
-__all__ = ["Failure", "FolderWork", "InitWorker", "KeyedWork", "OnError", "as_pixels"]
+__all__ = ["Failure", "FolderWork", "InitWorker", "KeyedWork", "as_pixels"]
 
-OnError = Literal["raise", "skip", "replace"]
-
-_SUBSTITUTES = 10  # draws of a replacement before the class counts as unreadable
 # What an un-lifted data set raises on a broken file; anything else is a bug of the script and stays one.
 _BROKEN_FILE = (SampleError, OSError, SyntaxError, Image.DecompressionBombError)
 
@@ -115,20 +113,31 @@ class KeyedWork(torch.utils.data.Dataset[Any]):
             except _BROKEN_FILE as error:
                 if self.on_error == "raise":
                     raise
-                incidents.append(f"skipped sample {sample_id}: {error}")
+                incidents.append(_skipped(self.dataset, sample_id, error))
         if not samples:
             return Failure(SampleError(f"every sample of batch {request.batch} is broken: {incidents[0]}"))
         return self.collate_fn(samples if self.batched else samples[0]), tuple(incidents)
 
 
+def _skipped(dataset: Any, sample_id: int, error: Exception) -> Incident:
+    key = error.path if isinstance(error, SampleError) else getattr(error, "filename", None)
+    return Incident(
+        sample_id=sample_id,
+        key=str(key or f"{type(dataset).__name__}#{sample_id}"),
+        action="skipped",
+        reason=f"{error}",
+        lasting=False,
+    )
+
+
 class FolderWork(torch.utils.data.Dataset[Any]):
     """Reads, decodes, crops and resizes the images of a request into one packed uint8 batch."""
 
-    def __init__(self, dataset: Any, plan: Plan, *, reseed: bool, on_error: OnError) -> None:
+    def __init__(self, dataset: Any, plan: Plan, *, reseed: bool, policy: Policy | None = None) -> None:
         self.dataset = dataset
         self.plan = plan
         self.reseed = reseed
-        self.on_error = on_error
+        self.mender = Mender(dataset, policy or Policy())
 
     def __getitem__(self, request: Request) -> HostBatch | Failure:
         with _own_generators():
@@ -149,36 +158,31 @@ class _Assembly:
         keys = (request.seed, request.epoch, request.ids, request.repeats)
         self.draws = uniforms(*keys, Stream.CROP, num_uniforms(self.spec)).tolist()
         self.seeds = integer_seeds(*keys, Stream.HOST) if work.reseed and plan.host else None
+        self.mending = work.mender.batch(request)
         self.images: torch.Tensor | None = None
-        self.labels: list[Any] = []
-        self.kept: list[int] = []
-        self.incidents: list[str] = []
+        self.labels: dict[int, Any] = {}
 
     def run(self) -> HostBatch:
-        for place, sample_id in enumerate(self.request.ids.tolist()):
-            try:
-                self._add(place, sample_id)
-            except SampleError as error:
-                if self.work.on_error == "raise":
-                    raise
-                self._mend(place, sample_id, error)
+        for place in range(len(self.request.ids)):
+            self.mending.fill(place, self._put)
         return self._finished()
 
-    def _add(self, place: int, sample_id: int) -> None:
+    def _put(self, place: int, sample_id: int) -> None:
         folder, index = locate(self.work.dataset, sample_id)
         path, label = folder.samples[index]
         try:
-            image = crop_and_resize(decode_rgb(read(path), path), self.spec, self.draws[place])
+            image = crop_and_resize(read_rgb(folder, index), self.spec, self.draws[place])
         except SampleError as error:
             error.sample_id = sample_id
             raise
         except ValueError as error:
-            raise SampleError(f"the image {path!r}: {error}", path=path, sample_id=sample_id) from error
-        self._store(self._host_steps(image, place), path)
+            raise SampleError(
+                f"the image {path!r}: {error}", path=path, sample_id=sample_id, lasting=False
+            ) from error
+        self._store(place, self._host_steps(image, place), path)
         if folder.target_transform is not None:
             label = folder.target_transform(label)
-        self.labels.append(label)
-        self.kept.append(place)
+        self.labels[place] = label
 
     def _host_steps(self, image: Any, place: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
         if self.seeds is not None:
@@ -187,7 +191,7 @@ class _Assembly:
             image = step(image)
         return as_pixels(image, self.work.plan.host)
 
-    def _store(self, image: np.ndarray[Any, np.dtype[np.uint8]], path: str) -> None:
+    def _store(self, place: int, image: np.ndarray[Any, np.dtype[np.uint8]], path: str) -> None:
         height, width = image.shape[:2]
         if self.images is None:
             self.images = allocate(len(self.request.ids), height, width)
@@ -195,70 +199,24 @@ class _Assembly:
             first = tuple(self.images.shape[1:3])
             raise RuntimeError(
                 f"stack expects each tensor to be equal size, but got {list(first)} pixels (height, width) "
-                f"at entry 0 and {[height, width]} at entry {len(self.kept)} ({path!r}): "
+                f"at entry 0 and {[height, width]} at entry {place} ({path!r}): "
                 f"add Resize with a (height, width) pair, or a crop, to the transform"
             )
-        self.images[len(self.kept)].numpy()[...] = image
-
-    def _mend(self, place: int, sample_id: int, error: SampleError) -> None:
-        if self.work.on_error == "skip":
-            self.incidents.append(f"skipped sample {sample_id}: {error}")
-            return
-        substitute = self._replace(place, sample_id)
-        if substitute is None:
-            raise SampleError(
-                f"{error} No readable replacement of its class was found in {_SUBSTITUTES} draws.",
-                path=error.path,
-                sample_id=sample_id,
-            ) from error
-        self.incidents.append(f"replaced sample {sample_id} by {substitute}: {error}")
-
-    def _replace(self, place: int, sample_id: int) -> int | None:
-        """Put another sample of the same class in this place, with this place's draws; its id, or None."""
-        folder, index = locate(self.work.dataset, sample_id)
-        members = class_members(self.work.dataset, folder.samples[index][1])
-        request, one = self.request, slice(place, place + 1)
-        draws = uniforms(
-            request.seed, request.epoch, request.ids[one], request.repeats[one], Stream.REPLACE, _SUBSTITUTES
-        )
-        for draw in draws[0]:
-            candidate = members[int(draw * len(members))]
-            try:
-                self._add(place, candidate)
-            except SampleError:
-                continue
-            return candidate
-        return None
+        self.images[place].numpy()[...] = image
 
     def _finished(self) -> HostBatch:
-        if self.images is None:
-            raise SampleError(
-                f"every sample of batch {self.request.batch} is broken and nothing is left of it. "
-                f"First: {self.incidents[0]}"
-            )
-        request, images = self.request, self.images
-        if len(self.kept) < len(request.ids):
-            kept = np.asarray(self.kept)
-            request = _subset(request, kept)
-            images = images[: len(kept)]
+        kept, request, incidents = self.mending.finish()
+        images = self.images
+        if images is None:
+            raise RuntimeError("a batch with samples has no pixels")
+        if len(kept) < len(images):
+            images = images[torch.from_numpy(kept)]
         return HostBatch(
             images=images,
-            labels=collate_labels(self.labels),
+            labels=collate_labels([self.labels[place] for place in kept.tolist()]),
             request=request,
-            incidents=tuple(self.incidents),
+            incidents=incidents,
         )
-
-
-def _subset(request: Request, kept: np.ndarray[Any, np.dtype[np.int64]]) -> Request:
-    return Request(
-        seed=request.seed,
-        epoch=request.epoch,
-        batch=request.batch,
-        ids=request.ids[kept],
-        repeats=request.repeats[kept],
-        size=request.size,
-        rank=request.rank,
-    )
 
 
 def as_pixels(image: Any, steps: Sequence[Any] = ()) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -41,7 +41,7 @@ def read(path: str) -> bytes:
             data = file.read()
     except OSError as error:
         reason = error.strerror or error
-        raise SampleError(f"cannot read the image {path!r}: {reason}", path=path) from error
+        raise SampleError(f"cannot read the image {path!r}: {reason}", path=path, lasting=False) from error
     if not data:
         raise SampleError(f"the image {path!r} has zero bytes; restore or delete the file", path=path)
     return data

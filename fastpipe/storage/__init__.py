@@ -1,5 +1,7 @@
-"""Where bytes rest: image folders and their index, the demo data, data sets by name."""
+"""Where bytes rest: image folders and their index, `.beton` files, the demo data, data sets by name."""
 
+from fastpipe.storage.beton import Beton, is_beton
+from fastpipe.storage.beton_dataset import BetonDataset
 from fastpipe.storage.demo import DEMO_NOTE, demo_splits
 from fastpipe.storage.folder import FolderDataset
 from fastpipe.storage.index import IMG_EXTENSIONS, FolderIndex, open_index
@@ -12,6 +14,8 @@ __all__ = [
     "DEMO_NOTE",
     "IMG_EXTENSIONS",
     "NAMED",
+    "Beton",
+    "BetonDataset",
     "FolderDataset",
     "FolderIndex",
     "Splits",
@@ -19,6 +23,7 @@ __all__ = [
     "file_sizes",
     "find_splits",
     "image_sizes",
+    "is_beton",
     "named_splits",
     "open_index",
     "resolve",

@@ -24,8 +24,9 @@ TRAIN = transforms.Compose([transforms.RandomResizedCrop(32), transforms.RandomH
 
 
 @pytest.fixture
-def folder(photos, tmp_path):
-    """A copy of the photos whose fourth file can be broken."""
+def folder(photos, tmp_path, monkeypatch):
+    """A copy of the photos whose fourth file can be broken, and a cache directory of its own."""
+    monkeypatch.setenv("FASTPIPE_CACHE", str(tmp_path / "cache"))
     shutil.copytree(photos, tmp_path / "data")
     return tmp_path / "data"
 

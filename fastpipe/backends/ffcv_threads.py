@@ -1,0 +1,194 @@
+"""Threads that serve a stream of requests, some batches ahead and in order.
+
+The threads are the process's own and go from one epoch, or loader, to the next: FFCV's library keeps 11 KiB for
+every thread that ever decoded (its pthread keys have no destructor), so new threads per epoch would leak.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Generic, TypeVar, cast
+
+from fastpipe.types import Request
+
+__all__ = ["Batches", "Stop", "Work"]
+
+S = TypeVar("S")
+T = TypeVar("T")
+Stop = Callable[[], bool]
+# (request, state of the thread, whether to give up) -> batch
+Work = Callable[[Request, S, Stop], T]
+
+_POLL_S = 0.5  # how soon a dead thread is noticed
+_JOIN_S = 30.0  # a target_transform that hangs must not hang the consumer's exit as well
+
+
+class _Thread(threading.Thread):
+    """Runs one task after another, and lies in `_idle` between them."""
+
+    def __init__(self) -> None:
+        super().__init__(name="fastpipe-ffcv", daemon=True)
+        self.tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+
+    def run(self) -> None:
+        while True:
+            self.tasks.get()()
+
+    def give_back(self) -> None:
+        """Called at the end of a task: the next one may be put."""
+        with _lock:
+            _idle.append(self)
+
+
+_idle: list[_Thread] = []
+_lock = threading.Lock()
+
+
+def _forget() -> None:
+    """In a forked child there are no threads, and the lock may have been held."""
+    global _lock
+    _lock = threading.Lock()
+    _idle.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def _borrow(num: int) -> list[_Thread]:
+    """Threads that wait for a task: idle ones first, new ones for the rest."""
+    with _lock:
+        found = [_idle.pop() for _ in range(min(num, len(_idle)))]
+    threads = [thread for thread in found if thread.is_alive()]
+    for _ in range(num - len(threads)):
+        threads.append(_Thread())
+        threads[-1].start()
+    return threads
+
+
+@dataclass(slots=True)
+class _Job(Generic[T]):
+    request: Request
+    done: threading.Event = field(default_factory=threading.Event)
+    result: T | None = None
+    error: BaseException | None = None
+
+    def run(self, work: Work[S, T], state: S, stop: Stop) -> None:
+        try:
+            self.result = work(self.request, state, stop)
+        except Exception as error:
+            self.error = error
+        except BaseException as error:  # raised as it is, SystemExit would end the consumer without a word
+            self.error = RuntimeError(f"a decoding thread was ended by {type(error).__name__}")
+            self.error.__cause__ = error
+        finally:
+            self.done.set()
+
+
+class _Crew(Generic[S, T]):
+    """Borrowed threads that take jobs from one queue. The threads never see `Batches`: it can be collected."""
+
+    def __init__(self, num: int, work: Work[S, T], make_state: Callable[[], S]) -> None:
+        self.jobs: queue.SimpleQueue[_Job[T] | None] = queue.SimpleQueue()
+        self.stop = threading.Event()
+        self.threads = _borrow(num)
+        self._ended = [threading.Event() for _ in self.threads]
+        for thread, ended in zip(self.threads, self._ended, strict=True):
+            thread.tasks.put(partial(self._serve, thread, work, make_state, ended))
+
+    def _serve(
+        self, thread: _Thread, work: Work[S, T], make_state: Callable[[], S], ended: threading.Event
+    ) -> None:
+        try:
+            state = make_state()
+            while (job := self.jobs.get()) is not None:
+                if not self.stop.is_set():
+                    job.run(work, state, self.stop.is_set)
+                del job  # do not keep a delivered batch alive while waiting
+            thread.give_back()
+        finally:
+            ended.set()
+
+    def close(self) -> None:
+        """Let the threads end what they are at, an image at most, and give them back."""
+        self.stop.set()
+        for _ in self.threads:
+            self.jobs.put(None)
+        deadline = time.monotonic() + _JOIN_S
+        for thread, ended in zip(self.threads, self._ended, strict=True):
+            if thread is threading.current_thread():  # a collector's run inside a job
+                continue
+            while thread.is_alive() and not ended.wait(0.1) and time.monotonic() < deadline:
+                pass
+
+
+class Batches(Iterator[T], Generic[S, T]):
+    """What `work` makes of each request, in order; the first `depth` are asked for at once.
+
+    threads: how many. make_state: called in each thread, for what it reuses from batch to batch. timeout: seconds
+    to wait for one batch, 0 for no limit. Requests are drawn in the caller's thread.
+    An error of `work` is raised in its batch's turn; RuntimeError when a thread died or a batch took too long.
+    """
+
+    def __init__(
+        self,
+        requests: Iterable[Request],
+        work: Work[S, T],
+        make_state: Callable[[], S],
+        *,
+        threads: int,
+        depth: int,
+        timeout: float = 0,
+    ) -> None:
+        self._requests = iter(requests)
+        self._timeout = timeout
+        self._crew: _Crew[S, T] = _Crew(threads, work, make_state)
+        self._finalizer = weakref.finalize(self, self._crew.close)
+        self._pending: deque[_Job[T]] = deque()
+        for _ in range(depth):
+            self._ask()
+
+    def _ask(self) -> None:
+        request = next(self._requests, None)
+        if request is not None:
+            self._pending.append(_Job(request))
+            self._crew.jobs.put(self._pending[-1])
+
+    def __next__(self) -> T:
+        if not self._pending or not self._finalizer.alive:
+            self.close()
+            raise StopIteration
+        job = self._pending.popleft()
+        self._wait(job)
+        self._ask()
+        if job.error is not None:
+            try:
+                raise job.error
+            finally:
+                del job  # its traceback holds this frame
+        return cast("T", job.result)
+
+    def _wait(self, job: _Job[T]) -> None:
+        began = time.monotonic()
+        while not job.done.wait(min(_POLL_S, self._timeout or _POLL_S)):
+            if not all(thread.is_alive() for thread in self._crew.threads) and not job.done.is_set():
+                self.close()
+                raise RuntimeError(
+                    "a decoding thread of the DataLoader died, or belongs to the process that this one was forked from"
+                )
+            if self._timeout and time.monotonic() - began >= self._timeout:
+                self.close()
+                raise RuntimeError(f"DataLoader timed out after {self._timeout} seconds")
+
+    def close(self) -> None:
+        """Give the threads back; what they prepared is dropped."""
+        self._finalizer()
+        self._pending.clear()
