@@ -22,10 +22,16 @@ from fastpipe.epoch import EpochIterator, Lane, LiftedLane, MovedIterator, Plain
 from fastpipe.errors import ArgumentError
 from fastpipe.explain import Explanation, facts_of
 from fastpipe.planning import Planned, count_classes, plan_loader
-from fastpipe.sources import build_source, choose_backend, incident_log, refuse_what_needs_lifting
+from fastpipe.sources import (
+    build_source,
+    choose_backend,
+    incident_log,
+    refuse_what_needs_lifting,
+    resolve_workers,
+)
 from fastpipe.state import EpochClock, check_state, make_state, replayed
 from fastpipe.transforms import with_size
-from fastpipe.types import Spec
+from fastpipe.types import Choice, Spec
 
 __all__ = ["DataLoader"]
 
@@ -35,8 +41,11 @@ Resolution = int | Callable[[int, int], int]
 class DataLoader(torch.utils.data.DataLoader[Any]):
     """A drop-in for torch.utils.data.DataLoader with its seventeen arguments, and:
 
-    dataset:       a path to `root/class/*.jpg` or a `.beton` file too; then `transform` is a torchvision pipeline.
-    backend:       "auto", "torchvision", or "torch" (lift nothing, behave as torch's class).
+    dataset:       also a path to `root/class/*.jpg` or to a `.beton` file; then `transform` is a torchvision
+                   pipeline.
+    num_workers:   also "auto": this process's share of the CPUs, by affinity, cgroup quota and local ranks.
+    backend:       "auto" (what can serve the plan, and of several the fastest here), the name of one, or
+                   "torch" (lift nothing, behave as torch's class).
     device:        where batches arrive. None: lifted batches go to the current CUDA device if there is one,
                    others stay on the CPU.
     seed:          makes order, crops, flips and operations functions of (seed, epoch, id) alone: equal
@@ -67,7 +76,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         shuffle: bool | None = None,
         sampler: Any = None,
         batch_sampler: Any = None,
-        num_workers: int = 0,
+        num_workers: int | Literal["auto"] = 0,
         collate_fn: Callable[[Any], Any] | None = None,
         pin_memory: bool = False,
         drop_last: bool = False,
@@ -136,6 +145,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._pending: Mapping[str, Any] | None = None
         self._live: weakref.ref[Any] | None = None
         self._kept: tuple[Any, BatchSource] | None = None
+        self._choice: tuple[Any, Choice] | None = None
+        self._saved_backend: str | None = None
         self._log: tuple[Any, IncidentLog] | None = None
         super().__init__(
             dataset,
@@ -143,7 +154,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             shuffle,
             sampler,
             batch_sampler,
-            num_workers,
+            resolve_workers(num_workers, dataset),
             collate_fn,
             pin_memory,
             drop_last,
@@ -255,13 +266,29 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     def _source(self, planned: Planned) -> tuple[BatchSource, bool]:
         """The source of the plan, and whether its workers are new: persistent ones serve again."""
-        key = (planned.plan, self.seed is not None, self.on_error)
+        choice = self._chosen(planned)
+        key = (planned.plan, self.seed is not None, self.on_error, choice and choice.backend)
         if self._kept is not None and self._kept[0] == key:
             return self._kept[1], False
         policy = Policy(on_error=self.on_error, listed=self._incidents().listed())
-        source = build_source(self, planned, policy)
+        source = build_source(self, planned, policy, choice)
         self._kept = (key, source) if self.persistent_workers else None
         return source, True
+
+    def _chosen(self, planned: Planned) -> Choice | None:
+        """The backend of this loader, chosen once for each plan; the first time it may be measured."""
+        if planned.plan is None:
+            return None
+        key = (planned.plan, self.backend, self.numerics)
+        if self._choice is None or self._choice[0] != key:
+            self._choice = key, self._choice_now(planned, probing=True)
+        return self._choice[1]
+
+    def _choice_now(self, planned: Planned, *, probing: bool) -> Choice:
+        key = (planned.plan, self.backend, self.numerics)
+        if self._choice is not None and self._choice[0] == key:
+            return self._choice[1]
+        return choose_backend(self, planned, saved=self._saved_backend, probing=probing)
 
     def _incidents(self) -> IncidentLog:
         asked = (self.quarantine, self.max_bad, self.on_error)
@@ -311,7 +338,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             lifted=planned.plan is not None,
             reason=planned.reason,
             steps=planned.notes,
-            choice=None if planned.plan is None else choose_backend(self, planned),
+            choice=None if planned.plan is None else self._choice_now(planned, probing=False),
             facts=facts_of(self, planned),
         )
 
@@ -333,6 +360,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """
         check_state(state, self.state_dict() if self._pending is None else dict(self._pending))
         self._clock.resume(state, self.sampler, self.batch_sampler)
+        self._saved_backend, self._choice = state.get("chosen"), None
         self._pending = None if state["finished"] else dict(state)
 
     def _take_pending(self, epoch: int) -> Mapping[str, Any] | None:

@@ -118,6 +118,7 @@ def make_state(
         "world_size": torch.distributed.get_world_size() if distributed else 1,
         "order": order_fingerprint(loader.sampler, len(loader.dataset) if sized else -1, loader.seed),
         "backend": loader.backend,
+        "chosen": loader._choice[1].backend if loader._choice is not None else loader._saved_backend,
         "numerics": numerics_of(loader),
         "resumable": resumable,
         "generator": None if loader.seed is not None else position.generator,

@@ -21,7 +21,7 @@ RANKS = {
     "batch": 3,
     "device": 4,
     "backends": 5,
-    "choose": 6,
+    **dict.fromkeys(("probe", "choose"), 6),
     # The parts of the facade, and "": what `from fastpipe import x` gets.
     **dict.fromkeys(("arguments", "epoch", "explain", "planning", "sources", "state", "loader", ""), 7),
     **dict.fromkeys(("train", "profiling"), 8),

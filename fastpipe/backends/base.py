@@ -17,12 +17,17 @@ Numerics = Literal["exact", "fast"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a backend can do, before any measurement. `numerics` are the promises it keeps."""
+    """What a backend can do, before any measurement. `numerics` are the promises it keeps.
+
+    fast_resize: the resize kernel under numerics="fast" ("pillow", "area", ...): loaders of one run share it.
+    Under "exact" it is Pillow's for all.
+    """
 
     storage: tuple[str, ...]
     numerics: tuple[Numerics, ...]
     host_steps: bool
     on_error: tuple[OnError, ...]
+    fast_resize: str = "pillow"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,6 +44,20 @@ def leaves(dataset: Any) -> Iterator[Any]:
         yield dataset
 
 
+def storage_kind(dataset: Any) -> Literal["folder", "beton", "mixed"]:
+    """Where the images of a lifted data set rest; "mixed" where a ConcatDataset joins both."""
+    kinds = {isinstance(part, BetonDataset) for part in leaves(dataset)}
+    return "mixed" if len(kinds) > 1 else "beton" if True in kinds else "folder"
+
+
+def read_rgb(folder: Any, index: int) -> Image.Image:
+    """Image `index` of what `locate` found, decoded to RGB by Pillow. Raises SampleError."""
+    if isinstance(folder, BetonDataset):
+        return folder.rgb(index)
+    path = folder.samples[index][0]
+    return decode_rgb(read(path), path)
+
+
 def sample_key(leaf: Any, index: int) -> str:
     """What names a sample for good: the path of its file, or "BETON#index"."""
     beton = getattr(leaf, "beton", None)
@@ -59,17 +73,3 @@ def labels_of(dataset: Any) -> IntArray:
     if isinstance(dataset.samples, list):  # torchvision's __getitem__ reads these, not `targets`
         return np.fromiter((label for _, label in dataset.samples), dtype=np.int64, count=len(dataset))
     return np.asarray(dataset.targets, dtype=np.int64)
-
-
-def storage_kind(dataset: Any) -> Literal["folder", "beton", "mixed"]:
-    """Where the images of a lifted data set rest; "mixed" where a ConcatDataset joins both."""
-    kinds = {isinstance(part, BetonDataset) for part in leaves(dataset)}
-    return "mixed" if len(kinds) > 1 else "beton" if True in kinds else "folder"
-
-
-def read_rgb(folder: Any, index: int) -> Image.Image:
-    """Image `index` of what `locate` found, decoded to RGB by Pillow. Raises SampleError."""
-    if isinstance(folder, BetonDataset):
-        return folder.rgb(index)
-    path = folder.samples[index][0]
-    return decode_rgb(read(path), path)

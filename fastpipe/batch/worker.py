@@ -26,7 +26,7 @@ from fastpipe.rng import Stream, integer_seeds, uniforms
 from fastpipe.transforms import with_size
 from fastpipe.types import HostBatch, Incident, Plan, Request, Spec
 
-__all__ = ["Failure", "FolderWork", "InitWorker", "KeyedWork", "as_pixels"]
+__all__ = ["Failure", "FolderWork", "InitWorker", "KeyedWork", "as_pixels", "own_generators"]
 
 # What an un-lifted data set raises on a broken file; anything else is a bug of the script and stays one.
 _BROKEN_FILE = (SampleError, OSError, SyntaxError, Image.DecompressionBombError)
@@ -46,7 +46,7 @@ def _reseed(seed: int) -> None:
 
 
 @contextmanager
-def _own_generators() -> Iterator[None]:
+def own_generators() -> Iterator[None]:
     """In the main process (num_workers=0), leave the script's generators as they were."""
     if torch.utils.data.get_worker_info() is not None:
         yield
@@ -99,7 +99,7 @@ class KeyedWork(torch.utils.data.Dataset[Any]):
     def __getitem__(self, request: Request) -> Any:
         if not self.reseed:
             return self._fetch(request, None)
-        with _own_generators():
+        with own_generators():
             seeds = integer_seeds(request.seed, request.epoch, request.ids, request.repeats, Stream.HOST)
             return self._fetch(request, seeds)
 
@@ -140,7 +140,7 @@ class FolderWork(torch.utils.data.Dataset[Any]):
         self.mender = Mender(dataset, policy or Policy())
 
     def __getitem__(self, request: Request) -> HostBatch | Failure:
-        with _own_generators():
+        with own_generators():
             try:
                 return _Assembly(self, request).run()
             except SampleError as error:
