@@ -2,9 +2,9 @@
 
     python benchmarks/ffcv_cpu.py FOLDER [--threads 1 2] [--epochs 12] [--json FILE]
 
-FOLDER holds images at any depth; stock ffcv.DatasetWriter writes them as JPEG (quality 90) to a temporary file.
-Work: RandomResizedCrop, boxes equal in distribution, batch 64, uint8 out, no flip. "same" decodes whole frames as stock
-does; "default" lets libjpeg-turbo decode large crops at 1/2, 1/4 or 1/8.
+FOLDER holds images at any depth; FFCV's own writer makes them JPEGs of quality 90 in a temporary file.
+Work: RandomResizedCrop, boxes equal in distribution, batch 64, uint8 out, no flip. "same" decodes whole
+frames as stock does; "default" lets libjpeg-turbo decode large crops at 1/2, 1/4 or 1/8.
 CPU is user + system of the process with all its threads; the order within a round changes every time and
 the first round is thrown away.
 """
@@ -157,7 +157,8 @@ def compare(path: Path, threads: int, epochs: int, batch_size: int) -> dict[str,
         "same / stock": {size: ratio(cpu[f"same_{size}"], cpu[f"stock_{size}"]) for size in SIZES},
         "default / stock": {size: ratio(cpu[f"default_{size}"], cpu[f"stock_{size}"]) for size in SIZES},
         f"{small} / {large}": {
-            name: ratio(cpu[f"{name}_{small}"], cpu[f"{name}_{large}"]) for name in ("stock", "same", "default")
+            name: ratio(cpu[f"{name}_{small}"], cpu[f"{name}_{large}"])
+            for name in ("stock", "same", "default")
         },
     }
 

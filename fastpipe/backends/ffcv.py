@@ -21,8 +21,8 @@ from fastpipe.types import Availability, HostBatch, Machine, Plan, Support
 __all__ = ["FfcvBackend", "FfcvSource"]
 
 _PREFETCH: Final = 2  # batches per thread, torch's own default
-# Filters that INTER_AREA, an average over the covered pixels, may stand for. Bicubic and Lanczos sharpen, nearest
-# takes single pixels: a run that asks for those asks for something else.
+# Filters that INTER_AREA, an average over the covered pixels, may stand for. Bicubic and Lanczos sharpen,
+# nearest takes single pixels: a run that asks for those asks for something else.
 _CLOSE_TO_AREA: Final = ("box", "bilinear", "hamming")
 _DECODE: Final = "decodes with libjpeg-turbo's fast IDCT"
 
@@ -55,8 +55,8 @@ class FfcvBackend:
             )
         return Support(
             answer="yes_but",
-            reason=f"{_DECODE} (at 1/2, 1/4 or 1/8 where the crop is over 2.5 times its target) and resizes with "
-            f"OpenCV's INTER_AREA instead of {spec.interpolation}",
+            reason=f"{_DECODE} (at 1/2, 1/4 or 1/8 where the crop is over 2.5 times its target) and resizes "
+            f"with OpenCV's INTER_AREA instead of Pillow's {spec.interpolation}",
         )
 
     def build(self, job: Job) -> BatchSource:
@@ -72,9 +72,7 @@ class FfcvSource:
         self._base_seed: int | None = None
         _warn_of_no_effect(job.workers)
         pin = job.workers.pin_memory and torch.cuda.is_available()
-        self._work = BatchWork(
-            job.dataset, job.plan, Mender(job.dataset, job.policy), open_native(), pin=pin
-        )
+        self._work = BatchWork(job.dataset, job.plan, Mender(job.dataset, job.policy), open_native(), pin=pin)
 
     def base_seed(self) -> int:
         """torch's base seed of the iterator to come; that of the first one for workers that stay."""

@@ -27,8 +27,8 @@ __all__ = ["BatchWork", "ThreadState", "dct_eighths", "scaled_box"]
 
 Pixels = npt.NDArray[np.uint8]
 
-# The scaled crop keeps at least this many pixels a side for each pixel of the output. At 1 the edges of the box,
-# which are rounded to the coarser grid, cost too much; benchmarks and docs/design/004 have the figures.
+# The scaled crop keeps at least this many pixels a side for each pixel of the output. At 1 the edges of the
+# box, which are rounded to the coarser grid, shift too much; docs/design/004 has the figures.
 _KEEP: Final = 1.25
 _RAW: Final = 1
 
@@ -98,9 +98,7 @@ class _Assembly:
         plan = work.plan
         self.spec: Spec | None = plan.decode if request.size is None else with_size(plan, request.size)
         keys = (request.seed, request.epoch, request.ids, request.repeats)
-        self.draws: Sequence[Sequence[float]] = uniforms(
-            *keys, Stream.CROP, num_uniforms(self.spec)
-        ).tolist()
+        self.draws: Sequence[Sequence[float]] = uniforms(*keys, Stream.CROP, num_uniforms(self.spec)).tolist()
         self.mending = work.mender.batch(request)
         self.images: torch.Tensor | None = None
         self.array: Pixels | None = None
@@ -172,9 +170,7 @@ class _Assembly:
             frame = whole
         _paste(frame, cut, self._target(place, spec.crop))
 
-    def _frame(
-        self, beton: Any, index: int, size: Size, eighths: int, box: Box
-    ) -> tuple[Pixels, Box]:
+    def _frame(self, beton: Any, index: int, size: Size, eighths: int, box: Box) -> tuple[Pixels, Box]:
         """The stored image, decoded at `eighths`, and the box on its grid. Raw images are not copied."""
         if beton.modes[index] == _RAW:
             return np.frombuffer(beton.encoded(index), np.uint8).reshape(*size, 3), box

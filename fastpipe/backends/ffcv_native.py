@@ -1,7 +1,7 @@
 """FFCV's native decode and resize, called by address: the one door to its library.
 
-The Python package `ffcv` is never imported: that takes seconds, needs cv2 and compiles with numba. What we use of
-it is a shared library with a C interface (ffcv 1.0.2, libffcv/libffcv.cpp), which needs none of that.
+The Python package `ffcv` is never imported: that takes seconds, needs cv2 and compiles with numba. What we
+use of it is a shared library with a C interface (ffcv 1.0.2, libffcv/libffcv.cpp), which needs none of that.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ INSTALL: Final = (
     "libraries: it does not replace libopencv-dev)"
 )
 
-_SIZES: Final = [ctypes.c_uint32] * 6
 # T.81 table B.1: start of frame, all coding processes; C4, C8 and CC are other markers.
 _FRAMES: Final = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _ALONE: Final = frozenset({0x01, *range(0xD0, 0xD8)})
@@ -44,9 +43,16 @@ class Native:
         library = ctypes.CDLL(str(path))
         self._imdecode = library.imdecode
         self._imdecode.restype = ctypes.c_int
+        # source, its bytes; height and width, unused; target; height, width, x, y, scale 1/1; crop, flip
         self._imdecode.argtypes = [
-            *(ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p),
-            *(*_SIZES, ctypes.c_bool, ctypes.c_bool),
+            ctypes.c_void_p,
+            ctypes.c_uint64,
+            ctypes.c_uint32,
+            ctypes.c_uint32,
+            ctypes.c_void_p,
+            *[ctypes.c_uint32] * 6,
+            ctypes.c_bool,
+            ctypes.c_bool,
         ]
         self._resize = library.resize
         self._resize.restype = None
@@ -55,9 +61,10 @@ class Native:
     def decode(self, source: int, num_bytes: int, target: int, size: Size) -> bool:
         """Decode a JPEG to uint8 RGB [*size, 3] at `target`; False when the library finds fault with it.
 
-        The scale is the largest eighth (of 2/1 .. 1/8) at which the frame fits into `size`, and rows lie as closely
-        as the scaled width says: never more than height * width * 3 bytes are written, whatever the file holds.
-        Only with the frame's own size, or that rounded up at some eighths, do the rows lie as `size` says.
+        The scale is the largest of 2/1, 15/8, .. 1/8 at which the frame fits into `size`, and rows lie as
+        closely as the scaled width says (tjDecompress2): at most height * width * 3 bytes are written, whatever
+        the file holds. Rows lie as `size` says only if that is the frame's own size, or that at some eighths,
+        rounded up.
         Truncated, damaged and four-channel files give False (-1 in C; FFCV itself does not look).
         """
         height, width = size
@@ -142,8 +149,8 @@ def open_native() -> Native:
         return Native(path)
     except (OSError, AttributeError) as error:
         raise BackendError(
-            f"FFCV's library cannot be loaded: {error}. It was built against an OpenCV or libjpeg-turbo that is "
-            f"not here (any more). Build it again: {INSTALL}, with --force-reinstall --no-deps --no-cache-dir"
+            f"FFCV's library cannot be loaded: {error}. It was built against an OpenCV or libjpeg-turbo "
+            f"that is not here (any more). Build it again (--force-reinstall --no-cache-dir): {INSTALL}"
         ) from error
 
 
@@ -152,7 +159,9 @@ def availability() -> Availability:
     try:
         open_native()
     except MissingExtraError as error:
-        return Availability(ok=False, reason=f"the package {error.package!r} is not installed", remedy=INSTALL)
+        return Availability(
+            ok=False, reason=f"the package {error.package!r} is not installed", remedy=INSTALL
+        )
     except Exception as error:  # a broken installation must not keep other backends from being asked
         return Availability(ok=False, reason=str(error), remedy="" if INSTALL in str(error) else INSTALL)
     return Availability(ok=True, reason="FFCV's library, in threads of this process")

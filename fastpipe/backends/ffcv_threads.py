@@ -1,7 +1,7 @@
 """Threads that serve a stream of requests, some batches ahead and in order.
 
-The threads are the process's own and go from one epoch, or loader, to the next: FFCV's library keeps 11 KiB for
-every thread that ever decoded (its pthread keys have no destructor), so new threads per epoch would leak.
+The threads are the process's own and go from one epoch, or loader, to the next: FFCV's library keeps 11 KiB
+for every thread that ever decoded (its pthread keys have no destructor): new threads per epoch would leak.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class _Job(Generic[T]):
 
 
 class _Crew(Generic[S, T]):
-    """Borrowed threads that take jobs from one queue. The threads never see `Batches`: it can be collected."""
+    """Borrowed threads that take jobs from one queue. They never see `Batches`, so it can be collected."""
 
     def __init__(self, num: int, work: Work[S, T], make_state: Callable[[], S]) -> None:
         self.jobs: queue.SimpleQueue[_Job[T] | None] = queue.SimpleQueue()
@@ -133,9 +133,9 @@ class _Crew(Generic[S, T]):
 class Batches(Iterator[T], Generic[S, T]):
     """What `work` makes of each request, in order; the first `depth` are asked for at once.
 
-    threads: how many. make_state: called in each thread, for what it reuses from batch to batch. timeout: seconds
-    to wait for one batch, 0 for no limit. Requests are drawn in the caller's thread.
-    An error of `work` is raised in its batch's turn; RuntimeError when a thread died or a batch took too long.
+    threads: how many. make_state: called in each thread, for what it reuses from batch to batch.
+    timeout: seconds to wait for one batch, 0 for no limit. Requests are drawn in the caller's thread.
+    An error of `work` is raised in its batch's turn, RuntimeError when a thread died or the time is over.
     """
 
     def __init__(
@@ -182,7 +182,7 @@ class Batches(Iterator[T], Generic[S, T]):
             if not all(thread.is_alive() for thread in self._crew.threads) and not job.done.is_set():
                 self.close()
                 raise RuntimeError(
-                    "a decoding thread of the DataLoader died, or belongs to the process that this one was forked from"
+                    "a decoding thread of the DataLoader died, or stayed behind when this process was forked"
                 )
             if self._timeout and time.monotonic() - began >= self._timeout:
                 self.close()
