@@ -13,6 +13,7 @@ __all__ = ["BACKENDS", "load"]
 BACKENDS: dict[str, str] = {
     "torchvision": "fastpipe.backends.torchvision:TorchvisionBackend",
     "ffcv": "fastpipe.backends.ffcv:FfcvBackend",
+    "dali": "fastpipe.backends.dali:DaliBackend",
 }
 
 

@@ -1,0 +1,59 @@
+"""NVIDIA DALI: decodes our boxes in threads of its own, driven by our order and our random numbers."""
+
+from __future__ import annotations
+
+import os
+
+from fastpipe.backends.base import BatchSource, Capabilities, Job
+from fastpipe.backends.dali_pipeline import Graph, load_dali
+from fastpipe.backends.dali_source import DaliSource
+from fastpipe.errors import FastpipeError
+from fastpipe.transforms import RandomResizedCrop, ResizeCrop
+from fastpipe.types import Availability, Machine, Plan, Support
+
+__all__ = ["DaliBackend", "graph_of"]
+
+_REMEDY = "pip install 'fastpipe[dali]' (CUDA 13) or 'fastpipe[dali-cuda120]'; neither needs a GPU"
+
+
+class DaliBackend:
+    """Serves plans whose steps are all known; with numerics="exact" Pillow resizes, with "fast" DALI."""
+
+    name = "dali"
+    capabilities = Capabilities(
+        storage=("folder", "beton", "mixed"),
+        numerics=("exact", "fast"),
+        host_steps=False,
+        on_error=("raise", "skip", "replace"),
+    )
+
+    def probe(self, machine: Machine) -> Availability:
+        """Whether DALI can be imported; no GPU is needed."""
+        try:
+            version = load_dali().__version__
+        except (FastpipeError, Exception) as error:  # an import of 0.5 GB of libraries fails in many ways
+            return Availability(ok=False, reason=f"{type(error).__name__}: {error}", remedy=_REMEDY)
+        return Availability(ok=True, reason=f"DALI {version} on {machine.cpus:g} CPUs")
+
+    def supports(self, plan: Plan) -> Support:
+        """Every plan without steps of the script's own."""
+        if plan.host:
+            return Support(answer="no", reason="runs no Python steps on single images")
+        return Support(answer="yes", reason="decodes JPEGs within the crop's box, Pillow the other formats")
+
+    def build(self, job: Job) -> BatchSource:
+        """A source that starts threads, and no process."""
+        load_dali()
+        return DaliSource(job, graph_of(job))
+
+
+def graph_of(job: Job) -> Graph:
+    """What DALI does of this job: with numerics="fast" also the resize, where that is bilinear."""
+    spec = job.plan.decode
+    if job.numerics != "fast" or not isinstance(spec, RandomResizedCrop | ResizeCrop):
+        return Graph()
+    resizes = isinstance(spec, RandomResizedCrop) or spec.resize is not None
+    if not resizes or spec.interpolation != "bilinear":
+        return Graph()
+    cut = isinstance(spec, ResizeCrop) and spec.crop is not None
+    return Graph(resize=True, cut=cut, mixed=os.environ.get("FASTPIPE_DALI_MIXED") == "1")

@@ -1,0 +1,156 @@
+"""The DALI graph: encoded bytes and boxes in, uint8 images out. The one door to the package nvidia.dali.
+
+Written for DALI 2.4, with nothing that 1.50 lacks. Only numpy arrays are fed: torch tensors make DALI look
+for a CUDA driver.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fastpipe.errors import BackendError, MissingExtraError
+
+__all__ = ["Graph", "Runner", "load_dali"]
+
+Inputs = tuple[Any, ...]
+
+# Pipelines that a fork has copied: their threads are not in this process, so they must not be shut down here.
+_FOREIGN: Final[list[Any]] = []
+
+
+def load_dali() -> Any:
+    """The module nvidia.dali. MissingExtraError without it, BackendError where it cannot be loaded."""
+    try:
+        import nvidia.dali
+        import nvidia.dali.fn
+        import nvidia.dali.types
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("nvidia-dali-cuda130", "dali", 'backend="dali"') from error
+    except (ImportError, OSError) as error:
+        raise BackendError(f"nvidia.dali is installed but cannot be loaded: {error}") from error
+    return nvidia.dali
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graph:
+    """Which steps run inside DALI after the decoding of a box.
+
+    resize: antialiased bilinear resize to each image's own size. cut: then a crop; what it takes from outside
+    the image is black. mixed: decode and resize on the current GPU, and copy back.
+    """
+
+    resize: bool = False
+    cut: bool = False
+    mixed: bool = False
+
+    @property
+    def num_inputs(self) -> int:
+        """Bytes, start and shape of the box; then the size; then start and shape of the crop."""
+        return 3 + self.resize + 2 * self.cut
+
+
+class Runner:
+    """One pipeline that takes its batches from `provide` and can be run until it is broken.
+
+    provide: called for each batch, up to `depth` ahead; returns the graph's inputs, or raises StopIteration.
+    Each input is a list of arrays (the bytes) or an array [B, 2]: height first.
+    A run that fails leaves the pipeline dead for good: make a new Runner.
+    """
+
+    def __init__(self, graph: Graph, *, batch_size: int, threads: int, depth: int) -> None:
+        self.graph = graph
+        self.batch_size = batch_size
+        self.provide: Callable[[], Inputs] | None = None
+        self._pid = os.getpid()
+        self._pipeline = _build(graph, _Feed(self), batch_size=batch_size, threads=threads, depth=depth)
+
+    @property
+    def usable(self) -> bool:
+        """False in a process forked after this was made."""
+        return self._pid == os.getpid()
+
+    def abandon(self) -> None:
+        """Keep a pipeline of another process from being shut down here."""
+        _FOREIGN.append(self._pipeline)
+
+    def submit(self) -> None:
+        """Start runs until `depth` are under way; nothing once `provide` has ended."""
+        self._pipeline.schedule_run()
+
+    def result(self) -> Any:
+        """The images of the oldest run, a TensorListCPU that is the caller's. RuntimeError when it failed."""
+        (images,) = self._pipeline.share_outputs()
+        self._pipeline.release_outputs()  # with the dynamic executor the buffers outlive this
+        return images
+
+    def rewind(self) -> None:
+        """Make it ready for another epoch, after `provide` has ended and every result was taken."""
+        self.provide = None
+        self._pipeline.reset()
+
+
+class _Feed:
+    """What DALI calls. It does not keep the runner alive: threads would wait for the cycle collector."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = weakref.ref(runner)
+
+    def __call__(self) -> Inputs:
+        runner = self._runner()
+        if runner is None or runner.provide is None:
+            raise StopIteration
+        return runner.provide()
+
+
+def _build(graph: Graph, feed: _Feed, *, batch_size: int, threads: int, depth: int) -> Any:
+    dali = load_dali()
+    pipeline = dali.Pipeline(
+        batch_size=batch_size,
+        num_threads=threads,
+        device_id=0 if graph.mixed else None,
+        seed=0,  # nothing here is random
+        prefetch_queue_depth=depth,
+        exec_dynamic=True,  # the default since 1.51: outputs are buffers of their own
+    )
+    with pipeline:
+        inputs = dali.fn.external_source(source=feed, num_outputs=graph.num_inputs, batch=True)
+        images = _images(dali, graph, inputs)
+        pipeline.set_outputs(images.cpu() if graph.mixed else images)
+    pipeline.build()
+    return pipeline
+
+
+def _images(dali: Any, graph: Graph, inputs: Any) -> Any:
+    data, start, shape, *rest = inputs
+    images = dali.fn.decoders.image_slice(
+        data,
+        start=start,
+        shape=shape,
+        axes=[0, 1],
+        device="mixed" if graph.mixed else "cpu",
+        output_type=dali.types.RGB,
+        adjust_orientation=False,  # Pillow and torchvision do not turn by EXIF either
+        use_fast_idct=False,  # the fast one is up to 17 levels off
+    )
+    if graph.resize:
+        images = dali.fn.resize(
+            images,
+            size=rest[0],
+            interp_type=dali.types.INTERP_LINEAR,
+            antialias=True,
+            subpixel_scale=False,  # True shifts by up to half a pixel: 33 levels off Pillow
+        )
+    if graph.cut:
+        images = dali.fn.slice(
+            images,
+            start=rest[1],
+            shape=rest[2],
+            axes=[0, 1],
+            out_of_bounds_policy="pad",
+            fill_values=0,
+        )
+    return images
