@@ -10,12 +10,19 @@ from fastpipe import SampleError
 
 # Of 20 samples in batches of 6: the first, one in the middle, and the last of the partial batch, all JPEG.
 PLACES = {"first": 0, "middle": 9, "last": 19}
+QUICK = [("first", 0), ("middle", 0), ("last", 0), ("middle", 1)]
+PRODUCT = [
+    pytest.param(place, workers, marks=() if (place, workers) in QUICK else pytest.mark.slow)
+    for place in PLACES
+    for workers in (0, 1, 3)
+]
+pytestmark = pytest.mark.parametrize(("place", "workers"), PRODUCT)
 
 
-@pytest.fixture(params=PLACES)
-def broken(request, lab, tmp_path):
+@pytest.fixture
+def broken(place, lab, tmp_path):
     """(data set with one unreadable image, its id)."""
-    sample_id = PLACES[request.param]
+    sample_id = PLACES[place]
     if lab.storage == "folder":
         root = tmp_path / "data"
         shutil.copytree(lab.path("classes"), root)
@@ -74,11 +81,3 @@ def test_replace(lab, broken, caplog):
         assert torch.equal(images[keep], pixels[keep])
         if len(keep) < len(numbers):
             assert images[sample_id - number * 6].std() > 0.02, "a picture, not what the buffer held"
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_no_stale_pixels(lab, broken):
-    """a broken sample never shows the pixels of another batch"""
-    dataset, sample_id = broken
-    with pytest.raises(SampleError):
-        list(lab.loader(dataset=dataset, sampler=[1, 2, 3, 4, 5, 6, sample_id], batch_size=7))

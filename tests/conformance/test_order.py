@@ -8,6 +8,9 @@ import pytest
 import torch
 from torch.utils.data import ConcatDataset, Sampler, Subset
 
+from fastpipe import BackendError, FolderDataset
+from fastpipe.storage import BetonDataset
+
 ALL = pytest.mark.parametrize("workers", [0, 1, 3])
 
 
@@ -104,6 +107,23 @@ def test_subset_and_concat(lab):
     ((images, labels),) = loader
     assert labels.tolist() == [7, 3, 18, 0, 13]
     assert images.shape == (5, 3, 32, 32)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_folder_and_beton_together(lab, data):
+    """a folder and a .beton in one ConcatDataset, where the backend claims that, else refused"""
+    if "mixed" not in lab.claims.storage:
+        with pytest.raises(BackendError, match="mixed"):
+            iter(lab.loader(dataset=_mixed(data, lab.train)))
+        return
+    ((images, labels),) = lab.loader(dataset=_mixed(data, lab.train), batch_size=10)
+    assert labels.tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]
+    lab.check(images[:5], lab.expected(range(5)))
+
+
+def _mixed(data, transform):
+    parts = FolderDataset(data.folders["ids"], transform), BetonDataset(data.betons["ids"], transform)
+    return ConcatDataset([Subset(part, range(5)) for part in parts])
 
 
 def test_target_transform(lab):
