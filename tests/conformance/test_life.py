@@ -244,6 +244,7 @@ def test_memory_is_flat(lab, kind, record_property):
     assert done.returncode == 0, done.stderr
     points = json.loads(done.stdout.splitlines()[-1])
     (first, threads), (last, threads_after) = points[0], points[-1]
+    record_property("kind", kind)
     record_property("growth MiB", round(last - first, 1))
     # A leaked batch of 4 x 32 x 32 x 3 float32 each step would be 0.05 MiB: 100 steps are 5 MiB.
     assert last - first < 4, points

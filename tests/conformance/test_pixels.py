@@ -25,8 +25,7 @@ def test_pixels_of_training(lab, record_property):
         loader.set_epoch(1)
         images = torch.cat([images for images, _ in loader])
         expected = lab.expected(lab.order(1), epoch=1)
-        mean, largest = lab.errors(images, expected)
-        record_property(f"train {numerics}", [mean, largest])
+        record_property(f"train {numerics}", lab.measured(images, expected, numerics))
         lab.check(images, expected, numerics)
 
 
@@ -36,7 +35,7 @@ def test_pixels_of_validation(lab, record_property):
     for numerics in lab.claims.numerics:
         images = torch.cat([images for images, _ in lab.loader(lab.eval, numerics=numerics)])
         expected = lab.expected_eval(range(lab.num))
-        record_property(f"eval {numerics}", list(lab.errors(images, expected)))
+        record_property(f"eval {numerics}", lab.measured(images, expected, numerics))
         lab.check(images, expected, numerics)
 
 
