@@ -2,7 +2,10 @@
 
 from importlib.metadata import version as _version
 
+from fastpipe.batch import DistributedEvalSampler as DistributedEvalSampler
 from fastpipe.batch import DistributedSampler as DistributedSampler
+from fastpipe.batch import PageLocalSampler as PageLocalSampler
+from fastpipe.batch import RepeatAugSampler as RepeatAugSampler
 from fastpipe.errors import ArgumentError as ArgumentError
 from fastpipe.errors import BackendError as BackendError
 from fastpipe.errors import DataError as DataError
@@ -22,11 +25,14 @@ __all__ = [
     "BackendError",
     "DataError",
     "DataLoader",
+    "DistributedEvalSampler",
     "DistributedSampler",
     "EmptyDatasetError",
     "FastpipeError",
     "FolderDataset",
     "MissingExtraError",
+    "PageLocalSampler",
+    "RepeatAugSampler",
     "SampleError",
     "StateError",
     "__version__",

@@ -36,6 +36,7 @@ class Position:
 
     counter: torch's own iterator, which counts for itself, where ours does not stand between.
     generator: the sampler's generator as it was at the epoch's start, uint8.
+    sampler: what a stateful sampler said of itself then.
     """
 
     epoch: int
@@ -44,6 +45,7 @@ class Position:
     base_seed: int | None = None
     drew_base_seed: bool = True
     generator: torch.Tensor | None = None
+    sampler: Any = None
     counter: weakref.ref[Any] | None = None
 
     def num_delivered(self) -> int:

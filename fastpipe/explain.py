@@ -50,7 +50,7 @@ def facts_of(loader: Any, planned: Planned) -> tuple[tuple[str, str], ...]:
     """What holds for every batch of this loader."""
     drawn_by = "torch" if loader.seed is None else f"seed {loader.seed}"
     facts = [("order", f"{type(loader.sampler).__name__}, drawn by {drawn_by}")]
-    workers = f"{loader.num_workers} worker processes" if loader.num_workers else "the script's own process"
+    workers = f"{loader.num_workers!r} worker processes" if loader.num_workers else "the script's own process"
     facts.append(("workers", workers))
     if planned.plan is None:
         facts.append(("device", str(loader.device or "cpu (no device= was given)")))

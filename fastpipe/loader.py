@@ -29,7 +29,7 @@ from fastpipe.sources import (
     refuse_what_needs_lifting,
     resolve_workers,
 )
-from fastpipe.state import EpochClock, check_state, make_state, replayed
+from fastpipe.state import EpochClock, check_state, make_state, replayed, sampler_state
 from fastpipe.transforms import with_size
 from fastpipe.types import Choice, Spec
 
@@ -206,6 +206,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             epoch=epoch,
             delivered=saved["delivered"] if saved else 0,
             generator=torch.get_rng_state() if self.generator is None else self.generator.get_state(),
+            sampler=sampler_state(self.sampler),
         )
         # A resumed epoch began elsewhere: its draw is replayed, or it was never made.
         draw_nothing = saved is not None and (saved["generator"] is None or not saved["drew_base_seed"])
@@ -360,6 +361,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """
         check_state(state, self.state_dict() if self._pending is None else dict(self._pending))
         self._clock.resume(state, self.sampler, self.batch_sampler)
+        if state.get("sampler") is not None and hasattr(self.sampler, "load_state_dict"):
+            self.sampler.load_state_dict(state["sampler"])
         self._saved_backend, self._choice = state.get("chosen"), None
         self._pending = None if state["finished"] else dict(state)
 

@@ -17,7 +17,15 @@ from fastpipe.epoch import Position
 from fastpipe.errors import StateError
 from fastpipe.sources import numerics_of
 
-__all__ = ["STATE_VERSION", "EpochClock", "check_state", "make_state", "order_fingerprint", "replayed"]
+__all__ = [
+    "STATE_VERSION",
+    "EpochClock",
+    "check_state",
+    "make_state",
+    "order_fingerprint",
+    "replayed",
+    "sampler_state",
+]
 
 STATE_VERSION = 1
 _KEYS = (
@@ -98,13 +106,20 @@ def replayed(saved: Mapping[str, Any] | None, generator: torch.Generator | None)
         torch.set_rng_state(before)
 
 
+def sampler_state(sampler: Any) -> Any:
+    """What a sampler with the two methods of torchdata's Stateful says of itself, else None."""
+    if hasattr(sampler, "state_dict") and hasattr(sampler, "load_state_dict"):
+        return sampler.state_dict()
+    return None
+
+
 def make_state(
     loader: Any, position: Position | None, clock: EpochClock, *, resumable: bool
 ) -> dict[str, Any]:
     """The state of a loader whose latest iterator is at `position` (None: it has not begun)."""
     if position is None:
-        position = Position(epoch=clock.now(loader.sampler, loader.batch_sampler), drew_base_seed=True)
-    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        epoch = clock.now(loader.sampler, loader.batch_sampler)
+        position = Position(epoch=epoch, sampler=sampler_state(loader.sampler))
     sized = loader._dataset_kind == torch.utils.data._DatasetKind.Map
     return {
         "version": STATE_VERSION,
@@ -114,20 +129,36 @@ def make_state(
         "epoch": position.epoch,
         "delivered": position.num_delivered(),
         "finished": position.finished,
-        "batch_size": loader.batch_size,
-        "world_size": torch.distributed.get_world_size() if distributed else 1,
+        "batch_size": loader.batch_size or getattr(loader.batch_sampler, "batch_size", None),
+        "world_size": _world_size(loader.sampler, loader.batch_sampler),
         "order": order_fingerprint(loader.sampler, len(loader.dataset) if sized else -1, loader.seed),
         "backend": loader.backend,
         "chosen": loader._choice[1].backend if loader._choice is not None else loader._saved_backend,
         "numerics": numerics_of(loader),
         "resumable": resumable,
+        "sampler": sampler_state(loader.sampler) if position.finished else position.sampler,
         "generator": None if loader.seed is not None else position.generator,
     }
+
+
+def _world_size(*samplers: Any) -> int:
+    """The ranks that the sampler deals to; without such a sampler, those of the process group."""
+    for sampler in samplers:
+        for owner in (sampler, getattr(sampler, "sampler", None)):
+            num = getattr(owner, "num_replicas", None)
+            if isinstance(num, int):
+                return num
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_world_size()
+    return 1
 
 
 def order_fingerprint(sampler: Any, num_samples: int, seed: int | None) -> str:
     """A hash of what decides the order, except the batch size and the world size."""
     text = f"{type(sampler).__name__}|{num_samples}|{seed}"
+    if isinstance(sampler, torch.utils.data.DistributedSampler):
+        kept = ("seed", "shuffle", "drop_last", "num_repeats", "window")
+        text += "".join(f"|{name}={getattr(sampler, name, None)}" for name in kept)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -7,14 +7,20 @@ from fastpipe.batch.pool import WorkerOptions as WorkerOptions
 from fastpipe.batch.pool import WorkerPool as WorkerPool
 from fastpipe.batch.requests import RequestStream as RequestStream
 from fastpipe.batch.requests import current_rank as current_rank
+from fastpipe.batch.samplers import DistributedEvalSampler as DistributedEvalSampler
+from fastpipe.batch.samplers import PageLocalSampler as PageLocalSampler
+from fastpipe.batch.samplers import RepeatAugSampler as RepeatAugSampler
 from fastpipe.batch.worker import FolderWork as FolderWork
 from fastpipe.batch.worker import KeyedWork as KeyedWork
 
 __all__ = [
     "Ahead",
+    "DistributedEvalSampler",
     "DistributedSampler",
     "FolderWork",
     "KeyedWork",
+    "PageLocalSampler",
+    "RepeatAugSampler",
     "RequestStream",
     "SeededSampler",
     "WorkerOptions",

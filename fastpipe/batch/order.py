@@ -62,12 +62,20 @@ class DistributedSampler(torch.utils.data.DistributedSampler[Any]):
     def _global_positions(self) -> IntArray:
         return np.arange(self.rank, self.total_size, self.num_replicas, dtype=np.int64)
 
-    def __iter__(self) -> Iterator[int]:
+    def _order(self) -> IntArray:
+        """The ids of the whole epoch, int64 [len(dataset)], before padding and dealing to the ranks."""
         num = len(cast("Sized", self.dataset))
-        order = permutation(self.seed, self.epoch, num) if self.shuffle else np.arange(num, dtype=np.int64)
-        if num == 0:
+        return permutation(self.seed, self.epoch, num) if self.shuffle else np.arange(num, dtype=np.int64)
+
+    def _places(self, positions: IntArray) -> IntArray:
+        """From positions in the padded global order to places in `_order()`."""
+        return positions % len(cast("Sized", self.dataset))
+
+    def __iter__(self) -> Iterator[int]:
+        order = self._order()
+        if not len(order):
             return iter(())
-        return iter(order[self._global_positions() % num].tolist())
+        return iter(order[self._places(self._global_positions())].tolist())
 
     def repeats(self) -> IntArray:
         """How often each of this rank's ids occurred before in the global order (padding gives 1, 2, ...)."""

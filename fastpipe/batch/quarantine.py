@@ -17,7 +17,7 @@ from typing import Any
 
 from fastpipe.batch.locate import leaves
 from fastpipe.errors import ArgumentError, DataError
-from fastpipe.storage.cache import file_lock, make_dir, user_cache_dir
+from fastpipe.storage.cache import file_lock, user_cache_dir
 from fastpipe.types import Incident
 
 __all__ = ["IncidentLog", "Quarantine", "default_quarantine"]
@@ -74,12 +74,19 @@ class Quarantine:
                     f"the quarantine list {str(self.path)!r} has {stamp[0] >> 20} MiB, at most "
                     f"{_MAX_BYTES >> 20} are read. Delete it, or repair the data set"
                 )
-            self._keys = frozenset(self._holding())
+            try:
+                data = self.path.read_bytes()
+            except OSError as error:
+                raise DataError(
+                    f"the quarantine list {str(self.path)!r} cannot be read ({error.strerror}). "
+                    f"Name another file, or pass quarantine=False"
+                ) from error
+            self._keys = frozenset(self._holding(data))
             self._stamp = stamp
         return self._keys
 
-    def _holding(self) -> Iterator[str]:
-        for number, line in enumerate(self.path.read_bytes().splitlines(), 1):
+    def _holding(self, data: bytes) -> Iterator[str]:
+        for number, line in enumerate(data.splitlines(), 1):
             if not line.strip():
                 continue
             try:
@@ -91,24 +98,25 @@ class Quarantine:
             if isinstance(path, str) and entry.get("lasting", True) and _still_holds(entry, path):
                 yield path
 
-    def add(self, incidents: Iterable[Incident]) -> None:
-        """Append an entry for each. Safe with other processes that append to the same list.
+    def add(self, incidents: Iterable[Incident]) -> bool:
+        """Append an entry for each; whether that was done. Safe with other processes that append to the list.
 
         Raises DataError when a list that the user named cannot be written; one in the cache only warns.
         """
         entries = [_entry(incident) for incident in incidents]
         if not entries or not self._usable:
-            return
+            return False
         try:
-            make_dir(self.path.parent)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             with file_lock(self.path.with_name(f"{self.path.name}.lock")), open(self.path, "a+b") as file:
                 file.write(_missing_newline(file) + b"".join(entries))
-        except (OSError, DataError) as error:
+        except OSError as error:
             self._usable = False
-            reason = f"the quarantine list {str(self.path)!r} cannot be written: {error}"
+            reason = f"the quarantine list {str(self.path)!r} cannot be written ({error.strerror})"
             if self.given:
                 raise DataError(f"{reason}. Name another file, or pass quarantine=False") from error
-            _log.warning("%s. Broken samples will be met again by the next run", reason)
+            _log.warning("%s: the next run will meet the broken samples again", reason)
+        return self._usable
 
 
 def _missing_newline(file: Any) -> bytes:
@@ -194,17 +202,14 @@ class IncidentLog:
             if not incident.listed and said not in self._said:
                 self._said.add(said)
                 new.append(incident)
-                _log.warning("%s%s", incident, self._where(incident))
-        if self.quarantine is not None:
-            self.quarantine.add(new)
+                _log.warning("%s", incident)
+        if self.quarantine is not None and self.quarantine.add(new):
+            _log.warning(
+                "Listed in %s; files that are broken for good are not tried again", self.quarantine.path
+            )
         self._bad += sum(incident.action != "rescued" for incident in incidents)
         if self._bad > self._limit:
             raise DataError(
                 f"{self._bad} samples of this epoch were skipped or replaced; max_bad={self.max_bad:g} "
                 f"allows {self._limit}. Last: {incidents[-1]}. Repair the data, or raise max_bad"
             )
-
-    def _where(self, incident: Incident) -> str:
-        if self.quarantine is None or not incident.lasting or incident.action == "rescued":
-            return ""
-        return f" Listed in {self.quarantine.path}, so that later runs do not try it."
