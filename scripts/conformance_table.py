@@ -14,7 +14,7 @@ Row = dict[str, Any]
 PACKAGES = ("torch", "torchvision", "pillow", "ffcv", "nvidia-dali-cuda130")
 HEAD = """# Conformance
 
-What each backend was seen to do, on each kind of storage it reads. `scripts/conformance` makes the page: it runs
+What each backend was seen to do, on each storage it reads. `scripts/conformance` makes the page: it runs
 `tests/conformance`, one suite with one reference for every backend of the registry. `make test` runs it
 with fewer worker counts.
 

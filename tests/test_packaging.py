@@ -21,7 +21,7 @@ ROOMS = {
     "train": "fastpipe/train",
     "profiling": "fastpipe/profiling",
 }
-COMMANDS = ("fastpipe-train", "fastpipe-profile")
+COMMANDS = ("fastpipe-train", "fastpipe-profile", "fastpipe-write")
 NOT_IN_A_CLONE = (".git", ".venv", "build", "dist", "runs", "*.egg-info", "__pycache__", ".*_cache")
 IMPORT_ALL = """
 import importlib.metadata, json, sys

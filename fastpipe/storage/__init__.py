@@ -2,6 +2,8 @@
 
 from fastpipe.storage.beton import Beton, is_beton
 from fastpipe.storage.beton_dataset import BetonDataset
+from fastpipe.storage.beton_verify import Verdict, verify_beton
+from fastpipe.storage.beton_writer import Written, write_beton
 from fastpipe.storage.demo import DEMO_NOTE, demo_splits
 from fastpipe.storage.folder import FolderDataset
 from fastpipe.storage.index import IMG_EXTENSIONS, FolderIndex, open_index
@@ -19,6 +21,8 @@ __all__ = [
     "FolderDataset",
     "FolderIndex",
     "Splits",
+    "Verdict",
+    "Written",
     "demo_splits",
     "file_sizes",
     "find_splits",
@@ -27,4 +31,6 @@ __all__ = [
     "named_splits",
     "open_index",
     "resolve",
+    "verify_beton",
+    "write_beton",
 ]

@@ -120,7 +120,7 @@ class Beton:
         if not 0 <= i < len(self):
             raise IndexError(f"sample {i} of {len(self)} in {self.path!r}")
         start = int(self.pointers[i])
-        return memoryview(self.data())[start : start + int(self.lengths[i])]
+        return self.data()[start : start + int(self.lengths[i])].data
 
 
 def _fingerprint(state: os.stat_result) -> tuple[int, int]:

@@ -1,6 +1,8 @@
 """Our own section of a `.beton` file: classes, file names and checksums, for which FFCV has no place.
 
-    JSON | checksums u32 [N] | name offsets u64 [N+1] | names u8        (each part padded to 8 bytes)
+    JSON | checksums u32 [N] | name offsets u64 [N+1] | names u8, each closed by a zero byte
+
+Each part is padded to 8 bytes.
 
 Where it lies stands in the image field's arguments (beton_format.SIDE) with its CRC-32. N samples.
 """
@@ -59,8 +61,8 @@ def write_side(
     ptr = file.tell()
     text = json.dumps({"classes": list(classes), "about": about}).encode()
     crc = size = 0
-    for part in (text, checksums.astype("<u4"), offsets.astype("<u8"), names):
-        data = memoryview(part).cast("B")
+    arrays = (checksums.astype("<u4"), offsets.astype("<u8"), np.ascontiguousarray(names))
+    for data in (memoryview(text), *(array.data.cast("B") for array in arrays)):
         for block in (data, bytes(_padded(len(data)) - len(data))):
             file.write(block)
             crc = zlib.crc32(block, crc)
@@ -142,4 +144,4 @@ def name_at(data: npt.NDArray[np.uint8], side: Side, i: int) -> str:
     """The name of sample i from the bytes of the whole file."""
     where = side.offsets_at + 8 * i
     start, stop = data[where : where + 16].view("<u8").tolist()
-    return os.fsdecode(data[side.names_at + start : side.names_at + stop].tobytes())
+    return os.fsdecode(data[side.names_at + start : side.names_at + stop].tobytes().rstrip(b"\0"))

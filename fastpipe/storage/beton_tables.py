@@ -197,7 +197,7 @@ def _blocks(
 
 
 def _fill_lengths(file: BinaryIO, frame: Frame, tables: Tables) -> None:
-    """Set `lengths` from the allocation whose address is the image's; it must be there and be this sample's."""
+    """Set `lengths` from the allocations: the image's address must be there, under its sample's id."""
     count = (frame.num_file - frame.table_start) // ALLOCATION.itemsize
     ids, pointers, sizes = (np.empty(count, np.uint64) for _ in range(3))
     for start, rows in _blocks(file, ALLOCATION, count, "its allocation table"):

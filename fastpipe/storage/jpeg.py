@@ -1,0 +1,69 @@
+"""What a JPEG file says of itself before its pixels: enough to keep its bytes without decoding them.
+
+Marker codes and segment layout: ITU-T T.81, annex B.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+__all__ = ["JpegFacts", "jpeg_facts"]
+
+_SOI = b"\xff\xd8"
+_EOI = b"\xff\xd9"
+_SOF_PLAIN = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive: Huffman-coded, what every decoder reads
+_SOF_OTHER = (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
+_SOS = 0xDA
+_NO_LENGTH = (0x01, *range(0xD0, 0xD8))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JpegFacts:
+    """Size in pixels and number of colour components (1 grey, 3 colour)."""
+
+    height: int
+    width: int
+    components: int
+
+
+def jpeg_facts(data: bytes) -> JpegFacts | None:
+    """The facts of a whole 8-bit Huffman JPEG of 1 or 3 components; None for anything else.
+
+    Whole: its segments follow one another up to the pixels, and the end marker comes after them. Damage
+    within the pixels is not seen.
+    """
+    if not data.startswith(_SOI):
+        return None
+    facts, at = None, 2
+    while at + 4 <= len(data):
+        if data[at] != 0xFF:
+            return None
+        marker = data[at + 1]
+        if marker == 0xFF or marker in _NO_LENGTH:
+            at += 1 if marker == 0xFF else 2  # fill bytes may stand before a marker
+            continue
+        length = int.from_bytes(data[at + 2 : at + 4], "big")
+        end = at + 2 + length
+        if length < 2 or end > len(data) or marker in _SOF_OTHER:
+            return None
+        if marker == _SOS:
+            return facts if data.rfind(_EOI, end) >= 0 else None
+        if marker in _SOF_PLAIN:
+            facts = None if facts is not None else _frame(data[at + 4 : end])
+            if facts is None:
+                return None
+        at = end
+    return None
+
+
+def _frame(segment: bytes) -> JpegFacts | None:
+    if len(segment) < 6:
+        return None
+    precision, height, width, components = struct.unpack_from(">BHHB", segment)
+    # Height 0 means that a DNL marker after the pixels gives it, which few decoders know.
+    if precision != 8 or not height or not width or components not in (1, 3):
+        return None
+    if len(segment) != 6 + 3 * components:
+        return None
+    return JpegFacts(height=height, width=width, components=components)
