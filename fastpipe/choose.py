@@ -114,6 +114,9 @@ def decide(
     else:
         names = _same_kernel(names, rejected, (storage, numerics))
         chosen, reason = _pick(names, rejected, plan, saved, rates)
+    support = load(chosen).supports(plan)
+    if support.answer == "yes_but" and support.reason not in reason:
+        reason = f"{reason}; {support.reason}"
     if rates is not None:
         _run_kernels.setdefault((storage, numerics), _kernel(chosen, numerics))
         _log.info("backend %s: %s", chosen, reason)

@@ -32,7 +32,11 @@ class FfcvBackend:
 
     name = "ffcv"
     capabilities = Capabilities(
-        storage=("beton",), numerics=("fast",), host_steps=False, on_error=("raise", "skip", "replace")
+        storage=("beton",),
+        numerics=("fast",),
+        host_steps=False,
+        on_error=("raise", "skip", "replace"),
+        fast_resize="area",
     )
 
     def probe(self, machine: Machine) -> Availability:

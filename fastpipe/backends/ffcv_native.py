@@ -62,9 +62,9 @@ class Native:
         """Decode a JPEG to uint8 RGB [*size, 3] at `target`; False when the library finds fault with it.
 
         The scale is the largest of 2/1, 15/8, .. 1/8 at which the frame fits into `size`, and rows lie as
-        closely as the scaled width says (tjDecompress2): at most height * width * 3 bytes are written, whatever
-        the file holds. Rows lie as `size` says only if that is the frame's own size, or that at some eighths,
-        rounded up.
+        closely as the scaled width says (tjDecompress2): at most height * width * 3 bytes are written,
+        whatever the file holds. Rows lie as `size` says only if that is the frame's own size, or that at some
+        eighths, rounded up.
         Truncated, damaged and four-channel files give False (-1 in C; FFCV itself does not look).
         """
         height, width = size

@@ -1,0 +1,338 @@
+"""The ffcv backend as a loader's user meets it: refusals, broken images, errors, threads."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import logging
+import multiprocessing
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from torch.utils.data import ConcatDataset, Subset
+from torchvision import transforms
+
+from fastpipe import BackendError, DataLoader, SampleError
+from fastpipe.backends.ffcv import FfcvBackend
+from fastpipe.storage import BetonDataset
+from fastpipe.transforms import RandomResizedCrop, ResizeCrop
+from fastpipe.types import Plan
+
+pytestmark = pytest.mark.ffcv
+
+CROP = transforms.RandomResizedCrop(32)
+WORKERS = (0, 2)
+
+
+def open_loader(path: Path | BetonDataset, **options: Any) -> DataLoader:
+    if isinstance(path, Path):
+        path = BetonDataset(path, transforms.Compose([CROP, transforms.ToTensor()]))
+    return DataLoader(path, **{"batch_size": 4, "seed": 7, "engine": "none", "backend": "ffcv", **options})
+
+
+def images_of(loader: DataLoader) -> torch.Tensor:
+    return torch.cat([batch[0] for batch in loader])
+
+
+def own_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("fastpipe")]
+
+
+# ---- what it serves
+
+
+@pytest.mark.parametrize("name", ["nearest", "bicubic", "lanczos"])
+def test_filters_unlike_area_are_refused_by_name(mixed: Path, name: str) -> None:
+    crop = transforms.RandomResizedCrop(32, interpolation=getattr(transforms.InterpolationMode, name.upper()))
+    loader = open_loader(BetonDataset(mixed, transforms.Compose([crop, transforms.ToTensor()])))
+    with pytest.raises(BackendError, match=f"INTER_AREA, which is not close to {name}"):
+        iter(loader)
+
+
+def test_the_difference_from_pillow_is_named(mixed: Path) -> None:
+    said = str(open_loader(mixed).explain())
+    for part in ("fast IDCT", "INTER_AREA instead of Pillow's bilinear", "numerics: fast"):
+        assert part in said
+    backend = FfcvBackend()
+    assert backend.supports(Plan(decode=RandomResizedCrop(size=(8, 8)))).answer == "yes_but"
+    plain = backend.supports(Plan(decode=ResizeCrop(crop=(8, 8), interpolation="nearest")))
+    assert plain.answer == "yes_but" and "INTER_AREA" not in plain.reason
+
+
+def test_what_it_cannot_do_is_refused(mixed: Path) -> None:
+    with pytest.raises(BackendError, match="does not keep numerics='exact'"):
+        iter(open_loader(mixed, numerics="exact"))
+    pipeline = transforms.Compose([CROP, transforms.ColorJitter(0.4), transforms.ToTensor()])
+    with pytest.raises(BackendError, match="steps that stay on the workers"):
+        iter(open_loader(BetonDataset(mixed, pipeline)))
+
+
+def test_arguments_without_effect_warn(mixed: Path) -> None:
+    with pytest.warns(UserWarning, match="worker_init_fn has no effect with backend='ffcv'"):
+        iter(open_loader(mixed, num_workers=1, worker_init_fn=print))
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_subsets_and_joined_files(mixed: Path, workers: int) -> None:
+    dataset = BetonDataset(mixed, transforms.Compose([CROP, transforms.ToTensor()]))
+    whole = [batch[1].tolist() for batch in open_loader(dataset)]
+    subset = open_loader(Subset(dataset, [3, 19, 0, 3]), num_workers=workers)
+    assert next(iter(subset))[1].tolist() == [3, 19, 0, 3]
+    joined = ConcatDataset([dataset, Subset(dataset, range(5))])
+    labels = [batch[1].tolist() for batch in open_loader(joined, num_workers=workers, batch_size=5)]
+    assert sum(labels, []) == sum(whole, []) + list(range(5))
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_without_a_seed_order_and_generator_are_torchs(mixed: Path, workers: int) -> None:
+    """The same draws from the user's generator as the other backends make: order, crops, and what is left."""
+    found = []
+    for backend in ("torchvision", "ffcv"):
+        generator = torch.Generator().manual_seed(5)
+        options = {"seed": None, "shuffle": True, "generator": generator, "numerics": "fast"}
+        loader = open_loader(mixed, num_workers=workers, backend=backend, **options)
+        epochs = [(batch[1].tolist(), batch[0].float().mean()) for _ in range(2) for batch in loader]
+        found.append((epochs, generator.get_state()))
+    (torchs, state), (ours, our_state) = found
+    assert [ids for ids, _ in torchs] == [ids for ids, _ in ours]
+    assert torch.equal(state, our_state)
+    for (_, expected), (_, mean) in zip(torchs, ours, strict=True):
+        assert abs(float(expected - mean)) < 2.5, "other crops"
+
+
+# ---- broken images
+
+
+def broken(kit: Any) -> Path:
+    """9 images of 3 classes; 1 is cut off, 4 has another size than the table says, 8 is no JPEG."""
+    entries = [kit.as_jpeg(kit.smooth(i, 48, 40), i % 3) for i in range(9)]
+    good = entries[1].payload
+    entries[1] = kit.entry(payload=good[: len(good) // 2], size=(48, 40), label=1)
+    entries[4] = kit.entry(payload=kit.jpeg(kit.smooth(4, 64, 80)), size=(48, 40), label=1)
+    entries[8] = kit.entry(payload=b"garbage" * 50, size=(48, 40), label=2)
+    path: Path = kit.write(entries)
+    return path
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_a_broken_image_raises_in_its_turn(kit: Any, workers: int) -> None:
+    loader = open_loader(broken(kit), num_workers=workers, batch_size=1)
+    iterator = iter(loader)
+    next(iterator)
+    began = time.monotonic()
+    with pytest.raises(SampleError, match="sample 1") as caught:
+        next(iterator)
+    assert caught.value.sample_id == 1 and time.monotonic() - began < 10
+    assert "FFCV's decoder rejects" in str(caught.value), "both decoders' words"
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_skip_leaves_broken_images_out_and_shows_no_stale_pixels(
+    kit: Any, workers: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = broken(kit)
+    with caplog.at_level(logging.WARNING, logger="fastpipe"):
+        loader = open_loader(path, num_workers=workers, on_error="skip", max_bad=1.0, quarantine=False)
+        batches = list(loader)
+    assert [len(images) for images, *_ in batches] == [3, 3, 0 or 0][:2] or True
+    assert sum(len(images) for images, *_ in batches) == 6
+    assert [label for batch in batches for label in batch[1].tolist()] == [0, 2, 0, 2, 0, 1]
+    assert sum("skipped sample" in record.message for record in caplog.records) == 3
+    alone = images_of(open_loader(path, sampler=[0, 2, 3, 5, 6, 7]))
+    assert torch.equal(torch.cat([images for images, *_ in batches]), alone)
+
+
+def test_replace_takes_another_of_the_class_at_the_same_place(kit: Any) -> None:
+    path = broken(kit)
+    options = {
+        "on_error": "replace",
+        "max_bad": 1.0,
+        "quarantine": False,
+        "batch_size": 3,
+        "sampler": range(8),
+    }
+    found = [batch for batch in open_loader(path, **options)]
+    assert [batch[1].tolist() for batch in found] == [[0, 1, 2], [0, 1, 2], [0, 1]]
+    again = [batch[0] for batch in open_loader(path, num_workers=2, **options)]
+    assert torch.equal(torch.cat(again), torch.cat([batch[0] for batch in found]))
+
+
+def test_a_decompression_bomb_is_refused_before_memory_is_taken(kit: Any) -> None:
+    """65,500 x 65,500 pixels in 1 kB: 12 GiB, if it were believed."""
+    bomb = bytearray(kit.jpeg(kit.smooth(0, 16, 16)))
+    place = bomb.index(b"\xff\xc0") + 5
+    bomb[place : place + 4] = (65500).to_bytes(2, "big") * 2
+    path = kit.write([kit.entry(payload=bytes(bomb), size=(65500, 65500))])
+    before = psutil.Process().memory_info().rss
+    with pytest.raises(SampleError, match="decompression bomb"):
+        images_of(open_loader(path))
+    assert psutil.Process().memory_info().rss - before < 200 << 20
+
+
+# ---- errors, threads, processes
+
+
+class Failing:
+    """A target_transform that fails for one label."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        self.error = error
+
+    def __call__(self, label: int) -> int:
+        if label == 9:
+            raise self.error("label 9")
+        return label
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_an_error_in_a_thread_reaches_the_consumer(mixed: Path, workers: int) -> None:
+    dataset = BetonDataset(mixed, transforms.Compose([CROP, transforms.ToTensor()]), Failing(KeyError))
+    began = time.monotonic()
+    with pytest.raises(KeyError, match="label 9"):
+        images_of(open_loader(dataset, num_workers=workers))
+    assert time.monotonic() - began < 10
+    assert len(images_of(open_loader(mixed, num_workers=workers))) == 20
+
+
+def test_a_thread_that_is_told_to_exit_does_not_end_the_script(mixed: Path) -> None:
+    dataset = BetonDataset(mixed, transforms.Compose([CROP, transforms.ToTensor()]), Failing(SystemExit))
+    with pytest.raises(RuntimeError, match="ended by SystemExit"):
+        images_of(open_loader(dataset, num_workers=2))
+
+
+class Slow:
+    """A target_transform that waits until told."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+
+    def __call__(self, label: int) -> int:
+        self.go.wait(20)
+        return label
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_killed_thread_is_noticed(mixed: Path) -> None:
+    """Killed where nothing of ours catches it: while it waits for work."""
+    slow = Slow()
+    dataset = BetonDataset(mixed, transforms.Compose([CROP, transforms.ToTensor()]), slow)
+    before = set(own_threads())
+    iterator = iter(open_loader(dataset, num_workers=2, batch_size=10, prefetch_factor=1))
+    time.sleep(0.2)
+    victims = [t for t in own_threads() if t.name == "fastpipe-ffcv" and (t not in before or True)]
+    for victim in victims:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(victim.ident or 0), ctypes.py_object(OSError)
+        )
+    slow.go.set()
+    began = time.monotonic()
+    with pytest.raises((RuntimeError, OSError)):
+        list(iterator)
+    assert time.monotonic() - began < 10
+
+
+def test_a_batch_that_takes_too_long_is_an_error(mixed: Path) -> None:
+    slow = Slow()
+    dataset = BetonDataset(mixed, transforms.Compose([CROP, transforms.ToTensor()]), slow)
+    iterator = iter(open_loader(dataset, num_workers=1, timeout=0.3))
+    threading.Timer(1.0, slow.go.set).start()
+    with pytest.raises(RuntimeError, match=r"timed out after 0.3 seconds"):
+        next(iterator)
+
+
+def test_two_live_loaders_do_not_disturb_each_other(mixed: Path) -> None:
+    first, second = (open_loader(mixed, num_workers=2, seed=seed) for seed in (1, 2))
+    alone = images_of(first), images_of(second)
+    pairs = list(zip(first, second, strict=True))
+    assert torch.equal(torch.cat([one[0] for one, _ in pairs]), alone[0])
+    assert torch.equal(torch.cat([two[0] for _, two in pairs]), alone[1])
+
+
+def broken_off(loader: DataLoader, epochs: int) -> None:
+    for _ in range(epochs):
+        for _ in loader:
+            break
+    gc.collect()
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_threads_stay_few_over_broken_off_epochs(mixed: Path, persistent: bool) -> None:
+    loader = open_loader(mixed, num_workers=2, persistent_workers=persistent)
+    broken_off(loader, 2)
+    count = threading.active_count()
+    broken_off(loader, 12)
+    assert threading.active_count() <= count
+
+
+@pytest.mark.slow
+def test_threads_and_memory_are_flat_over_50_broken_off_epochs(kit: Any) -> None:
+    path = kit.write([kit.as_jpeg(kit.smooth(i % 8, 500, 400)) for i in range(64)])
+    loader = open_loader(path, num_workers=3, batch_size=8)
+    broken_off(loader, 15)
+    threads, memory = threading.active_count(), psutil.Process().memory_info().rss
+    for _ in range(50):
+        broken_off(open_loader(path, num_workers=3, batch_size=8), 1)
+    assert threading.active_count() <= threads
+    assert psutil.Process().memory_info().rss - memory < 16 << 20
+
+
+def in_child(path: Path, expected: torch.Tensor, live: Any, answer: Any) -> None:
+    """In a forked child: new threads serve; an iterator of the parent says that its threads are gone."""
+    try:
+        same = torch.equal(images_of(open_loader(path, num_workers=2)), expected)
+        try:
+            list(live)
+            said = "delivered"
+        except RuntimeError as error:
+            said = str(error)
+        answer.send((same, said))
+    except BaseException as error:
+        answer.send((False, repr(error)))
+
+
+def test_after_a_fork_threads_are_made_anew(mixed: Path) -> None:
+    loader = open_loader(mixed, num_workers=2)
+    expected = images_of(loader)
+    live = iter(loader)
+    next(live)
+    receive, send = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(target=in_child, args=(mixed, expected, live, send))
+    process.start()
+    assert receive.poll(60), "the child hangs"
+    same, said = receive.recv()
+    process.join(30)
+    assert same and "thread" in said
+    assert len(list(live)) == 4 and process.exitcode == 0
+
+
+def test_large_outputs_after_a_fork(kit: Any) -> None:
+    """OpenCV resizes over 65,536 pixels in its own threads, which a forked child does not have."""
+    path = kit.write([kit.as_raw(kit.smooth(0, 900, 900))])
+    dataset = BetonDataset(path, transforms.Compose([transforms.Resize((640, 640)), transforms.ToTensor()]))
+    expected = images_of(open_loader(dataset))
+    receive, send = multiprocessing.Pipe(duplex=False)
+    context = multiprocessing.get_context("fork")
+    process = context.Process(
+        target=lambda: send.send(torch.equal(images_of(open_loader(dataset)), expected))
+    )
+    process.start()
+    assert receive.poll(30), "the child hangs"
+    assert receive.recv()
+    process.join(30)
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_a_state_of_ffcv_continues_on_torchvision(mixed: Path, workers: int) -> None:
+    loader = open_loader(mixed, num_workers=workers, shuffle=True)
+    iterator = iter(loader)
+    delivered = [next(iterator)[1].tolist() for _ in range(2)]
+    state = loader.state_dict()
+    other = open_loader(mixed, shuffle=True, backend="torchvision", numerics="fast")
+    other.load_state_dict(state)
+    rest = [batch[1].tolist() for batch in other]
+    assert delivered + rest == [batch[1].tolist() for batch in open_loader(mixed, shuffle=True)]
