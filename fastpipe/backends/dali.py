@@ -25,6 +25,7 @@ class DaliBackend:
         numerics=("exact", "fast"),
         host_steps=False,
         on_error=("raise", "skip", "replace"),
+        fast_resize="dali",
     )
 
     def probe(self, machine: Machine) -> Availability:

@@ -14,8 +14,8 @@ from PIL import Image
 from fastpipe.backends.dali_pipeline import Graph
 from fastpipe.backends.dali_samples import Item, Prepared
 from fastpipe.batch.buffer import allocate, collate_labels
-from fastpipe.batch.locate import locate
-from fastpipe.decode import crop_and_resize, decode_rgb, read
+from fastpipe.batch.locate import locate, read_rgb
+from fastpipe.decode import crop_and_resize, decode_rgb
 from fastpipe.decode.pillow import pixels
 from fastpipe.errors import SampleError
 from fastpipe.types import HostBatch, Spec
@@ -76,10 +76,10 @@ def _pixels(
 
 
 def _by_pillow(item: Item) -> Image.Image:
-    if getattr(item.folder, "beton", None) is not None:
-        image: Image.Image = item.folder.rgb(item.index)
-        return image
-    return decode_rgb(bytes(item.data or b""), item.path)
+    """By Pillow, of the bytes at hand where they are a file's."""
+    if isinstance(item.data, bytes):
+        return decode_rgb(item.data, item.path)
+    return read_rgb(item.folder, item.index)
 
 
 def _cropped(
@@ -117,8 +117,7 @@ class _Assembly:
         """A substitute, decoded by Pillow."""
         folder, index = locate(self.dataset, sample_id)
         path, label = folder.samples[index]
-        beton = getattr(folder, "beton", None)
-        image = decode_rgb(read(path), path) if beton is None else folder.rgb(index)
+        image = read_rgb(folder, index)
         draws = self.prepared.draws[place]
         self._store(place, _cropped(image, self.prepared.spec, draws, path, sample_id), path)
         self.labels[place] = _label(folder, label)

@@ -5,23 +5,24 @@ A run that meets a bad file kills its pipeline, so what a look at the header can
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from io import BytesIO
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from fastpipe.backends.dali_pipeline import Graph
-from fastpipe.batch.locate import locate
+from fastpipe.batch.locate import locate, sample_key
 from fastpipe.batch.mend import Mending
 from fastpipe.decode import Box, draw_box, read
 from fastpipe.decode.boxes import short_side
 from fastpipe.decode.pillow import MAX_RESIZED_PIXELS
 from fastpipe.errors import SampleError
+from fastpipe.storage.jpeg import jpeg_facts
 from fastpipe.transforms import RandomResizedCrop, ResizeCrop
 from fastpipe.types import Request, Size, Spec
 
@@ -29,46 +30,18 @@ __all__ = ["Item", "Prepared", "blank", "jpeg_size", "read_item"]
 
 Encoded = bytes | memoryview
 
-# Huffman-coded baseline, extended and progressive; the others are lossless, arithmetic or differential.
-_FRAMES: Final = (0xC0, 0xC1, 0xC2)
-_OTHER_FRAMES: Final = (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
-_ALONE: Final = (0x01, *range(0xD0, 0xD8))
-# Bytes at the end in which a whole JPEG has its end marker: some cameras pad.
-_TAIL: Final = 64
-
 
 def jpeg_size(data: Encoded) -> Size | None:
     """(height, width) of a JPEG that DALI decodes to Pillow's pixels; None for all else.
 
-    Takes 8-bit Huffman-coded files of 1 or 3 components that have their end marker and no more pixels than
-    Pillow opens without a warning. Source of the layout: ITU-T T.81, annex B.
+    Whole 8-bit Huffman-coded files of 1 or 3 components, with no more pixels than Pillow opens without a
+    warning. CMYK is equal too where it was tried, but means two things and is left to Pillow.
     """
-    if bytes(data[:2]) != b"\xff\xd8" or bytes(data[-_TAIL:]).rfind(b"\xff\xd9") < 0:
-        return None
-    at, end = 2, len(data) - 10
-    while at < end and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker in _FRAMES:
-            return _frame_size(data, at)
-        if marker == 0xFF:
-            at += 1
-        elif marker in _ALONE:
-            at += 2
-        elif marker in _OTHER_FRAMES or marker in (0x00, 0xD8, 0xD9, 0xDA):
-            return None
-        else:
-            length = data[at + 2] << 8 | data[at + 3]
-            at += 2 + max(length, 2)
-    return None
-
-
-def _frame_size(data: Encoded, at: int) -> Size | None:
-    precision, components = data[at + 4], data[at + 9]
-    height, width = data[at + 5] << 8 | data[at + 6], data[at + 7] << 8 | data[at + 8]
+    facts = jpeg_facts(bytes(data))
     most = Image.MAX_IMAGE_PIXELS
-    if precision != 8 or components not in (1, 3) or not height * width:
+    if facts is None or (most is not None and facts.height * facts.width > most):
         return None
-    return None if most is not None and height * width > most else (height, width)
+    return facts.height, facts.width
 
 
 @dataclass(slots=True, kw_only=True)
@@ -87,8 +60,8 @@ class Item:
     error: SampleError | None = None
 
 
-def read_item(dataset: Any, sample_id: int, rejected: Callable[[str], SampleError | None]) -> Item:
-    """Read a sample's bytes; what goes wrong is kept in `error`. rejected: what DALI said of this path."""
+def read_item(dataset: Any, sample_id: int, rejected: Mapping[str, SampleError]) -> Item:
+    """Read a sample's bytes; what goes wrong is kept in `error`. rejected: DALI's errors by sample key."""
     folder, index = locate(dataset, sample_id)
     path, label = folder.samples[index]
     item = Item(path=path, label=label, folder=folder, index=index)
@@ -105,8 +78,9 @@ def read_item(dataset: Any, sample_id: int, rejected: Callable[[str], SampleErro
         error.sample_id = sample_id
         item.error = error
         return item
-    if item.size is not None and (error_before := rejected(path)) is not None:
-        item.size, item.error = None, error_before
+    if rejected and item.size is not None:
+        item.error = rejected.get(sample_key(folder, index))
+        item.size = item.size if item.error is None else None
     return item
 
 

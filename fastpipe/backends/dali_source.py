@@ -16,6 +16,7 @@ from fastpipe.backends.dali_finish import finish_batch
 from fastpipe.backends.dali_pipeline import Graph, Inputs, Runner
 from fastpipe.backends.dali_samples import Item, Prepared, read_item
 from fastpipe.batch import RequestStream
+from fastpipe.batch.locate import sample_key
 from fastpipe.batch.mend import Mender
 from fastpipe.batch.pool import next_base_seed
 from fastpipe.decode import num_uniforms
@@ -214,7 +215,7 @@ class _Session:
     def _read(self, sample_id: int | None) -> Item | None:
         if sample_id is None:
             return None
-        return read_item(self._source.job.dataset, sample_id, self._source.rejected.get)
+        return read_item(self._source.job.dataset, sample_id, self._source.rejected)
 
     def _each(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
         """function of every item, in order, on the threads there are: a slice of the items for each."""
@@ -249,7 +250,7 @@ class _Session:
                     path=item.path,
                     sample_id=int(prepared.request.ids[place]),
                 )
-                self._source.rejected[item.path] = item.error
+                self._source.rejected[sample_key(item.folder, item.index)] = item.error
 
     def _rejected_places(self, prepared: Prepared) -> list[int]:
         """The places of a failed batch whose files DALI rejects, each run alone."""

@@ -18,6 +18,7 @@ import fastpipe
 from fastpipe.backends import dali, dali_pipeline
 from fastpipe.backends.dali_source import DaliSource
 from fastpipe.errors import BackendError, MissingExtraError
+from fastpipe.storage.beton_writer import write_beton
 from fastpipe.types import Machine
 
 pytest.importorskip("nvidia.dali", reason="the dali extra is not installed")
@@ -87,6 +88,18 @@ def test_fast_keeps_its_tolerance(photos: Path, transform: Any) -> None:
 
 def test_fast_does_not_resize_bicubic_itself(photos: Path) -> None:
     assert same(pixels(load(photos, CUBIC, numerics="fast")), pixels(load(photos, CUBIC, "torchvision")))
+
+
+def test_a_beton_of_jpegs_and_raw_images(photos: Path, tmp_path: Path) -> None:
+    write_beton(photos, tmp_path / "x.beton", num_workers=1)
+    order = [0, 7, 7, 12, 23, 3, 8, 15, 15]  # 7, 15 and 23 are PNGs, and so stored raw
+    options: dict[str, Any] = {"batch_size": 4, "sampler": order, "seed": 5, "engine": "none"}
+    options |= {"transform": TRAIN, "numerics": "exact"}
+    found = fastpipe.DataLoader(tmp_path / "x.beton", backend="dali", num_workers=2, **options)
+    assert set(found.dataset.beton.modes.tolist()) == {0, 1}
+    expected = pixels(fastpipe.DataLoader(tmp_path / "x.beton", backend="torchvision", **options))
+    assert same(pixels(found), expected)
+    assert same(pixels(load(photos, sampler=order, batch_size=4)), expected)
 
 
 def test_whole_images(tmp_path: Path, photos: Path) -> None:
