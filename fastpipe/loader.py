@@ -41,8 +41,7 @@ Resolution = int | Callable[[int, int], int]
 class DataLoader(torch.utils.data.DataLoader[Any]):
     """A drop-in for torch.utils.data.DataLoader with its seventeen arguments, and:
 
-    dataset:       also a path to `root/class/*.jpg` or to a `.beton` file; then `transform` is a torchvision
-                   pipeline.
+    dataset:       also a path to `root/class/*.jpg` or a `.beton`; then `transform` is a torchvision one.
     num_workers:   also "auto": this process's share of the CPUs, by affinity, cgroup quota and local ranks.
     backend:       "auto" (what can serve the plan, and of several the fastest here), the name of one, or
                    "torch" (lift nothing, behave as torch's class).

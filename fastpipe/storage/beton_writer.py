@@ -182,7 +182,7 @@ def _chunks(
 def _from_processes(
     context: Any, job: Job, shared: Shared, num_workers: int
 ) -> Iterator[tuple[npt.NDArray[Any], list[tuple[int, str]]]]:
-    pipes = {}
+    pipes: dict[Any, Any] = {}
     processes = []
     try:
         for _ in range(num_workers):
@@ -196,9 +196,9 @@ def _from_processes(
             processes.append(process)
         while pipes:
             for pipe in wait(list(pipes)):
-                message = _receive(pipe, pipes[pipe])  # type: ignore[index]
+                message = _receive(pipe, pipes[pipe])
                 if message is None:
-                    del pipes[pipe]  # type: ignore[arg-type]
+                    del pipes[pipe]
                 elif isinstance(message, BaseException):
                     raise message
                 else:

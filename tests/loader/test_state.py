@@ -125,8 +125,8 @@ def test_resuming_decodes_nothing_again(photos, monkeypatch):
         next(iterator)
     state = loader.state_dict()
     opened = []
-    real = worker.read
-    monkeypatch.setattr(worker, "read", lambda path: opened.append(path) or real(path))
+    real = worker.read_rgb
+    monkeypatch.setattr(worker, "read_rgb", lambda leaf, i: opened.append(i) or real(leaf, i))
     resumed = DataLoader(_dataset(photos), 4, seed=1, shuffle=True)
     resumed.load_state_dict(state)
     assert len(list(resumed)) == 2
