@@ -185,6 +185,15 @@ def test_raise_names_the_file_after_the_batches_before_it(tmp_path: Path, place:
     assert caught.value.path == dataset.samples[place][0] and caught.value.sample_id == place
 
 
+@pytest.fixture
+def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look at the header finds nothing, as it would for a fault that it does not know."""
+    from fastpipe.backends import dali_samples
+
+    monkeypatch.setattr(dali_samples, "jpeg_size", lambda data: (50, 70))
+
+
+@pytest.mark.usefixtures("trusting")
 def test_what_only_pillow_reads_is_served_and_noted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     junk = {i: with_junk(encoded(photo(i))) for i in (3, 4, 9)}
     dataset = folder_of(tmp_path, junk)
