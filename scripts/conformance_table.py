@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib.metadata
 import json
 from collections import defaultdict
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
+SUITE = Path(__file__).parent.parent / "tests" / "conformance"
 PACKAGES = ("torch", "torchvision", "pillow", "ffcv", "nvidia-dali-cuda130")
 HEAD = """# Conformance
 
@@ -52,16 +54,24 @@ def column(row: Row) -> str:
     return f"{row['backend']}, {row['storage']}"
 
 
+def suite() -> list[str]:
+    """The first line of the docstring of every check, in the order of the files."""
+    nodes = [node for path in sorted(SUITE.glob("test_*.py")) for node in ast.parse(path.read_text()).body]
+    tests = [node for node in nodes if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
+    tests = [node for node in tests if "lab" in [argument.arg for argument in node.args.args]]
+    return [(ast.get_docstring(node) or node.name).split("\n")[0] for node in tests]
+
+
 def checks(rows: list[Row]) -> str:
-    """One line a check, one column a backend and storage."""
+    """One line a check, run or not; one column a backend and storage."""
     columns = list(dict.fromkeys(column(row) for row in rows))
     found: dict[str, dict[str, dict[int, bool]]] = defaultdict(lambda: defaultdict(dict))
     for row in rows:
         cell = found[row["says"]][column(row)]
         cell[row["workers"]] = cell.get(row["workers"], True) and row["outcome"] == "passed"
     lines = []
-    for check in sorted(found, key=[row["says"] for row in rows].index):
-        cells = [found[check].get(name, {}) for name in columns]
+    for check in suite():
+        cells = [found[check].get(name, {}) for name in columns]  # empty where nothing was run
         lines.append([check, *(" ".join(_count(*one) for one in sorted(cell.items())) for cell in cells)])
     return table(["check", *columns], lines)
 

@@ -137,7 +137,7 @@ THREAD = """
 @NONE_AND_ONE
 def test_a_killed_thread(lab):
     """a thread of the loader killed: an error or every batch, never a hang or a short epoch"""
-    done = lab.run(THREAD, timeout=60)
+    done = lab.run(THREAD, timeout=150)
     last = done.stdout.splitlines()[-1]
     assert last.startswith("error") or last == str(lab.order()), done.stdout + done.stderr
 
@@ -166,7 +166,7 @@ def test_ctrl_c(lab):
         time.sleep(1.0)
         workers = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, signal.SIGINT)  # what a terminal does
-        _, stderr = process.communicate(timeout=30)
+        _, stderr = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode != 0
@@ -186,7 +186,7 @@ FORK = """
         ours, theirs = multiprocessing.get_context("fork").Pipe()
         process = multiprocessing.get_context("fork").Process(target=child, args=(theirs,))
         process.start()
-        assert ours.poll(60), "the forked process hangs"
+        assert ours.poll(90), "the forked process hangs"
         assert ours.recv() == here
         process.join(20)
         assert process.exitcode == 0, process.exitcode
