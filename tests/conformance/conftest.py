@@ -347,8 +347,11 @@ def cut(image: Image.Image, box: Box, size: int = SIZE) -> Pixels:
 
 
 @pytest.fixture
-def lab(pair: tuple[str, str], workers: int, data: Data) -> Lab:
-    """The laboratory of one backend, storage kind and worker count."""
+def lab(
+    pair: tuple[str, str], workers: int, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Lab:
+    """The laboratory of one backend, storage kind and worker count; its indexes and lists go away with it."""
+    monkeypatch.setenv("FASTPIPE_CACHE", str(tmp_path / "cache"))
     return Lab(pair, workers, data)
 
 
