@@ -108,9 +108,6 @@ def decide(
     names, rejected = choose(plan, machine, asked=asked, numerics=numerics, storage=storage)
     if asked != "auto":
         chosen, reason = names[0], "asked for"
-        support = load(chosen).supports(plan)
-        if support.answer == "yes_but":
-            reason = f"asked for; {support.reason}"
     else:
         names = _same_kernel(names, rejected, (storage, numerics))
         chosen, reason = _pick(names, rejected, plan, saved, rates)
