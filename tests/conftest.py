@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 from collections import Counter
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -97,6 +98,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell's background job ignores Ctrl-C and its children inherit that: those tests would hang there.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[LEFT_OUT] = Counter()
     config.pluginmanager.register(Parts(os.environ.get("FASTPIPE_REQUIRE", "")), "fastpipe-parts")
     if importlib.util.find_spec("fastpipe") is None or importlib.util.find_spec("fastpipe.kernels") is None:
