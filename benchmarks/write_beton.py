@@ -149,7 +149,8 @@ def opened(path: str) -> tuple[float, float, int, int]:
     beton = Beton(path)
     seconds, cpu_s = time.perf_counter() - start, time.process_time() - cpu
     beton.names[len(beton) - 1]
-    peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]
+    status = Path("/proc/self/status").read_text()
+    peak = status.split("VmHWM:")[1].split()[0]
     return seconds, cpu_s, int(peak) * 1024 - before, psutil.Process().memory_info().rss - before
 
 

@@ -149,7 +149,9 @@ def _pick(
     rates: Callable[[Sequence[str]], Rates | str] | None,
 ) -> tuple[str, str]:
     if len(names) == 1:
-        return names[0], f"{load(names[0]).supports(plan).reason} (the only one that can)"
+        alike = any(why.startswith("resizes by ") for why in rejected.values())
+        why = "resizes as this run's other loaders do" if alike else "the only one that can"
+        return names[0], f"{load(names[0]).supports(plan).reason} ({why})"
     if saved is not None and saved in names:
         return saved, "the resumed run used it"
     if rates is None:

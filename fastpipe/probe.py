@@ -123,14 +123,14 @@ def measure(
     job: Job,
     *,
     resolution: Callable[[int, int], int | None],
-    seconds: float = SECONDS,
+    seconds: float | None = None,
     clock: Callable[[], float] = time.process_time,
 ) -> Rates:
-    """Serve the same samples by each backend in turns until the time is up; the median of each.
+    """Serve the same samples by each backend in turns until the time is up (SECONDS); the median of each.
 
     The job's policy should be "skip": a broken file is no reason not to measure.
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + (SECONDS if seconds is None else seconds)
     sources: dict[str, BatchSource] = {}
     failed: dict[str, str] = {}
     rates: dict[str, list[float]] = {name: [] for name in backends}

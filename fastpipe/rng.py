@@ -18,7 +18,16 @@ import numpy.typing as npt
 
 from fastpipe.types import IntArray
 
-__all__ = ["Stream", "batch_uniforms", "integer_seeds", "permutation", "philox", "uniforms"]
+__all__ = [
+    "Stream",
+    "batch_key",
+    "batch_uniforms",
+    "integer_seeds",
+    "permutation",
+    "philox",
+    "sample_key",
+    "uniforms",
+]
 
 Words = npt.NDArray[np.uint64]  # 32-bit values held in 64 bits, so that products do not overflow
 Uniforms = npt.NDArray[np.float64]
@@ -94,15 +103,25 @@ def _to_unit(words: Words) -> Uniforms:
     return (high.astype(np.float64) * 67108864.0 + low.astype(np.float64)) / 9007199254740992.0
 
 
+def sample_key(seed: int, epoch: int, stream: Stream) -> tuple[int, int]:
+    """The 64-bit key of draws for samples, as two words; the counters are (id, repeat)."""
+    return _subkey(seed, epoch, stream, _DOMAIN_SAMPLE)
+
+
+def batch_key(seed: int, epoch: int, stream: Stream) -> tuple[int, int]:
+    """The 64-bit key of draws for batches, as two words; the counters are (batch, rank)."""
+    return _subkey(seed, epoch, stream, _DOMAIN_BATCH)
+
+
 def uniforms(seed: int, epoch: int, ids: IntArray, repeats: IntArray, stream: Stream, num: int) -> Uniforms:
     """float64 [len(ids), num] in [0, 1), keyed per sample."""
-    key = _subkey(seed, epoch, stream, _DOMAIN_SAMPLE)
+    key = sample_key(seed, epoch, stream)
     return _to_unit(_blocks(ids, repeats, (num + 1) // 2, key))[:, :num]
 
 
 def batch_uniforms(seed: int, epoch: int, batch: int, rank: int, stream: Stream, num: int) -> Uniforms:
     """float64 [num] in [0, 1), keyed per batch and rank."""
-    key = _subkey(seed, epoch, stream, _DOMAIN_BATCH)
+    key = batch_key(seed, epoch, stream)
     words = _blocks(np.array([batch]), np.array([rank]), (num + 1) // 2, key)
     return _to_unit(words)[0, :num]
 

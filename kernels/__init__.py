@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastpipe.kernels.augmentation import apply_op, augment_batch
+from fastpipe.kernels.counters import counter_uniforms
 from fastpipe.kernels.matrices import (
     Matrix,
     rotate,
@@ -13,6 +14,7 @@ from fastpipe.kernels.matrices import (
     translate_y,
 )
 from fastpipe.kernels.mixing import mix
+from fastpipe.kernels.operations import Operations
 from fastpipe.kernels.ops import INTERPOLATIONS, OPS
 from fastpipe.kernels.output import erase, finish, normalize_table
 from fastpipe.kernels.reference import (
@@ -31,8 +33,10 @@ __all__ = [
     "OPS",
     "RESIZE_MODES",
     "Matrix",
+    "Operations",
     "apply_op",
     "augment_batch",
+    "counter_uniforms",
     "erase",
     "erase_torch",
     "finish",

@@ -1,4 +1,9 @@
-"""One to many operations per image, each image its own. numba, CPU, serial over a range of images."""
+"""The operations of a batch, image by image and one after another, as late as possible. numba, CPU, serial.
+
+table operations   only their table is made; it is applied by whoever writes the output
+mirror             left to the output as well, unless a warp follows (a blend and SMOOTH are symmetric)
+color, sharpness, affine   write into `work`
+"""
 
 from __future__ import annotations
 
@@ -6,77 +11,101 @@ import numpy as np
 import numpy.typing as npt
 
 from fastpipe.kernels.compiled import compiled
-from fastpipe.kernels.cpu_filters import color, copy_bytes, mirror, mirror_in_place, sharpness
+from fastpipe.kernels.cpu_filters import color, mirror, mirror_in_place, sharpness
 from fastpipe.kernels.cpu_tables import apply_table, fill_table
 from fastpipe.kernels.cpu_warp import warp
-from fastpipe.kernels.ops import AFFINE, COLOR, IDENTITY, SHARPNESS
+from fastpipe.kernels.ops import AFFINE, AUTOCONTRAST, COLOR, CONTRAST, EQUALIZE, IDENTITY, SHARPNESS
 
-__all__ = ["augment_range"]
+__all__ = ["augment_images"]
 
 Bytes = npt.NDArray[np.uint8]
-
-# Where the image is while its operations run.
-_IN_SOURCE = 0
-_IN_TARGET = 1
-_IN_SCRATCH = 2
+Numbers = npt.NDArray[np.int64]
 
 
 @compiled
-def augment_range(
+def augment_images(
     images: Bytes,
-    out: Bytes,
+    ids: Numbers,
+    work: Bytes,
+    places: Numbers,
+    mirrored: Bytes,
+    tabled: Bytes,
+    tables: Bytes,
     ops: npt.NDArray[np.int64],
     values: npt.NDArray[np.float64],
     matrices: npt.NDArray[np.float64],
     fills: Bytes,
     interpolations: Bytes,
-    flip: Bytes,
     height: int,
     width: int,
-    in_place: bool,
-    start: int,
-    stop: int,
+    detach: bool,
+    counts: Numbers,
+    step: Bytes,
+    columns: npt.NDArray[np.int32],
+    weights: npt.NDArray[np.float64],
 ) -> None:
-    """Augment images[start:stop] into out. images and out: [B, H*W*3], the same memory where `in_place`.
+    """Augment images[ids[k]], k in 0..n-1, into row places[k] of `work` (-1: it is still the image itself).
 
-    ops, values, interpolations: [B, D]; matrices: [B, D, 6]; fills: [B, 3]; flip: [B]. Flip comes first.
+    images: [B, H*W*3]. work: [n + 1 or more, H*W*3]. What is left to do then: where tabled[k], tables[k]
+    ([n, 768]), and a mirror where mirrored[k]; on entry mirrored says which images are to be mirrored first.
+    ops, values, interpolations: [B, D]; matrices: [B, D, 6]; fills: [B, 3]. detach: a mirror is never left
+    for an image itself, so that the output may overwrite it. Scratch: counts and step [768], columns [W],
+    weights [2 * W]; it comes from outside because each np.empty takes 0.3 s to compile.
     """
-    scratch = np.empty(images.shape[1], np.uint8)
-    counts = np.empty(768, np.int64)
-    table = np.empty(768, np.uint8)
-    columns, weights = np.empty(width, np.int64), np.empty(6 * width, np.float64)
-    taps = np.empty(12 * width, np.uint8)
-    for i in range(start, stop):
-        image, target = images[i], out[i]
-        place = _IN_TARGET if in_place else _IN_SOURCE
-        if flip[i]:
-            if in_place:
-                mirror_in_place(target, height, width)
-            else:
-                mirror(image, target, height, width)
-            image, place = target, _IN_TARGET
+    spare = ids.size
+    for k in range(ids.size):
+        i, row = ids[k], -1
+        image, table = images[i], tables[k]
+        flip, pending = mirrored[k] != 0, False
         for depth in range(ops.shape[1]):
             op, value = ops[i, depth], values[i, depth]
             if op == IDENTITY:
                 continue
-            if op in (AFFINE, SHARPNESS):
-                # These read neighbours, so they never write where they read.
-                other = scratch if place == _IN_TARGET else target
-                if op == AFFINE:
-                    bilinear = interpolations[i, depth] == 1
-                    matrix, fill = matrices[i, depth], fills[i]
-                    warp(image, other, height, width, matrix, fill, bilinear, columns, weights, taps)
-                else:
-                    sharpness(image, other, height, width, np.float32(value))
-                image, place = other, _IN_SCRATCH if place == _IN_TARGET else _IN_TARGET
+            by_pixel = op in (AFFINE, COLOR, SHARPNESS)
+            if pending and (by_pixel or op in (AUTOCONTRAST, EQUALIZE, CONTRAST)):
+                row = k if row < 0 else row
+                apply_table(image, work[row], table)
+                image, pending = work[row], False
+            if not by_pixel:
+                fill_table(op, value, image, counts, step)
+                for level in range(768):
+                    first = np.int64(table[level]) if pending else level & 255
+                    table[level] = step[(level & 768) + first]
+                pending = True
                 continue
-            # The others work pixel by pixel: in place, unless this is the caller's input.
-            written = target if place == _IN_SOURCE else image
             if op == COLOR:
-                color(image, written, np.float32(value))
+                row = k if row < 0 else row
+                color(image, work[row], np.float32(value))
+                image = work[row]
+                continue
+            if op == AFFINE and flip:
+                if row < 0:
+                    row = k
+                    mirror(image, work[row], height, width)
+                    image = work[row]
+                else:
+                    mirror_in_place(image, height, width)
+                flip = False
+            # These read neighbours, so they never write where they read.
+            other = k if row < 0 else spare
+            if op == AFFINE:
+                bilinear = interpolations[i, depth] == 1
+                warp(
+                    image,
+                    work[other],
+                    height,
+                    width,
+                    matrices[i, depth],
+                    fills[i],
+                    bilinear,
+                    columns,
+                    weights,
+                )
             else:
-                fill_table(op, value, image, counts, table)
-                apply_table(image, written, table)
-            image, place = written, _IN_TARGET if place == _IN_SOURCE else place
-        if place != _IN_TARGET:
-            copy_bytes(image, target)
+                sharpness(image, work[other], height, width, np.float32(value))
+            spare = spare if row < 0 else row
+            row, image = other, work[other]
+        if detach and flip and row < 0:
+            row, flip = k, False
+            mirror(image, work[row], height, width)
+        places[k], mirrored[k], tabled[k] = row, flip, pending

@@ -9,25 +9,25 @@ import numpy as np
 import numpy.typing as npt
 
 from fastpipe.kernels import rules
-from fastpipe.kernels.compiled import compiled
+from fastpipe.kernels.compiled import inlined, inner
 
 __all__ = ["color", "copy_bytes", "mirror", "mirror_in_place", "paint", "sharpness"]
 
 Bytes = npt.NDArray[np.uint8]
 
-_gray = compiled(rules.gray)
-_blend = compiled(rules.blend)
-_smooth = compiled(rules.smooth)
+_gray = inlined(rules.gray)
+_blend = inlined(rules.blend)
+_smooth = inlined(rules.smooth)
 
 
-@compiled
+@inner
 def copy_bytes(source: Bytes, target: Bytes) -> None:
     """Copy. A slice assignment would be 15 times slower (not vectorised) and a second longer to compile."""
     for i in range(source.size):
         target[i] = source[i]
 
 
-@compiled
+@inner
 def paint(target: Bytes, row: int, start: int, stop: int, fill: Bytes) -> None:
     """Fill the pixels start..stop of the row that begins at byte `row`."""
     red, green, blue = fill[0], fill[1], fill[2]
@@ -38,7 +38,7 @@ def paint(target: Bytes, row: int, start: int, stop: int, fill: Bytes) -> None:
         target[p + 2] = blue
 
 
-@compiled
+@inner
 def mirror(source: Bytes, target: Bytes, height: int, width: int) -> None:
     """Write `source` with left and right swapped. `target` must not be `source`."""
     for y in range(height):
@@ -50,7 +50,7 @@ def mirror(source: Bytes, target: Bytes, height: int, width: int) -> None:
             target[q + 2] = source[p + 2]
 
 
-@compiled
+@inner
 def mirror_in_place(image: Bytes, height: int, width: int) -> None:
     """Swap left and right."""
     for y in range(height):
@@ -63,7 +63,7 @@ def mirror_in_place(image: Bytes, height: int, width: int) -> None:
                 image[p + c] = kept
 
 
-@compiled
+@inner
 def color(source: Bytes, target: Bytes, factor: np.float32) -> None:
     """Blend each pixel with its own gray. `target` may be `source`."""
     # Written so that LLVM vectorises it: 1.5 ns a pixel; with range(0, size, 3) it takes 16.
@@ -76,7 +76,7 @@ def color(source: Bytes, target: Bytes, factor: np.float32) -> None:
         target[p + 2] = _blend(gray, np.float32(blue), factor)
 
 
-@compiled
+@inner
 def sharpness(source: Bytes, target: Bytes, height: int, width: int, factor: np.float32) -> None:
     """Blend with the 3x3 SMOOTH filter; the 1-pixel border is copied. `target` must not be `source`."""
     stride = 3 * width
@@ -94,7 +94,7 @@ def sharpness(source: Bytes, target: Bytes, height: int, width: int, factor: np.
         _sharpen_row(above, here, below, out, factor)
 
 
-@compiled
+@inner
 def _sharpen_row(above: Bytes, here: Bytes, below: Bytes, out: Bytes, factor: np.float32) -> None:
     # Counting from 0 and no inner loop, so that LLVM vectorises it: 1.9 ns a pixel against 13.
     for i in range(here.size - 6):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from fastpipe.kernels.compiled import compiled
+from fastpipe.kernels.compiled import compiled, inner
 from fastpipe.kernels.resizing import PRECISION
 
 __all__ = ["resize_range"]
@@ -56,26 +56,26 @@ def resize_range(
             _store(total, out[i, y * line : (y + 1) * line])
 
 
-@compiled
+@inner
 def _copy(source: Bytes, target: Bytes) -> None:
     for place in range(target.size):
         target[place] = source[place]
 
 
-@compiled
+@inner
 def _add(total: Numbers, row: Bytes, weight: np.int32) -> None:
     for place in range(total.size):
         total[place] += np.int32(row[place]) * weight
 
 
-@compiled
+@inner
 def _store(total: Numbers, target: Bytes) -> None:
     for place in range(total.size):
         level = total[place] >> np.int32(PRECISION)
         target[place] = np.uint8(min(max(level, np.int32(0)), np.int32(255)))
 
 
-@compiled
+@inner
 def _columns(
     image: Bytes, target: Bytes, height: int, width: int, first_columns: Numbers, weights: Numbers
 ) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastpipe.kernels import rules
-from fastpipe.kernels.compiled import compiled
+from fastpipe.kernels.compiled import inlined, inner
 from fastpipe.kernels.ops import (
     AUTOCONTRAST,
     BRIGHTNESS,
@@ -26,18 +26,18 @@ __all__ = ["apply_table", "fill_table"]
 Bytes = npt.NDArray[np.uint8]
 Counts = npt.NDArray[np.int64]
 
-_gray = compiled(rules.gray)
-_blend = compiled(rules.blend)
-_rounded_mean = compiled(rules.rounded_mean)
-_posterize_level = compiled(rules.posterize_level)
-_solarize_level = compiled(rules.solarize_level)
-_solarize_add_level = compiled(rules.solarize_add_level)
-_invert_level = compiled(rules.invert_level)
-_autocontrast_level = compiled(rules.autocontrast_level)
-_equalize_level = compiled(rules.equalize_level)
+_gray = inlined(rules.gray)
+_blend = inlined(rules.blend)
+_rounded_mean = inlined(rules.rounded_mean)
+_posterize_level = inlined(rules.posterize_level)
+_solarize_level = inlined(rules.solarize_level)
+_solarize_add_level = inlined(rules.solarize_add_level)
+_invert_level = inlined(rules.invert_level)
+_autocontrast_level = inlined(rules.autocontrast_level)
+_equalize_level = inlined(rules.equalize_level)
 
 
-@compiled
+@inner
 def apply_table(source: Bytes, target: Bytes, table: Bytes) -> None:
     """Write table[level] per channel. `target` may be `source`."""
     red, green, blue = table[:256], table[256:512], table[512:]
@@ -49,7 +49,7 @@ def apply_table(source: Bytes, target: Bytes, table: Bytes) -> None:
         target[p + 2] = blue[source[p + 2]]
 
 
-@compiled
+@inner
 def fill_table(op: int, value: float, pixels: Bytes, counts: Counts, table: Bytes) -> None:
     """Fill `table` for `op` on this image. `counts` is scratch."""
     if op in (AUTOCONTRAST, EQUALIZE):
@@ -79,7 +79,7 @@ def fill_table(op: int, value: float, pixels: Bytes, counts: Counts, table: Byte
         table[512 + level] = new
 
 
-@compiled
+@inner
 def _count_levels(pixels: Bytes, counts: Counts) -> None:
     for i in range(counts.size):
         counts[i] = 0
@@ -90,7 +90,7 @@ def _count_levels(pixels: Bytes, counts: Counts) -> None:
         counts[512 + np.int64(pixels[p + 2])] += 1
 
 
-@compiled
+@inner
 def _mean_gray(pixels: Bytes) -> int:
     total = 0
     for pixel in range(pixels.size // 3):
@@ -99,7 +99,7 @@ def _mean_gray(pixels: Bytes) -> int:
     return _rounded_mean(total, pixels.size // 3)
 
 
-@compiled
+@inner
 def _fill_autocontrast(counts: Counts, table: Bytes) -> None:
     low, high = 0, 255
     while low < 255 and counts[low] == 0:
@@ -110,7 +110,7 @@ def _fill_autocontrast(counts: Counts, table: Bytes) -> None:
         table[level] = _autocontrast_level(level, low, high)
 
 
-@compiled
+@inner
 def _fill_equalize(counts: Counts, table: Bytes) -> None:
     total, brightest = 0, 0
     for level in range(256):

@@ -7,11 +7,13 @@ blended with the fill. Spans are found once per row, so the inner loops test no 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
 from fastpipe.kernels import rules
-from fastpipe.kernels.compiled import compiled
+from fastpipe.kernels.compiled import inlined, inner
 from fastpipe.kernels.cpu_bilinear import warp_bilinear
 from fastpipe.kernels.cpu_filters import copy_bytes, paint
 
@@ -19,12 +21,12 @@ __all__ = ["warp"]
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+Places = npt.NDArray[np.int32]
 
-_fixed_point = compiled(rules.fixed_point)
+_fixed_point = inlined(rules.fixed_point)
 
 
-@compiled
+@inner
 def warp(
     source: Bytes,
     target: Bytes,
@@ -33,36 +35,41 @@ def warp(
     matrix: Floats,
     fill: Bytes,
     bilinear: bool,
-    columns: Ints,
+    places: Places,
     weights: Floats,
-    taps: Bytes,
 ) -> None:
-    """Fill `target`, which must not be `source`.
-
-    Scratch: `columns` [width], `weights` [6 * width], `taps` [12 * width].
+    """Fill `target`, which must not be `source`. Scratch: `places` [width], `weights` [2 * width].
 
     The three nearest variants are Pillow's own. They differ in rounding, so each is chosen where Pillow does.
     """
-    if bilinear:
-        warp_bilinear(source, target, height, width, matrix, fill, columns, weights, taps)
+    if bilinear and not _moves_whole_pixels(matrix):
+        warp_bilinear(source, target, height, width, matrix, fill, places, weights)
     elif matrix[1] == 0.0 and matrix[3] == 0.0:
-        _nearest_scaled(source, target, height, width, matrix, fill, columns)
+        _nearest_scaled(source, target, height, width, matrix, fill, places)
     elif _fits_fixed_point(matrix, height, width):
         _nearest_fixed(source, target, height, width, matrix, fill)
     else:
         _nearest_float(source, target, height, width, matrix, fill)
 
 
-@compiled
+@inlined
+def _moves_whole_pixels(matrix: Floats) -> bool:
+    """Then bilinear weights are all 0, and so is every rounding: nearest gives the same bytes."""
+    if matrix[0] != 1.0 or matrix[1] != 0.0 or matrix[3] != 0.0 or matrix[4] != 1.0:
+        return False
+    return bool(matrix[2] == math.floor(matrix[2]) and matrix[5] == math.floor(matrix[5]))
+
+
+@inlined
 def _copy_pixel(source: Bytes, target: Bytes, p: rules.Whole, q: rules.Whole) -> None:
     target[q] = source[p]
     target[q + 1] = source[p + 1]
     target[q + 2] = source[p + 2]
 
 
-@compiled
+@inner
 def _nearest_scaled(
-    source: Bytes, target: Bytes, height: int, width: int, matrix: Floats, fill: Bytes, columns: Ints
+    source: Bytes, target: Bytes, height: int, width: int, matrix: Floats, fill: Bytes, columns: Places
 ) -> None:
     # Pillow steps by repeated addition here; a product would round differently.
     start, stop = width, 0
@@ -94,7 +101,7 @@ def _nearest_scaled(
         y_in += matrix[4]
 
 
-@compiled
+@inner
 def _fits_fixed_point(matrix: Floats, height: int, width: int) -> bool:
     for y in (0, height):
         for x in (0, width):
@@ -105,7 +112,7 @@ def _fits_fixed_point(matrix: Floats, height: int, width: int) -> bool:
     return True
 
 
-@compiled
+@inner
 def _fixed_span(step: int, offset: int, size: int, width: int) -> tuple[int, int]:
     """The x in 0..width with 0 <= step * x + offset < size << 16, as (start, stop)."""
     top = (size << 16) - 1
@@ -118,7 +125,7 @@ def _fixed_span(step: int, offset: int, size: int, width: int) -> tuple[int, int
     return 0, 0
 
 
-@compiled
+@inner
 def _nearest_fixed(
     source: Bytes, target: Bytes, height: int, width: int, matrix: Floats, fill: Bytes
 ) -> None:
@@ -141,7 +148,7 @@ def _nearest_fixed(
         y_row += yy
 
 
-@compiled
+@inner
 def _nearest_float(
     source: Bytes, target: Bytes, height: int, width: int, matrix: Floats, fill: Bytes
 ) -> None:

@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from fastpipe.kernels.chain import apply_chain, chunks, pending_flips
 from fastpipe.kernels.checks import Images, as_array, as_flags, as_images, describe, require_finite
+from fastpipe.kernels.operations import Operations, checked_operations
 from fastpipe.kernels.output_checks import BITS, Numbers, as_bits, as_picks, checked_boxes
 from fastpipe.kernels.reference import mix_weights
 from fastpipe.kernels.threads import run_ranges
@@ -30,17 +32,18 @@ def mix(
     boxes: Numbers | None = None,
     values: Sequence[float] = (0.0, 0.0, 0.0),
     apply: Numbers | None = None,
+    operations: Operations | None = None,
     num_threads: int = 1,
 ) -> torch.Tensor:
     """Write (1 - weight) * own + weight * partner's into `region` of `out`, each finished as by `finish`.
 
-    images, out (not uint8), flip, rows, columns: as for `finish`; table: float32 [3, 256], in float32 until
-    the sum is rounded once to out's dtype. partner: integers [B]. weight in [0, 1], rounded to float32.
+    images, out (not uint8), flip, rows, columns, operations: as for `finish`; table: float32 [3, 256], in
+    float32 until the sum is rounded once to out's dtype. partner: integers [B]. weight in [0, 1], as float32.
     region: top, left, height, width in pixels of out, which is left alone outside it; None: everything.
     boxes, values (one per channel), apply: what `erase` would have done to every image before. Returns `out`.
     Raises ValueError for a wrong dtype, shape, layout or number.
     """
-    from fastpipe.kernels.cpu_mix import mix_range, sum_range
+    from fastpipe.kernels.cpu_mix import mix_images, sum_images
 
     source = as_images("images", images)
     num_images, height, width, _ = source.shape
@@ -57,51 +60,77 @@ def mix(
     inside = _checked_region(region, *shape)
     erased = _masked_boxes(boxes, apply, num_images, *shape)
     summed = out.dtype == torch.float32
-    if summed:
-        numbers, mine, theirs = bits.view(np.float32), own.numpy(), other.numpy()
-        run_ranges(
-            lambda start, stop: sum_range(
-                flat,
-                numbers,
-                mine,
-                theirs,
-                others,
-                flags,
-                picked_rows,
-                picked_columns,
-                width,
-                inside,
-                channels_last,
-                start,
-                stop,
-            ),
-            num_images,
-            num_threads,
-        )
-    if summed and not erased.any():
-        return out
-    joint = (own[:, :, None] + other[:, None, :]).to(out.dtype).view(3, -1).view(BITS[out.dtype]).numpy()
-    run_ranges(
-        lambda start, stop: mix_range(
-            flat,
-            bits,
-            joint,
-            others,
-            flags,
-            picked_rows,
-            picked_columns,
-            width,
-            inside,
-            erased,
-            channels_last,
-            summed,
-            start,
-            stop,
-        ),
-        num_images,
-        num_threads,
-    )
+    joint = None
+    if not summed or erased.any():
+        joint = (own[:, :, None] + other[:, None, :]).to(out.dtype).view(3, -1).view(BITS[out.dtype]).numpy()
+    numbers, mine, theirs = bits.view(np.float32) if summed else None, own.numpy(), other.numpy()
+    chain = None if operations is None else checked_operations(operations, num_images)
+    order = _along_partners(others)
+
+    def mix_part(start: int, stop: int) -> None:
+        part = order[start:stop]
+        for first in [part] if chain is None else chunks(part, flat.shape[1]):
+            # Partners follow one another, so that all but the last are among the chunk's own.
+            ids, places = np.unique(np.concatenate((first, others[first])), return_inverse=True)
+            state = (
+                pending_flips(flat, ids, flags)
+                if chain is None
+                else apply_chain(flat, ids, flags, chain, height, width)
+            )
+            pairs = places[: len(first)], places[len(first) :]
+            offsets = np.empty(picked_columns.size, np.int32), np.empty(picked_columns.size, np.int32)
+            if numbers is not None:
+                own_share, other_share = np.empty(768, np.float32), np.empty(768, np.float32)
+                fetched = np.empty(1, np.uint8)
+                sum_images(
+                    *state,
+                    *pairs,
+                    numbers,
+                    mine,
+                    theirs,
+                    picked_rows,
+                    picked_columns,
+                    width,
+                    inside,
+                    channels_last,
+                    *offsets,
+                    own_share,
+                    other_share,
+                    fetched,
+                )
+            if joint is not None:
+                tables = np.empty(768, np.uint8), np.empty(768, np.uint8)
+                boxed = np.empty(4, np.int64), np.zeros(4, np.int64)
+                mix_images(
+                    *state,
+                    *pairs,
+                    bits,
+                    joint,
+                    picked_rows,
+                    picked_columns,
+                    width,
+                    inside,
+                    erased,
+                    channels_last,
+                    summed,
+                    *offsets,
+                    *tables,
+                    *boxed,
+                )
+
+    run_ranges(mix_part, num_images, num_threads)
     return out
+
+
+def _along_partners(partner: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Every image once, each followed by its partner as far as possible."""
+    order, seen, following = [], [False] * len(partner), partner.tolist()
+    for place in range(len(following)):
+        while not seen[place]:
+            seen[place] = True
+            order.append(place)
+            place = following[place]
+    return np.array(order, dtype=np.int64)
 
 
 def _shares(table: Numbers, values: Sequence[float], weight: float) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from fastpipe.kernels.chain import apply_chain, chunks, pending_flips
 from fastpipe.kernels.checks import Images, as_array, as_flags, as_images, describe, require_finite
+from fastpipe.kernels.operations import Operations, checked_operations
 from fastpipe.kernels.output_checks import (
     BITS,
     as_bits,
@@ -47,6 +49,7 @@ def finish(
     flip: Flags | None = None,
     rows: Flags | None = None,
     columns: Flags | None = None,
+    operations: Operations | None = None,
     num_threads: int = 1,
 ) -> torch.Tensor:
     """Fill and return `out` with table[channel, level] of each pixel, mirrored where `flip`, in one pass.
@@ -54,10 +57,11 @@ def finish(
     images: uint8 [B,H,W,3]. out: [B,3,H,W] on the CPU, float32, float16, bfloat16 or uint8, contiguous or
     channels_last. table: float32 [3, 256], rounded once (to nearest even) to out's dtype; None: the level
     itself, the only choice for uint8. flip: bool or uint8 [B]. rows, columns: integers [h] and [w], pixels to
-    take after mirroring (None: all, in order); then out is [B,3,h,w]. The same bytes for every `num_threads`.
+    take after mirroring (None: all, in order); then out is [B,3,h,w]. operations: those of `augment_batch`,
+    after the mirroring and before everything else. The same bytes for every `num_threads`.
     Raises ValueError for a wrong dtype, shape, layout or number.
     """
-    from fastpipe.kernels.cpu_output import finish_picked_range, finish_range, relayout_range
+    from fastpipe.kernels.cpu_output import finish_images
 
     source = as_images("images", images)
     num_images, height, width, _ = source.shape
@@ -73,31 +77,23 @@ def finish(
         )
     if out.dtype == torch.uint8 and table is not None:
         raise ValueError(f"table must be None for a uint8 out. Found: {describe(table)}")
-    if rows is not None or columns is not None:
-        levels = table_bits(table, out.dtype)
-        run_ranges(
-            lambda start, stop: finish_picked_range(
-                flat, bits, levels, flags, picked_rows, picked_columns, width, channels_last, start, stop
-            ),
-            num_images,
-            num_threads,
-        )
-        return out
-    if out.dtype == torch.uint8:
-        run_ranges(
-            lambda start, stop: relayout_range(flat, bits, flags, height, width, channels_last, start, stop),
-            num_images,
-            num_threads,
-        )
-        return out
     levels = table_bits(table, out.dtype)
-    run_ranges(
-        lambda start, stop: finish_range(
-            flat, bits, levels, flags, height, width, channels_last, start, stop
-        ),
-        num_images,
-        num_threads,
-    )
+    verbatim = out.dtype == torch.uint8 and channels_last and rows is None and columns is None
+    chain = None if operations is None else checked_operations(operations, num_images)
+
+    def finish_part(start: int, stop: int) -> None:
+        every = np.arange(start, stop)
+        for ids in [every] if chain is None else chunks(every, flat.shape[1]):
+            state = (
+                pending_flips(flat, ids, flags)
+                if chain is None
+                else apply_chain(flat, ids, flags, chain, height, width)
+            )
+            picks = picked_rows, picked_columns, width
+            scratch = np.empty(picked_columns.size, np.int32), np.empty_like(levels), np.empty(1, np.uint8)
+            finish_images(*state, bits, levels, *picks, channels_last, verbatim, *scratch)
+
+    run_ranges(finish_part, num_images, num_threads)
     return out
 
 

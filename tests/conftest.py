@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,76 @@ from PIL import Image
 CLASSES = ("birch", "granite", "water")
 PER_CLASS = 8
 LEFT_OUT = pytest.StashKey[Counter[str]]()
+# What FASTPIPE_REQUIRE may name. The tests of a file with such a name in its own carry the mark.
+PARTS = ("ffcv", "dali", "kornia", "cuda_gates")
+OPTIONAL_DATA = "FASTPIPE_TEST_DATA"
+
+
+class Parts:
+    """Counts the tests of each optional part; what FASTPIPE_REQUIRE names must run without a skip.
+
+    Without it a backend that is not installed, or cannot be imported any more, leaves a green run.
+    """
+
+    def __init__(self, required: str) -> None:
+        self.required = [part for part in required.replace(",", " ").split() if part]
+        self.counts: dict[str, Counter[str]] = {part: Counter() for part in PARTS}
+        self.skipped_files: list[str] = []
+        for part in self.required:
+            if part not in PARTS:
+                raise pytest.UsageError(f"FASTPIPE_REQUIRE may name {', '.join(PARTS)}. Found: {part!r}")
+
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        for part in PARTS:
+            if part in item.path.stem:
+                item.add_marker(part)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        finished = report.when == "call" or not report.passed
+        # The photos of FASTPIPE_TEST_DATA are not in the repository: their tests are optional everywhere.
+        if finished and not (report.skipped and OPTIONAL_DATA in str(report.longrepr)):
+            for part in PARTS:
+                if item.get_closest_marker(part):
+                    self.counts[part][report.outcome] += 1
+        return report
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """A file that skips itself while it is imported leaves no item that could carry a mark."""
+        if report.skipped:
+            self.skipped_files.append(f"{report.nodeid} {report.longrepr}")
+
+    def complaints(self) -> list[str]:
+        """Why this run did not test what was required."""
+        found = []
+        for part in self.required:
+            counts, files = self.counts[part], [file for file in self.skipped_files if part in file]
+            if counts["skipped"] or files:
+                found.append(f"{part}: {counts['skipped']} tests and {len(files)} files were skipped")
+            elif not counts["passed"]:
+                found.append(f"{part}: no test of it passed")
+        return found
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for part, counts in self.counts.items():
+            if counts or part in self.required:
+                numbers = ", ".join(
+                    f"{counts[outcome]} {outcome}" for outcome in ("passed", "failed", "skipped")
+                )
+                terminalreporter.write_line(f"{part}: {numbers}")
+        for complaint in self.complaints():
+            terminalreporter.write_line(f"FASTPIPE_REQUIRE: {complaint}", red=True)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.complaints() and session.exitstatus in (
+            pytest.ExitCode.OK,
+            pytest.ExitCode.NO_TESTS_COLLECTED,
+        ):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,7 +98,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell's background job ignores Ctrl-C and its children inherit that: those tests would hang there.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[LEFT_OUT] = Counter()
+    config.pluginmanager.register(Parts(os.environ.get("FASTPIPE_REQUIRE", "")), "fastpipe-parts")
     if importlib.util.find_spec("fastpipe") is None or importlib.util.find_spec("fastpipe.kernels") is None:
         raise pytest.UsageError("fastpipe.kernels cannot be imported: run `pip install -e .` first")
     if config.getoption("--require-gpu") and not torch.cuda.is_available():

@@ -12,11 +12,12 @@ from torchvision import transforms as T
 from fastpipe.choose import this_machine
 from fastpipe.errors import ArgumentError, DataError
 from fastpipe.loader import DataLoader
-from fastpipe.storage import FolderDataset, FolderIndex, Splits, open_index
+from fastpipe.storage import BetonDataset, FolderDataset, FolderIndex, Splits, open_index
 from fastpipe.train.algorithms.channels_last import memory_format
 from fastpipe.train.algorithms.progressive_resizing import ProgressiveSize
 from fastpipe.train.algorithms.ramp_resizing import RampSize
 from fastpipe.train.augment import augment_specs
+from fastpipe.train.beton import as_beton
 from fastpipe.train.config import TrainConfig
 from fastpipe.train.config_checks import round_to_multiple
 from fastpipe.train.errors import NoEffectWarning
@@ -168,8 +169,12 @@ def _filter(config: TrainConfig) -> T.InterpolationMode:
 
 def _loader(config: TrainConfig, index: FolderIndex, transform: Any, **settings: Any) -> DataLoader:
     workers = resolve_workers(config.num_workers)
+    if config.backend == "ffcv":  # the one that reads no folders
+        dataset: Any = BetonDataset(as_beton(index), transform)
+    else:
+        dataset = FolderDataset(index.root, transform, index=index)
     return DataLoader(
-        FolderDataset(index.root, transform, index=index),
+        dataset,
         batch_size=config.batch_size,
         num_workers=workers,
         persistent_workers=workers > 0,

@@ -1,6 +1,6 @@
 """What is drawn once per batch: ColOut's rows and columns, the weight and partners of MixUp and CutMix.
 
-Numbers come from `rng.batch_uniforms`, keyed by (seed, epoch, batch, rank): every rank mixes its own batch.
+Numbers come from `batch_numbers`, keyed by (seed, epoch, batch, rank): every rank mixes its own batch.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fastpipe.rng import Stream, batch_uniforms
+from fastpipe.device.numbers import batch_numbers
+from fastpipe.rng import Stream
 from fastpipe.transforms.specs import ColOut, CutMix, MixUp, RandomChoice
 from fastpipe.types import Request
 
@@ -61,7 +62,7 @@ class MixParams:
 
 def draw_colout(spec: ColOut, request: Request, height: int, width: int) -> ColOutParams:
     """int((1 - p) * side) of the rows and of the columns, at least one, without replacement, sorted."""
-    numbers = _numbers(request, Stream.COLOUT, height + width)
+    numbers = batch_numbers(request, Stream.COLOUT, height + width)
     return ColOutParams(
         rows=_subset(numbers[:height], spec.p_row), columns=_subset(numbers[height:], spec.p_col)
     )
@@ -80,8 +81,8 @@ def mix_options(spec: Mixing) -> tuple[MixUp | CutMix, ...]:
 
 def draw_mix(spec: Mixing, request: Request, height: int, width: int) -> MixParams:
     """Weight, partners and box for the images of the request, which are height x width by then."""
-    choice, first, second, *center = _numbers(request, Stream.MIX, _MIX_NUMBERS).tolist()
-    order = np.argsort(_numbers(request, Stream.PARTNER, len(request.ids)), kind="stable")
+    choice, first, second, *center = batch_numbers(request, Stream.MIX, _MIX_NUMBERS).tolist()
+    order = np.argsort(batch_numbers(request, Stream.PARTNER, len(request.ids)), kind="stable")
     partner = order.astype(np.int64)
     chosen = _choose(spec, choice)
     smaller, upper = symmetric_beta(chosen.alpha, first, second)
@@ -90,10 +91,6 @@ def draw_mix(spec: Mixing, request: Request, height: int, width: int) -> MixPara
     region = _box(smaller if upper else 1.0 - smaller, center, height, width)
     share = region[2] * region[3] / (height * width)
     return MixParams(partner=partner, weight=float(np.float32(share)), region=region)
-
-
-def _numbers(request: Request, stream: Stream, num: int) -> npt.NDArray[np.float64]:
-    return batch_uniforms(request.seed, request.epoch, request.batch, request.rank, stream, num)
 
 
 def _choose(spec: Mixing, number: float) -> MixUp | CutMix:

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastpipe.device.batch_draws import ColOutParams, MixParams, draw_colout, draw_mix
+from fastpipe.device.numbers import sample_numbers
 from fastpipe.device.policies import OpParams, draw_policy, num_uniforms
-from fastpipe.rng import Stream, uniforms
+from fastpipe.rng import Stream
 from fastpipe.transforms.specs import (
     ColOut,
     CutMix,
@@ -76,12 +77,12 @@ def draw(steps: Sequence[Spec], request: Request, height: int, width: int) -> Pa
     flip = ops = colout = resize = erasing = mix = None
     for step in steps:
         if isinstance(step, HorizontalFlip):
-            flip = _numbers(request, Stream.FLIP, 1)[:, 0] < step.p
+            flip = sample_numbers(request, Stream.FLIP, 1)[:, 0] < step.p
         elif isinstance(step, RandAugment | TrivialAugmentWide):
-            numbers = _numbers(request, Stream.POLICY, num_uniforms(step))
+            numbers = sample_numbers(request, Stream.POLICY, num_uniforms(step))
             ops = draw_policy(step, numbers, height, width)
         elif isinstance(step, RandomErasing):
-            numbers = _numbers(request, Stream.ERASING, 2 * _TRIES + 3)
+            numbers = sample_numbers(request, Stream.ERASING, 2 * _TRIES + 3)
             erasing = draw_erasing(step, numbers, height, width)
         elif isinstance(step, ColOut):
             colout = draw_colout(step, request, height, width)
@@ -94,10 +95,6 @@ def draw(steps: Sequence[Spec], request: Request, height: int, width: int) -> Pa
         elif isinstance(step, MixUp | CutMix | RandomChoice):
             mix = draw_mix(step, request, height, width)
     return Params(flip=flip, ops=ops, colout=colout, resize=resize, erasing=erasing, mix=mix)
-
-
-def _numbers(request: Request, stream: Stream, num: int) -> npt.NDArray[np.float64]:
-    return uniforms(request.seed, request.epoch, request.ids, request.repeats, stream, num)
 
 
 def draw_erasing(

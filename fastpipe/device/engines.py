@@ -6,16 +6,21 @@ bytes are equal.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from fastpipe.device.draw import Params
+from fastpipe.device.policies import OpParams
+from fastpipe.device.recycle import Recycler
 from fastpipe.device.resizing import settle_resize
 from fastpipe.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from fastpipe.kernels import Operations
 
 __all__ = [
     "ENGINES",
@@ -52,10 +57,13 @@ class Engine(Protocol):
     """Applies drawn parameters to a batch."""
 
     def augment(self, images: torch.Tensor, params: Params) -> torch.Tensor:
-        """The uint8 operations of a policy, flip included; uint8 [B,H,W,3] in and out."""
+        """What runs before the copy to the device: uint8 [B,H,W,3] in and out.
+
+        Either the operations of a policy with the flip, or nothing, where `finish` does them.
+        """
 
     def finish(self, images: torch.Tensor, params: Params, output: Output) -> torch.Tensor:
-        """Flip (unless `augment` did), ColOut, resize, table, erasing, mixing, cast and layout."""
+        """What `augment` left of flip and policy, ColOut, resize, table, erasing, mixing, cast, layout."""
 
 
 def augment_on_cpu(images: torch.Tensor, params: Params) -> torch.Tensor:
@@ -86,25 +94,44 @@ def _picks(params: Params) -> _Picks:
 
 
 class FusedEngine:
-    """numba on the CPU: flip, ColOut, table, cast and layout in one pass, the GIL released; MixUp as well."""
+    """numba on the CPU, without the GIL: operations, flip, ColOut, table, mixing, cast and layout at once.
+
+    Image by image, so that nothing but the result leaves the processor's cache. Results are written into
+    memory of earlier batches that the caller has let go.
+    """
+
+    def __init__(self) -> None:
+        self._memory = Recycler()
 
     def augment(self, images: torch.Tensor, params: Params) -> torch.Tensor:
-        """Policy operations on the CPU."""
-        return augment_on_cpu(images, params)
+        """The images as they are: the operations run in `finish`, image by image."""
+        return images
 
     def finish(self, images: torch.Tensor, params: Params, output: Output) -> torch.Tensor:
-        """One pass over the batch, written straight into the result; for CutMix its box once more."""
+        """Operations and everything after them, in one pass; erasing, and CutMix's box, once more."""
         from fastpipe import kernels
 
+        if params.ops is not None and _several_passes(params):
+            # Each of them would repeat the operations.
+            images, params = augment_on_cpu(images, params), replace(params, ops=None, flip=None)
         images, params = settle_resize(images, params)
+        mix, erasing = params.mix, params.erasing
+        operations = None if params.ops is None else _operations(params.ops)
         num, height, width = images.shape[:3]
         if params.colout is not None:
             height, width = len(params.colout.rows), len(params.colout.columns)
-        out = output.empty(num, height, width)
-        flip, erasing, mix = _flip_left(params), params.erasing, params.mix
+        out = self._memory.empty((num, 3, height, width), output.dtype, output.memory_format)
         rows, columns = _picks(params)
         if mix is None or mix.region is not None:
-            kernels.finish(images, out, output.table, flip=flip, rows=rows, columns=columns)
+            kernels.finish(
+                images,
+                out,
+                output.table,
+                flip=params.flip,
+                rows=rows,
+                columns=columns,
+                operations=operations,
+            )
             if erasing is not None:
                 kernels.erase(out, erasing.boxes, np.asarray(erasing.value), erasing.apply)
         if mix is not None:
@@ -115,14 +142,28 @@ class FusedEngine:
                 mix.partner,
                 mix.pixel_weight,
                 region=mix.region,
-                flip=flip,
+                flip=params.flip,
                 rows=rows,
                 columns=columns,
                 boxes=None if erasing is None else erasing.boxes,
                 values=(0.0, 0.0, 0.0) if erasing is None else erasing.value,
                 apply=None if erasing is None else erasing.apply,
+                operations=operations,
             )
         return out
+
+
+def _several_passes(params: Params) -> bool:
+    """Whether `finish` cannot take each image through everything at once."""
+    if params.resize is not None and params.resize.interpolation == "bilinear":
+        return True
+    return params.mix is not None and (params.mix.region is not None or params.erasing is not None)
+
+
+def _operations(ops: OpParams) -> Operations:
+    from fastpipe import kernels
+
+    return kernels.Operations(ops.ops, ops.values, ops.matrices, ops.fills, ops.interpolations)
 
 
 def _float_table(output: Output) -> torch.Tensor:

@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from fastpipe.device.op_params import STILL, Matrix, OpParams, whole
+from fastpipe.device.op_params import OpParams
 from fastpipe.transforms.specs import RandAugment
 
 __all__ = ["COMPOSER_OPS", "TIMM_OPS", "draw_levels", "num_level_uniforms", "op_names"]
@@ -64,11 +64,14 @@ _COEFFICIENT = {"ShearX": 1, "ShearY": 3, "TranslateX": 2, "TranslateY": 5}
 _WARPS = ("Rotate", *_COEFFICIENT)
 _ENHANCERS = ("Color", "Contrast", "Brightness", "Sharpness")
 _VALUE, _ROTATE = 6, 7
+_MOST_DEGREES = 30
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """argument = max(offset + sign * min(f(level * scale), cap) * side, low).
+    """How `kernels.cpu_counters.fill_levels` makes an argument of a level:
+
+    argument = max(offset + sign * min(f(level * scale), cap) * side, low).
 
     f drops the fraction if `whole`. sign is -1 where `falling`, else random where `signed`. side is 1, or the
     image's width or height in pixels for timm's relative translations. Composer computes
@@ -105,43 +108,70 @@ def op_names(spec: RandAugment) -> tuple[str, ...]:
 
 def num_level_uniforms(spec: RandAugment) -> int:
     """Uniform numbers per image: (operation, level, side) each time, for timm (apply, angle) as well."""
-    return spec.length * (5 if spec.space == "timm" else 3)
+    return spec.length * _num_uniforms_each(spec)
+
+
+def _num_uniforms_each(spec: RandAugment) -> int:
+    return 5 if spec.space == "timm" else 3
 
 
 def draw_levels(spec: RandAugment, uniforms: Numbers, height: int, width: int) -> OpParams:
     """Operations for a batch from `uniforms`, float64 [B, num_level_uniforms(spec)]."""
-    from fastpipe.kernels import INTERPOLATIONS, OPS
+    from fastpipe.kernels import INTERPOLATIONS
+    from fastpipe.kernels.cpu_counters import fill_levels
 
     num, length = len(uniforms), spec.length
-    numbers = uniforms.reshape(num * length, num_level_uniforms(spec) // max(length, 1))
+    rows = num * length
+    numbers = np.ascontiguousarray(uniforms).reshape(rows, _num_uniforms_each(spec))
     table = _table(spec, height, width)
-    chosen = whole(numbers[:, 0], len(table.codes))
-    arguments = _arguments(spec, table, chosen, numbers)
-    ops, targets = table.codes[chosen], table.targets[chosen]
-    if spec.space == "timm":
-        skipped = numbers[:, 3] > (spec.p or 0.0)
-        ops[skipped], targets[skipped], arguments[skipped] = OPS["identity"], _VALUE, 0.0
-    matrices = np.tile(np.asarray(STILL), (len(numbers), 1))
-    moved = np.flatnonzero(targets < _VALUE)
-    matrices[moved, targets[moved]] = arguments[moved]
-    for row in np.flatnonzero(targets == _ROTATE).tolist():
-        matrices[row] = _rotation(float(arguments[row]), height, width)
+    ops, values = np.empty(rows, np.int16), np.empty(rows, np.float64)
+    matrices, degrees = np.empty((rows, 6), np.float64), np.empty(rows, np.float64)
+    fill_levels(
+        numbers,
+        _levels(spec, numbers),
+        table.codes,
+        table.targets,
+        table.rules,
+        table.symmetric,
+        table.brightness,
+        float(spec.severity or 0.0),
+        spec.space == "timm",
+        float(spec.p or 0.0) if spec.space == "timm" else 1.0,
+        ops,
+        values,
+        matrices,
+        degrees,
+    )
+    turned = np.flatnonzero(~np.isnan(degrees))
+    if len(turned):
+        matrices[turned] = _rotations(degrees[turned], height, width)
     return OpParams(
         ops=ops.reshape(num, length),
-        values=np.where(targets == _VALUE, arguments, 0.0).reshape(num, length),
+        values=values.reshape(num, length),
         matrices=matrices.reshape(num, length, 6),
         interpolations=np.full(
             (num, length), INTERPOLATIONS[spec.interpolation or "bilinear"], dtype=np.uint8
         ),
-        fills=np.tile(np.asarray(spec.fill, dtype=np.uint8), (num, 1)),
+        fills=np.full((num, 3), np.asarray(spec.fill, dtype=np.uint8)),
     )
 
 
-@lru_cache(maxsize=1024)
-def _rotation(degrees: float, height: int, width: int) -> Matrix:
+def _rotations(degrees: Numbers, height: int, width: int) -> Numbers:
+    """float64 [n, 6]. Composer's are whole numbers in -30..30, looked up in a table."""
     from fastpipe.kernels.matrices import rotate
 
-    return rotate(degrees, height, width)
+    if (np.trunc(degrees) == degrees).all() and np.abs(degrees).max() <= _MOST_DEGREES:
+        places = degrees.astype(np.int64) + _MOST_DEGREES
+        return _whole_rotations(height, width)[places]
+    return np.array([rotate(angle, height, width) for angle in degrees.tolist()])
+
+
+@lru_cache(maxsize=64)
+def _whole_rotations(height: int, width: int) -> Numbers:
+    from fastpipe.kernels.matrices import rotate
+
+    angles = range(-_MOST_DEGREES, _MOST_DEGREES + 1)
+    return np.array([rotate(float(angle), height, width) for angle in angles])
 
 
 @lru_cache(maxsize=64)
@@ -161,21 +191,6 @@ def _table(spec: RandAugment, height: int, width: int) -> _Table:
     )
 
 
-def _arguments(spec: RandAugment, table: _Table, chosen: npt.NDArray[np.int64], numbers: Numbers) -> Numbers:
-    scale, dropped, signed, falling, offset, cap, low, side = table.rules[chosen].T
-    levels = _levels(spec, numbers)
-    grown = (levels / 10.0) * scale if spec.space == "timm" else levels * scale / 10
-    size = np.minimum(np.where(dropped != 0.0, np.trunc(grown), grown), cap)
-    negative = (falling != 0.0) | ((signed != 0.0) & (numbers[:, 2] < 0.5))
-    # Adding 0.0 turns -0.0 into 0.0.
-    arguments: Numbers = np.maximum(offset + np.where(negative, -size, size) * side, low) + 0.0
-    rows = np.flatnonzero(table.symmetric[chosen])
-    if len(rows):
-        dampen = chosen[rows] == table.brightness
-        arguments[rows] = _symmetric(numbers[rows, 1], numbers[rows, 2], spec.severity or 0.0, dampen)
-    return arguments
-
-
 def _levels(spec: RandAugment, numbers: Numbers) -> Numbers:
     if spec.space != "timm":
         return 0.1 + ((spec.severity or 0.0) - 0.1) * numbers[:, 1]
@@ -189,17 +204,6 @@ def _levels(spec: RandAugment, numbers: Numbers) -> Numbers:
     else:
         levels = np.full(len(numbers), float(magnitude))
     return np.clip(levels, 0.0, spec.mmax or 10.0)
-
-
-def _symmetric(shares: Numbers, sides: Numbers, severity: float, dampen: npt.NDArray[np.bool_]) -> Numbers:
-    """U(1, severity) or U(1 - 0.09 severity, 1), one half each; above 1 scaled by 0.75 where `dampen`.
-
-    That is brightness, so a brightness in (1, 4/3) darkens, as published.
-    """
-    low = 1.0 - 0.09 * severity
-    factors = np.where(sides < 0.5, 1.0 + (severity - 1.0) * shares, low + (1.0 - low) * shares)
-    dampened: Numbers = np.where(dampen & (factors > 1.0), 0.75 * factors, factors)
-    return dampened
 
 
 def _composer_rules(height: int, width: int) -> Mapping[str, _Rule]:

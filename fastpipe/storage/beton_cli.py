@@ -80,11 +80,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status: 0, 1 bad data, 2 wrong argument, 130 on Ctrl-C."""
     parser = make_parser()
     args = parser.parse_args(argv)
-    before = signal.signal(signal.SIGTERM, _leave)
+    stop = _Stop()
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         if args.verify is not None:
-            return _verify(args)
-        _write(args)
+            return _verify(args, stop)
+        _write(args, stop)
     except FastpipeError as error:
         sys.stderr.write(f"fastpipe-write: error: {' '.join(str(error).split())}\n")
         return 2 if isinstance(error, ArgumentError) else 1
@@ -92,19 +93,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write("fastpipe-write: interrupted; nothing was written\n")
         return 130
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return 0
 
 
-def _leave(number: int, frame: Any) -> None:
-    """On SIGTERM, unwind: the unfinished file is removed on the way."""
-    sys.exit(128 + number)
+class _Stop:
+    """On SIGTERM or Ctrl-C, unwind: the unfinished file is removed on the way.
+
+    An exception that is raised while CPython forks is dropped, so that `check` raises it again.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def __call__(self, number: int, frame: Any) -> None:
+        self.number = number
+        self.check()
+
+    def check(self) -> None:
+        """Raise what the signal asks for, if one came."""
+        if self.number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self.number:
+            sys.exit(128 + self.number)
 
 
-def _verify(args: argparse.Namespace) -> int:
+def _verify(args: argparse.Namespace, stop: _Stop) -> int:
     if args.source is not None:
         raise ArgumentError(f"--verify takes no SRC and DST. Found: {args.source!r}")
-    with _progress(f"verifying {args.verify}") as report:
+    with _progress(f"verifying {args.verify}", stop) as report:
         verdict = verify_beton(args.verify, num_workers=args.workers, progress=report)
     for _, reason in verdict.bad[:_SHOWN]:
         _say(reason)
@@ -115,7 +133,7 @@ def _verify(args: argparse.Namespace) -> int:
     return 1 if verdict.bad else 0
 
 
-def _write(args: argparse.Namespace) -> None:
+def _write(args: argparse.Namespace, stop: _Stop) -> None:
     if args.source is None or args.target is None:
         raise ArgumentError("SRC and DST.beton must be given, or --verify FILE")
     if args.passthrough and (
@@ -126,7 +144,7 @@ def _write(args: argparse.Namespace) -> None:
         )
     folder = _folder(args.source, args.split)
     start_s = time.monotonic()
-    with _progress(f"writing {args.target}") as report:
+    with _progress(f"writing {args.target}", stop) as report:
         written = write_beton(
             folder,
             args.target,
@@ -182,7 +200,7 @@ def _say(text: str) -> None:
 
 
 @contextmanager
-def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
+def _progress(title: str, stop: _Stop) -> Iterator[Callable[[int, int], None]]:
     """A bar with rate and time left on a terminal, elsewhere a line every 30 s; both on stderr."""
     # rich costs 30 ms, which --help need not pay.
     from rich.console import Console
@@ -194,6 +212,7 @@ def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
 
         def line(done: int, total: int) -> None:
             nonlocal last_s
+            stop.check()
             now_s = time.monotonic()
             if now_s - last_s >= _LINE_EVERY_S:
                 last_s, rate = now_s, done / (now_s - start_s)
@@ -213,6 +232,7 @@ def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
         task = bar.add_task(title, total=None, rate="")
 
         def update(done: int, total: int) -> None:
+            stop.check()
             rate = f"{done / max(time.monotonic() - start_s, 1e-3):.0f} images/s"
             bar.update(task, completed=done, total=total, rate=rate)
 

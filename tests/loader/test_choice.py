@@ -52,6 +52,7 @@ class Dying(TorchvisionBackend):
     name = "dying"
 
     def build(self, job):
+        random.random(), np.random.rand(), torch.rand(1)
         raise RuntimeError("no such symbol")
 
 
@@ -189,6 +190,7 @@ def test_training_and_validation_share_the_resize_kernel(photos, listed, rates):
     rates(torchvision=900, area=300)
     choice = _chosen(_loader(photos, VAL, numerics="fast"))
     assert choice.backend == "area"
+    assert "resizes as this run's other loaders do" in choice.reason
     assert choice.rejected["torchvision"] == "resizes by pillow, this run's other loaders by area"
 
 
@@ -228,9 +230,8 @@ def _job(photos):
 def test_measuring_draws_from_no_global_generator(photos):
     random.seed(3), np.random.seed(3), torch.manual_seed(3)
     before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
-    found = measure(
-        {"torchvision": TorchvisionBackend()}, _job(photos), resolution=lambda e, b: None, seconds=0
-    )
+    backends = {"torchvision": TorchvisionBackend(), "dying": Dying()}  # which draws from all three
+    found = measure(backends, _job(photos), resolution=lambda e, b: None, seconds=0)
     assert found.images_per_cpu_second["torchvision"] > 10
     assert random.getstate() == before[0]
     assert np.random.get_state()[1].tolist() == before[1]
@@ -312,3 +313,21 @@ def test_shares_of_the_cpus():
         1,
         16,
     ]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_real_probe_leaves_order_and_pixels_without_seed_as_they_were(photos, listed, monkeypatch, workers):
+    listed(Fast)
+
+    def epoch():
+        torch.manual_seed(4)
+        loader = _loader(photos, shuffle=True, num_workers=workers)
+        return loader, list(loader)
+
+    monkeypatch.setenv("FASTPIPE_NO_PROBE", "1")
+    _, expected = epoch()
+    monkeypatch.delenv("FASTPIPE_NO_PROBE")
+    loader, batches = epoch()
+    assert "images per CPU-second, measured" in loader.explain().choice.reason
+    for (images, labels), (others, same) in zip(batches, expected, strict=True):
+        assert labels.tolist() == same.tolist() and torch.equal(images, others)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fastpipe.batch import worker
+from fastpipe.batch import locate, worker
 from fastpipe.device import DeviceStage
 from fastpipe.profiling import Options, Profile, make_workload, profile, stages
 
@@ -49,7 +49,8 @@ def test_a_planted_host_stage_is_measured_and_named(
     plant_model(0.0)
     slow = slowed(getattr(stages, function), burn)
     monkeypatch.setattr(stages, function, slow)
-    monkeypatch.setattr(worker, function, slow)  # the workers are forked, so they inherit it
+    where = worker if hasattr(worker, function) else locate
+    monkeypatch.setattr(where, function, slow)  # the workers are forked, so they inherit it
     result = run(folder)
     assert result.verdict.bottleneck == name == result.verdict.slowest_loader_stage
     assert cost_ms(result, name) == pytest.approx(PLANTED_MS, rel=0.35)

@@ -97,7 +97,7 @@ def without_gap(path: Path) -> tuple[bytes, int, int]:
     return bytes(content[:rows_end] + content[rows_end + gap :]), side, table - gap
 
 
-@pytest.mark.parametrize("count", [1500, pytest.param(60_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [1200, pytest.param(60_000, marks=pytest.mark.slow)])
 def test_mutants_of_our_own_file(photos: Path, tmp_path: Path, count: int) -> None:
     write_beton(photos, tmp_path / "written.beton", num_workers=0)
     content, side, table = without_gap(tmp_path / "written.beton")
@@ -109,7 +109,7 @@ def test_mutants_of_our_own_file(photos: Path, tmp_path: Path, count: int) -> No
     assert 0 < fuzz(content, regions, path, count, seed=1) < count
 
 
-@pytest.mark.parametrize("count", [300, pytest.param(8_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [150, pytest.param(8_000, marks=pytest.mark.slow)])
 def test_mutants_of_a_stock_file(stock_beton: Any, tmp_path: Path, count: int) -> None:
     content = stock_beton.path.read_bytes()
     rows, table = 24 + 4 * 1041, 3 << 21

@@ -19,7 +19,7 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from fastpipe.errors import ArgumentError, DataError, SampleError
-from fastpipe.storage import Beton, BetonDataset, beton_work, demo_splits, verify_beton, write_beton
+from fastpipe.storage import Beton, BetonDataset, beton_work, verify_beton, write_beton
 from fastpipe.storage.beton_cli import main
 from fastpipe.storage.beton_encode import encode_file
 from fastpipe.storage.beton_work import place
@@ -249,9 +249,14 @@ def test_command_line(mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     ):
         status = main(wrong)
         assert message in capsys.readouterr().err and status in (1, 2)
-    demo = demo_splits()
-    assert main(["demo", str(tmp_path / "d.beton"), "--split", "val", "--workers", "2"]) == 0
-    assert len(Beton(tmp_path / "d.beton")) == len(ImageFolder(str(demo.validation)))
+    (tmp_path / "data").mkdir()
+    for name in ("train", "val"):
+        (tmp_path / "data" / name).symlink_to(mixed)
+    assert main([str(tmp_path / "data"), str(tmp_path / "d.beton"), "--workers", "0"]) == 2
+    assert "--split must be given" in capsys.readouterr().err
+    command = [str(tmp_path / "data"), str(tmp_path / "d.beton"), "--split", "val", "--workers", "0"]
+    assert main(command) == 0 and len(Beton(tmp_path / "d.beton")) == 40
+    assert main([*command[:3], "test", "--workers", "0"]) == 2
 
 
 def test_arguments(mixed: Path, tmp_path: Path) -> None:

@@ -1,0 +1,30 @@
+"""The uniform numbers of a request by the compiled generator: the bits of `rng`, 40 times faster."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from fastpipe.rng import Stream, batch_key, sample_key
+from fastpipe.types import Request
+
+__all__ = ["batch_numbers", "sample_numbers"]
+
+Numbers = npt.NDArray[np.float64]
+
+
+def sample_numbers(request: Request, stream: Stream, num: int) -> Numbers:
+    """`rng.uniforms` for the samples of the request: float64 [B, num] in [0, 1)."""
+    from fastpipe import kernels
+
+    key = sample_key(request.seed, request.epoch, stream)
+    return kernels.counter_uniforms(request.ids, request.repeats, key, num)
+
+
+def batch_numbers(request: Request, stream: Stream, num: int) -> Numbers:
+    """`rng.batch_uniforms` for the request: float64 [num] in [0, 1)."""
+    from fastpipe import kernels
+
+    key = batch_key(request.seed, request.epoch, stream)
+    numbers = kernels.counter_uniforms(np.array([request.batch]), np.array([request.rank]), key, num)
+    return numbers.reshape(num)

@@ -1,0 +1,31 @@
+"""Numbers that are a pure function of a key and counters, as functions. No state, no seed of their own."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from fastpipe.kernels.checks import describe
+
+__all__ = ["counter_uniforms"]
+
+Ints = npt.NDArray[np.int64]
+
+
+def counter_uniforms(ids: Ints, thirds: Ints, key: tuple[int, int], num: int) -> npt.NDArray[np.float64]:
+    """float64 [n, num] in [0, 1) with 53 random bits, by Philox 4x32-10 of (id low, id high, third, block).
+
+    ids, thirds: int64 [n]. key: two 32-bit words. The numbers of a row begin alike for every `num`.
+    Raises ValueError for another shape.
+    """
+    from fastpipe.kernels.cpu_counters import fill_uniforms
+
+    if ids.ndim != 1 or ids.shape != thirds.shape:
+        raise ValueError(
+            f"ids and thirds must be int64 [n] alike. Found: {describe(ids)} and {describe(thirds)}"
+        )
+    out = np.empty((len(ids), num), np.float64)
+    fill_uniforms(
+        np.ascontiguousarray(ids, np.int64), np.ascontiguousarray(thirds, np.int64), key[0], key[1], out
+    )
+    return out
