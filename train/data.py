@@ -9,6 +9,7 @@ from typing import Any
 
 from torchvision import transforms as T
 
+from fastpipe.batch import RepeatAugSampler
 from fastpipe.choose import this_machine
 from fastpipe.errors import ArgumentError, DataError
 from fastpipe.loader import DataLoader
@@ -143,10 +144,14 @@ def train_loader(config: TrainConfig, index: FolderIndex) -> DataLoader:
         ]
     )
     steps = steps_per_epoch(len(index), config.batch_size)
-    resolution = resolution_of(config, steps)
-    augment = augment_specs(config)
     return _loader(
-        config, index, transform, shuffle=True, drop_last=True, resolution=resolution, augment=augment
+        config,
+        index,
+        transform,
+        **_order(config, index),
+        drop_last=True,
+        resolution=resolution_of(config, steps),
+        augment=augment_specs(config),
     )
 
 
@@ -161,6 +166,16 @@ def eval_loader(config: TrainConfig, index: FolderIndex) -> DataLoader:
         ]
     )
     return _loader(config, index, transform, shuffle=False, drop_last=False, resolution=None)
+
+
+def _order(config: TrainConfig, index: FolderIndex) -> dict[str, Any]:
+    if config.repeated_augmentation == 1:
+        return {"shuffle": True}
+    # timm rounds an epoch down to a multiple of 256 images; here it keeps its steps.
+    sampler = RepeatAugSampler(
+        index, 1, 0, num_repeats=config.repeated_augmentation, selected_round=0, seed=config.seed
+    )
+    return {"sampler": sampler}
 
 
 def _filter(config: TrainConfig) -> T.InterpolationMode:
