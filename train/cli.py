@@ -17,22 +17,30 @@ from typing import Any
 
 from fastpipe.errors import ArgumentError, FastpipeError, MissingExtraError
 from fastpipe.train.augment import GROUPS, with_group
-from fastpipe.train.config import (
-    TrainConfig,
-    check_keys,
-    config_from_dict,
-    config_to_dict,
-    flat_keys,
-    round_to_multiple,
-    scale_schedule,
-    suggest,
-)
+from fastpipe.train.config import TrainConfig, scale_schedule
+from fastpipe.train.config_checks import round_to_multiple
+from fastpipe.train.keys import check_keys, config_from_dict, config_to_dict, flat_keys, suggest
+from fastpipe.train.recipe_table import recipe_table
 
-__all__ = ["Invocation", "follow_train_resolution", "load_recipe", "main", "parse", "recipe_names", "to_yaml"]
+__all__ = [
+    "Invocation",
+    "follow_epochs",
+    "follow_train_resolution",
+    "load_recipe",
+    "main",
+    "parse",
+    "recipe_names",
+    "to_yaml",
+]
 
 _RECIPES = Path(__file__).parent / "recipes"
 _DEFAULT_RECIPE = "mild"
-_OWN_OPTIONS = ("recipe", "augment", "print_config", "resume", "help")
+_OWN_OPTIONS = ("recipe", "augment", "print_config", "list_recipes", "resume", "help")
+# In the order of the reference text's Table 1.
+_TABLE = (
+    *("timm_a1", "timm_a2", "timm_a3", "pytorch_blog", "ffcv", "nvidia_mlperf", "nvidia_hparams"),
+    *("mild", "medium", "hot"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +51,7 @@ class Invocation:
     explicit: frozenset[str]
     recipe_batch_size: int
     print_config: bool = False
+    list_recipes: bool = False
     resume: str | None = None
 
 
@@ -95,6 +104,22 @@ def follow_train_resolution(
     return {**values, "val_resolution": size, "val_resize": resize}
 
 
+def follow_epochs(values: dict[str, Any], recipe: TrainConfig, explicit: Collection[str]) -> dict[str, Any]:
+    """`values` with a ramp of sizes given in epochs at the recipe's share of training.
+
+    FFCV's own shorter configurations have theirs at 0.69 to 0.74 and 0.81 to 0.86 of training, likewise.
+    """
+    ramp = values["progressive_resizing"]
+    if ramp is None or values["epochs"] == recipe.epochs:
+        return values
+    scaled = {
+        key: round(ramp[key] * values["epochs"] / recipe.epochs, 6)
+        for key in ("start_epoch", "end_epoch")
+        if f"progressive_resizing.{key}" not in explicit
+    }
+    return {**values, "progressive_resizing": {**ramp, **scaled}}
+
+
 def _near(size: float) -> int:
     return max(32, round_to_multiple(size, 4))
 
@@ -111,15 +136,16 @@ def parse(argv: Sequence[str]) -> Invocation:
     defaults = with_group(config_to_dict(recipe), _value(args, "augment"))
     parser.set_defaults(_without_recipe(defaults))
     # jsonargparse gives --print_config a meaning of its own (without our size rule): it is ours here.
-    rest = [arg for arg in args if arg != "--print_config"]
+    rest = [arg for arg in args if arg not in ("--print_config", "--list_recipes")]
     parsed = _checked(lambda: parser.parse_args(rest)).as_dict()
-    own = {key: parsed.pop(key) for key in ("recipe", "augment", "print-config", "resume")}
-    values = follow_train_resolution(parsed, recipe, explicit)
+    own = {key: parsed.pop(key) for key in ("recipe", "augment", "print-config", "list-recipes", "resume")}
+    values = follow_epochs(follow_train_resolution(parsed, recipe, explicit), recipe, explicit)
     return Invocation(
         config=scale_schedule(config_from_dict({**values, "recipe": recipe.recipe})),
         explicit=explicit,
         recipe_batch_size=recipe.batch_size,
         print_config="print_config" in explicit,
+        list_recipes="list_recipes" in explicit,
         resume=own["resume"],
     )
 
@@ -180,6 +206,12 @@ def _parser() -> Any:
         help="print the resolved configuration and exit",
     )
     parser.add_argument(
+        "--list-recipes",
+        dest="list-recipes",
+        action="store_true",
+        help="print the published recipes side by side and exit",
+    )
+    parser.add_argument(
         "--resume",
         type=str,
         default=None,
@@ -219,6 +251,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         invocation = parse(sys.argv[1:] if argv is None else argv)
         if invocation.print_config:
             sys.stdout.write(to_yaml(invocation.config))
+            return 0
+        if invocation.list_recipes:
+            sys.stdout.write(recipe_table({name: load_recipe(name) for name in _TABLE}))
             return 0
         # Imported late: printing a configuration needs neither timm nor a data set.
         from fastpipe.train.runner import run

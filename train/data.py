@@ -9,16 +9,20 @@ from typing import Any
 
 from torchvision import transforms as T
 
+from fastpipe.batch import RepeatAugSampler
 from fastpipe.choose import this_machine
 from fastpipe.errors import ArgumentError, DataError
 from fastpipe.loader import DataLoader
 from fastpipe.storage import BetonDataset, FolderDataset, FolderIndex, Splits, open_index
 from fastpipe.train.algorithms.channels_last import memory_format
 from fastpipe.train.algorithms.progressive_resizing import ProgressiveSize
+from fastpipe.train.algorithms.ramp_resizing import RampSize
 from fastpipe.train.augment import augment_specs
 from fastpipe.train.beton import as_beton
 from fastpipe.train.config import TrainConfig
+from fastpipe.train.config_checks import round_to_multiple
 from fastpipe.train.errors import NoEffectWarning
+from fastpipe.train.settings import ProgressiveResizingConfig
 
 __all__ = [
     "Indexes",
@@ -93,6 +97,8 @@ def resolution_of(config: TrainConfig, steps: int) -> Callable[[int, int], int] 
     progressive = config.progressive_resizing
     if progressive is None:
         return None
+    if progressive.kind == "ffcv":
+        return _ramp(config, progressive)
     size_of = ProgressiveSize(
         steps_per_epoch=steps,
         total_steps=steps * config.epochs,
@@ -111,21 +117,41 @@ def resolution_of(config: TrainConfig, steps: int) -> Callable[[int, int], int] 
     return size_of
 
 
+def _ramp(config: TrainConfig, progressive: ProgressiveResizingConfig) -> RampSize:
+    if progressive.start_epoch >= config.epochs - 1:
+        warnings.warn(
+            f"progressive_resizing.start_epoch {progressive.start_epoch:g} is not reached in {config.epochs} "
+            f"epochs: no size changes",
+            NoEffectWarning,
+            stacklevel=3,
+        )
+    return RampSize(
+        initial=round_to_multiple(config.train_resolution * progressive.initial_scale, 4),
+        full=config.train_resolution,
+        start_epoch=progressive.start_epoch,
+        end_epoch=progressive.end_epoch,
+    )
+
+
 def train_loader(config: TrainConfig, index: FolderIndex) -> DataLoader:
     """Random crops, flips and the recipe's augmentations at the step's resolution; full batches only."""
     transform = T.Compose(
         [
-            T.RandomResizedCrop(config.train_resolution),
+            T.RandomResizedCrop(config.train_resolution, interpolation=_filter(config)),
             T.RandomHorizontalFlip(),
             T.ToTensor(),
             T.Normalize(_MEAN, _STD),
         ]
     )
     steps = steps_per_epoch(len(index), config.batch_size)
-    resolution = resolution_of(config, steps)
-    augment = augment_specs(config)
     return _loader(
-        config, index, transform, shuffle=True, drop_last=True, resolution=resolution, augment=augment
+        config,
+        index,
+        transform,
+        **_order(config, index),
+        drop_last=True,
+        resolution=resolution_of(config, steps),
+        augment=augment_specs(config),
     )
 
 
@@ -133,13 +159,27 @@ def eval_loader(config: TrainConfig, index: FolderIndex) -> DataLoader:
     """The centre of every image, in order, none left out."""
     transform = T.Compose(
         [
-            T.Resize(config.val_resize),
+            T.Resize(config.val_resize, interpolation=_filter(config)),
             T.CenterCrop(config.val_resolution),
             T.ToTensor(),
             T.Normalize(_MEAN, _STD),
         ]
     )
     return _loader(config, index, transform, shuffle=False, drop_last=False, resolution=None)
+
+
+def _order(config: TrainConfig, index: FolderIndex) -> dict[str, Any]:
+    if config.repeated_augmentation == 1:
+        return {"shuffle": True}
+    # timm rounds an epoch down to a multiple of 256 images; here it keeps its steps.
+    sampler = RepeatAugSampler(
+        index, 1, 0, num_repeats=config.repeated_augmentation, selected_round=0, seed=config.seed
+    )
+    return {"sampler": sampler}
+
+
+def _filter(config: TrainConfig) -> T.InterpolationMode:
+    return T.InterpolationMode(config.interpolation)
 
 
 def _loader(config: TrainConfig, index: FolderIndex, transform: Any, **settings: Any) -> DataLoader:

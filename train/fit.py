@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fastpipe.errors import ArgumentError
-from fastpipe.train.config import TrainConfig, config_to_dict
+from fastpipe.train.config import TrainConfig
+from fastpipe.train.keys import config_to_dict
 
 __all__ = ["Fitted", "fit_to_data", "fitted_batch_size"]
 

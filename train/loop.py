@@ -20,14 +20,17 @@ from torch import Tensor, nn
 from fastpipe.train.algorithms.bce import bce_loss
 from fastpipe.train.algorithms.ema import EMA
 from fastpipe.train.algorithms.label_smoothing import dense_targets
-from fastpipe.train.algorithms.schedule import cosine_with_warmup, set_lr
+from fastpipe.train.algorithms.sam import SAM
+from fastpipe.train.algorithms.schedule import Schedule, set_lr
+from fastpipe.train.algorithms.test_time_flip import flipped_logits
 from fastpipe.train.checkpoint import rng_state, set_rng_state
-from fastpipe.train.config import TrainConfig, config_to_dict
+from fastpipe.train.config import TrainConfig
+from fastpipe.train.keys import config_to_dict
 from fastpipe.train.losses import StepLog, UnreadLosses
-from fastpipe.train.model import build_optimizer
+from fastpipe.train.optimizers import build_optimizer
 from fastpipe.train.timing import EpochClock
 
-__all__ = ["Loader", "Trainer", "Watch", "hard_labels", "resolved_precision"]
+__all__ = ["Loader", "Trainer", "Watch", "compiled", "hard_labels", "resolved_precision", "schedule_of"]
 
 # A CUDA loss is read every so many steps: reading it waits for the device.
 _CUDA_READ_INTERVAL = 20
@@ -53,6 +56,28 @@ class Loader(Protocol):
 Watch = Callable[[EpochClock, int, list[StepLog]], None]
 """Called after every step, and at the end of an epoch, with the clock, the images' side in pixels and the
 steps whose loss became known."""
+
+
+def schedule_of(config: TrainConfig, steps_per_epoch: int) -> Schedule:
+    """The learning rates of a run."""
+    return Schedule(
+        name=config.schedule.name,
+        peak=config.optimizer.lr,
+        epochs=config.epochs,
+        steps_per_epoch=steps_per_epoch,
+        warmup_epochs=config.schedule.warmup_epochs,
+        minimum=config.schedule.min_lr,
+        warmup_start=config.schedule.warmup_start,
+        resolution=config.schedule.resolution,
+    )
+
+
+def compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    """The model compiled by torch, anew for each size of image."""
+    # Progressive resizing has up to 23 sizes, for training and evaluation; torch gives up after 8.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
+    made: Callable[[Tensor], Tensor] = torch.compile(model, dynamic=False)
+    return made
 
 
 def resolved_precision(precision: str, device: torch.device) -> str:
@@ -91,50 +116,65 @@ class Trainer:
     def __post_init__(self) -> None:
         ema = self.config.ema
         self.optimizer = build_optimizer(self.config.optimizer, self.model)
+        self.reset_ema = ema is not None and ema.reset_during_warmup
         self.ema = (
             EMA(half_life_batches=ema.half_life_batches, update_interval=ema.update_interval) if ema else None
         )
-        self.amp = resolved_precision(self.config.precision, self.device) == "amp_fp16"
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp)
+        sam = self.config.sam
+        self.sam = SAM(rho=sam.rho, interval=sam.interval) if sam else None
+        self.precision = resolved_precision(self.config.precision, self.device)
+        # A disabled scaler passes everything through.
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "amp_fp16")
         self.steps_per_epoch = len(self.loader)
-        self.total_steps = self.steps_per_epoch * self.config.epochs
-        self.warmup_steps = round(self.config.schedule.warmup_epochs * self.steps_per_epoch)
-
-    def lr(self, step: int) -> float:
-        """The learning rate of `step`, counted from 0."""
-        return cosine_with_warmup(
-            step,
-            peak=self.config.optimizer.lr,
-            warmup_steps=self.warmup_steps,
-            total_steps=self.total_steps,
-            minimum=self.config.schedule.min_lr,
-        )
+        self.lr = schedule_of(self.config, self.steps_per_epoch)
+        self.compiled = compiled(self.model) if self.config.compile else self.model
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The recipe's loss, a float32 scalar. `logits` [B, K]; `labels` int64 [B] or float32 [B, K]."""
         targets = dense_targets(labels, self.num_classes, self.config.loss.label_smoothing)
         if self.config.loss.name == "bce":
-            return bce_loss(logits, targets)
+            return bce_loss(logits, targets, reduction=self.config.loss.reduction)
         return F.cross_entropy(logits.float(), targets)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, K], in half precision inside where the device has it."""
-        with torch.autocast(self.device.type, dtype=torch.float16, enabled=self.amp):
-            logits: Tensor = self.model(images)
+        half = torch.bfloat16 if self.precision == "amp_bf16" else torch.float16
+        with torch.autocast(self.device.type, dtype=half, enabled=self.precision != "fp32"):
+            logits: Tensor = self.compiled(images)
         return logits
 
     def train_step(self, images: Tensor, labels: Tensor) -> Tensor:
         """One update of the weights. Returns the loss, still on the device."""
         set_lr(self.optimizer, self.lr(self.step))
-        loss = self.loss(self.forward(images), labels)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        loss = self._backward(images, labels)
+        if self.sam is not None and self.sam.due(self.step) and self.sam.ascend(self.model.parameters()):
+            self._backward(images, labels)
+            self.sam.descend()
+        self._clip()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         if self.ema is not None:
-            self.ema.after_step(self.model, self.step)
-        return loss.detach()
+            # The warmup's last step is still in it: torchvision asks by epoch.
+            copy = self.reset_ema and self.step <= self.lr.warmup_steps
+            self.ema.after_step(self.model, self.step, copy=copy)
+        return loss
+
+    def _backward(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Gradients of the whole batch, in as many micro-batches as configured. Returns the mean loss."""
+        parts = self.config.grad_accumulation
+        total = torch.zeros((), device=images.device)
+        for some, their in zip(images.chunk(parts), labels.chunk(parts), strict=True):
+            loss = self.loss(self.forward(some), their) * (len(some) / len(images))
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        return total
+
+    def _clip(self) -> None:
+        if self.config.grad_clip:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
 
     def train_epoch(self, watch: Watch) -> EpochClock:
         """Train on every batch of the next epoch. Returns its clock. Raises DivergedError for a NaN loss."""
@@ -174,7 +214,9 @@ class Trainer:
         counts = torch.zeros(self.num_classes, 2, dtype=torch.int64, device=self.device)
         for batch in loader:
             images, labels = batch[0], hard_labels(batch).to(self.device, non_blocking=True)
-            right = self.forward(self._to_device(images)).argmax(dim=1) == labels
+            images = self._to_device(images)
+            logits = flipped_logits(self.forward, images) if self.config.tta else self.forward(images)
+            right = logits.argmax(dim=1) == labels
             counts[:, 0] += torch.bincount(labels, minlength=self.num_classes)
             counts[:, 1] += torch.bincount(labels[right], minlength=self.num_classes)
         return counts.cpu()
@@ -188,8 +230,8 @@ class Trainer:
             "step": self.step,
             "schedule": {
                 "step": self.step,
-                "total_steps": self.total_steps,
-                "warmup_steps": self.warmup_steps,
+                "total_steps": self.lr.total_steps,
+                "warmup_steps": self.lr.warmup_steps,
             },
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict() if self.ema is not None else {},

@@ -1,9 +1,8 @@
-"""A model by name, prepared as the recipe asks, and the optimizer for its parameters."""
+"""A model by name, prepared as the recipe asks."""
 
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import torch
 from torch import nn
@@ -12,12 +11,13 @@ from fastpipe.errors import ArgumentError, MissingExtraError
 from fastpipe.train.algorithms.bce import init_bias_minus_log_classes
 from fastpipe.train.algorithms.blurpool import apply_blurpool
 from fastpipe.train.algorithms.channels_last import to_memory_format
-from fastpipe.train.algorithms.decoupled_sgd import DecoupledSGD
 from fastpipe.train.algorithms.initializers import initialize
-from fastpipe.train.config import OptimizerConfig, TrainConfig, suggest
+from fastpipe.train.algorithms.stochastic_depth import apply_stochastic_depth
+from fastpipe.train.config import TrainConfig
 from fastpipe.train.errors import NoEffectWarning
+from fastpipe.train.keys import suggest
 
-__all__ = ["build_model", "build_optimizer", "create_model"]
+__all__ = ["build_model", "create_model"]
 
 
 def create_model(name: str, num_classes: int) -> nn.Module:
@@ -45,8 +45,11 @@ def build_model(config: TrainConfig, num_classes: int, device: torch.device) -> 
         initialize(model)
     if config.loss.bias_init:
         _init_bias(config, model)
+    if config.stochastic_depth is not None:
+        depth = config.stochastic_depth
+        apply_stochastic_depth(model, drop_rate=depth.drop_rate, kind=depth.kind)
     if config.blurpool:
-        apply_blurpool(model)
+        apply_blurpool(model, poolings=config.blurpool != "ffcv")
     return to_memory_format(model.to(device), config.channels_last)
 
 
@@ -56,22 +59,3 @@ def _init_bias(config: TrainConfig, model: nn.Module) -> None:
     else:
         # Softmax does not see a constant that is added to all logits.
         warnings.warn(f"loss.bias_init has no effect on {config.loss.name}", NoEffectWarning, stacklevel=3)
-
-
-def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """SGD with momentum over all parameters, decay decoupled or coupled, norms and biases decayed or not."""
-    groups = _groups(model, config)
-    if config.decoupled_weight_decay:
-        return DecoupledSGD(groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
-    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
-
-
-def _groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
-    params = [p for p in model.parameters() if p.requires_grad]
-    if config.weight_decay_on_norm:
-        return [{"params": params}]
-    # One-dimensional parameters are the norms' weights and all biases.
-    decayed = [p for p in params if p.ndim > 1]
-    free = [p for p in params if p.ndim <= 1]
-    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]

@@ -12,7 +12,8 @@ import yaml
 
 from fastpipe.errors import ArgumentError, MissingExtraError
 from fastpipe.train.cli import load_recipe, main, parse, recipe_names, to_yaml
-from fastpipe.train.config import check_keys, scale_schedule
+from fastpipe.train.config import scale_schedule
+from fastpipe.train.keys import check_keys
 
 # Every value of the released mild recipe, from the facts, under the names that users see.
 MILD = {
@@ -31,11 +32,18 @@ MILD = {
         "weight_decay": 5e-4,
         "decoupled_weight_decay": True,
         "weight_decay_on_norm": True,
+        "weight_decay_on_bias": True,
     },
-    "schedule": {"name": "cosine", "warmup_epochs": 8.0, "resolution": "step", "min_lr": 0.0},
-    "loss": {"name": "bce", "bias_init": True, "label_smoothing": 0.08},
+    "schedule": {
+        "name": "cosine",
+        "warmup_epochs": 8.0,
+        "warmup_start": 0.0,
+        "resolution": "step",
+        "min_lr": 0.0,
+    },
+    "loss": {"name": "bce", "reduction": "sum", "bias_init": True, "label_smoothing": 0.08},
     "blurpool": True,
-    "ema": {"half_life_batches": 100, "update_interval": 20},
+    "ema": {"half_life_batches": 100, "update_interval": 20, "reset_during_warmup": False},
     "progressive_resizing": {
         "kind": "composer",
         "where": "decoder",
@@ -43,6 +51,8 @@ MILD = {
         "delay_fraction": 0.4,
         "finetune_fraction": 0.2,
         "size_increment": 4,
+        "start_epoch": 0.0,
+        "end_epoch": 0.0,
     },
 }
 
@@ -113,6 +123,7 @@ def test_a_method_switched_off_and_on_again(capsys: pytest.CaptureFixture[str]) 
     assert _printed(capsys, "--ema.half-life-batches", "7")["ema"] == {
         "half_life_batches": 7,
         "update_interval": 20,
+        "reset_during_warmup": False,
     }
 
 

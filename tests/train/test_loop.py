@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from fastpipe.train import DivergedError, NoEffectWarning, load_recipe
 from fastpipe.train.algorithms.blurpool import BlurMaxPool2d
-from fastpipe.train.config import LossConfig, TrainConfig
+from fastpipe.train.config import TrainConfig
 from fastpipe.train.loop import Trainer, resolved_precision
 from fastpipe.train.losses import StepLog, UnreadLosses
-from fastpipe.train.model import build_model, build_optimizer, create_model
+from fastpipe.train.model import build_model, create_model
+from fastpipe.train.optimizers import build_optimizer
+from fastpipe.train.settings import LossConfig
 from fastpipe.train.timing import EpochClock
 
 CONFIG = replace(
@@ -178,7 +180,9 @@ def test_bias_init_of_cross_entropy_warns() -> None:
 
 def test_norms_and_biases_can_be_spared_from_decay() -> None:
     model = create_model("resnet18", 3)
-    optimizer = build_optimizer(replace(CONFIG.optimizer, weight_decay_on_norm=False), model)
+    optimizer = build_optimizer(
+        replace(CONFIG.optimizer, weight_decay_on_norm=False, weight_decay_on_bias=False), model
+    )
     decayed, free = optimizer.param_groups
     assert decayed["weight_decay"] == 5e-4 and free["weight_decay"] == 0.0
     assert all(p.ndim > 1 for p in decayed["params"]) and all(p.ndim == 1 for p in free["params"])

@@ -87,23 +87,25 @@ class BlurMaxPool2d(nn.Module):
         return blur(pooled, self.blur_kernel, stride)
 
 
-def _replacement(module: nn.Module, min_channels: int) -> nn.Module | None:
-    if type(module) is nn.MaxPool2d:
+def _replacement(module: nn.Module, min_channels: int, poolings: bool) -> nn.Module | None:
+    if poolings and type(module) is nn.MaxPool2d:
         return BlurMaxPool2d(module)
     if type(module) is nn.Conv2d and max(module.stride) > 1 and module.in_channels >= min_channels:
         return BlurConv2d(module)
     return None
 
 
-def apply_blurpool(model: nn.Module, *, min_channels: int = 16) -> tuple[int, int]:
+def apply_blurpool(model: nn.Module, *, min_channels: int = 16, poolings: bool = True) -> tuple[int, int]:
     """Replace poolings and strided convolutions in place. Returns (poolings, convolutions) replaced.
+
+    poolings: False leaves the poolings as they are, as ffcv-imagenet's apply_blurpool does.
 
     Warns NoEffectWarning when there was nothing to replace.
     """
     pools = convs = 0
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            new = _replacement(child, min_channels)
+            new = _replacement(child, min_channels, poolings)
             if new is None:
                 continue
             setattr(parent, name, new)

@@ -52,12 +52,15 @@ class EMA:
         self.smoothing = smoothing_factor(half_life_batches, update_interval)
         self.shadow: dict[str, Tensor] = {}
 
-    def after_step(self, model: nn.Module, steps_done: int) -> bool:
-        """Update when `steps_done` (from 1) is a multiple of the interval. Returns whether it did."""
+    def after_step(self, model: nn.Module, steps_done: int, *, copy: bool = False) -> bool:
+        """Update when `steps_done` (from 1) is a multiple of the interval. Returns whether it did.
+
+        copy: forget the past, as torchvision's reference does until the warmup is over.
+        """
         if steps_done % self.update_interval:
             return False
         current = model.state_dict()
-        if not self.shadow:
+        if copy or not self.shadow:
             self.shadow = {name: value.detach().clone() for name, value in current.items()}
         else:
             ema_(list(self.shadow.values()), [current[name] for name in self.shadow], self.smoothing)

@@ -1,0 +1,84 @@
+"""Sharpness-aware minimisation every `interval` steps (Foret et al., arXiv 2010.01412).
+
+    e = rho * g / (|g| + eps)         g the gradient at w, |g| its norm over all parameters
+    the step uses the gradient at w + e, taken at w
+
+With several processes each perturbs by its own gradient, unsynchronised, and only the second gradient is
+averaged. Source: composer/algorithms/sam of Composer 0.7.1 (rho 0.5, eps 1e-12). Both passes see the
+same batch; BatchNorm's running statistics move twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+import torch.distributed
+from torch import Tensor
+
+from fastpipe.errors import ArgumentError
+
+__all__ = ["SAM", "perturbation"]
+
+
+def perturbation(grads: list[Tensor], *, rho: float, eps: float = 1e-12) -> tuple[list[Tensor], Tensor]:
+    """The step uphill for each gradient, and the norm of all gradients (a scalar; inf or nan after overflow).
+
+    A common factor in the gradients (a loss scale) cancels.
+    """
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+    return [grad * (rho / (norm + eps)) for grad in grads], norm
+
+
+class SAM:
+    """Moves weights uphill after the first backward pass and brings the very same weights back.
+
+    rho: length of the step uphill. interval: 1 perturbs every step, k every k-th.
+    """
+
+    def __init__(self, *, rho: float = 0.5, interval: int = 1, eps: float = 1e-12) -> None:
+        if rho <= 0.0 or interval < 1:
+            raise ArgumentError(
+                f"sam.rho must be above 0 and sam.interval at least 1. Found: {rho!r} and {interval!r}"
+            )
+        self.rho, self.interval, self.eps = rho, interval, eps
+        self._kept: list[tuple[Tensor, Tensor]] = []
+
+    def due(self, step: int) -> bool:
+        """Whether `step` (from 0) is one with two passes: the last of every `interval`."""
+        return (step + 1) % self.interval == 0
+
+    @torch.no_grad()
+    def ascend(self, params: Iterable[Tensor]) -> bool:
+        """Move to w + e and clear the gradients. False, with nothing moved, if any process's overflowed.
+
+        Then every process's gradients hold inf, so that a loss scaler skips the update everywhere.
+        """
+        moved = [p for p in params if p.grad is not None]
+        uphill, norm = perturbation([p.grad for p in moved if p.grad is not None], rho=self.rho, eps=self.eps)
+        if not _finite_everywhere(norm):
+            for p in moved:
+                p.grad = torch.full_like(p, torch.inf)
+            return False
+        # Copies, since w + e - e is not w in floating point.
+        self._kept = [(p, p.clone(memory_format=torch.preserve_format)) for p in moved]
+        torch._foreach_add_(moved, uphill)
+        for p in moved:
+            p.grad = None
+        return True
+
+    @torch.no_grad()
+    def descend(self) -> None:
+        """Bring the weights back to w, bit for bit; the gradients at w + e stay."""
+        for param, kept in self._kept:
+            param.copy_(kept)
+        self._kept = []
+
+
+def _finite_everywhere(norm: Tensor) -> bool:
+    finite = torch.isfinite(norm)
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        flag = finite.to(torch.int32)
+        torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MIN)
+        finite = flag
+    return bool(finite)

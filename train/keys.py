@@ -1,0 +1,77 @@
+"""A recipe's keys: nested values to frozen classes and back, and the nearest known word for a wrong one."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from fastpipe.errors import ArgumentError
+from fastpipe.train.config import TrainConfig
+
+__all__ = ["check_keys", "config_from_dict", "config_to_dict", "flat_keys", "suggest"]
+
+
+def suggest(wrong: str, known: Iterable[str], *, prefix: str = "") -> str:
+    """A sentence that names the nearest known word, or all of them."""
+    names = sorted(known)
+    near = get_close_matches(wrong, names, n=1, cutoff=0.5)
+    if not near:
+        by_leaf = {name.rpartition(".")[2]: name for name in names}
+        near = [
+            by_leaf[leaf] for leaf in get_close_matches(wrong.rpartition(".")[2], by_leaf, n=1, cutoff=0.6)
+        ]
+    return f"Did you mean '{prefix}{near[0]}'?" if near else f"Known: {', '.join(names)}"
+
+
+def _nested(annotation: Any) -> type[Any] | None:
+    """The dataclass inside `X` or `X | None`, if there is one."""
+    members = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    return next((m for m in members if is_dataclass(m) and isinstance(m, type)), None)
+
+
+def flat_keys(cls: type[Any] = TrainConfig, prefix: str = "") -> list[str]:
+    """Every key in dotted form, groups before their members."""
+    hints = typing.get_type_hints(cls)
+    keys: list[str] = []
+    for f in fields(cls):
+        keys.append(prefix + f.name)
+        inner = _nested(hints[f.name])
+        if inner is not None:
+            keys += flat_keys(inner, f"{prefix}{f.name}.")
+    return keys
+
+
+def check_keys(
+    values: Mapping[str, Any], *, where: str, cls: type[Any] = TrainConfig, prefix: str = ""
+) -> None:
+    """Raise ArgumentError for a key that `cls` does not have, naming the nearest one it has."""
+    hints = typing.get_type_hints(cls)
+    for key, value in values.items():
+        if key not in hints:
+            advice = suggest(f"{prefix}{key}", [prefix + name for name in hints])
+            raise ArgumentError(f"unknown key {prefix + str(key)!r} in {where}. {advice}")
+        inner = _nested(hints[key])
+        if inner is not None and isinstance(value, Mapping):
+            check_keys(value, where=where, cls=inner, prefix=f"{prefix}{key}.")
+
+
+def config_from_dict(values: Mapping[str, Any], cls: type[Any] = TrainConfig) -> Any:
+    """A `cls` from nested values whose keys and types were checked."""
+    hints = typing.get_type_hints(cls)
+    built: dict[str, Any] = {}
+    for key, value in values.items():
+        inner = _nested(hints[key])
+        built[key] = (
+            config_from_dict(value, inner) if inner is not None and isinstance(value, Mapping) else value
+        )
+    return cls(**built)
+
+
+def config_to_dict(config: Any) -> dict[str, Any]:
+    """Nested plain values in the order of the fields, ready for YAML and for a checkpoint."""
+    values = {f.name: getattr(config, f.name) for f in fields(config)}
+    return {k: config_to_dict(v) if is_dataclass(v) else v for k, v in values.items()}

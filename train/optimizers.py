@@ -1,0 +1,63 @@
+"""The optimizer of a recipe: SGD (decay decoupled or coupled), LAMB or LARS, and which weights decay.
+
+LAMB and LARS are timm's: LAMB clips the global gradient norm to 1 and adds the decay to the Adam update
+before the trust ratio; LARS's trust coefficient is 0.001.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from fastpipe.errors import ArgumentError, MissingExtraError
+from fastpipe.train.algorithms.decoupled_sgd import DecoupledSGD
+from fastpipe.train.settings import OptimizerConfig
+
+__all__ = ["build_optimizer", "parameter_groups"]
+
+_NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
+
+
+def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer over the model's trainable parameters, at its peak learning rate."""
+    groups = parameter_groups(model, on_norm=config.weight_decay_on_norm, on_bias=config.weight_decay_on_bias)
+    settings: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
+    if config.name == "sgd":
+        kind = DecoupledSGD if config.decoupled_weight_decay else torch.optim.SGD
+        return kind(groups, momentum=config.momentum, **settings)
+    if config.decoupled_weight_decay:
+        raise ArgumentError(
+            f"optimizer.decoupled_weight_decay must be false for {config.name}, which has a decay of its own"
+        )
+    lamb, lars = _timm_optimizers()
+    if config.name == "lamb":
+        made: torch.optim.Optimizer = lamb(groups, betas=(config.momentum, 0.999), **settings)
+    else:
+        made = lars(groups, momentum=config.momentum, **settings)
+    return made
+
+
+def parameter_groups(model: nn.Module, *, on_norm: bool, on_bias: bool) -> list[dict[str, Any]]:
+    """Decayed parameters first, then those without decay: weights and biases of norms, biases of the rest."""
+    norms = {id(p) for m in model.modules() if isinstance(m, _NORMS) for p in m.parameters(recurse=False)}
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
+    for name, param in model.named_parameters():
+        if not param.requires_grad:
+            continue
+        if id(param) in norms:
+            (decayed if on_norm else free).append(param)
+        else:
+            (decayed if on_bias or not name.endswith("bias") else free).append(param)
+    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def _timm_optimizers() -> tuple[Any, Any]:
+    try:
+        from timm.optim import Lamb, Lars
+    except ImportError as error:
+        raise MissingExtraError("timm", "train", "optimizer.name lamb or lars") from error
+    return Lamb, Lars
