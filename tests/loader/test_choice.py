@@ -69,7 +69,9 @@ def _own_cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def listed(monkeypatch):
-    """Lists backends of this file in the registry, after torchvision."""
+    """Lists backends of this file in the registry, after torchvision and in the place of all others."""
+    for name in set(registry.BACKENDS) - {"torchvision"}:
+        monkeypatch.delitem(registry.BACKENDS, name)
     module = types.ModuleType("backends_of_the_test")
     monkeypatch.setitem(sys.modules, module.__name__, module)
 
@@ -162,7 +164,8 @@ def test_without_a_measurement_the_first_is_taken_and_why(
     if reason == "small":
         monkeypatch.setattr(sources, "PROBE_IMAGES", 25)
     elif reason == "cache":
-        (tmp_path / "cache").write_text("a file where the folder should be")
+        (tmp_path / "cache").mkdir()
+        (tmp_path / "cache" / "choices").write_text("a file where the folder should be")
     else:
         monkeypatch.setenv("FASTPIPE_NO_PROBE", "1")
     choice = _chosen(_loader(photos))
