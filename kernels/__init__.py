@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastpipe.kernels.augmentation import apply_op, augment_batch
-from fastpipe.kernels.counters import counter_uniforms
+from fastpipe.kernels.counters import counter_row, counter_uniforms
 from fastpipe.kernels.matrices import (
     Matrix,
     rotate,
@@ -36,6 +36,7 @@ __all__ = [
     "Operations",
     "apply_op",
     "augment_batch",
+    "counter_row",
     "counter_uniforms",
     "erase",
     "erase_torch",

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from fastpipe.kernels.checks import describe
 
-__all__ = ["counter_uniforms"]
+__all__ = ["counter_row", "counter_uniforms"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -28,4 +28,13 @@ def counter_uniforms(ids: Ints, thirds: Ints, key: tuple[int, int], num: int) ->
     fill_uniforms(
         np.ascontiguousarray(ids, np.int64), np.ascontiguousarray(thirds, np.int64), key[0], key[1], out
     )
+    return out
+
+
+def counter_row(wide_id: int, third: int, key: tuple[int, int], num: int) -> npt.NDArray[np.float64]:
+    """float64 [num], the only row of `counter_uniforms` for one id, without the arrays around it."""
+    from fastpipe.kernels.cpu_counters import fill_row
+
+    out = np.empty(num, np.float64)
+    fill_row(wide_id, third, key[0], key[1], out)
     return out

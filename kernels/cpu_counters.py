@@ -10,7 +10,7 @@ import numpy.typing as npt
 from fastpipe.kernels.compiled import compiled, inner
 from fastpipe.kernels.ops import IDENTITY
 
-__all__ = ["fill_levels", "fill_uniforms"]
+__all__ = ["fill_levels", "fill_row", "fill_uniforms"]
 
 Numbers = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -61,6 +61,19 @@ def fill_uniforms(ids: Ints, thirds: Ints, first_key: int, second_key: int, out:
 
 
 @compiled
+def fill_row(wide_id: int, third: int, first_key: int, second_key: int, out: Numbers) -> None:
+    """`fill_uniforms` for one row: out [num]."""
+    wide, word = np.uint64(wide_id), np.uint64(third) & _MASK
+    for block in range((out.size + 1) // 2):
+        a, b, c, d = _philox(
+            wide & _MASK, wide >> _SHIFT, word, np.uint64(block), np.uint64(first_key), np.uint64(second_key)
+        )
+        out[2 * block] = _unit(a, b)
+        if 2 * block + 1 < out.size:
+            out[2 * block + 1] = _unit(c, d)
+
+
+@compiled
 def fill_levels(
     numbers: Numbers,
     levels: Numbers,
@@ -76,14 +89,16 @@ def fill_levels(
     values: Numbers,
     matrices: Numbers,
     turned: Numbers,
-) -> None:
+    rotations: Numbers,
+) -> int:
     """One operation per row of numbers [n, 3 or more]: choice, share, side, chance of being applied.
 
     codes, targets, symmetric: [K]; rules: [K, 8], in the order of level_policies' _Rule. targets: place in
-    the matrix, 6 for `values`, 7 for a rotation, whose degrees go to `turned` [n] (NaN elsewhere).
-    ops, values: [n]; matrices: [n, 6].
+    the matrix, 6 for `values`, 7 for a rotation. rotations: [2 m + 1, 6], the matrices of -m..m degrees;
+    other degrees go to `turned` [n] (NaN elsewhere). ops, values: [n]; matrices: [n, 6].
+    Returns how many went to `turned`.
     """
-    count = codes.size
+    count, most, left = codes.size, (rotations.shape[0] - 1) // 2, 0
     for i in range(numbers.shape[0]):
         choice = min(int(numbers[i, 0] * count), count - 1)
         scale, dropped, signed, falling = rules[choice, :4]
@@ -112,7 +127,12 @@ def fill_levels(
             continue
         if target == 6:
             values[i] = argument
+        elif target == 7 and np.trunc(argument) == argument and abs(argument) <= most:
+            for place in range(6):
+                matrices[i, place] = rotations[int(argument) + most, place]
         elif target == 7:
             turned[i] = argument
+            left += 1
         else:
             matrices[i, target] = argument
+    return left

@@ -71,7 +71,9 @@ def draw_colout(spec: ColOut, request: Request, height: int, width: int) -> ColO
 def _subset(numbers: npt.NDArray[np.float64], dropped: float) -> npt.NDArray[np.int64]:
     """The places of the smallest numbers: every subset of that size is equally likely."""
     kept = max(1, int((1 - dropped) * len(numbers)))
-    return np.sort(np.argsort(numbers, kind="stable")[:kept]).astype(np.int64)
+    largest = np.partition(numbers, kept - 1)[kept - 1]
+    # Two equal numbers, which have a chance of 2^-53, must not add a place.
+    return np.flatnonzero(numbers <= largest)[:kept]
 
 
 def mix_options(spec: Mixing) -> tuple[MixUp | CutMix, ...]:
@@ -82,8 +84,7 @@ def mix_options(spec: Mixing) -> tuple[MixUp | CutMix, ...]:
 def draw_mix(spec: Mixing, request: Request, height: int, width: int) -> MixParams:
     """Weight, partners and box for the images of the request, which are height x width by then."""
     choice, first, second, *center = batch_numbers(request, Stream.MIX, _MIX_NUMBERS).tolist()
-    order = np.argsort(batch_numbers(request, Stream.PARTNER, len(request.ids)), kind="stable")
-    partner = order.astype(np.int64)
+    partner = np.argsort(batch_numbers(request, Stream.PARTNER, len(request.ids)))
     chosen = _choose(spec, choice)
     smaller, upper = symmetric_beta(chosen.alpha, first, second)
     if isinstance(chosen, MixUp):

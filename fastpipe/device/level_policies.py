@@ -119,6 +119,7 @@ def draw_levels(spec: RandAugment, uniforms: Numbers, height: int, width: int) -
     """Operations for a batch from `uniforms`, float64 [B, num_level_uniforms(spec)]."""
     from fastpipe.kernels import INTERPOLATIONS
     from fastpipe.kernels.cpu_counters import fill_levels
+    from fastpipe.kernels.matrices import rotate
 
     num, length = len(uniforms), spec.length
     rows = num * length
@@ -126,7 +127,7 @@ def draw_levels(spec: RandAugment, uniforms: Numbers, height: int, width: int) -
     table = _table(spec, height, width)
     ops, values = np.empty(rows, np.int16), np.empty(rows, np.float64)
     matrices, degrees = np.empty((rows, 6), np.float64), np.empty(rows, np.float64)
-    fill_levels(
+    left = fill_levels(
         numbers,
         _levels(spec, numbers),
         table.codes,
@@ -141,10 +142,11 @@ def draw_levels(spec: RandAugment, uniforms: Numbers, height: int, width: int) -
         values,
         matrices,
         degrees,
+        _whole_rotations(height, width),
     )
-    turned = np.flatnonzero(~np.isnan(degrees))
-    if len(turned):
-        matrices[turned] = _rotations(degrees[turned], height, width)
+    if left:
+        turned = np.flatnonzero(~np.isnan(degrees))
+        matrices[turned] = [rotate(angle, height, width) for angle in degrees[turned].tolist()]
     return OpParams(
         ops=ops.reshape(num, length),
         values=values.reshape(num, length),
@@ -156,18 +158,9 @@ def draw_levels(spec: RandAugment, uniforms: Numbers, height: int, width: int) -
     )
 
 
-def _rotations(degrees: Numbers, height: int, width: int) -> Numbers:
-    """float64 [n, 6]. Composer's are whole numbers in -30..30, looked up in a table."""
-    from fastpipe.kernels.matrices import rotate
-
-    if (np.trunc(degrees) == degrees).all() and np.abs(degrees).max() <= _MOST_DEGREES:
-        places = degrees.astype(np.int64) + _MOST_DEGREES
-        return _whole_rotations(height, width)[places]
-    return np.array([rotate(angle, height, width) for angle in degrees.tolist()])
-
-
 @lru_cache(maxsize=64)
 def _whole_rotations(height: int, width: int) -> Numbers:
+    """float64 [61, 6]: Composer's rotations are whole degrees in -30..30."""
     from fastpipe.kernels.matrices import rotate
 
     angles = range(-_MOST_DEGREES, _MOST_DEGREES + 1)

@@ -26,5 +26,4 @@ def batch_numbers(request: Request, stream: Stream, num: int) -> Numbers:
     from fastpipe import kernels
 
     key = batch_key(request.seed, request.epoch, stream)
-    numbers = kernels.counter_uniforms(np.array([request.batch]), np.array([request.rank]), key, num)
-    return numbers.reshape(num)
+    return kernels.counter_row(request.batch, request.rank, key, num)
