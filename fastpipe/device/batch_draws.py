@@ -72,8 +72,10 @@ def _subset(numbers: npt.NDArray[np.float64], dropped: float) -> npt.NDArray[np.
     """The places of the smallest numbers: every subset of that size is equally likely."""
     kept = max(1, int((1 - dropped) * len(numbers)))
     largest = np.partition(numbers, kept - 1)[kept - 1]
-    # Two equal numbers, which have a chance of 2^-53, must not add a place.
-    return np.flatnonzero(numbers <= largest)[:kept]
+    places = np.flatnonzero(numbers <= largest)
+    if len(places) > kept:  # equal numbers at the limit, a chance of 2^-53 a pair: the first of them stay
+        places = np.sort(np.argsort(numbers, kind="stable")[:kept])
+    return places
 
 
 def mix_options(spec: Mixing) -> tuple[MixUp | CutMix, ...]:
@@ -84,7 +86,7 @@ def mix_options(spec: Mixing) -> tuple[MixUp | CutMix, ...]:
 def draw_mix(spec: Mixing, request: Request, height: int, width: int) -> MixParams:
     """Weight, partners and box for the images of the request, which are height x width by then."""
     choice, first, second, *center = batch_numbers(request, Stream.MIX, _MIX_NUMBERS).tolist()
-    partner = np.argsort(batch_numbers(request, Stream.PARTNER, len(request.ids)))
+    partner = np.argsort(batch_numbers(request, Stream.PARTNER, len(request.ids)), kind="stable")
     chosen = _choose(spec, choice)
     smaller, upper = symmetric_beta(chosen.alpha, first, second)
     if isinstance(chosen, MixUp):

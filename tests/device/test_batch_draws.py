@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fastpipe.device import draw
+from fastpipe.device import batch_draws, draw
 from fastpipe.device.batch_draws import draw_colout, draw_mix, symmetric_beta
 from fastpipe.errors import ArgumentError
 from fastpipe.transforms import ColOut, CutMix, HorizontalFlip, MixUp, RandomChoice, RandomErasing
@@ -172,3 +172,8 @@ def test_later_steps_are_drawn_in_the_shrunk_image() -> None:
 def test_bad_settings(make: Any, text: str) -> None:
     with pytest.raises(ArgumentError, match=text):
         make()
+
+
+def test_equal_numbers_at_the_limit_never_push_out_a_smaller_one() -> None:
+    kept = batch_draws._subset(np.array([0.5, 0.5, 0.1]), 0.3)
+    assert kept.tolist() == [0, 2]
