@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastpipe.kernels.compiled import compiled
-from fastpipe.kernels.cpu_filters import color, mirror, mirror_in_place, sharpness
+from fastpipe.kernels.cpu_filters import color, mirror, sharpness
 from fastpipe.kernels.cpu_tables import apply_table, fill_table
 from fastpipe.kernels.cpu_warp import warp
 from fastpipe.kernels.ops import AFFINE, AUTOCONTRAST, COLOR, CONTRAST, EQUALIZE, IDENTITY, SHARPNESS
@@ -50,7 +50,7 @@ def augment_images(
     ([n, 768]), and a mirror where mirrored[k]; on entry mirrored says which images are to be mirrored first.
     ops, values, interpolations: [B, D]; matrices: [B, D, 6]; fills: [B, 3]. detach: a mirror is never left
     for an image itself, so that the output may overwrite it. Scratch: counts and step [768], columns [W],
-    weights [2 * W]; it comes from outside because each np.empty takes 0.3 s to compile.
+    weights [2 * W]; it comes from outside because kernels cannot make arrays (compiled.py).
     """
     spare = ids.size
     for k in range(ids.size):
@@ -79,13 +79,9 @@ def augment_images(
                 image = work[row]
                 continue
             if op == AFFINE and flip:
-                if row < 0:
-                    row = k
-                    mirror(image, work[row], height, width)
-                    image = work[row]
-                else:
-                    mirror_in_place(image, height, width)
-                flip = False
+                row = k if row < 0 else row
+                mirror(image, work[row], height, width)
+                image, flip = work[row], False
             # These read neighbours, so they never write where they read.
             other = k if row < 0 else spare
             if op == AFFINE:

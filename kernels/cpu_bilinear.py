@@ -27,24 +27,13 @@ _lerp = inlined(rules.lerp)
 
 
 @inner
-def _first_not_below(a: float, b: float, c: float, y: float, bound: float, width: int) -> int:
-    """The first x in 0..width whose coordinate is >= `bound`, for a > 0 (a rising coordinate)."""
+def _crossing(a: float, b: float, c: float, y: float, bound: float, width: int) -> int:
+    """The first x in 0..width whose coordinate is >= `bound` for a > 0, < `bound` for a < 0."""
     # The estimate is off by rounding only; the coordinate itself, as rounded, decides.
-    x = int(min(max((bound - c - b * y) / a - 0.5, 0.0), float(width)))
-    while x > 0 and _coordinate(a, b, c, x - 1 + 0.5, y) >= bound:
+    x, rising = int(min(max((bound - c - b * y) / a - 0.5, 0.0), float(width))), a > 0.0
+    while x > 0 and (_coordinate(a, b, c, x - 1 + 0.5, y) >= bound) == rising:
         x -= 1
-    while x < width and _coordinate(a, b, c, x + 0.5, y) < bound:
-        x += 1
-    return x
-
-
-@inner
-def _first_below(a: float, b: float, c: float, y: float, bound: float, width: int) -> int:
-    """The first x in 0..width whose coordinate is < `bound`, for a < 0 (a falling coordinate)."""
-    x = int(min(max((bound - c - b * y) / a - 0.5, 0.0), float(width)))
-    while x > 0 and _coordinate(a, b, c, x - 1 + 0.5, y) < bound:
-        x -= 1
-    while x < width and _coordinate(a, b, c, x + 0.5, y) >= bound:
+    while x < width and (_coordinate(a, b, c, x + 0.5, y) >= bound) != rising:
         x += 1
     return x
 
@@ -52,12 +41,9 @@ def _first_below(a: float, b: float, c: float, y: float, bound: float, width: in
 @inner
 def _span(a: float, b: float, c: float, y: float, low: float, high: float, width: int) -> tuple[int, int]:
     """The x in 0..width with low <= coordinate < high, as (start, stop); stop >= start."""
-    if a > 0.0:
-        start = _first_not_below(a, b, c, y, low, width)
-        return start, max(start, _first_not_below(a, b, c, y, high, width))
-    if a < 0.0:
-        start = _first_below(a, b, c, y, high, width)
-        return start, max(start, _first_below(a, b, c, y, low, width))
+    if a != 0.0:
+        start = _crossing(a, b, c, y, low if a > 0.0 else high, width)
+        return start, max(start, _crossing(a, b, c, y, high if a > 0.0 else low, width))
     if low <= _coordinate(a, b, c, 0.5, y) < high:
         return 0, width
     return 0, 0
@@ -90,11 +76,11 @@ def warp_bilinear(
         inner = min(max(start, x_start, y_start), stop)
         # The last is left to the edge: a store of the inside covers one byte of the next pixel, too.
         outer = max(inner, min(stop, x_stop, y_stop) - 1)
-        paint(target, offset, 0, start, fill)
+        paint(target, offset, start, fill)
         _bilinear_edge(source, target, height, width, matrix, row, start, inner)
         _bilinear_inside(source, target, width, matrix, row, inner, outer, places, weights)
         _bilinear_edge(source, target, height, width, matrix, row, outer, stop)
-        paint(target, offset, stop, width, fill)
+        paint(target, offset + 3 * stop, width - stop, fill)
 
 
 @inner

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastpipe.kernels.compiled import compiled, inner
+from fastpipe.kernels.cpu_filters import copy_bytes
 from fastpipe.kernels.resizing import PRECISION
 
 __all__ = ["resize_range"]
@@ -28,38 +29,34 @@ def resize_range(
     column_weights: Numbers,
     start: int,
     stop: int,
+    middle: Bytes,
+    total: Numbers,
 ) -> None:
     """images[start:stop] [B, height*width*3] into out [B, h*w*3].
 
     The output's row y is made of row_weights[y] (int32 [h, taps], 0 beyond the last) from first_rows[y] on;
     columns alike. Rows are rounded to bytes between the passes; an axis that keeps its size is not filtered.
+    Scratch: middle [height * w * 3], total [w * 3].
     """
     out_height, out_width = first_rows.size, first_columns.size
     line = 3 * out_width
-    middle = np.empty(height * line, np.uint8)
-    total = np.empty(line, np.int32)
     for i in range(start, stop):
         if out_width == width:
-            _copy(images[i], middle)
+            copy_bytes(images[i], middle)
         else:
             _columns(images[i], middle, height, width, first_columns, column_weights)
         if out_height == height:
-            _copy(middle, out[i])
+            copy_bytes(middle, out[i])
             continue
         for y in range(out_height):
-            total[:] = _HALF
+            for place in range(line):
+                total[place] = _HALF
             for k in range(row_weights.shape[1]):
                 weight = row_weights[y, k]
                 if weight != 0:
                     begin = (first_rows[y] + k) * line
                     _add(total, middle[begin : begin + line], weight)
             _store(total, out[i, y * line : (y + 1) * line])
-
-
-@inner
-def _copy(source: Bytes, target: Bytes) -> None:
-    for place in range(target.size):
-        target[place] = source[place]
 
 
 @inner

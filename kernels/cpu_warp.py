@@ -23,7 +23,7 @@ Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int32]
 
-_fixed_point = inlined(rules.fixed_point)
+_fixed_point = inner(rules.fixed_point)
 
 
 @inner
@@ -60,8 +60,9 @@ def _moves_whole_pixels(matrix: Floats) -> bool:
     return bool(matrix[2] == math.floor(matrix[2]) and matrix[5] == math.floor(matrix[5]))
 
 
-@inlined
-def _copy_pixel(source: Bytes, target: Bytes, p: rules.Whole, q: rules.Whole) -> None:
+@inner
+def _copy_pixel(source: Bytes, target: Bytes, first: int, second: int) -> None:
+    p, q = np.uint32(first), np.uint32(second)
     target[q] = source[p]
     target[q + 1] = source[p + 1]
     target[q + 2] = source[p + 2]
@@ -86,7 +87,7 @@ def _nearest_scaled(
         row = 3 * width * y
         if 0.0 <= y_in < height:
             source_row = 3 * width * int(y_in)
-            paint(target, row, 0, start, fill)
+            paint(target, row, start, fill)
             if contiguous:
                 first = source_row + 3 * columns[start]
                 length = 3 * (stop - start)
@@ -95,9 +96,9 @@ def _nearest_scaled(
             else:
                 for x in range(start, stop):
                     _copy_pixel(source, target, source_row + 3 * columns[x], row + 3 * x)
-            paint(target, row, stop, width, fill)
+            paint(target, row + 3 * stop, width - stop, fill)
         else:
-            paint(target, row, 0, width, fill)
+            paint(target, row, width, fill)
         y_in += matrix[4]
 
 
@@ -139,11 +140,11 @@ def _nearest_fixed(
         y_start, y_stop = _fixed_span(yx, y_row, height, width)
         start = min(max(x_start, y_start), width)
         stop = max(start, min(x_stop, y_stop))
-        paint(target, row, 0, start, fill)
+        paint(target, row, start, fill)
         for x in range(start, stop):
-            p = np.uint32(((y_row + yx * x) >> 16) * width + ((x_row + xx * x) >> 16)) * 3
-            _copy_pixel(source, target, p, np.uint32(row + 3 * x))
-        paint(target, row, stop, width, fill)
+            pixel = ((y_row + yx * x) >> 16) * width + ((x_row + xx * x) >> 16)
+            _copy_pixel(source, target, 3 * pixel, row + 3 * x)
+        paint(target, row + 3 * stop, width - stop, fill)
         x_row += xy
         y_row += yy
 
@@ -162,7 +163,7 @@ def _nearest_float(
             if 0.0 <= x_in < width and 0.0 <= y_in < height:
                 _copy_pixel(source, target, 3 * (int(y_in) * width + int(x_in)), row + 3 * x)
             else:
-                paint(target, row, x, x + 1, fill)
+                paint(target, row + 3 * x, 1, fill)
             x_in += matrix[0]
             y_in += matrix[3]
         x_row += matrix[1]

@@ -64,9 +64,12 @@ def resize(
     first_columns, column_weights = triangle(old_width, width, antialias)
     sizes = (old_height, old_width)
     weights = (first_rows, row_weights, first_columns, column_weights)
-    run_ranges(
-        lambda start, stop: resize_range(flat, flat_out, *sizes, *weights, start, stop), num, num_threads
-    )
+
+    def resize_part(start: int, stop: int) -> None:
+        scratch = np.empty(3 * old_height * width, np.uint8), np.empty(3 * width, np.int32)
+        resize_range(flat, flat_out, *sizes, *weights, start, stop, *scratch)
+
+    run_ranges(resize_part, num, num_threads)
     if isinstance(images, torch.Tensor):
         return torch.from_numpy(out)
     return out
