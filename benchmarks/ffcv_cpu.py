@@ -36,7 +36,7 @@ from PIL import Image
 from torchvision import transforms
 
 import fastpipe
-from fastpipe.backends import ffcv_batch
+from fastpipe.backends import ffcv_fast
 from fastpipe.storage import BetonDataset, demo_splits
 
 SIZES = (176, 88)
@@ -102,13 +102,13 @@ def ours(path: Path, size: int, threads: int, batch_size: int, *, scaled: bool) 
 @contextmanager
 def decoding(*, scaled: bool) -> Iterator[None]:
     """With scaled=False, decode whole frames only."""
-    kept = ffcv_batch.dct_eighths
+    kept = ffcv_fast.dct_eighths
     if not scaled:
-        ffcv_batch.dct_eighths = lambda crop, target: 8
+        ffcv_fast.dct_eighths = lambda crop, target: 8
     try:
         yield
     finally:
-        ffcv_batch.dct_eighths = kept
+        ffcv_fast.dct_eighths = kept
 
 
 def spent(epoch: Callable[[], int]) -> float:

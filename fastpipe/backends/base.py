@@ -67,8 +67,8 @@ class Backend(Protocol):
     def probe(self, machine: Machine) -> Availability:
         """Whether it can run here. Never raises."""
 
-    def supports(self, plan: Plan) -> Support:
-        """Whether it can serve this plan."""
+    def supports(self, plan: Plan, numerics: Numerics) -> Support:
+        """Whether it can serve this plan with these numerics, and what it then does."""
 
     def build(self, job: Job) -> BatchSource:
         """A source for the job."""
