@@ -26,6 +26,7 @@ class DaliBackend:
         host_steps=False,
         on_error=("raise", "skip", "replace"),
         fast_resize="dali",
+        workers="threads",
     )
 
     def probe(self, machine: Machine) -> Availability:

@@ -42,6 +42,7 @@ class FfcvBackend:
         host_steps=False,
         on_error=("raise", "skip", "replace"),
         fast_resize="area",
+        workers="threads",
     )
 
     def probe(self, machine: Machine) -> Availability:

@@ -275,6 +275,20 @@ def test_explain_says_what_exact_does(mixed: Path) -> None:
     assert FfcvBackend().supports(plan, "fast").answer == "no"
 
 
+@pytest.mark.parametrize(
+    ("backend", "workers", "said"),
+    [
+        ("ffcv", 2, "2 threads of the script's own process"),
+        ("torchvision", 2, "2 worker processes"),
+        ("ffcv", 0, "workers: the script's own process"),
+    ],
+)
+def test_explain_says_what_the_workers_are(mixed: Path, backend: str, workers: int, said: str) -> None:
+    pipeline = transforms.Compose([transforms.RandomResizedCrop(32), transforms.ToTensor()])
+    loader = DataLoader(BetonDataset(mixed, pipeline), 4, backend=backend, num_workers=workers)
+    assert said in str(loader.explain())
+
+
 def test_a_library_with_other_pixels_is_refused(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where Pillow was built with IJG's libjpeg."""
     assert exact_fault() is None
