@@ -69,7 +69,7 @@ def check_loader_arguments(
 def _check_engine(engine: Any) -> None:
     if engine == "dali":
         raise ArgumentError(
-            f"engine must be one of {', '.join(map(repr, ENGINES))}. Found: 'dali', which is left out: DALI's "
+            f"engine must be one of {', '.join(map(repr, ENGINES))}. Found: 'dali', which is left out: its "
             f"augmentations draw by themselves, so that another backend would be another experiment. "
             f"backend='dali' decodes with DALI and leaves the augmentations to the engine"
         )
