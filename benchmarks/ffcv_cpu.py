@@ -3,6 +3,8 @@
     python benchmarks/ffcv_cpu.py [FOLDER] [--threads 1 2] [--epochs 12] [--json FILE]
 
 FOLDER holds images at any depth (default: the demo's); FFCV's own writer makes them JPEGs of quality 90.
+The same for numerics="exact" beside the backend torchvision, both in this process; `--threads` alone leaves
+the comparison with stock out.
 Work: RandomResizedCrop, boxes equal in distribution, batch 64, uint8 out, no flip. "same" decodes whole
 frames as stock does; "default" lets libjpeg-turbo decode large crops at 1/2, 1/4 or 1/8.
 CPU is user + system of the process with all its threads; the order within a round changes every time and
@@ -22,7 +24,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -36,7 +38,7 @@ from PIL import Image
 from torchvision import transforms
 
 import fastpipe
-from fastpipe.backends import ffcv_batch
+from fastpipe.backends import ffcv_fast
 from fastpipe.storage import BetonDataset, demo_splits
 
 SIZES = (176, 88)
@@ -79,7 +81,16 @@ def stock(path: Path, size: int, threads: int, batch_size: int) -> Callable[[], 
     return lambda: sum(len(images) for images, _ in loader)
 
 
-def ours(path: Path, size: int, threads: int, batch_size: int, *, scaled: bool) -> Callable[[], int]:
+def ours(
+    path: Path,
+    size: int,
+    threads: int,
+    batch_size: int,
+    *,
+    scaled: bool = True,
+    backend: str = "ffcv",
+    numerics: Literal["exact", "fast"] = "fast",
+) -> Callable[[], int]:
     """One epoch of fastpipe's loader without the device stage."""
     pipeline = transforms.Compose([transforms.RandomResizedCrop(size), transforms.ToTensor()])
     loader = fastpipe.DataLoader(
@@ -87,8 +98,8 @@ def ours(path: Path, size: int, threads: int, batch_size: int, *, scaled: bool) 
         batch_size,
         shuffle=True,
         num_workers=threads,
-        backend="ffcv",
-        numerics="fast",
+        backend=backend,
+        numerics=numerics,
         engine="none",
     )
 
@@ -102,13 +113,13 @@ def ours(path: Path, size: int, threads: int, batch_size: int, *, scaled: bool) 
 @contextmanager
 def decoding(*, scaled: bool) -> Iterator[None]:
     """With scaled=False, decode whole frames only."""
-    kept = ffcv_batch.dct_eighths
+    kept = ffcv_fast.dct_eighths
     if not scaled:
-        ffcv_batch.dct_eighths = lambda crop, target: 8
+        ffcv_fast.dct_eighths = lambda crop, target: 8
     try:
         yield
     finally:
-        ffcv_batch.dct_eighths = kept
+        ffcv_fast.dct_eighths = kept
 
 
 def spent(epoch: Callable[[], int]) -> float:
@@ -135,13 +146,8 @@ def ratio(above: list[float], below: list[float]) -> dict[str, object]:
     }
 
 
-def compare(path: Path, threads: int, epochs: int, batch_size: int) -> dict[str, Any]:
-    """Alternate all variants and compare them round by round."""
-    makers: dict[str, Callable[[], int]] = {}
-    for size in SIZES:
-        makers[f"stock_{size}"] = stock(path, size, threads, batch_size)
-        makers[f"same_{size}"] = ours(path, size, threads, batch_size, scaled=False)
-        makers[f"default_{size}"] = ours(path, size, threads, batch_size, scaled=True)
+def alternate(makers: dict[str, Callable[[], int]], epochs: int) -> dict[str, list[float]]:
+    """CPU-milliseconds per image of each variant, round by round; the first round is thrown away."""
     cpu: dict[str, list[float]] = {name: [] for name in makers}
     for number in range(epochs + 1):
         names = list(makers) if number % 2 else list(makers)[::-1]
@@ -149,6 +155,37 @@ def compare(path: Path, threads: int, epochs: int, batch_size: int) -> dict[str,
             cost = spent(makers[name])
             if number:
                 cpu[name].append(cost)
+    return cpu
+
+
+def compare_exact(path: Path, epochs: int, batch_size: int) -> dict[str, Any]:
+    """numerics="exact" on both backends without workers: the same bytes, so only the cost differs."""
+    makers = {
+        f"{backend}_{size}": ours(path, size, 0, batch_size, backend=backend, numerics="exact")
+        for size in SIZES
+        for backend in ("torchvision", "ffcv")
+    }
+    cpu = alternate(makers, epochs)
+    large, small = SIZES
+    return {
+        "n": epochs,
+        "cpu_ms_per_image": {name: round(statistics.median(values), 4) for name, values in cpu.items()},
+        "ffcv / torchvision": {s: ratio(cpu[f"ffcv_{s}"], cpu[f"torchvision_{s}"]) for s in SIZES},
+        f"{small} / {large}": {
+            backend: ratio(cpu[f"{backend}_{small}"], cpu[f"{backend}_{large}"])
+            for backend in ("torchvision", "ffcv")
+        },
+    }
+
+
+def compare(path: Path, threads: int, epochs: int, batch_size: int) -> dict[str, Any]:
+    """Alternate all variants and compare them round by round."""
+    makers: dict[str, Callable[[], int]] = {}
+    for size in SIZES:
+        makers[f"stock_{size}"] = stock(path, size, threads, batch_size)
+        makers[f"same_{size}"] = ours(path, size, threads, batch_size, scaled=False)
+        makers[f"default_{size}"] = ours(path, size, threads, batch_size, scaled=True)
+    cpu = alternate(makers, epochs)
     large, small = SIZES
     return {
         "threads": threads,
@@ -169,7 +206,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path, nargs="?", help="a folder of images (default: the demo's)")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--threads", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--json", type=Path)
@@ -192,6 +229,7 @@ def main() -> None:
                 compare(path, threads, arguments.epochs, arguments.batch_size)
                 for threads in arguments.threads
             ],
+            "exact": compare_exact(path, arguments.epochs, arguments.batch_size),
         }
     text = json.dumps(record, indent=2)
     print(text)

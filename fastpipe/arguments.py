@@ -43,7 +43,7 @@ def check_loader_arguments(
 ) -> None:
     """Raise ArgumentError for a value that no data set could make right."""
     check_choice("backend", backend, ("auto", "torch", *BACKENDS))
-    check_choice("engine", engine, ENGINES)
+    _check_engine(engine)
     check_choice("numerics", numerics, (None, "exact", "fast"))
     check_choice("dtype", dtype, (None, *_DTYPES))
     check_choice("memory_format", memory_format, _FORMATS)
@@ -64,6 +64,16 @@ def check_loader_arguments(
             "on_error='skip' makes batches shorter on one rank only, which hangs collectives. "
             "Use on_error='replace' in a process group"
         )
+
+
+def _check_engine(engine: Any) -> None:
+    if engine == "dali":
+        raise ArgumentError(
+            f"engine must be one of {', '.join(map(repr, ENGINES))}. Found: 'dali', which is left out: its "
+            f"augmentations draw by themselves, so that another backend would be another experiment. "
+            f"backend='dali' decodes with DALI and leaves the augmentations to the engine"
+        )
+    check_choice("engine", engine, ENGINES)
 
 
 def _check_quarantine(quarantine: Any, max_bad: Any, on_error: str) -> None:

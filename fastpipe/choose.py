@@ -86,7 +86,7 @@ def refusal(
     available = backend.probe(machine)
     if not available.ok:
         return f"{available.reason}; {available.remedy}" if available.remedy else available.reason
-    support = backend.supports(plan)
+    support = backend.supports(plan, numerics)
     return support.reason if support.answer == "no" else None
 
 
@@ -110,10 +110,11 @@ def decide(
         chosen, reason = names[0], "asked for"
     else:
         names = _same_kernel(names, rejected, (storage, numerics))
-        chosen, reason = _pick(names, rejected, plan, saved, rates)
-    support = load(chosen).supports(plan)
-    if support.answer == "yes_but" and support.reason not in reason:
-        reason = f"{reason}; {support.reason}"
+        only = load(names[0]).supports(plan, numerics).reason
+        chosen, reason = _pick(names, rejected, only, saved, rates)
+    does = load(chosen).supports(plan, numerics).reason
+    if does not in reason:
+        reason = f"{reason}; {does}"
     if rates is not None:
         _run_kernels.setdefault((storage, numerics), _kernel(chosen, numerics))
         _log.info("backend %s: %s", chosen, reason)
@@ -144,14 +145,15 @@ def _same_kernel(names: list[str], rejected: dict[str, str], key: tuple[str, Num
 def _pick(
     names: Sequence[str],
     rejected: dict[str, str],
-    plan: Plan,
+    only: str,
     saved: str | None,
     rates: Callable[[Sequence[str]], Rates | str] | None,
 ) -> tuple[str, str]:
+    """A name and the reason; only: what to say of the first where there is no other."""
     if len(names) == 1:
         alike = any(why.startswith("resizes by ") for why in rejected.values())
         why = "resizes as this run's other loaders do" if alike else "the only one that can"
-        return names[0], f"{load(names[0]).supports(plan).reason} ({why})"
+        return names[0], f"{only} ({why})"
     if saved is not None and saved in names:
         return saved, "the resumed run used it"
     if rates is None:

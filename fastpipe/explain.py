@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from fastpipe.backends.registry import load
 from fastpipe.device.engines import engine_note
 from fastpipe.device.stage import resolve_device
 from fastpipe.planning import Planned, count_classes
@@ -46,12 +47,11 @@ class Explanation:
         return [f"  {name}: {value}" for name, value in self.facts]
 
 
-def facts_of(loader: Any, planned: Planned) -> tuple[tuple[str, str], ...]:
+def facts_of(loader: Any, planned: Planned, choice: Choice | None) -> tuple[tuple[str, str], ...]:
     """What holds for every batch of this loader."""
     drawn_by = "torch" if loader.seed is None else f"seed {loader.seed}"
     facts = [("order", f"{type(loader.sampler).__name__}, drawn by {drawn_by}")]
-    workers = f"{loader.num_workers!r} worker processes" if loader.num_workers else "the script's own process"
-    facts.append(("workers", workers))
+    facts.append(("workers", _workers(loader.num_workers, choice)))
     if planned.plan is None:
         facts.append(("device", str(loader.device or "cpu (no device= was given)")))
         return tuple(facts)
@@ -73,3 +73,11 @@ def facts_of(loader: Any, planned: Planned) -> tuple[tuple[str, str], ...]:
     )
     facts.append(("numerics", numerics_of(loader) + own))
     return tuple(facts)
+
+
+def _workers(num_workers: int, choice: Choice | None) -> str:
+    if not num_workers:
+        return "the script's own process"
+    if choice is not None and load(choice.backend).capabilities.workers == "threads":
+        return f"{num_workers!r} threads of the script's own process"
+    return f"{num_workers!r} worker processes"

@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
-from typing import Any, Literal, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 import torch.utils.data
 
 from fastpipe.arguments import ResolutionPolicy, check_loader_arguments, open_dataset
 from fastpipe.backends.base import BatchSource, Numerics
-from fastpipe.batch import RequestStream, SeededSampler, current_rank
-from fastpipe.batch.mend import OnError, Policy
-from fastpipe.batch.order import check_seed, known_repeats
-from fastpipe.batch.quarantine import IncidentLog
+from fastpipe.batch import SeededSampler
+from fastpipe.batch.mend import OnError
+from fastpipe.batch.order import check_seed
 from fastpipe.device.engines import EngineName
-from fastpipe.device.stage import DeviceStage, resolve_device
-from fastpipe.epoch import EpochIterator, Lane, LiftedLane, MovedIterator, PlainLane, Position
+from fastpipe.device.stage import resolve_device
+from fastpipe.epoch import EpochIterator, MovedIterator, Position
 from fastpipe.errors import ArgumentError
 from fastpipe.explain import Explanation, facts_of
-from fastpipe.planning import Planned, count_classes, plan_loader
-from fastpipe.sources import (
-    build_source,
-    choose_backend,
-    incident_log,
-    refuse_what_needs_lifting,
-    resolve_workers,
-)
+from fastpipe.planning import Planned, plan_loader
+from fastpipe.sources import refuse_what_needs_lifting, resolve_workers
 from fastpipe.state import EpochClock, check_state, make_state, replayed, sampler_state
+from fastpipe.supply import Supply, lane_of, num_samples, request_stream
 from fastpipe.transforms import with_size
 from fastpipe.types import Choice, Spec
 
@@ -144,10 +138,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._position: Position | None = None
         self._pending: Mapping[str, Any] | None = None
         self._live: weakref.ref[Any] | None = None
-        self._kept: tuple[Any, BatchSource] | None = None
-        self._choice: tuple[Any, Choice] | None = None
-        self._saved_backend: str | None = None
-        self._log: tuple[Any, IncidentLog] | None = None
+        self._supply = Supply()
         super().__init__(
             dataset,
             batch_size,
@@ -201,7 +192,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def _iterate(self, planned: Planned, epoch: int) -> EpochIterator:
         self._close_shared_iterator()
         saved = self._take_pending(epoch)
-        source, fresh = self._source(planned)
+        source, fresh = self._supply.source(self, planned)
+        incidents = self._supply.incidents(self)
         position = Position(
             epoch=epoch,
             delivered=saved["delivered"] if saved else 0,
@@ -213,20 +205,20 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         with replayed(saved, self.generator):
             position.base_seed = self._key_seed(saved, source)
             position.drew_base_seed = fresh if saved is None else saved["drew_base_seed"]
-            stream = self._stream(epoch, position)
+            stream = request_stream(self, epoch, position)
             iterator = EpochIterator(
                 stream,
                 source.start,
-                self._lane(planned, position.delivered),
+                lane_of(self, planned, position.delivered),
                 position,
-                self._incidents(),
+                incidents,
                 ahead=self.num_workers > 0,
                 again=draw_nothing,
             )
             stream.fast_forward()
         if saved is not None:
             position.generator = saved["generator"]
-        self._incidents().begin(self._num_samples())
+        incidents.begin(num_samples(self))
         self._position, self._live = position, weakref.ref(iterator)
         return iterator
 
@@ -234,76 +226,6 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if self.seed is not None:
             return self.seed
         return int(saved["base_seed"]) if saved else source.base_seed()
-
-    def _stream(self, epoch: int, position: Position) -> RequestStream:
-        if isinstance(self.sampler, SeededSampler):
-            self.sampler.set_epoch(epoch)
-        batches = self._index_sampler
-        return RequestStream(
-            batches,
-            seed=position.base_seed or 0,
-            epoch=epoch,
-            resolution=self._policy,
-            repeats=known_repeats(self.sampler, self.batch_sampler),
-            skip=position.delivered,
-            rank=current_rank(),
-        )
-
-    def _lane(self, planned: Planned, first: int) -> Lane:
-        if planned.plan is None:
-            return PlainLane(None if self.device is None else resolve_device(self.device), first)
-        if self._policy.active:
-            with_size(planned.plan, self._policy.override or 224)  # raises here, not in a worker
-        stage = DeviceStage(
-            planned.plan,
-            device=resolve_device(self.device),
-            engine=self.engine,
-            dtype=self.dtype,
-            memory_format=self.memory_format,
-            num_classes=count_classes(self.dataset, self.num_classes),
-        )
-        stage.warm_up()
-        return LiftedLane(stage)
-
-    def _source(self, planned: Planned) -> tuple[BatchSource, bool]:
-        """The source of the plan, and whether its workers are new: persistent ones serve again."""
-        choice = self._chosen(planned)
-        key = (planned.plan, self.seed is not None, self.on_error, choice and choice.backend)
-        if self._kept is not None and self._kept[0] == key:
-            return self._kept[1], False
-        policy = Policy(on_error=self.on_error, listed=self._incidents().listed())
-        source = build_source(self, planned, policy, choice)
-        self._kept = (key, source) if self.persistent_workers else None
-        return source, True
-
-    def _chosen(self, planned: Planned) -> Choice | None:
-        """The backend of this loader, chosen once for each plan; the first time it may be measured."""
-        if planned.plan is None:
-            return None
-        key = (planned.plan, self.backend, self.numerics)
-        if self._choice is None or self._choice[0] != key:
-            self._choice = key, self._choice_now(planned, probing=True)
-        return self._choice[1]
-
-    def _choice_now(self, planned: Planned, *, probing: bool) -> Choice:
-        key = (planned.plan, self.backend, self.numerics)
-        if self._choice is not None and self._choice[0] == key:
-            return self._choice[1]
-        return choose_backend(self, planned, saved=self._saved_backend, probing=probing)
-
-    def _incidents(self) -> IncidentLog:
-        asked = (self.quarantine, self.max_bad, self.on_error)
-        if self._log is None or self._log[0] != asked:
-            self._log = asked, incident_log(self)
-        return self._log[1]
-
-    def _num_samples(self) -> int:
-        """Samples of this rank's epoch; the data set's where the sampler does not tell."""
-        try:
-            size = self.batch_size or getattr(self.batch_sampler, "batch_size", None) or 1
-            return len(self) * int(size)
-        except TypeError:
-            return len(cast("Sized", self.dataset))
 
     def _close_shared_iterator(self) -> None:
         """Persistent workers serve one iterator at a time: torch resets theirs, we end ours."""
@@ -332,15 +254,23 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if live is not None:
             live.restart()
 
+    def choose_backend(self) -> Choice | None:
+        """The backend that serves this loader, measured now if need be as at the first `iter()`.
+
+        None when nothing was lifted. What `explain()` says before then is only what stands to be measured.
+        """
+        return self._supply.choice(self, self._plan())
+
     def explain(self) -> Explanation:
         """Each step of the transform, where it runs and why; which backend, and why not the others."""
         planned = self._plan()
+        choice = self._supply.choice(self, planned, probing=False)
         return Explanation(
             lifted=planned.plan is not None,
             reason=planned.reason,
             steps=planned.notes,
-            choice=None if planned.plan is None else self._choice_now(planned, probing=False),
-            facts=facts_of(self, planned),
+            choice=choice,
+            facts=facts_of(self, planned, choice),
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -363,7 +293,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._clock.resume(state, self.sampler, self.batch_sampler)
         if state.get("sampler") is not None and hasattr(self.sampler, "load_state_dict"):
             self.sampler.load_state_dict(state["sampler"])
-        self._saved_backend, self._choice = state.get("chosen"), None
+        self._supply.resume(state.get("chosen"))
         self._pending = None if state["finished"] else dict(state)
 
     def _take_pending(self, epoch: int) -> Mapping[str, Any] | None:

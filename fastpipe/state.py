@@ -133,7 +133,7 @@ def make_state(
         "world_size": _world_size(loader.sampler, loader.batch_sampler),
         "order": order_fingerprint(loader.sampler, len(loader.dataset) if sized else -1, loader.seed),
         "backend": loader.backend,
-        "chosen": loader._choice[1].backend if loader._choice is not None else loader._saved_backend,
+        "chosen": loader._supply.backend,
         "numerics": numerics_of(loader),
         "resumable": resumable,
         "sampler": sampler_state(loader.sampler) if position.finished else position.sampler,

@@ -23,7 +23,9 @@ RANKS = {
     "backends": 5,
     **dict.fromkeys(("probe", "choose"), 6),
     # The parts of the facade, and "": what `from fastpipe import x` gets.
-    **dict.fromkeys(("arguments", "epoch", "explain", "planning", "sources", "state", "loader", ""), 7),
+    **dict.fromkeys(
+        ("arguments", "epoch", "explain", "planning", "sources", "state", "supply", "loader", ""), 7
+    ),
     **dict.fromkeys(("train", "profiling"), 8),
 }
 APART = {"train": "profiling", "profiling": "train"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torchvision import transforms as T
 
@@ -184,8 +184,10 @@ def _filter(config: TrainConfig) -> T.InterpolationMode:
 
 def _loader(config: TrainConfig, index: FolderIndex, transform: Any, **settings: Any) -> DataLoader:
     workers = resolve_workers(config.num_workers)
-    if config.backend == "ffcv":  # the one that reads no folders
+    numerics: Literal["exact"] | None = None
+    if config.backend == "ffcv":  # the one that reads no folders: a copy of them, with a folder's numerics
         dataset: Any = BetonDataset(as_beton(index), transform)
+        numerics = "exact"
     else:
         dataset = FolderDataset(index.root, transform, index=index)
     return DataLoader(
@@ -195,6 +197,7 @@ def _loader(config: TrainConfig, index: FolderIndex, transform: Any, **settings:
         persistent_workers=workers > 0,
         seed=config.seed,
         backend=config.backend,
+        numerics=numerics,
         memory_format=memory_format(config.channels_last),
         **settings,
     )

@@ -117,16 +117,18 @@ class _Run:
             device=self.device,
         )
         self.validation = eval_loader(self.config, indexes.validation)
-        choice = loader.explain().choice
-        self.backend, self.why_backend = (choice.backend, choice.reason) if choice else ("torch", "as asked")
+        loader.explain()  # raises for a backend that cannot serve
+        self.loader = loader
 
     def execute(self, folder: RunFolder, checkpoint: Path | None) -> dict[str, Any]:
         """All epochs, then the summary, all written to `folder`."""
         self.folder = folder
-        # With the backend that was taken, so that the file repeats this run and not the choice.
-        self.folder.write_config(to_yaml(replace(self.config, backend=self.backend)))
         if checkpoint is not None:
             self._resume(checkpoint)
+        choice = self.loader.choose_backend()  # after resuming, since a resumed run keeps its backend
+        self.backend, self.why_backend = (choice.backend, choice.reason) if choice else ("torch", "as asked")
+        # With the backend that was taken, so that the file repeats this run and not the choice.
+        self.folder.write_config(to_yaml(replace(self.config, backend=self.backend)))
         self._announce()
         counts = None
         while self.trainer.epoch < self.config.epochs:

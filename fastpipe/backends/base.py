@@ -20,7 +20,7 @@ class Capabilities:
     """What a backend can do, before any measurement. `numerics` are the promises it keeps.
 
     fast_resize: the resize kernel under numerics="fast" ("pillow", "area", ...): loaders of one run share it.
-    Under "exact" it is Pillow's for all.
+    Under "exact" it is Pillow's for all. workers: what `num_workers` counts.
     """
 
     storage: tuple[str, ...]
@@ -28,6 +28,7 @@ class Capabilities:
     host_steps: bool
     on_error: tuple[OnError, ...]
     fast_resize: str = "pillow"
+    workers: Literal["processes", "threads"] = "processes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +68,8 @@ class Backend(Protocol):
     def probe(self, machine: Machine) -> Availability:
         """Whether it can run here. Never raises."""
 
-    def supports(self, plan: Plan) -> Support:
-        """Whether it can serve this plan."""
+    def supports(self, plan: Plan, numerics: Numerics) -> Support:
+        """Whether it can serve this plan with these numerics, and what it then does."""
 
     def build(self, job: Job) -> BatchSource:
         """A source for the job."""

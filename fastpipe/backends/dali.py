@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from fastpipe.backends.base import BatchSource, Capabilities, Job
+from fastpipe.backends.base import BatchSource, Capabilities, Job, Numerics
 from fastpipe.backends.dali_pipeline import Graph, load_dali
 from fastpipe.backends.dali_source import DaliSource
 from fastpipe.errors import FastpipeError
@@ -26,6 +26,7 @@ class DaliBackend:
         host_steps=False,
         on_error=("raise", "skip", "replace"),
         fast_resize="dali",
+        workers="threads",
     )
 
     def probe(self, machine: Machine) -> Availability:
@@ -36,11 +37,13 @@ class DaliBackend:
             return Availability(ok=False, reason=f"{type(error).__name__}: {error}", remedy=_REMEDY)
         return Availability(ok=True, reason=f"DALI {version} on {machine.cpus:g} CPUs")
 
-    def supports(self, plan: Plan) -> Support:
+    def supports(self, plan: Plan, numerics: Numerics) -> Support:
         """Every plan without steps of the script's own."""
         if plan.host:
             return Support(answer="no", reason="runs no Python steps on single images")
-        return Support(answer="yes", reason="decodes JPEGs within the crop's box, Pillow the other formats")
+        resizes = "Pillow resizes" if numerics == "exact" else "DALI resizes where that is bilinear"
+        reason = f"decodes JPEGs within the crop's box, Pillow the other formats; {resizes}"
+        return Support(answer="yes", reason=reason)
 
     def build(self, job: Job) -> BatchSource:
         """A source that starts threads, and no process."""

@@ -20,9 +20,8 @@ from fastpipe.batch.locate import locate, sample_key
 from fastpipe.batch.mend import Mending
 from fastpipe.decode import Box, draw_box, read
 from fastpipe.decode.boxes import short_side
-from fastpipe.decode.pillow import MAX_RESIZED_PIXELS
+from fastpipe.decode.pillow import MAX_RESIZED_PIXELS, plain_jpeg
 from fastpipe.errors import SampleError
-from fastpipe.storage.jpeg import jpeg_facts
 from fastpipe.transforms import RandomResizedCrop, ResizeCrop
 from fastpipe.types import Request, Size, Spec
 
@@ -32,16 +31,9 @@ Encoded = bytes | memoryview
 
 
 def jpeg_size(data: Encoded) -> Size | None:
-    """(height, width) of a JPEG that DALI decodes to Pillow's pixels; None for all else.
-
-    Whole 8-bit Huffman-coded files of 1 or 3 components, with no more pixels than Pillow opens without a
-    warning. CMYK is equal too where it was tried, but means two things and is left to Pillow.
-    """
-    facts = jpeg_facts(bytes(data))
-    most = Image.MAX_IMAGE_PIXELS
-    if facts is None or (most is not None and facts.height * facts.width > most):
-        return None
-    return facts.height, facts.width
+    """(height, width) of a JPEG that DALI decodes to Pillow's pixels; None for all else."""
+    facts = plain_jpeg(data)
+    return None if facts is None else (facts.height, facts.width)
 
 
 @dataclass(slots=True, kw_only=True)

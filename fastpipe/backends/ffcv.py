@@ -8,10 +8,11 @@ from typing import Final
 
 import torch
 
-from fastpipe.backends.base import BatchSource, Capabilities, Job
+from fastpipe.backends.base import BatchSource, Capabilities, Job, Numerics
 from fastpipe.backends.ffcv_batch import BatchWork, ThreadState
 from fastpipe.backends.ffcv_native import availability, open_native
 from fastpipe.backends.ffcv_threads import Batches
+from fastpipe.backends.ffcv_turbo import exact_fault
 from fastpipe.batch import RequestStream, WorkerOptions
 from fastpipe.batch.mend import Mender
 from fastpipe.batch.pool import next_base_seed
@@ -25,26 +26,34 @@ _PREFETCH: Final = 2  # batches per thread, torch's own default
 # nearest takes single pixels: a run that asks for those asks for something else.
 _CLOSE_TO_AREA: Final = ("box", "bilinear", "hamming")
 _DECODE: Final = "decodes with libjpeg-turbo's fast IDCT"
+_EXACT: Final = (
+    "decodes whole JPEGs with libjpeg-turbo's accurate IDCT and resizes with Pillow; progressive, CMYK, "
+    "arithmetic, 12-bit and raw images are Pillow's altogether"
+)
 
 
 class FfcvBackend:
-    """Serves `.beton` files with FFCV's own numerics; its crops are drawn by us."""
+    """Serves `.beton` files in threads, with FFCV's own numerics or, asked for "exact", with Pillow's."""
 
     name = "ffcv"
     capabilities = Capabilities(
         storage=("beton",),
-        numerics=("fast",),
+        numerics=("exact", "fast"),
         host_steps=False,
         on_error=("raise", "skip", "replace"),
         fast_resize="area",
+        workers="threads",
     )
 
     def probe(self, machine: Machine) -> Availability:
         """Whether FFCV's library is installed and loads. The package itself is not imported."""
         return availability()
 
-    def supports(self, plan: Plan) -> Support:
-        """`yes_but`, with the difference from Pillow's pixels named; `no` for filters it cannot stand for."""
+    def supports(self, plan: Plan, numerics: Numerics) -> Support:
+        """`yes_but` under "fast", with the difference from Pillow's pixels; `no` for what it cannot keep."""
+        if numerics == "exact":
+            fault = exact_fault()
+            return Support(answer="no", reason=fault) if fault else Support(answer="yes", reason=_EXACT)
         spec = plan.decode
         resizes = isinstance(spec, RandomResizedCrop) or (
             isinstance(spec, ResizeCrop) and spec.resize is not None
@@ -76,7 +85,8 @@ class FfcvSource:
         self._base_seed: int | None = None
         _warn_of_no_effect(job.workers)
         pin = job.workers.pin_memory and torch.cuda.is_available()
-        self._work = BatchWork(job.dataset, job.plan, Mender(job.dataset, job.policy), open_native(), pin=pin)
+        mender = Mender(job.dataset, job.policy)
+        self._work = BatchWork(job.dataset, job.plan, mender, open_native(), numerics=job.numerics, pin=pin)
 
     def base_seed(self) -> int:
         """torch's base seed of the iterator to come; that of the first one for workers that stay."""

@@ -33,14 +33,14 @@ _ALONE: Final = frozenset({0x01, *range(0xD0, 0xD8)})
 
 
 class Native:
-    """The two functions of the library at `path`. Both release the GIL; neither keeps an address.
+    """The two functions of `library`, from `path`. Both release the GIL; neither keeps an address.
 
     Raises OSError when the library or one that it is linked to cannot be loaded, AttributeError when it lacks
     a function.
     """
 
     def __init__(self, path: Path) -> None:
-        library = ctypes.CDLL(str(path))
+        self.library = library = ctypes.CDLL(str(path))
         self._imdecode = library.imdecode
         self._imdecode.restype = ctypes.c_int
         # source, its bytes; height and width, unused; target; height, width, x, y, scale 1/1; crop, flip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastpipe.backends.base import BatchSource, Capabilities, Job
+from fastpipe.backends.base import BatchSource, Capabilities, Job, Numerics
 from fastpipe.batch import FolderWork, WorkerPool
 from fastpipe.types import Availability, Machine, Plan, Support
 
@@ -24,7 +24,7 @@ class TorchvisionBackend:
         """Always there: Pillow and torchvision are core dependencies."""
         return Availability(ok=True, reason=f"Pillow on {machine.cpus:g} CPUs")
 
-    def supports(self, plan: Plan) -> Support:
+    def supports(self, plan: Plan, numerics: Numerics) -> Support:
         """Every lifted plan, un-lifted steps included."""
         return Support(answer="yes", reason="decodes, crops and resizes with Pillow, as torchvision does")
 

@@ -16,10 +16,20 @@ from PIL import Image, UnidentifiedImageError
 
 from fastpipe.decode.boxes import Box, draw_box, short_side
 from fastpipe.errors import SampleError
+from fastpipe.storage.jpeg import JpegFacts, jpeg_facts
 from fastpipe.transforms.specs import RandomResizedCrop, ResizeCrop
 from fastpipe.types import Size, Spec
 
-__all__ = ["crop_and_resize", "decode_rgb", "open_image", "output_size", "pixels", "read", "to_rgb"]
+__all__ = [
+    "crop_and_resize",
+    "decode_rgb",
+    "open_image",
+    "output_size",
+    "pixels",
+    "plain_jpeg",
+    "read",
+    "to_rgb",
+]
 
 _FILTERS: Final = {
     "nearest": Image.Resampling.NEAREST,
@@ -45,6 +55,19 @@ def read(path: str) -> bytes:
     if not data:
         raise SampleError(f"the image {path!r} has zero bytes; restore or delete the file", path=path)
     return data
+
+
+def plain_jpeg(data: bytes | memoryview) -> JpegFacts | None:
+    """The facts of a JPEG of which other decoders may have Pillow's pixels; None for all else.
+
+    Whole 8-bit Huffman-coded files of 1 or 3 components (CMYK means two things), with no more pixels than
+    Pillow opens without a warning.
+    """
+    facts = jpeg_facts(bytes(data))
+    most = Image.MAX_IMAGE_PIXELS
+    if facts is None or (most is not None and facts.height * facts.width > most):
+        return None
+    return facts
 
 
 def open_image(data: bytes, path: str = "") -> Image.Image:

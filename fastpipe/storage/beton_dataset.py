@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar, overload
+from collections.abc import Callable
+from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from torch.utils.data import Dataset
 
 from fastpipe.errors import SampleError
 from fastpipe.storage.beton import Beton
 from fastpipe.storage.beton_format import RAW
+from fastpipe.storage.face import FolderFace
 
 __all__ = ["BetonDataset", "decode_sample"]
-
-T = TypeVar("T")
 
 
 def decode_sample(beton: Beton, i: int) -> Image.Image:
@@ -49,7 +46,7 @@ def decode_sample(beton: Beton, i: int) -> Image.Image:
         ) from err
 
 
-class BetonDataset(Dataset[tuple[Any, Any]]):
+class BetonDataset(FolderFace):
     """Images and labels of a `.beton` file, as FolderDataset gives those of a folder.
 
     `samples[i]` is (name, label), the name as it was in the folder, or "PATH#i" in a file of stock FFCV.
@@ -65,29 +62,22 @@ class BetonDataset(Dataset[tuple[Any, Any]]):
         beton: Beton | None = None,
     ) -> None:
         self.beton = Beton(path) if beton is None else beton
+        super().__init__(self.beton.classes, transform, target_transform)
         self.root = self.beton.path
-        self.classes = list(self.beton.classes)
-        self.class_to_idx = {name: label for label, name in enumerate(self.classes)}
-        self.transform = transform
-        self.target_transform = target_transform
-
-    @property
-    def samples(self) -> Sequence[tuple[str, int]]:
-        """(name, label) of every image."""
-        return _Samples(self.beton)
-
-    @property
-    def imgs(self) -> Sequence[tuple[str, int]]:
-        """The same as `samples`, under ImageFolder's other name."""
-        return _Samples(self.beton)
-
-    @property
-    def targets(self) -> Sequence[int]:
-        """The label of every image; `numpy.asarray` of it copies the file's int64 array."""
-        return _Targets(self.beton)
 
     def __len__(self) -> int:
         return len(self.beton)
+
+    def _name(self, index: int) -> str:
+        return self.beton.names[index]
+
+    def _label(self, index: int) -> int:
+        if not 0 <= index < len(self):
+            raise IndexError(f"sample {index} of {len(self)} in {self.beton.path!r}")
+        return int(self.beton.labels[index])
+
+    def _labels(self) -> npt.NDArray[Any]:
+        return self.beton.labels
 
     def rgb(self, index: int) -> Image.Image:
         """Image `index` decoded to RGB, before any transform. Raises SampleError."""
@@ -98,58 +88,4 @@ class BetonDataset(Dataset[tuple[Any, Any]]):
             index += len(self)
         image: Any = self.rgb(index)
         target: Any = int(self.beton.labels[index])
-        if self.transform is not None:
-            image = self.transform(image)
-        if self.target_transform is not None:
-            target = self.target_transform(target)
-        return image, target
-
-    def __repr__(self) -> str:
-        lines = [
-            "Dataset BetonDataset",
-            f"    Number of datapoints: {len(self)}",
-            f"    Number of classes: {len(self.classes)}",
-            f"    Root location: {self.root}",
-        ]
-        if self.transform is not None:
-            lines.append(f"    Transform: {self.transform!r}".replace("\n", "\n" + " " * 15))
-        if self.target_transform is not None:
-            lines.append(f"    Target transform: {self.target_transform!r}".replace("\n", "\n" + " " * 22))
-        return "\n".join(lines)
-
-
-class _View(Sequence[T], Generic[T]):
-    """A sequence over the file whose items are made when asked for; slices are lists."""
-
-    def __init__(self, beton: Beton) -> None:
-        self._beton = beton
-
-    def _item(self, i: int) -> T:
-        raise NotImplementedError
-
-    def __len__(self) -> int:
-        return len(self._beton)
-
-    @overload
-    def __getitem__(self, i: int) -> T: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[T]: ...
-    def __getitem__(self, i: int | slice) -> T | list[T]:
-        if isinstance(i, slice):
-            return [self._item(k) for k in range(*i.indices(len(self)))]
-        return self._item(i + len(self) if i < 0 else i)
-
-
-class _Samples(_View[tuple[str, int]]):
-    def _item(self, i: int) -> tuple[str, int]:
-        return self._beton.names[i], int(self._beton.labels[i])
-
-
-class _Targets(_View[int]):
-    def _item(self, i: int) -> int:
-        if not 0 <= i < len(self):
-            raise IndexError(f"sample {i} of {len(self)} in {self._beton.path!r}")
-        return int(self._beton.labels[i])
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
-        return self._beton.labels.astype(np.int64 if dtype is None else dtype)
+        return self._transformed(image, target)

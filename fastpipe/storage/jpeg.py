@@ -12,7 +12,9 @@ __all__ = ["JpegFacts", "jpeg_facts"]
 
 _SOI = b"\xff\xd8"
 _EOI = b"\xff\xd9"
-_SOF_PLAIN = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive: Huffman-coded, what every decoder reads
+_SOF_PROGRESSIVE = 0xC2
+# Baseline, extended, progressive: Huffman-coded, what every decoder reads.
+_SOF_PLAIN = (0xC0, 0xC1, _SOF_PROGRESSIVE)
 _SOF_OTHER = (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
 _SOS = 0xDA
 _NO_LENGTH = (0x01, *range(0xD0, 0xD8))
@@ -20,11 +22,12 @@ _NO_LENGTH = (0x01, *range(0xD0, 0xD8))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JpegFacts:
-    """Size in pixels and number of colour components (1 grey, 3 colour)."""
+    """Size in pixels, number of colour components (1 grey, 3 colour), and whether it comes in scans."""
 
     height: int
     width: int
     components: int
+    progressive: bool
 
 
 def jpeg_facts(data: bytes) -> JpegFacts | None:
@@ -50,14 +53,16 @@ def jpeg_facts(data: bytes) -> JpegFacts | None:
         if marker == _SOS:
             return facts if data.rfind(_EOI, end) >= 0 else None
         if marker in _SOF_PLAIN:
-            facts = None if facts is not None else _frame(data[at + 4 : end])
+            if facts is not None:
+                return None
+            facts = _frame(data[at + 4 : end], progressive=marker == _SOF_PROGRESSIVE)
             if facts is None:
                 return None
         at = end
     return None
 
 
-def _frame(segment: bytes) -> JpegFacts | None:
+def _frame(segment: bytes, *, progressive: bool) -> JpegFacts | None:
     if len(segment) < 6:
         return None
     precision, height, width, components = struct.unpack_from(">BHHB", segment)
@@ -66,4 +71,4 @@ def _frame(segment: bytes) -> JpegFacts | None:
         return None
     if len(segment) != 6 + 3 * components:
         return None
-    return JpegFacts(height=height, width=width, components=components)
+    return JpegFacts(height=height, width=width, components=components, progressive=progressive)

@@ -412,6 +412,7 @@ def test_a_path_needs_a_transform_and_a_dataset_brings_its_own(photos):
         (dict(backend="ffvc"), "backend must be one of 'auto', 'torch', 'torchvision'"),
         (dict(engine="fast"), "engine must be one of"),
         (dict(numerics="close"), "numerics must be one of"),
+        (dict(engine="dali"), "engine must be one of 'fused'.* backend='dali' decodes with DALI"),
         (dict(dtype=torch.float64), "dtype must be one of"),
         (dict(memory_format=torch.preserve_format), "memory_format must be one of"),
         (dict(on_error="ignore"), "on_error must be one of"),
