@@ -2,8 +2,8 @@
 
 Per step: an update (step.py); then, between two steps, a checkpoint or a stop if one is due. Per epoch: a
 clock around the steps alone, so that validation and checkpoints never count as training. The loader is
-anything that yields [images, labels] and has `set_epoch`, `state_dict` and `load_state_dict`. With several processes
-each has its share of every batch, and gradients, logged losses and counts are those of all.
+anything that yields [images, labels] and has `set_epoch`, `state_dict` and `load_state_dict`. With several
+processes each has its share of every batch, and gradients, logged losses and counts are those of all.
 
 Letters in shapes: B batch, H height, W width, K classes.
 """
