@@ -1,13 +1,15 @@
 """Saving and loading a run's state so that no moment of a crash loses it.
 
 A checkpoint is plain: tensors, numbers, strings, lists and dicts, so that `torch.load(weights_only=True)`
-reads it.
+reads it. The one before it stays as `previous.ckpt`.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,26 @@ import torch
 
 from fastpipe.errors import DataError
 
-__all__ = ["FORMAT", "load_checkpoint", "plain", "rng_state", "save_checkpoint", "set_rng_state"]
+__all__ = [
+    "FORMAT",
+    "PREVIOUS",
+    "load_checkpoint",
+    "load_newest",
+    "plain",
+    "rng_state",
+    "save_checkpoint",
+    "set_rng_state",
+]
 
-FORMAT = 1
+FORMAT = 2
+PREVIOUS = "previous.ckpt"
 
 
 def save_checkpoint(state: dict[str, Any], path: Path) -> None:
     """Write `state` to a temporary file, flush it to the disk, then rename it to `path`.
 
-    Whatever happens before the rename leaves the previous file untouched.
+    What stood at `path` becomes `previous.ckpt` beside it. Whatever happens, one of the two is whole. Raises
+    DataError when the disk does not take it.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -32,10 +45,20 @@ def save_checkpoint(state: dict[str, Any], path: Path) -> None:
             torch.save({"format": FORMAT, **plain(state)}, file)
             file.flush()
             os.fsync(file.fileno())
+        if path.exists():
+            os.replace(path, path.with_name(PREVIOUS))
         os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError for a short write
+        reason = (
+            error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+        )
+        raise DataError(
+            f"checkpoint {str(path)!r} could not be written: {reason}. The one before it is untouched: make "
+            "room and continue with --resume auto"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -54,12 +77,41 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"checkpoint {str(path)!r} does not exist. --resume takes auto or the path of a last.ckpt"
         )
     try:
+        _check_sums(path)
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises many kinds for a damaged file
         raise DataError(f"checkpoint {str(path)!r} cannot be read: {error}") from error
     if state.get("format") != FORMAT:
         raise DataError(f"{str(path)!r} is not a checkpoint of fastpipe-train (format {FORMAT})")
     return state
+
+
+def _check_sums(path: Path) -> None:
+    """Raise ValueError for a changed byte: torch writes a checksum of every part and reads none of them."""
+    with zipfile.ZipFile(path) as parts:
+        damaged = parts.testzip()
+    if damaged is not None:
+        raise ValueError(f"its part {damaged} is damaged")
+
+
+def load_newest(path: Path) -> tuple[dict[str, Any], Path]:
+    """The state at `path`, or with a warning the `previous.ckpt` beside it if that one is damaged or gone.
+
+    Returns the state and the file that it came from. Raises what `load_checkpoint` says of `path` when
+    neither can be read.
+    """
+    try:
+        return load_checkpoint(path), path
+    except DataError as error:
+        previous = path.with_name(PREVIOUS)
+        if path == previous or not previous.is_file():
+            raise
+        try:
+            state = load_checkpoint(previous)
+        except DataError:
+            raise error from None
+        warnings.warn(f"{error}. Continuing from {PREVIOUS}, which is older", UserWarning, stacklevel=2)
+        return state, previous
 
 
 def plain(value: Any) -> Any:
@@ -76,14 +128,14 @@ def plain(value: Any) -> Any:
 
 
 def rng_state() -> dict[str, Any]:
-    """The state of every global generator: Python, NumPy, torch, CUDA."""
+    """The state of this process's global generators: Python, NumPy, torch, its CUDA device."""
     kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     version, internal, gauss_next = random.getstate()
     return {
         "python": [version, list(internal), gauss_next],
         "numpy": [kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached],
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
     }
 
 
@@ -94,5 +146,5 @@ def set_rng_state(state: dict[str, Any]) -> None:
     kind, keys, position, has_gauss, cached = state["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))
     torch.set_rng_state(state["torch"])
-    if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])

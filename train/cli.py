@@ -35,7 +35,7 @@ __all__ = [
 
 _RECIPES = Path(__file__).parent / "recipes"
 _DEFAULT_RECIPE = "mild"
-_OWN_OPTIONS = ("recipe", "augment", "print_config", "list_recipes", "resume", "help")
+_OWN_OPTIONS = ("recipe", "augment", "print_config", "list_recipes", "resume", "nproc", "help")
 # In the order of the reference text's Table 1.
 _TABLE = (
     *("timm_a1", "timm_a2", "timm_a3", "pytorch_blog", "ffcv", "nvidia_mlperf", "nvidia_hparams"),
@@ -53,6 +53,7 @@ class Invocation:
     print_config: bool = False
     list_recipes: bool = False
     resume: str | None = None
+    nproc: int | None = None
 
 
 def recipe_names() -> list[str]:
@@ -138,7 +139,10 @@ def parse(argv: Sequence[str]) -> Invocation:
     # jsonargparse gives --print_config a meaning of its own (without our size rule): it is ours here.
     rest = [arg for arg in args if arg not in ("--print_config", "--list_recipes")]
     parsed = _checked(lambda: parser.parse_args(rest)).as_dict()
-    own = {key: parsed.pop(key) for key in ("recipe", "augment", "print-config", "list-recipes", "resume")}
+    own = {
+        key: parsed.pop(key)
+        for key in ("recipe", "augment", "print-config", "list-recipes", "resume", "nproc")
+    }
     values = follow_epochs(follow_train_resolution(parsed, recipe, explicit), recipe, explicit)
     return Invocation(
         config=scale_schedule(config_from_dict({**values, "recipe": recipe.recipe})),
@@ -147,6 +151,7 @@ def parse(argv: Sequence[str]) -> Invocation:
         print_config="print_config" in explicit,
         list_recipes="list_recipes" in explicit,
         resume=own["resume"],
+        nproc=own["nproc"],
     )
 
 
@@ -217,6 +222,12 @@ def _parser() -> Any:
         default=None,
         help="auto (output_dir's last.ckpt, if there is one) or a checkpoint",
     )
+    parser.add_argument(
+        "--nproc",
+        type=int,
+        default=None,
+        help="train in so many processes on this machine, one a GPU; under torchrun leave it out",
+    )
     parser.add_class_arguments(TrainConfig, as_group=False, skip={"recipe"})
     return parser
 
@@ -246,9 +257,13 @@ def _jsonargparse() -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line. Returns the exit status: 0, 2 (wrong argument), 1 (failed run), 130 (Ctrl-C)."""
+    """Run the command line. Returns the exit status.
+
+    0, 2 (wrong argument), 1 (failed run), 130 (Ctrl-C), 143 (SIGTERM).
+    """
+    args = sys.argv[1:] if argv is None else argv
     try:
-        invocation = parse(sys.argv[1:] if argv is None else argv)
+        invocation = parse(args)
         if invocation.print_config:
             sys.stdout.write(to_yaml(invocation.config))
             return 0
@@ -256,23 +271,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.write(recipe_table({name: load_recipe(name) for name in _TABLE}))
             return 0
         # Imported late: printing a configuration needs neither timm nor a data set.
-        from fastpipe.train.runner import run
+        from fastpipe.train.session import start
 
-        run(
-            invocation.config,
-            explicit=invocation.explicit,
-            recipe_batch_size=invocation.recipe_batch_size,
-            resume=invocation.resume,
-        )
+        return start(invocation, args)
     except FastpipeError as error:
         sys.stderr.write(f"fastpipe-train: error: {error}\n")
         return 2 if isinstance(error, ArgumentError | MissingExtraError) else 1
-    except OSError as error:
-        sys.stderr.write(f"fastpipe-train: error: {error}\n")
-        return 1
-    except KeyboardInterrupt:
-        sys.stderr.write(
-            "fastpipe-train: interrupted. Give --resume auto to continue after the last whole epoch\n"
-        )
-        return 130
-    return 0

@@ -85,6 +85,10 @@ class TrainConfig:
     """Decoding processes; auto: as many as there are usable CPUs, at most 8."""
     output_dir: str | None = None
     """The run folder; default: runs/<recipe>-<date>-<n>."""
+    checkpoint_interval: str = "1ep"
+    """How often a checkpoint is written: 1ep, 0.25ep, 10min. Also at the end and on SIGTERM."""
+    skip_nonfinite: int = 0
+    """Steps with a NaN or infinite loss that are left out before the run stops; not 0: slower."""
     fit_to_data: bool | Literal["auto"] = "auto"
     """Shrink batch, rate, warmup and EMA to a small data set; auto: when an epoch has fewer than 20 steps."""
     schedule_scale: float = 1.0

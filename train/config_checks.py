@@ -7,17 +7,32 @@ from typing import TYPE_CHECKING
 
 from fastpipe.errors import ArgumentError
 from fastpipe.train.augment import mix_spec, policy_spec
+from fastpipe.train.interval import parse_interval
 
 if TYPE_CHECKING:
     from fastpipe.train.config import TrainConfig
 
-__all__ = ["check_config", "round_to_multiple"]
+__all__ = ["check_config", "check_world_size", "round_to_multiple"]
 
 
 def check_config(config: TrainConfig) -> None:
     """Raise ArgumentError for the first value that no data set could make right."""
     for check in (_check_counts, _check_sizes, _check_fractions, _check_augmentations, _check_methods):
         check(config)
+
+
+def check_world_size(config: TrainConfig, world_size: int) -> None:
+    """Raise ArgumentError unless every process gets the same number of images in every micro-batch."""
+    parts = world_size * config.grad_accumulation
+    lower = config.batch_size // parts * parts
+    nearest = f"{lower} or {lower + parts}" if lower else f"{parts}"
+    _require(
+        config.batch_size % parts == 0,
+        "batch_size",
+        f"divisible by processes x grad_accumulation ({world_size} x {config.grad_accumulation} = "
+        f"{parts}), such as --batch-size {nearest}",
+        config.batch_size,
+    )
 
 
 def _require(ok: bool, name: str, allowed: str, found: object) -> None:
@@ -29,6 +44,8 @@ def _check_counts(c: TrainConfig) -> None:
     _require(c.epochs >= 1, "epochs", "at least 1", c.epochs)
     _require(c.batch_size >= 1, "batch_size", "at least 1", c.batch_size)
     _require(c.num_workers == "auto" or int(c.num_workers) >= 0, "num_workers", "auto or >= 0", c.num_workers)
+    parse_interval(c.checkpoint_interval)
+    _require(c.skip_nonfinite >= 0, "skip_nonfinite", "0 (stop at once) or above", c.skip_nonfinite)
     _require(c.schedule_scale > 0.0, "schedule_scale", "above 0", c.schedule_scale)
     _require(c.optimizer.lr > 0.0, "optimizer.lr", "above 0", c.optimizer.lr)
     _require(0.0 <= c.optimizer.momentum < 1.0, "optimizer.momentum", "in [0, 1)", c.optimizer.momentum)

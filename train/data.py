@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torchvision import transforms as T
 
-from fastpipe.batch import RepeatAugSampler
+from fastpipe.batch import DistributedEvalSampler, DistributedSampler, RepeatAugSampler
 from fastpipe.choose import this_machine
 from fastpipe.errors import ArgumentError, DataError
 from fastpipe.loader import DataLoader
@@ -21,8 +22,10 @@ from fastpipe.train.augment import augment_specs
 from fastpipe.train.beton import as_beton
 from fastpipe.train.config import TrainConfig
 from fastpipe.train.config_checks import round_to_multiple
+from fastpipe.train.distributed import local_world_size
 from fastpipe.train.errors import NoEffectWarning
 from fastpipe.train.settings import ProgressiveResizingConfig
+from fastpipe.types import Shard
 
 __all__ = [
     "Indexes",
@@ -38,6 +41,7 @@ __all__ = [
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
 _MOST_WORKERS = 8
+_ALONE = Shard()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +90,9 @@ def steps_per_epoch(num_images: int, batch_size: int) -> int:
 
 
 def resolve_workers(num_workers: int | str) -> int:
-    """Decoding processes; auto is the number of CPUs that affinity and the cgroup leave us, 1 to 8."""
+    """Decoding processes of this process; auto is its share of the CPUs that are left to us, 1 to 8."""
     if num_workers == "auto":
-        return max(1, min(_MOST_WORKERS, int(this_machine().cpus)))
+        return max(1, min(_MOST_WORKERS, int(this_machine().cpus / local_world_size())))
     return int(num_workers)
 
 
@@ -133,8 +137,11 @@ def _ramp(config: TrainConfig, progressive: ProgressiveResizingConfig) -> RampSi
     )
 
 
-def train_loader(config: TrainConfig, index: FolderIndex) -> DataLoader:
-    """Random crops, flips and the recipe's augmentations at the step's resolution; full batches only."""
+def train_loader(config: TrainConfig, index: FolderIndex, shard: Shard = _ALONE) -> DataLoader:
+    """Random crops, flips and the recipe's augmentations at the step's resolution; full batches only.
+
+    `shard` gets its share of every batch: together all ranks have the same images at every world size.
+    """
     transform = T.Compose(
         [
             T.RandomResizedCrop(config.train_resolution, interpolation=_filter(config)),
@@ -148,15 +155,16 @@ def train_loader(config: TrainConfig, index: FolderIndex) -> DataLoader:
         config,
         index,
         transform,
-        **_order(config, index),
+        shard,
+        sampler=_order(config, index, shard),
         drop_last=True,
         resolution=resolution_of(config, steps),
         augment=augment_specs(config),
     )
 
 
-def eval_loader(config: TrainConfig, index: FolderIndex) -> DataLoader:
-    """The centre of every image, in order, none left out."""
+def eval_loader(config: TrainConfig, index: FolderIndex, shard: Shard = _ALONE) -> DataLoader:
+    """The centre of every image, none left out, and none twice over all ranks: sum counts over them."""
     transform = T.Compose(
         [
             T.Resize(config.val_resize, interpolation=_filter(config)),
@@ -165,24 +173,28 @@ def eval_loader(config: TrainConfig, index: FolderIndex) -> DataLoader:
             T.Normalize(_MEAN, _STD),
         ]
     )
-    return _loader(config, index, transform, shuffle=False, drop_last=False, resolution=None)
+    sampler = DistributedEvalSampler(index, shard.world_size, shard.rank)
+    return _loader(config, index, transform, shard, sampler=sampler, drop_last=False, resolution=None)
 
 
-def _order(config: TrainConfig, index: FolderIndex) -> dict[str, Any]:
+def _order(config: TrainConfig, index: FolderIndex, shard: Shard) -> DistributedSampler:
+    """The order of this rank. No padding: an epoch has as many steps at every world size."""
+    place: dict[str, Any] = {"num_replicas": shard.world_size, "rank": shard.rank, "seed": config.seed}
     if config.repeated_augmentation == 1:
-        return {"shuffle": True}
+        return DistributedSampler(index, drop_last=True, **place)
     # timm rounds an epoch down to a multiple of 256 images; here it keeps its steps.
-    sampler = RepeatAugSampler(
-        index, 1, 0, num_repeats=config.repeated_augmentation, selected_round=0, seed=config.seed
+    return RepeatAugSampler(
+        index, num_repeats=config.repeated_augmentation, selected_round=config.batch_size, **place
     )
-    return {"sampler": sampler}
 
 
 def _filter(config: TrainConfig) -> T.InterpolationMode:
     return T.InterpolationMode(config.interpolation)
 
 
-def _loader(config: TrainConfig, index: FolderIndex, transform: Any, **settings: Any) -> DataLoader:
+def _loader(
+    config: TrainConfig, index: FolderIndex, transform: Any, shard: Shard, **settings: Any
+) -> DataLoader:
     workers = resolve_workers(config.num_workers)
     numerics: Literal["exact"] | None = None
     if config.backend == "ffcv":  # the one that reads no folders: a copy of them, with a folder's numerics
@@ -192,8 +204,10 @@ def _loader(config: TrainConfig, index: FolderIndex, transform: Any, **settings:
         dataset = FolderDataset(index.root, transform, index=index)
     return DataLoader(
         dataset,
-        batch_size=config.batch_size,
+        batch_size=config.batch_size // shard.world_size,
         num_workers=workers,
+        # Of its own, so that a resumed run's new workers draw nothing that stochastic depth would have drawn.
+        generator=torch.Generator(),
         persistent_workers=workers > 0,
         seed=config.seed,
         backend=config.backend,

@@ -1,21 +1,253 @@
-"""This process's place among those that train together. One process for now."""
+"""This process among those that train together: its place, its device, and what they tell each other.
+
+torchrun, which `fastpipe-train --nproc` calls, sets RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE. CPU
+tensors travel by gloo, CUDA tensors by NCCL, so that agreeing on something never waits for a GPU. With one
+process no group is made and every function here answers at once.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from typing import Any, TypeVar
 
-from fastpipe.errors import ArgumentError
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from fastpipe.errors import ArgumentError, FastpipeError
+from fastpipe.storage.cache import file_lock, make_dir, user_cache_dir
+from fastpipe.train.errors import PeerError
 from fastpipe.types import Shard
 
-__all__ = ["current_shard"]
+__all__ = [
+    "averaged",
+    "broadcast_state",
+    "current_shard",
+    "device_of_rank",
+    "from_first",
+    "gathered",
+    "local_world_size",
+    "maxima",
+    "one_at_a_time",
+    "process_group",
+    "summed",
+    "tensors_of_first",
+    "together",
+    "unsynchronised",
+    "wrapped",
+]
+
+T = TypeVar("T")
+
+# Rank 0 may write a checkpoint to a slow disk, or measure backends, while the others wait in a collective.
+_TIMEOUT = timedelta(minutes=30)
 
 
 def current_shard() -> Shard:
-    """Rank 0 of 1. Raises ArgumentError among several processes, which would train one model each."""
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    if world_size != 1:
+    """This process's rank and the number of processes, as torchrun says; rank 0 of 1 without it."""
+    return Shard(rank=_number("RANK", 0), world_size=_number("WORLD_SIZE", 1))
+
+
+def local_world_size() -> int:
+    """The training processes on this machine."""
+    return _number("LOCAL_WORLD_SIZE", 1)
+
+
+def _number(name: str, default: int) -> int:
+    text = os.environ.get(name, str(default))
+    if not text.isdigit():
+        raise ArgumentError(f"the environment variable {name} must be a number. Found: {text!r}")
+    return int(text)
+
+
+def device_of_rank() -> torch.device:
+    """The GPU with the number of LOCAL_RANK, made the current one, or the CPU where there is no GPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    local, count = _number("LOCAL_RANK", 0), torch.cuda.device_count()
+    if local >= count:
         raise ArgumentError(
-            f"fastpipe-train runs in one process in this version. Found: WORLD_SIZE={world_size}. Start it "
-            "without torchrun, or with --nproc-per-node 1"
+            f"every process needs a GPU of its own, and this machine has {count}. Found: LOCAL_RANK={local}. "
+            f"Start at most {count} processes a machine (--nproc {count})"
         )
-    return Shard()
+    torch.cuda.set_device(local)
+    return torch.device("cuda", local)
+
+
+@contextlib.contextmanager
+def process_group(shard: Shard) -> Iterator[None]:
+    """Inside the block the processes are connected. A group that stands already is used and left alone.
+
+    Raises PeerError in place of the errors of gloo and NCCL when another process is gone, ArgumentError when
+    the port of the meeting point is taken.
+    """
+    if shard.world_size == 1 or dist.is_initialized():
+        yield
+        return
+    _connect()
+    try:
+        yield
+    except RuntimeError as error:
+        if _is_lost_peer(error):
+            raise PeerError(shard.rank) from error
+        raise
+    dist.destroy_process_group()
+
+
+def _connect() -> None:
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    try:
+        dist.init_process_group(backend, timeout=_TIMEOUT)
+    except (RuntimeError, ValueError) as error:
+        address = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        text = str(error)
+        if "EADDRINUSE" in text or "in use" in text:
+            raise ArgumentError(
+                f"the processes meet at MASTER_ADDR:MASTER_PORT, {address}, which another program uses. "
+                "Choose another port (torchrun --master-port), or let --nproc find a free one"
+            ) from error
+        raise ArgumentError(
+            f"the processes cannot meet at {address}: {text.splitlines()[0]}. Start them with torchrun or "
+            "with --nproc"
+        ) from error
+
+
+def _is_lost_peer(error: RuntimeError) -> bool:
+    """Whether a collective failed because of another process. gloo raises bare RuntimeErrors."""
+    if isinstance(error, FastpipeError):
+        return False
+    return isinstance(error, dist.DistError) or any(word in str(error) for word in ("gloo", "NCCL"))
+
+
+def _alone() -> bool:
+    return not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1
+
+
+def maxima(values: Sequence[int]) -> list[int]:
+    """The largest of each value over all ranks."""
+    if _alone():
+        return list(values)
+    numbers = torch.tensor(values, dtype=torch.int64)
+    dist.all_reduce(numbers, dist.ReduceOp.MAX)
+    return [int(number) for number in numbers]
+
+
+def summed(counts: Tensor) -> Tensor:
+    """`counts` (on the CPU) added up over all ranks."""
+    if not _alone():
+        dist.all_reduce(counts)
+    return counts
+
+
+def averaged(values: Tensor) -> Tensor:
+    """The mean over all ranks; NaN where any rank has NaN."""
+    if _alone():
+        return values
+    dist.all_reduce(values)
+    return values / dist.get_world_size()
+
+
+def gathered(value: T) -> list[T]:
+    """The value of every rank, by rank. Values are small and plain."""
+    if _alone():
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def from_first(make: Callable[[], T]) -> T:
+    """What `make()` returns on rank 0, on every rank; only rank 0 calls it."""
+    if _alone():
+        return make()
+    box = [make() if dist.get_rank() == 0 else None]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]  # type: ignore[return-value]
+
+
+def broadcast_state(state: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Rank 0's state of plain values and tensors, on every rank; its disk need not be seen there."""
+    if _alone():
+        return state
+    file = io.BytesIO()
+    if dist.get_rank() == 0 and state is not None:
+        torch.save(state, file)
+    size = maxima([file.getbuffer().nbytes])[0]
+    if size == 0:
+        return None
+    carried = (
+        torch.frombuffer(file.getbuffer(), dtype=torch.uint8)
+        if state
+        else torch.empty(size, dtype=torch.uint8)
+    )
+    dist.broadcast(carried, src=0)
+    if dist.get_rank() == 0:
+        return state
+    loaded: dict[str, Any] = torch.load(io.BytesIO(carried.numpy().tobytes()), weights_only=True)
+    return loaded
+
+
+@torch.no_grad()
+def tensors_of_first(tensors: Sequence[Tensor]) -> None:
+    """Give every rank rank 0's values, in place."""
+    if not _alone():
+        for tensor in tensors:
+            dist.broadcast(tensor, src=0)
+
+
+def together(work: Callable[[], T]) -> T:
+    """`work()` of this rank, once it went well on all. `work` uses no collectives.
+
+    Where it raises a FastpipeError, the first such rank raises it, and all the others PeerError: the
+    message is printed once.
+    """
+    results: list[T] = []
+    failed = None
+    try:
+        results.append(work())
+    except FastpipeError as error:
+        if _alone():
+            raise
+        failed = error
+    failures = gathered(failed is not None)
+    if not any(failures):
+        return results[0]
+    first = failures.index(True)
+    if failed is not None and dist.get_rank() == first:
+        raise failed
+    raise PeerError(dist.get_rank(), first=first)
+
+
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """The block runs on one process of this machine at a time: the first makes what the others find made.
+
+    A lock and no collective, since indexing a large folder may take longer than a collective may wait.
+    Where the cache cannot be written there is no lock, and the processes do the same work side by side.
+    """
+    with contextlib.ExitStack() as stack:
+        if local_world_size() > 1:
+            with contextlib.suppress(FastpipeError, OSError):
+                make_dir(user_cache_dir())
+                stack.enter_context(file_lock(user_cache_dir() / "prepare.lock"))
+        yield
+
+
+def wrapped(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model whose gradients are averaged over all ranks; the model itself where there is one rank."""
+    if _alone():
+        return model
+    ids = [device.index] if device.type == "cuda" else None
+    return nn.parallel.DistributedDataParallel(model, device_ids=ids)
+
+
+def unsynchronised(network: nn.Module) -> AbstractContextManager[None]:
+    """Backward passes in the block keep this rank's own gradients."""
+    if isinstance(network, nn.parallel.DistributedDataParallel):
+        return network.no_sync()
+    return contextlib.nullcontext()

@@ -1,10 +1,12 @@
-"""What training adds to the error tree: a diverged run, and a method that changed nothing."""
+"""What training adds to the error tree: a diverged run, a stopped one, a lost process, and no effect."""
 
 from __future__ import annotations
 
+import signal
+
 from fastpipe.errors import FastpipeError
 
-__all__ = ["DivergedError", "NoEffectWarning"]
+__all__ = ["DivergedError", "NoEffectWarning", "PeerError", "StoppedError"]
 
 
 class DivergedError(FastpipeError, RuntimeError):
@@ -22,6 +24,35 @@ class DivergedError(FastpipeError, RuntimeError):
 
 def _rebuild_diverged(message: str, step: int) -> DivergedError:
     return DivergedError(message, step=step)
+
+
+class StoppedError(FastpipeError, RuntimeError):
+    """A signal asked the run to stop, and all ranks stopped at the same step. Carries the signal's number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.number = number
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Rebuild from the number, not from the message."""
+        return StoppedError, (self.number,)
+
+
+class PeerError(FastpipeError, RuntimeError):
+    """Another process of this run failed; what went wrong is said there."""
+
+    def __init__(self, rank: int, *, first: int | None = None) -> None:
+        other = "another process" if first is None else f"rank {first}"
+        super().__init__(f"rank {rank} stops because {other} failed first: its own error says why")
+        self.rank, self.first = rank, first
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Rebuild from the ranks, not from the message."""
+        return _rebuild_peer, (self.rank, self.first)
+
+
+def _rebuild_peer(rank: int, first: int | None) -> PeerError:
+    return PeerError(rank, first=first)
 
 
 class NoEffectWarning(UserWarning):

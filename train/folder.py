@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from fastpipe.errors import ArgumentError, MissingExtraError
+from fastpipe.train.checkpoint import PREVIOUS
 
-__all__ = ["RunFolder", "make_folder"]
+__all__ = ["CHECKPOINT", "NoFolder", "RunFolder", "make_folder"]
 
 CHECKPOINT = "last.ckpt"
 
@@ -22,7 +23,7 @@ def make_folder(output_dir: str | None, recipe: str, *, resuming: bool) -> Path:
     """
     if output_dir is not None:
         folder = Path(output_dir)
-        if (folder / CHECKPOINT).exists() and not resuming:
+        if any((folder / name).exists() for name in (CHECKPOINT, PREVIOUS)) and not resuming:
             raise ArgumentError(
                 f"output_dir {output_dir!r} already holds a run. Continue it with --resume auto, or name "
                 "another folder"
@@ -49,13 +50,12 @@ def _replace_text(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
-def _is_before(line: str, step: int) -> bool:
+def _is_before(line: str, step: int, epoch: int) -> bool:
     try:
         entry = json.loads(line)
     except ValueError:  # the last line of a killed run
         return False
-    # A step's line has its own number, an epoch's the number of steps done.
-    return bool(entry["step"] < step + (entry["kind"] == "epoch"))
+    return bool(entry["epoch"] < epoch if entry["kind"] == "epoch" else entry["step"] < step)
 
 
 class RunFolder:
@@ -82,11 +82,13 @@ class RunFolder:
             if value is not None:
                 self._events.add_scalar(f"{kind}/{name}", value, step)
 
-    def rewind(self, step: int) -> None:
-        """Forget what metrics.jsonl says of steps after the first `step`: they are run again."""
+    def rewind(self, step: int, epoch: int) -> None:
+        """Forget what metrics.jsonl says after the first `step` steps and `epoch` measured epochs."""
         path = self.path / "metrics.jsonl"
         self._metrics.close()
-        kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _is_before(line, step)]
+        kept = [
+            line for line in path.read_text(encoding="utf-8").splitlines() if _is_before(line, step, epoch)
+        ]
         _replace_text(path, "".join(line + "\n" for line in kept))
         self._metrics = path.open("a", encoding="utf-8")
 
@@ -103,3 +105,27 @@ class RunFolder:
         """Close the files."""
         self._metrics.close()
         self._events.close()
+
+
+class NoFolder:
+    """What every rank but the first has: it writes nothing."""
+
+    path = checkpoint = Path(CHECKPOINT)
+
+    def write_config(self, text: str) -> None:
+        """Write nothing."""
+
+    def log(self, kind: str, step: int, values: dict[str, float | int | None]) -> None:
+        """Write nothing."""
+
+    def rewind(self, step: int, epoch: int) -> None:
+        """Write nothing."""
+
+    def flush(self) -> None:
+        """Write nothing."""
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Write nothing."""
+
+    def close(self) -> None:
+        """Write nothing."""

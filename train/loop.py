@@ -1,36 +1,36 @@
 """The training loop.
 
-Per step: the learning rate of the step, forward, loss, backward, optimizer, average. Per epoch: a clock
-around the steps alone, so that validation and checkpoints never count as training. The loader is anything
-that yields [images, labels] and has `set_epoch`, `state_dict` and `load_state_dict`.
+Per step: an update (step.py); then, between two steps, a checkpoint or a stop if one is due. Per epoch: a
+clock around the steps alone, so that validation and checkpoints never count as training. The loader is
+anything that yields [images, labels] and has `set_epoch`, `state_dict` and `load_state_dict`. With several
+processes each has its share of every batch, and gradients, logged losses and counts are those of all.
 
 Letters in shapes: B batch, H height, W width, K classes.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from fastpipe.train.algorithms.bce import bce_loss
-from fastpipe.train.algorithms.ema import EMA
-from fastpipe.train.algorithms.label_smoothing import dense_targets
-from fastpipe.train.algorithms.sam import SAM
-from fastpipe.train.algorithms.schedule import Schedule, set_lr
 from fastpipe.train.algorithms.test_time_flip import flipped_logits
 from fastpipe.train.checkpoint import rng_state, set_rng_state
-from fastpipe.train.config import TrainConfig
+from fastpipe.train.distributed import current_shard, gathered, maxima, summed, tensors_of_first
+from fastpipe.train.errors import StoppedError
 from fastpipe.train.keys import config_to_dict
-from fastpipe.train.losses import StepLog, UnreadLosses
-from fastpipe.train.optimizers import build_optimizer
+from fastpipe.train.losses import StepLog, UnreadLosses, diverged
+from fastpipe.train.pauses import Pauses
+from fastpipe.train.step import Updater
 from fastpipe.train.timing import EpochClock
 
-__all__ = ["Loader", "Trainer", "Watch", "compiled", "hard_labels", "resolved_precision", "schedule_of"]
+__all__ = ["Loader", "Trainer", "Watch", "hard_labels"]
 
 # A CUDA loss is read every so many steps: reading it waits for the device.
 _CUDA_READ_INTERVAL = 20
@@ -58,35 +58,6 @@ Watch = Callable[[EpochClock, int, list[StepLog]], None]
 steps whose loss became known."""
 
 
-def schedule_of(config: TrainConfig, steps_per_epoch: int) -> Schedule:
-    """The learning rates of a run."""
-    return Schedule(
-        name=config.schedule.name,
-        peak=config.optimizer.lr,
-        epochs=config.epochs,
-        steps_per_epoch=steps_per_epoch,
-        warmup_epochs=config.schedule.warmup_epochs,
-        minimum=config.schedule.min_lr,
-        warmup_start=config.schedule.warmup_start,
-        resolution=config.schedule.resolution,
-    )
-
-
-def compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
-    """The model compiled by torch, anew for each size of image."""
-    # Progressive resizing has up to 23 sizes, for training and evaluation; torch gives up after 8.
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
-    made: Callable[[Tensor], Tensor] = torch.compile(model, dynamic=False)
-    return made
-
-
-def resolved_precision(precision: str, device: torch.device) -> str:
-    """What `precision` means on `device`: amp is fp16 on CUDA and fp32 on the CPU."""
-    if precision == "amp":
-        return "amp_fp16" if device.type == "cuda" else "fp32"
-    return precision
-
-
 def hard_labels(batch: Any) -> Tensor:
     """int64 [B], the class of each image, also where the batch's labels are mixed."""
     labels: Tensor = batch[1]
@@ -97,105 +68,82 @@ def hard_labels(batch: Any) -> Tensor:
 
 
 @dataclass(kw_only=True)
-class Trainer:
-    """Everything that changes while training, and the step that changes it."""
+class Trainer(Updater):
+    """Everything that changes while training: steps become epochs, epochs a run that can be continued."""
 
-    config: TrainConfig
-    model: nn.Module
     loader: Loader
-    num_classes: int
-    device: torch.device
+    pauses: Pauses = field(default_factory=Pauses)
+    save: Callable[[], None] = lambda: None
+    """Writes a checkpoint; called by all ranks at the same step."""
     epoch: int = 0
     """Epochs done."""
-    step: int = 0
-    """Steps done."""
+    clock: EpochClock = field(default_factory=EpochClock)
+    """Of the epoch at hand, or of the last one until the next begins."""
+    loss_sum: float = 0.0
+    """Of the losses known in that epoch, of which there are `losses`."""
+    losses: int = 0
+    fresh: bool = True
+    """Whether the next step is the first of its epoch."""
     epoch_seconds: list[float] = field(default_factory=list)
     wait_seconds: list[float] = field(default_factory=list)
     images_seen: int = 0
 
     def __post_init__(self) -> None:
-        ema = self.config.ema
-        self.optimizer = build_optimizer(self.config.optimizer, self.model)
-        self.reset_ema = ema is not None and ema.reset_during_warmup
-        self.ema = (
-            EMA(half_life_batches=ema.half_life_batches, update_interval=ema.update_interval) if ema else None
-        )
-        sam = self.config.sam
-        self.sam = SAM(rho=sam.rho, interval=sam.interval) if sam else None
-        self.precision = resolved_precision(self.config.precision, self.device)
-        # A disabled scaler passes everything through.
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "amp_fp16")
-        self.steps_per_epoch = len(self.loader)
-        self.lr = schedule_of(self.config, self.steps_per_epoch)
-        self.compiled = compiled(self.model) if self.config.compile else self.model
-
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The recipe's loss, a float32 scalar. `logits` [B, K]; `labels` int64 [B] or float32 [B, K]."""
-        targets = dense_targets(labels, self.num_classes, self.config.loss.label_smoothing)
-        if self.config.loss.name == "bce":
-            return bce_loss(logits, targets, reduction=self.config.loss.reduction)
-        return F.cross_entropy(logits.float(), targets)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits [B, K], in half precision inside where the device has it."""
-        half = torch.bfloat16 if self.precision == "amp_bf16" else torch.float16
-        with torch.autocast(self.device.type, dtype=half, enabled=self.precision != "fp32"):
-            logits: Tensor = self.compiled(images)
-        return logits
-
-    def train_step(self, images: Tensor, labels: Tensor) -> Tensor:
-        """One update of the weights. Returns the loss, still on the device."""
-        set_lr(self.optimizer, self.lr(self.step))
-        loss = self._backward(images, labels)
-        if self.sam is not None and self.sam.due(self.step) and self.sam.ascend(self.model.parameters()):
-            self._backward(images, labels)
-            self.sam.descend()
-        self._clip()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.step += 1
-        if self.ema is not None:
-            # The warmup's last step is still in it: torchvision asks by epoch.
-            copy = self.reset_ema and self.step <= self.lr.warmup_steps
-            self.ema.after_step(self.model, self.step, copy=copy)
-        return loss
-
-    def _backward(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Gradients of the whole batch, in as many micro-batches as configured. Returns the mean loss."""
-        parts = self.config.grad_accumulation
-        total = torch.zeros((), device=images.device)
-        for some, their in zip(images.chunk(parts), labels.chunk(parts), strict=True):
-            loss = self.loss(self.forward(some), their) * (len(some) / len(images))
-            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
-        return total
-
-    def _clip(self) -> None:
-        if self.config.grad_clip:
-            self.scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
+        super().__post_init__()
+        shard = current_shard()
+        self.rank, self.world_size = shard.rank, shard.world_size
 
     def train_epoch(self, watch: Watch) -> EpochClock:
-        """Train on every batch of the next epoch. Returns its clock. Raises DivergedError for a NaN loss."""
+        """Train on what is left of the epoch at hand. Returns its clock.
+
+        Raises DivergedError for a NaN loss and StoppedError, between two steps, when a signal asked to stop.
+        """
         self.model.train()
         self.loader.set_epoch(self.epoch)
-        clock = EpochClock()
-        unread = UnreadLosses(1 if self.device.type == "cpu" else _CUDA_READ_INTERVAL)
+        if self.fresh:
+            self.clock, self.loss_sum, self.losses, self.fresh = EpochClock(), 0.0, 0, False
+        clock, resolution = self.clock, 0
+
+        def tell(logs: list[StepLog]) -> None:
+            watch(clock, resolution, self._note(logs))
+
+        interval = 1 if self.device.type == "cpu" else _CUDA_READ_INTERVAL
+        unread = UnreadLosses(interval, tolerant=self.config.skip_nonfinite > 0)
         for images, labels in clock.over(self.loader):
             images, labels = self._to_device(images), labels.to(self.device, non_blocking=True)
             step, resolution = self.step, images.shape[-1]
             loss = self.train_step(images, labels)
-            clock.count(len(images))
-            watch(clock, resolution, unread.add(loss, step=step, lr=self.lr(step), resolution=resolution))
+            clock.count(len(images) * self.world_size)
+            tell(unread.add(loss, step=step, lr=self.lr(step), resolution=resolution))
+            self._pause(tell, unread)
         # Reading the last losses waits for the device: the epoch is over when its work is.
-        watch(clock, resolution, unread.read())
+        tell(unread.read())
         clock.stop()
         self.epoch += 1
+        self.fresh = True
         self.images_seen += clock.images
         self.epoch_seconds.append(clock.total_s)
         self.wait_seconds.append(clock.wait_s)
         return clock
+
+    def _note(self, logs: list[StepLog]) -> list[StepLog]:
+        for log in logs:
+            if math.isfinite(log.loss):
+                self.loss_sum, self.losses = self.loss_sum + log.loss, self.losses + 1
+        return logs
+
+    def _pause(self, tell: Callable[[list[StepLog]], None], unread: UnreadLosses) -> None:
+        """Save or stop if it is time to. Every loss is read first: a NaN must stop the run, not be saved."""
+        started_s = time.perf_counter()
+        try:
+            due = self.pauses.after_step(self.step)
+        except StoppedError:
+            tell(unread.read())
+            raise
+        if due:
+            tell(unread.read())
+            self.save()
+            self.clock.leave_out(time.perf_counter() - started_s)
 
     def _to_device(self, images: Tensor) -> Tensor:
         layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
@@ -203,26 +151,35 @@ class Trainer:
 
     @torch.no_grad()
     def evaluate(self, loader: Any, *, averaged: bool = True) -> Tensor:
-        """Counts [K, 2] int64 per true class: images, and those whose top class was right.
+        """Counts [K, 2] int64 per true class over all ranks: images, and those whose top class was right.
 
-        `averaged` uses the EMA weights where there are any.
+        `averaged` uses the EMA weights where there are any. BatchNorm's statistics are rank 0's everywhere.
+        `loader` has this rank's images; another rank may have a batch more. Raises StoppedError, as training.
         """
         if averaged and self.ema is not None:
             with self.ema.swapped(self.model):
                 return self.evaluate(loader, averaged=False)
         self.model.eval()
+        tensors_of_first(list(self.model.buffers()))
         counts = torch.zeros(self.num_classes, 2, dtype=torch.int64, device=self.device)
-        for batch in loader:
+        for batch in self._polled(loader):
             images, labels = batch[0], hard_labels(batch).to(self.device, non_blocking=True)
             images = self._to_device(images)
             logits = flipped_logits(self.forward, images) if self.config.tta else self.forward(images)
             right = logits.argmax(dim=1) == labels
             counts[:, 0] += torch.bincount(labels, minlength=self.num_classes)
             counts[:, 1] += torch.bincount(labels[right], minlength=self.num_classes)
-        return counts.cpu()
+        return summed(counts.cpu())
+
+    def _polled(self, loader: Any) -> Iterator[Any]:
+        """This rank's batches; between them all ranks ask equally often whether to stop."""
+        batches = iter(loader)
+        for _ in range(maxima([len(loader)])[0]):
+            self.pauses.check()
+            yield from itertools.islice(batches, 1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a continued run needs, as plain values and tensors."""
+        """Everything that a continued run needs, as plain values and tensors; all ranks call it together."""
         return {
             "config": config_to_dict(self.config),
             "num_classes": self.num_classes,
@@ -238,7 +195,16 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "loader": self.loader.state_dict(),
-            "rng": rng_state(),
+            "rng": gathered(rng_state()),
+            "skipped": self.skipped,
+            "epoch_so_far": {
+                "fresh": self.fresh,
+                "images": self.clock.images,
+                "wait_s": self.clock.wait_s,
+                "total_s": self.clock.total_s,
+                "loss_sum": self.loss_sum,
+                "losses": self.losses,
+            },
             "epoch_seconds": self.epoch_seconds,
             "wait_seconds": self.wait_seconds,
             "images_seen": self.images_seen,
@@ -255,5 +221,21 @@ class Trainer:
         self.epoch, self.step = state["epoch"], state["step"]
         self.epoch_seconds = list(state["epoch_seconds"])
         self.wait_seconds = list(state["wait_seconds"])
-        self.images_seen = state["images_seen"]
-        set_rng_state(state["rng"])
+        self.images_seen, self.skipped = state["images_seen"], state["skipped"]
+        so_far = state["epoch_so_far"]
+        self.fresh, self.loss_sum, self.losses = so_far["fresh"], so_far["loss_sum"], so_far["losses"]
+        self.clock = EpochClock(**{name: so_far[name] for name in ("images", "wait_s", "total_s")})
+        self._continue_generators(state["rng"])
+
+    def _continue_generators(self, saved: list[dict[str, Any]]) -> None:
+        """This rank's own generators; a rank that was not there before draws from a seed of its own."""
+        if self.rank < len(saved):
+            set_rng_state(saved[self.rank])
+        else:
+            torch.manual_seed(self.config.seed + 1_000_003 * self.step + self.rank)
+
+    def check_weights(self) -> None:
+        """Raise DivergedError unless all weights are finite: what is saved must be worth continuing."""
+        if not torch.stack(torch._foreach_norm(list(self.model.parameters()))).isfinite().all():
+            log = StepLog(step=self.step - 1, loss=math.nan, lr=self.lr(self.step - 1), resolution=0)
+            raise diverged(log, "a weight")

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fastpipe.train.distributed import averaged
 from fastpipe.train.errors import DivergedError
 
-__all__ = ["StepLog", "UnreadLosses"]
+__all__ = ["StepLog", "UnreadLosses", "diverged"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepLog:
-    """One step as it is logged: `step` from 0, `resolution` in pixels."""
+    """One step as it is logged: `step` from 0, `loss` the mean over all ranks, `resolution` in pixels."""
 
     step: int
     loss: float
@@ -24,10 +25,14 @@ class StepLog:
 
 
 class UnreadLosses:
-    """Collects the losses of steps, and reads `interval` of them at once."""
+    """Collects the losses of steps, and reads `interval` of them at once.
 
-    def __init__(self, interval: int) -> None:
+    tolerant: a non-finite loss is returned as it is, since the step that had it was skipped.
+    """
+
+    def __init__(self, interval: int, *, tolerant: bool = False) -> None:
         self._interval = interval
+        self._tolerant = tolerant
         self._waiting: list[tuple[Tensor, int, float, int]] = []
 
     def add(self, loss: Tensor, *, step: int, lr: float, resolution: int) -> list[StepLog]:
@@ -36,26 +41,30 @@ class UnreadLosses:
         return self.read() if len(self._waiting) >= self._interval else []
 
     def read(self) -> list[StepLog]:
-        """All steps not read yet; waits for the device. Raises DivergedError for a non-finite loss."""
+        """All steps not read yet; waits for the device and the other ranks.
+
+        Raises DivergedError for a non-finite loss of any rank, on every rank.
+        """
         if not self._waiting:
             return []
-        values = torch.stack([loss for loss, *_ in self._waiting]).tolist()
+        values = averaged(torch.stack([loss for loss, *_ in self._waiting])).tolist()
         logs = [
             StepLog(step=step, loss=value, lr=lr, resolution=resolution)
             for value, (_, step, lr, resolution) in zip(values, self._waiting, strict=True)
         ]
         self._waiting = []
         for log in logs:
-            if not math.isfinite(log.loss):
-                raise _diverged(log)
+            if not (self._tolerant or math.isfinite(log.loss)):
+                raise diverged(log)
         return logs
 
 
-def _diverged(log: StepLog) -> DivergedError:
+def diverged(log: StepLog, what: str = "the loss") -> DivergedError:
+    """The error for a step whose loss, or `what`, is not finite: what to look at."""
     return DivergedError(
-        f"the loss became {log.loss} at step {log.step} (learning rate {log.lr:.4g}, {log.resolution} px). "
+        f"{what} became {log.loss} at step {log.step} (learning rate {log.lr:.4g}, {log.resolution} px). "
         "Look at the losses before it in metrics.jsonl: a slow rise asks for a lower --optimizer.lr or a "
-        "longer --schedule.warmup-epochs; one jump for --precision fp32 (on a GPU), or a look at the images "
-        "and labels. last.ckpt, if there is one, is from before it",
+        "longer --schedule.warmup-epochs; one jump for --precision fp32 (on a GPU), a look at the images and "
+        "labels, or --skip-nonfinite N, which leaves out up to N such steps",
         step=log.step,
     )

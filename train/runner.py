@@ -2,34 +2,51 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from rich.console import Console
+from torch import Tensor, nn
 
 from fastpipe.errors import ArgumentError
+from fastpipe.loader import DataLoader
 from fastpipe.storage import DEMO_NOTE, resolve
-from fastpipe.train.augment import augment_specs, warn_without_effect
-from fastpipe.train.checkpoint import load_checkpoint, save_checkpoint
+from fastpipe.train.augment import warn_without_effect
+from fastpipe.train.checkpoint import save_checkpoint
 from fastpipe.train.cli import to_yaml
 from fastpipe.train.config import TrainConfig
+from fastpipe.train.config_checks import check_world_size
 from fastpipe.train.data import Indexes, eval_loader, open_indexes, train_loader
-from fastpipe.train.distributed import current_shard
-from fastpipe.train.errors import NoEffectWarning
+from fastpipe.train.distributed import (
+    broadcast_state,
+    current_shard,
+    device_of_rank,
+    from_first,
+    one_at_a_time,
+    process_group,
+    together,
+)
+from fastpipe.train.errors import DivergedError, NoEffectWarning, StoppedError
 from fastpipe.train.fit import Fitted, fit_to_data
-from fastpipe.train.folder import RunFolder, make_folder
-from fastpipe.train.loop import Trainer, resolved_precision
+from fastpipe.train.folder import NoFolder, RunFolder, make_folder
+from fastpipe.train.interval import parse_interval
+from fastpipe.train.loop import Trainer
 from fastpipe.train.losses import StepLog
 from fastpipe.train.model import build_model
+from fastpipe.train.pauses import Pauses
 from fastpipe.train.progress import Display
+from fastpipe.train.report import announcement, conclusion, per_class, top1
+from fastpipe.train.resume import check_fits, load_to_resume
+from fastpipe.train.step import resolved_precision
 from fastpipe.train.timing import EpochClock, time_to_train
+from fastpipe.types import Shard
 
 __all__ = ["run", "top1"]
 
@@ -48,47 +65,35 @@ def run(
     batch that the learning rate was made for. `resume` is "auto" (output_dir's last checkpoint, if there is
     one) or a path.
     """
-    current_shard()
     if config.data is None:
         raise ArgumentError(
             "data must name what to train on: demo, a folder, or a data set of torchvision. Give --data"
         )
-    with display or Display() as show:
-        indexes = open_indexes(resolve(config.data))
-        fitted = fit_to_data(
-            config, len(indexes.train), explicit=explicit, recipe_batch_size=recipe_batch_size
+    shard, device = current_shard(), device_of_rank()
+    if shard.rank > 0:  # rank 0 speaks for all
+        display = Display(Console(quiet=True))
+        warnings.simplefilter("ignore", NoEffectWarning)
+    with process_group(shard), display or Display() as show:
+        fitted, indexes = together(
+            lambda: _fitted(config, shard, explicit=explicit, recipe_batch_size=recipe_batch_size)
         )
-        checkpoint = _checkpoint_to_resume(resume, config.output_dir)
         # Everything that can be wrong is made first: a mistake leaves no folder behind.
-        parts = _Run(fitted, indexes, show, explicit=explicit)
-        folder = RunFolder(make_folder(config.output_dir, config.recipe, resuming=checkpoint is not None))
-        try:
-            return parts.execute(folder, checkpoint)
-        finally:
-            folder.close()
+        parts = _Run(fitted, indexes, show, shard, device, explicit=explicit)
+        parts.resume(resume, config.output_dir)
+        parts.make_folder(config.output_dir, resuming=resume is not None)
+        with parts.pauses.listening():
+            return parts.execute()
 
 
-def _checkpoint_to_resume(resume: str | None, output_dir: str | None) -> Path | None:
-    if resume is None:
-        return None
-    if resume != "auto":
-        return Path(resume)
-    if output_dir is None:
-        raise ArgumentError("--resume auto continues the run in --output-dir, which is not given")
-    newest = Path(output_dir) / "last.ckpt"
-    return newest if newest.exists() else None
-
-
-def top1(counts: Tensor) -> float:
-    """The share of images whose top class was right, 0..1, from counts [K, 2] of (images, right)."""
-    return float(counts[:, 1].sum() / counts[:, 0].sum())
-
-
-def _per_class(counts: Tensor, classes: Sequence[str]) -> dict[str, float | None]:
-    return {
-        name: round(right / images, 6) if images else None
-        for name, (images, right) in zip(classes, counts.tolist(), strict=True)
-    }
+def _fitted(
+    config: TrainConfig, shard: Shard, *, explicit: Collection[str], recipe_batch_size: int | None
+) -> tuple[Fitted, Indexes]:
+    with one_at_a_time():
+        indexes = open_indexes(resolve(config.data or ""))
+    num = len(indexes.train)
+    fitted = fit_to_data(config, num, explicit=explicit, recipe_batch_size=recipe_batch_size)
+    check_world_size(fitted.config, shard.world_size)
+    return fitted, indexes
 
 
 def _seed_everything(seed: int) -> None:
@@ -101,43 +106,123 @@ class _Run:
     """The parts of one run, made in the order in which they need each other."""
 
     def __init__(
-        self, fitted: Fitted, indexes: Indexes, show: Display, *, explicit: Collection[str] = ()
+        self,
+        fitted: Fitted,
+        indexes: Indexes,
+        show: Display,
+        shard: Shard,
+        device: torch.device,
+        *,
+        explicit: Collection[str] = (),
     ) -> None:
         self.config, self.changes = fitted.config, fitted.changes
-        self.indexes, self.show = indexes, show
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        _seed_everything(self.config.seed)
-        warn_without_effect(self.config, explicit=explicit)
-        loader = train_loader(self.config, indexes.train)
+        self.indexes, self.show, self.shard, self.device = indexes, show, shard, device
+        self.epochs_measured, self.saved_step, self.resumed = 0, 0, ""
+        loader, model = together(lambda: self._make_parts(explicit))
+        self.pauses = Pauses(
+            parse_interval(self.config.checkpoint_interval), steps_per_epoch=len(loader), rank=shard.rank
+        )
         self.trainer = Trainer(
             config=self.config,
-            model=build_model(self.config, len(indexes.classes), self.device),
+            model=model,
             loader=loader,
             num_classes=len(indexes.classes),
-            device=self.device,
+            device=device,
+            pauses=self.pauses,
+            save=self._save,
         )
-        self.validation = eval_loader(self.config, indexes.validation)
+        self.validation = eval_loader(self.config, indexes.validation, shard)
         loader.explain()  # raises for a backend that cannot serve
         self.loader = loader
 
-    def execute(self, folder: RunFolder, checkpoint: Path | None) -> dict[str, Any]:
-        """All epochs, then the summary, all written to `folder`."""
-        self.folder = folder
-        if checkpoint is not None:
-            self._resume(checkpoint)
+    def _make_parts(self, explicit: Collection[str]) -> tuple[DataLoader, nn.Module]:
+        _seed_everything(self.config.seed)
+        share = replace(self.config, batch_size=self.config.batch_size // self.shard.world_size)
+        warn_without_effect(share, explicit=explicit)
+        loader = train_loader(self.config, self.indexes.train, self.shard)
+        model = build_model(self.config, len(self.indexes.classes), self.device)
+        if self.shard.rank > 0:  # the same weights everywhere, but masks of stochastic depth of its own
+            _seed_everything(self.config.seed + 1_000_003 * self.shard.rank)
+        return loader, model
+
+    def resume(self, resume: str | None, output_dir: str | None) -> None:
+        """Take over the state that `--resume` means, which rank 0 reads for all; none: begin anew."""
+        found = together(lambda: load_to_resume(resume, output_dir) if self.shard.rank == 0 else None)
+        path = from_first(lambda: found[1] if found else None)
+        state = broadcast_state(found[0] if found else None)
+        if state is None or path is None:
+            return
+        together(lambda: check_fits(state, path, self.trainer, self.indexes.classes))
+        self.trainer.load_state_dict(state)
+        self.epochs_measured, self.saved_step = state["epochs_measured"], self.trainer.step
+        self.resumed = f"resumed from {path} after epoch {self.epochs_measured}, step {self.trainer.step}"
+
+    def make_folder(self, output_dir: str | None, *, resuming: bool) -> None:
+        """The run folder, made and written by rank 0 alone."""
+        made = (
+            make_folder(output_dir, self.config.recipe, resuming=resuming) if self.shard.rank == 0 else None
+        )
+        self.folder: RunFolder | NoFolder = RunFolder(made) if made else NoFolder()
+        if self.resumed:
+            self.folder.rewind(self.trainer.step, self.epochs_measured)
+
+    def execute(self) -> dict[str, Any]:
+        """All epochs, then the summary, all written to the run folder."""
+        try:
+            self._choose_backend()
+            # With the backend that was taken, so that the file repeats this run and not the choice.
+            self.folder.write_config(to_yaml(replace(self.config, backend=self.backend)))
+            self._announce()
+            return self._finish(self._epochs())
+        except StoppedError as stopped:
+            self._save()
+            self.show.line(f"{stopped} after step {self.trainer.step}: saved, --resume auto continues")
+            raise
+        except DivergedError as error:
+            raise DivergedError(f"{error.message}. {self._last_good()}", step=error.step) from error
+        finally:
+            self.folder.close()
+
+    def _choose_backend(self) -> None:
         choice = self.loader.choose_backend()  # after resuming, since a resumed run keeps its backend
         self.backend, self.why_backend = (choice.backend, choice.reason) if choice else ("torch", "as asked")
-        # With the backend that was taken, so that the file repeats this run and not the choice.
-        self.folder.write_config(to_yaml(replace(self.config, backend=self.backend)))
-        self._announce()
+
+    def _last_good(self) -> str:
+        if not self.saved_step:
+            return "No checkpoint was written before it"
+        return f"The last good checkpoint is {self.folder.checkpoint}, after step {self.saved_step}"
+
+    def _epochs(self) -> Tensor | None:
         counts = None
-        while self.trainer.epoch < self.config.epochs:
-            counts = self._epoch()
-            save_checkpoint(self.trainer.state_dict(), self.folder.checkpoint)
+        while self.epochs_measured < self.config.epochs:
+            if self.trainer.epoch == self.epochs_measured:
+                self._epoch()
+            counts = self._after_epoch()
+            self.epochs_measured += 1
+            if self.pauses.after_epoch(self.trainer.step) or self.epochs_measured == self.config.epochs:
+                self._save()
+        return counts
+
+    def _save(self) -> None:
+        """Write a checkpoint; the ranks add their generators' states, rank 0 writes."""
+        self.trainer.check_weights()
+        state = {
+            **self.trainer.state_dict(),
+            "classes": list(self.indexes.classes),
+            "epochs_measured": self.epochs_measured,
+        }
+        self.folder.flush()
+        if self.shard.rank == 0:
+            save_checkpoint(state, self.folder.checkpoint)
+        self.saved_step = self.trainer.step
+        self.pauses.saved()
+
+    def _finish(self, counts: Tensor | None) -> dict[str, Any]:
         self._check_average()
         summary = self._summary(self.trainer.evaluate(self.validation) if counts is None else counts)
         self.folder.write_summary(summary)
-        self._conclude(summary)
+        for line in conclusion(summary):
+            self.show.line(line)
         return summary
 
     def _check_average(self) -> None:
@@ -150,72 +235,27 @@ class _Run:
                 stacklevel=3,
             )
 
-    def _resume(self, path: Path) -> None:
-        state = load_checkpoint(path)
-        names = {
-            "num_classes": len(self.indexes.classes),
-            "model": self.config.model,
-            "epochs": self.config.epochs,
-        }
-        saved = {
-            "num_classes": state["num_classes"],
-            "model": state["config"]["model"],
-            "epochs": state["config"]["epochs"],
-        }
-        for name, here in names.items():
-            if saved[name] != here:
-                raise ArgumentError(
-                    f"the checkpoint {str(path)!r} was made with {name} {saved[name]!r}, this run has "
-                    f"{here!r}. Resume with the same data, model and length"
-                )
-        self.trainer.load_state_dict(state)
-        self.folder.rewind(self.trainer.step)
-        self.show.line(f"resumed from {path} after epoch {self.trainer.epoch}")
-
     def _announce(self) -> None:
-        c, n = self.config, len(self.indexes.train)
-        if self._is_demo:
-            self.show.line(f"note: {DEMO_NOTE}")
-        self.show.line(
-            f"{c.recipe}: {c.model} on {c.data} ({n} images, {len(self.indexes.classes)} classes), "
-            f"{c.epochs} epochs of {self.trainer.steps_per_epoch} steps, on {self.device.type}"
-        )
-        precision = resolved_precision(c.precision, self.device)
-        if precision != c.precision:
-            self.show.line(f"precision: {c.precision} is {precision} on {self.device.type}")
-        for key, (before, after) in self.changes.items():
-            self.show.line(f"fitted to the data: {key} {before:g} -> {after:g}")
-        augmentations = ", ".join(map(repr, augment_specs(c)))
-        if augmentations:
-            self.show.line(f"augment: {augmentations}")
+        c = self.config
+        sizes = (len(self.indexes.train), len(self.indexes.classes), self.trainer.steps_per_epoch)
+        for line in announcement(c, self.changes, *sizes, self.shard.world_size, self.device):
+            self.show.line(line)
         self.show.line(f"backend: {self.backend} ({self.why_backend})")
         self.show.line(f"run folder: {self.folder.path}")
+        if self.resumed:
+            self.show.line(self.resumed)
 
-    @property
-    def _is_demo(self) -> bool:
-        return self.config.data == "demo"
-
-    def _epoch(self) -> Tensor:
+    def _epoch(self) -> None:
         trainer, epoch = self.trainer, self.trainer.epoch
-        losses: list[float] = []
+        last = None
 
         def watch(clock: EpochClock, resolution: int, logs: list[StepLog]) -> None:
+            nonlocal last
             for log in logs:
-                losses.append(log.loss)
-                self.folder.log(
-                    "step",
-                    log.step,
-                    {
-                        "epoch": epoch,
-                        "loss": log.loss,
-                        "lr": log.lr,
-                        "resolution": log.resolution,
-                        "images_per_s": round(clock.images_per_s, 3),
-                        "data_wait_share": round(clock.wait_share, 4),
-                    },
-                )
+                last = log.loss if math.isfinite(log.loss) else None
+                self._log_step(epoch, clock, log, last)
             self.show.step(
-                loss=losses[-1] if losses else None,
+                loss=last,
                 images_per_s=clock.images_per_s,
                 wait_share=clock.wait_share,
                 resolution=resolution,
@@ -223,19 +263,36 @@ class _Run:
 
         self.show.start_epoch(epoch, self.config.epochs, trainer.steps_per_epoch)
         try:
-            clock = trainer.train_epoch(watch)
+            trainer.train_epoch(watch)
         finally:
             self.show.end_epoch()
             self.folder.flush()
-        return self._after_epoch(epoch, clock, sum(losses) / len(losses))
 
-    def _after_epoch(self, epoch: int, clock: EpochClock, loss: float) -> Tensor:
+    def _log_step(self, epoch: int, clock: EpochClock, log: StepLog, loss: float | None) -> None:
+        self.folder.log(
+            "step",
+            log.step,
+            {
+                "epoch": epoch,
+                "loss": loss,
+                "lr": log.lr,
+                "resolution": log.resolution,
+                "images_per_s": round(clock.images_per_s, 3),
+                "data_wait_share": round(clock.wait_share, 4),
+            },
+        )
+        if loss is None:
+            limit = self.config.skip_nonfinite
+            self.show.line(f"step {log.step} skipped: loss {log.loss} ({self.trainer.skipped} of {limit})")
+
+    def _after_epoch(self) -> Tensor:
+        trainer, epoch, clock = self.trainer, self.epochs_measured, self.trainer.clock
         started_s = time.perf_counter()
-        counts = self.trainer.evaluate(self.validation)
-        accuracy = top1(counts)
+        counts = trainer.evaluate(self.validation)
+        accuracy, loss = top1(counts), trainer.loss_sum / max(1, trainer.losses)
         self.folder.log(
             "epoch",
-            self.trainer.step,
+            trainer.step,
             {
                 "epoch": epoch,
                 "loss": loss,
@@ -270,23 +327,15 @@ class _Run:
             "device": self.device.type,
             "precision": resolved_precision(self.config.precision, self.device),
             "backend": self.backend,
+            "processes": self.shard.world_size,
+            "skipped_steps": trainer.skipped,
             "fit_to_data": {key: list(change) for key, change in self.changes.items()},
-            "per_class": {"validation": _per_class(counts, classes)},
+            "per_class": {"validation": per_class(counts, classes)},
         }
         if self.indexes.test is not None:
-            test = trainer.evaluate(eval_loader(self.config, self.indexes.test))
+            test = trainer.evaluate(eval_loader(self.config, self.indexes.test, self.shard))
             summary["test_top1"] = top1(test)
-            summary["per_class"]["test"] = _per_class(test, classes)
-        if self._is_demo:
+            summary["per_class"]["test"] = per_class(test, classes)
+        if self.config.data == "demo":
             summary["note"] = DEMO_NOTE
         return summary
-
-    def _conclude(self, summary: dict[str, Any]) -> None:
-        test = f", test top-1 {summary['test_top1']:.3f}" if "test_top1" in summary else ""
-        self.show.line(
-            f"top-1 {summary['top1']:.3f} (raw weights {summary['top1_raw']:.3f}){test}, "
-            f"time to train {summary['time_to_train_s']:.1f} s, {summary['images_per_s']:.0f} images/s, "
-            f"data wait {summary['data_wait_share']:.0%}"
-        )
-        if self._is_demo:
-            self.show.line(f"note: {DEMO_NOTE}")

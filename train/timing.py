@@ -31,8 +31,12 @@ class EpochClock:
     started_s: float = 0.0
 
     def over(self, loader: Iterable[Any]) -> Iterator[Any]:
-        """The loader's batches, timed; starting its iterator counts as waiting."""
-        self.started_s = before = time.perf_counter()
+        """The loader's batches, timed; starting its iterator counts as waiting.
+
+        A clock that has run before, of an epoch that was interrupted, goes on.
+        """
+        before = time.perf_counter()
+        self.started_s = before - self.total_s
         batches = iter(loader)
         while True:
             try:
@@ -55,6 +59,10 @@ class EpochClock:
     def stop(self) -> None:
         """The epoch's work is done now, on the device too."""
         self.total_s = time.perf_counter() - self.started_s
+
+    def leave_out(self, seconds: float) -> None:
+        """What has just been done for so long, such as saving a checkpoint, is no training."""
+        self.started_s += seconds
 
     @property
     def images_per_s(self) -> float:

@@ -205,7 +205,10 @@ def test_every_recipe_names_every_key_it_relies_on(name: str) -> None:
     written = yaml.safe_load(text)
     check_keys(written, where=name)
     printed = yaml.safe_load(to_yaml(load_recipe(name)))
-    left_to_the_run = {"data", "num_workers", "output_dir", "fit_to_data", "schedule_scale"}
+    left_to_the_run = {
+        *("data", "num_workers", "output_dir", "fit_to_data", "schedule_scale"),
+        *("checkpoint_interval", "skip_nonfinite"),
+    }
     assert set(printed) - set(written) <= left_to_the_run
     assert {key: printed[key] for key in written} == written
 

@@ -20,8 +20,9 @@ from fastpipe.device.batch_draws import draw_colout
 from fastpipe.train.algorithms.blurpool import apply_blurpool
 from fastpipe.train.algorithms.progressive_resizing import ProgressiveSize
 from fastpipe.train.config import TrainConfig
-from fastpipe.train.loop import Trainer, schedule_of
+from fastpipe.train.loop import Trainer
 from fastpipe.train.settings import EMAConfig, LossConfig, OptimizerConfig, SAMConfig, ScheduleConfig
+from fastpipe.train.step import schedule_of
 from fastpipe.transforms import ColOut
 from fastpipe.types import Request
 

@@ -17,7 +17,6 @@ from fastpipe.storage import Splits
 from fastpipe.train.algorithms.progressive_resizing import ProgressiveSize
 from fastpipe.train.cli import load_recipe, main
 from fastpipe.train.data import open_indexes, resolution_of, resolve_workers, steps_per_epoch
-from fastpipe.train.distributed import current_shard
 from fastpipe.train.errors import NoEffectWarning
 from fastpipe.train.folder import make_folder
 from fastpipe.train.loop import Trainer
@@ -233,10 +232,3 @@ def test_helpers_of_the_loaders() -> None:
         resolution_of(
             replace(mild, progressive_resizing=replace(mild.progressive_resizing, initial_scale=1.0)), 10
         )
-
-
-def test_torchrun_is_refused_until_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (current_shard().rank, current_shard().world_size) == (0, 1)
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ArgumentError, match="WORLD_SIZE=2"):
-        current_shard()

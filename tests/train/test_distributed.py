@@ -1,0 +1,171 @@
+"""Two processes against one: the same samples, crops, operations, gradients and weights."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fastpipe.errors import ArgumentError
+from fastpipe.storage import open_index
+from fastpipe.train.cli import load_recipe
+from fastpipe.train.config_checks import check_world_size
+from fastpipe.train.data import eval_loader, train_loader
+from fastpipe.types import Shard
+
+PROGRAM = Path(__file__).with_name("rank_program.py")
+IMAGES = 43  # not a multiple of 2: 21 a rank, or 22 and 21; batches of 8 leave 5 full ones
+Seen = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for number in range(IMAGES):
+        place = root / ("red", "green")[number % 2]
+        place.mkdir(exist_ok=True)
+        pixels = rng.integers(0, 100, (40, 48, 3))
+        pixels[..., number % 2] += 120
+        Image.fromarray(pixels.astype(np.uint8)).save(place / f"{number:02d}.png")
+    return root
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def _run(cases: str, folder: Path, out: Path, world_size: int) -> None:
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-P", str(PROGRAM), cases, str(folder), str(out)],
+            env={**os.environ, **shared, "RANK": str(rank), "WORLD_SIZE": str(world_size)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(world_size)
+    ]
+    said = [rank.communicate(timeout=280)[1] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0] * world_size, said
+
+
+@pytest.fixture(scope="module")
+def seen(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int, int], Seen]:
+    """What a rank saw, by case, world size and rank."""
+    out = tmp_path_factory.mktemp("seen")
+    _run("equal,resnet,repeated", folder, out, 2)
+    _run("equal,repeated", folder, out, 1)
+
+    def read(case: str, world_size: int, rank: int) -> Seen:
+        found: Seen = torch.load(out / f"{case}-{world_size}-{rank}.pt", weights_only=True)
+        return found
+
+    return read
+
+
+def _dealt(two: list[Seen]) -> list[tuple[Tensor, Tensor]]:
+    """The batches of two ranks put together as the sampler dealt them: every other image."""
+    return [
+        tuple(torch.stack(pair, dim=1).flatten(0, 1) for pair in zip(*both, strict=True))  # type: ignore[misc]
+        for both in zip(*(rank["batches"] for rank in two), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("case", ["equal", "repeated"])
+def test_samples_crops_and_operations_are_those_of_one_process(
+    case: str, seen: Callable[[str, int, int], Seen]
+) -> None:
+    one = seen(case, 1, 0)["batches"]
+    two = _dealt([seen(case, 2, rank) for rank in range(2)])
+    assert len(one) == len(two) == (20 if case == "equal" else 5)
+    for (images, labels), (those, their) in zip(one, two, strict=True):
+        assert torch.equal(images, those) and torch.equal(labels, their)
+
+
+def test_twenty_steps_equal_one_process(seen: Callable[[str, int, int], Seen]) -> None:
+    """EMA, clipping, warmup and decay are on; there is no BatchNorm and nothing is mixed."""
+    one, first, second = seen("equal", 1, 0), seen("equal", 2, 0), seen("equal", 2, 1)
+    assert len(one["losses"]) == 20
+    torch.testing.assert_close(first["losses"], one["losses"], rtol=1e-4, atol=0.0)
+    for part in ("model", "ema"):
+        for name, value in one[part].items():
+            torch.testing.assert_close(first[part][name], value, rtol=1e-4, atol=1e-6, msg=name)
+            assert torch.equal(first[part][name], second[part][name]), name
+    moved = max(float((one["model"][n] - v).abs().max()) for n, v in one["first"].items())
+    assert moved > 1e-2  # the weights did go somewhere
+
+
+def test_validation_counts_every_image_once(seen: Callable[[str, int, int], Seen]) -> None:
+    counts = [seen("equal", 2, rank)["counts"] for rank in range(2)]
+    assert torch.equal(counts[0], counts[1])
+    assert counts[0][:, 0].tolist() == [IMAGES // 2, IMAGES - IMAGES // 2]
+
+
+def test_first_gradients_of_a_resnet_are_the_mean_over_the_ranks_micro_batches(
+    seen: Callable[[str, int, int], Seen], folder: Path
+) -> None:
+    """One process accumulates what the two ranks had, in their micro-batches and with their draws."""
+    sys.path.insert(0, str(PROGRAM.parent))
+    try:
+        from rank_program import RESNET, made  # type: ignore[import-not-found]
+    finally:
+        sys.path.pop(0)
+    ranks = [seen("resnet", 2, rank) for rank in range(2)]
+    assert not torch.equal(ranks[0]["batches"][0][1], ranks[1]["batches"][0][1])
+    images, labels = (torch.cat([rank["batches"][0][part] for rank in ranks]) for part in (0, 1))
+    trainer = made(replace(RESNET, grad_accumulation=4), folder, Shard())
+    trainer.model.load_state_dict(ranks[0]["first"])
+    trainer.model.train()
+    trainer._backward(images, labels)
+    grads = [p.grad for p in trainer.model.parameters() if p.grad is not None]
+    assert len(grads) == len(ranks[0]["grads"]) > 10
+    for mine, theirs, others in zip(grads, ranks[0]["grads"], ranks[1]["grads"], strict=True):
+        torch.testing.assert_close(theirs, mine, rtol=1e-4, atol=1e-6)
+        assert torch.equal(theirs, others)
+
+
+def test_ranks_agree_after_sam_steps(seen: Callable[[str, int, int], Seen]) -> None:
+    """SAM's first pass is each rank's own, as are BatchNorm's statistics until rank 0's are taken."""
+    first, second = (seen("resnet", 2, rank) for rank in range(2))
+    assert all(np.isfinite(first["losses"]))
+    weights = {name: value for name, value in first["model"].items() if name in first["names"]}
+    assert len(weights) > 10
+    for name, value in weights.items():
+        assert torch.equal(value, second["model"][name]), name
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_an_epoch_has_as_many_steps_at_every_world_size(folder: Path, world_size: int, repeats: int) -> None:
+    config = replace(
+        load_recipe("mild"),
+        batch_size=12,
+        num_workers=0,
+        repeated_augmentation=repeats,
+        backend="torchvision",
+    )
+    index = open_index(folder)
+    shards = [Shard(rank=rank, world_size=world_size) for rank in range(world_size)]
+    assert {len(train_loader(config, index, shard)) for shard in shards} == {IMAGES // 12}
+    ids = [list(eval_loader(config, index, shard).sampler) for shard in shards]
+    assert sorted(id for rank in ids for id in rank) == list(range(IMAGES))
+
+
+def test_a_batch_that_cannot_be_dealt_is_refused_with_the_nearest() -> None:
+    config = replace(load_recipe("mild"), batch_size=64, grad_accumulation=2)
+    check_world_size(config, 4)
+    with pytest.raises(ArgumentError, match=r"3 x 2 = 6.*--batch-size 60 or 66. Found: 64"):
+        check_world_size(config, 3)

@@ -1,0 +1,101 @@
+"""`--nproc N`: torchrun's own launcher with N processes on this machine, and what its ends mean.
+
+The processes run `python -m fastpipe.train` with the same options; the launcher gives signals on to them, and
+ends all of them when one fails.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from fastpipe.errors import ArgumentError
+
+__all__ = ["LAUNCHED", "launch", "record_failure"]
+
+# Tells the processes that this launcher, and no torchrun of the user's, has started them.
+LAUNCHED = "FASTPIPE_TRAIN_LAUNCHED"
+_GRACE_S = 120
+
+
+def launch(nproc: int, args: Sequence[str]) -> int:
+    """Run `fastpipe-train ARGS` in `nproc` processes. Returns the exit status: the first failure's.
+
+    A process killed by signal n counts as 128 + n, and so does the launcher itself.
+    """
+    _check(nproc)
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cpus() // nproc)))
+    # A step and a checkpoint must fit between the signal and the kill; older torch reads no such variable.
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(_GRACE_S))
+    os.environ[LAUNCHED] = "1"
+    # torchrun tells of every signal and restart; what matters is said here.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.ERROR)
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=nproc,
+        run_id=str(uuid.uuid4()),
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",  # a free port
+        local_addr="localhost",
+        max_restarts=0,
+    )
+    command = ["-P", "-m", "fastpipe.train", *args]
+    try:
+        elastic_launch(config, sys.executable)(*command)
+    except SignalException as stopped:
+        return 128 + int(stopped.sigval)
+    except ChildFailedError as error:
+        return _explained(error)
+    return 0
+
+
+def _check(nproc: int) -> None:
+    if nproc < 1:
+        raise ArgumentError(f"--nproc must be at least 1. Found: {nproc}")
+    if "TORCHELASTIC_RUN_ID" in os.environ or "RANK" in os.environ:
+        raise ArgumentError(
+            "--nproc starts processes by itself: leave it out under torchrun, or torchrun out"
+        )
+    import torch
+
+    gpus = torch.cuda.device_count()
+    if torch.cuda.is_available() and nproc > gpus:
+        raise ArgumentError(f"--nproc must be at most the number of GPUs here ({gpus}). Found: {nproc}")
+
+
+def _cpus() -> int:
+    from fastpipe.choose import this_machine
+
+    return int(this_machine().cpus)
+
+
+def _explained(error: Any) -> int:
+    rank, failure = error.get_first_failure()
+    code = int(failure.exitcode)
+    if code < 0:
+        sys.stderr.write(
+            f"fastpipe-train: error: rank {rank} was killed by signal {-code}; the others stopped\n"
+        )
+        return 128 - code
+    if code < 128:
+        sys.stderr.write(
+            f"fastpipe-train: rank {rank} failed first, with status {code}: its error is above\n"
+        )
+    return code
+
+
+def record_failure(error: BaseException) -> None:
+    """Leave the error where torchrun looks for it, so that its report names the rank that failed first."""
+    if "TORCHELASTIC_ERROR_FILE" in os.environ:
+        from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+
+        get_error_handler().record_exception(error)

@@ -1,0 +1,72 @@
+"""What a run says at its beginning and its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastpipe.storage import DEMO_NOTE
+from fastpipe.train.augment import augment_specs
+from fastpipe.train.config import TrainConfig
+from fastpipe.train.step import resolved_precision
+
+__all__ = ["announcement", "conclusion", "per_class", "top1"]
+
+
+def top1(counts: Tensor) -> float:
+    """The share of images whose top class was right, 0..1, from counts [K, 2] of (images, right)."""
+    return float(counts[:, 1].sum() / counts[:, 0].sum())
+
+
+def per_class(counts: Tensor, classes: Sequence[str]) -> dict[str, float | None]:
+    """The same for each class; None for a class without images."""
+    return {
+        name: round(right / images, 6) if images else None
+        for name, (images, right) in zip(classes, counts.tolist(), strict=True)
+    }
+
+
+def announcement(
+    config: TrainConfig,
+    changes: Mapping[str, tuple[Any, Any]],
+    num_images: int,
+    num_classes: int,
+    steps_per_epoch: int,
+    world_size: int,
+    device: torch.device,
+) -> Iterator[str]:
+    """What is trained on what, and what was made of the recipe here; `changes` are those of fit_to_data."""
+    c = config
+    if c.data == "demo":
+        yield f"note: {DEMO_NOTE}"
+    yield (
+        f"{c.recipe}: {c.model} on {c.data} ({num_images} images, {num_classes} classes), "
+        f"{c.epochs} epochs of {steps_per_epoch} steps, on {device.type}"
+    )
+    if world_size > 1:
+        yield (
+            f"{world_size} processes: batch {c.batch_size} of all together, "
+            f"{c.batch_size // world_size} each, learning rate {c.optimizer.lr:g} for all"
+        )
+    precision = resolved_precision(c.precision, device)
+    if precision != c.precision:
+        yield f"precision: {c.precision} is {precision} on {device.type}"
+    for key, (before, after) in changes.items():
+        yield f"fitted to the data: {key} {before:g} -> {after:g}"
+    if augmentations := ", ".join(map(repr, augment_specs(c))):
+        yield f"augment: {augmentations}"
+
+
+def conclusion(summary: Mapping[str, Any]) -> Iterator[str]:
+    """A summary.json in one line, and its note."""
+    test = f", test top-1 {summary['test_top1']:.3f}" if "test_top1" in summary else ""
+    yield (
+        f"top-1 {summary['top1']:.3f} (raw weights {summary['top1_raw']:.3f}){test}, "
+        f"time to train {summary['time_to_train_s']:.1f} s, {summary['images_per_s']:.0f} images/s, "
+        f"data wait {summary['data_wait_share']:.0%}"
+    )
+    if "note" in summary:
+        yield f"note: {summary['note']}"

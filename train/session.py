@@ -1,0 +1,73 @@
+"""From a parsed command line to an exit status: in this process, or in several."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+from fastpipe.errors import ArgumentError, FastpipeError, MissingExtraError
+from fastpipe.train.cli import Invocation
+from fastpipe.train.config_checks import check_world_size
+from fastpipe.train.errors import PeerError, StoppedError
+from fastpipe.train.launch import launch, record_failure
+from fastpipe.train.runner import run
+
+__all__ = ["start"]
+
+# Whoever starts the processes looks after them every 0.1 s (torchrun's default), and must see first the one
+# that failed first.
+_AFTER_THE_FIRST_S = 2.0
+
+
+def start(invocation: Invocation, args: Sequence[str]) -> int:
+    """Train, in `--nproc` processes if that was asked for. Returns the exit status."""
+    if invocation.nproc is not None:
+        if "batch_size" in invocation.explicit:  # said once, before anything starts
+            check_world_size(invocation.config, invocation.nproc)
+        return launch(invocation.nproc, without_nproc(args))
+    try:
+        run(
+            invocation.config,
+            explicit=invocation.explicit,
+            recipe_batch_size=invocation.recipe_batch_size,
+            resume=invocation.resume,
+        )
+    except StoppedError as stopped:
+        return 128 + stopped.number
+    except KeyboardInterrupt:
+        _say("interrupted. --resume auto continues after the last checkpoint")
+        return 130
+    except PeerError as error:
+        time.sleep(_AFTER_THE_FIRST_S)
+        _say(str(error))
+        return 1
+    except (FastpipeError, OSError) as error:
+        record_failure(error)
+        _say(f"error: {error}")
+        return 2 if isinstance(error, ArgumentError | MissingExtraError) else 1
+    except Exception as error:
+        record_failure(error)
+        raise
+    return 0
+
+
+def _say(text: str) -> None:
+    rank = os.environ.get("RANK")
+    sys.stderr.write(
+        f"fastpipe-train: {text}\n" if rank is None else f"fastpipe-train: rank {rank}: {text}\n"
+    )
+
+
+def without_nproc(args: Sequence[str]) -> list[str]:
+    """The options for each process: all but `--nproc N` and `--nproc=N`."""
+    kept, after_option = [], False
+    for arg in args:
+        if after_option:
+            after_option = False
+        elif arg == "--nproc":
+            after_option = True
+        elif not arg.startswith("--nproc="):
+            kept.append(arg)
+    return kept

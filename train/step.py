@@ -1,0 +1,178 @@
+"""One update of the weights, by one process or by this one's share of several.
+
+Gradients are averaged over the ranks once a step: not between the micro-batches of gradient accumulation, and
+not in SAM's first pass, where every rank climbs by its own.
+
+Letters in shapes: B batch, H height, W width, K classes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Sized
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fastpipe.train.algorithms.bce import bce_loss
+from fastpipe.train.algorithms.ema import EMA
+from fastpipe.train.algorithms.label_smoothing import dense_targets
+from fastpipe.train.algorithms.sam import SAM
+from fastpipe.train.algorithms.schedule import Schedule, set_lr
+from fastpipe.train.config import TrainConfig
+from fastpipe.train.distributed import maxima, unsynchronised, wrapped
+from fastpipe.train.losses import StepLog, diverged
+from fastpipe.train.optimizers import build_optimizer
+
+__all__ = ["Updater", "compiled", "resolved_precision", "schedule_of"]
+
+
+def schedule_of(config: TrainConfig, steps_per_epoch: int) -> Schedule:
+    """The learning rates of a run."""
+    return Schedule(
+        name=config.schedule.name,
+        peak=config.optimizer.lr,
+        epochs=config.epochs,
+        steps_per_epoch=steps_per_epoch,
+        warmup_epochs=config.schedule.warmup_epochs,
+        minimum=config.schedule.min_lr,
+        warmup_start=config.schedule.warmup_start,
+        resolution=config.schedule.resolution,
+    )
+
+
+def compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    """The model compiled by torch, anew for each size of image."""
+    # Progressive resizing has up to 23 sizes, for training and evaluation; torch gives up after 8.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
+    made: Callable[[Tensor], Tensor] = torch.compile(model, dynamic=False)
+    return made
+
+
+def resolved_precision(precision: str, device: torch.device) -> str:
+    """What `precision` means on `device`: amp is fp16 on CUDA and fp32 on the CPU."""
+    if precision == "amp":
+        return "amp_fp16" if device.type == "cuda" else "fp32"
+    return precision
+
+
+@dataclass(kw_only=True)
+class Updater:
+    """The model, its optimizer and average, and the step that changes them."""
+
+    config: TrainConfig
+    model: nn.Module
+    num_classes: int
+    device: torch.device
+    loader: Sized
+    """Its length is the number of steps in an epoch."""
+    step: int = 0
+    """Steps done."""
+    skipped: int = 0
+    """Steps among them that changed nothing, since loss or gradients were not finite."""
+
+    def __post_init__(self) -> None:
+        ema = self.config.ema
+        self.optimizer = build_optimizer(self.config.optimizer, self.model)
+        self.reset_ema = ema is not None and ema.reset_during_warmup
+        self.ema = (
+            EMA(half_life_batches=ema.half_life_batches, update_interval=ema.update_interval) if ema else None
+        )
+        sam = self.config.sam
+        self.sam = SAM(rho=sam.rho, interval=sam.interval) if sam else None
+        self.precision = resolved_precision(self.config.precision, self.device)
+        # A disabled scaler passes everything through.
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "amp_fp16")
+        self.steps_per_epoch = len(self.loader)
+        self.lr = schedule_of(self.config, self.steps_per_epoch)
+        self.network = wrapped(self.model, self.device)
+        self.training_forward = compiled(self.network) if self.config.compile else self.network
+        # Not through DDP, whose forward passes must be as many on every rank.
+        self.evaluation_forward = compiled(self.model) if self.config.compile else self.model
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The recipe's loss, a float32 scalar. `logits` [B, K]; `labels` int64 [B] or float32 [B, K]."""
+        targets = dense_targets(labels, self.num_classes, self.config.loss.label_smoothing)
+        if self.config.loss.name == "bce":
+            return bce_loss(logits, targets, reduction=self.config.loss.reduction)
+        return F.cross_entropy(logits.float(), targets)
+
+    def forward(self, images: Tensor, *, training: bool = False) -> Tensor:
+        """Logits [B, K], in half precision inside where the device has it."""
+        half = torch.bfloat16 if self.precision == "amp_bf16" else torch.float16
+        with torch.autocast(self.device.type, dtype=half, enabled=self.precision != "fp32"):
+            logits: Tensor = self.training_forward(images) if training else self.evaluation_forward(images)
+        return logits
+
+    def train_step(self, images: Tensor, labels: Tensor) -> Tensor:
+        """One update of the weights from this rank's share of a batch. Returns its loss, on the device."""
+        set_lr(self.optimizer, self.lr(self.step))
+        careful = self.config.skip_nonfinite > 0
+        buffers = [buffer.clone() for buffer in self.model.buffers()] if careful else []
+        loss = self._gradients(images, labels)
+        if careful and self._not_finite(loss):
+            self._skip(loss, buffers)
+        else:
+            self._clip()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        if self.ema is not None:
+            # The warmup's last step is still in it: torchvision asks by epoch.
+            copy = self.reset_ema and self.step <= self.lr.warmup_steps
+            self.ema.after_step(self.model, self.step, copy=copy)
+        return loss
+
+    def _gradients(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The gradients that the step uses, averaged over ranks. Returns the loss at the unmoved weights."""
+        if self.sam is None or not self.sam.due(self.step):
+            return self._backward(images, labels)
+        loss = self._backward(images, labels, synchronise=False)
+        if self.sam.ascend(self.model.parameters()):
+            self._backward(images, labels)
+            self.sam.descend()
+        return loss
+
+    def _backward(self, images: Tensor, labels: Tensor, *, synchronise: bool = True) -> Tensor:
+        """Gradients of the whole batch, in as many micro-batches as configured. Returns the mean loss."""
+        parts = list(zip(*(x.chunk(self.config.grad_accumulation) for x in (images, labels)), strict=True))
+        total = torch.zeros((), device=images.device)
+        for some, their in parts[:-1]:
+            with unsynchronised(self.network):
+                total += self._add_gradients(some, their, len(some) / len(images))
+        with contextlib.nullcontext() if synchronise else unsynchronised(self.network):
+            some, their = parts[-1]
+            total += self._add_gradients(some, their, len(some) / len(images))
+        return total
+
+    def _add_gradients(self, images: Tensor, labels: Tensor, share: float) -> Tensor:
+        loss = self.loss(self.forward(images, training=True), labels) * share
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    def _not_finite(self, loss: Tensor) -> bool:
+        """Whether the loss or, where no scaler looks after them, the gradients are not finite on any rank."""
+        numbers = [loss.detach().float()]
+        if not self.scaler.is_enabled():
+            numbers += torch._foreach_norm([p.grad for p in self.model.parameters() if p.grad is not None])
+        return bool(maxima([int(not torch.stack(numbers).isfinite().all())])[0])
+
+    def _skip(self, loss: Tensor, buffers: list[Tensor]) -> None:
+        """Leave out a step: BatchNorm's statistics go back, too. Raises DivergedError after too many."""
+        self.skipped += 1
+        if self.skipped > self.config.skip_nonfinite:
+            shown = float(loss) if not math.isfinite(float(loss)) else math.nan
+            log = StepLog(step=self.step, loss=shown, lr=self.lr(self.step), resolution=0)
+            raise diverged(log, f"{self.skipped - 1} such steps were skipped already, and loss or gradients")
+        with torch.no_grad():
+            for buffer, kept in zip(self.model.buffers(), buffers, strict=True):
+                buffer.copy_(kept)
+
+    def _clip(self) -> None:
+        if self.config.grad_clip:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
