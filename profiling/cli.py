@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,9 @@ __all__ = ["main", "make_parser"]
 # Narrower, the table would break its numbers; a pipe counts as 80 columns.
 _NARROWEST = 104
 
+# First arguments that are commands of their own; their modules are imported only when they are asked for.
+_COMMANDS = {"run": "fastpipe.profiling.observe.cli"}
+
 _EPILOG = """
 Each stage is timed alone on inputs fetched before (read, decode, crop+resize, batch assembly, process
 hop, device stage, model step), then the real loaders and the loader with the model. CPU time is that of the
@@ -29,6 +33,8 @@ examples:
   fastpipe-profile demo --quick
   fastpipe-profile /data/imagenet --model resnet50 --resolution 176 --workers 8 --json profile.json
   fastpipe-profile /data/imagenet --recipe mild          (needs: pip install 'fastpipe[train]')
+
+Another command observes an unmodified script: fastpipe-profile run train.py ARGS... (run --help)
 
 exit status: 0; 1 for data that cannot be used or a worker that died; 2 for a wrong argument.
 """
@@ -68,6 +74,10 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status: 0, 1 bad data, 2 wrong argument, 130 on Ctrl-C."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv and argv[0] in _COMMANDS:
+        status: int = importlib.import_module(_COMMANDS[argv[0]]).main(argv[1:])
+        return status
     args = make_parser().parse_args(argv)
     try:
         _run(args)

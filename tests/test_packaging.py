@@ -25,7 +25,7 @@ COMMANDS = ("fastpipe-train", "fastpipe-profile", "fastpipe-write")
 NOT_IN_A_CLONE = (".git", ".venv", "build", "dist", "runs", "*.egg-info", "__pycache__", ".*_cache")
 IMPORT_ALL = """
 import importlib.metadata, json, sys
-import fastpipe, fastpipe.kernels, fastpipe.train, fastpipe.profiling
+import fastpipe, fastpipe.kernels, fastpipe.train, fastpipe.profiling, fastpipe.profiling.observe.cli
 points = [p for p in importlib.metadata.distribution("fastpipe").entry_points if p.group == "console_scripts"]
 for point in points:
     assert callable(point.load()), point
