@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,8 +11,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from fastpipe.errors import ArgumentError, FastpipeError, MissingExtraError
-from fastpipe.profiling.report import check_writable, render, write_json
+from fastpipe.errors import FastpipeError
+from fastpipe.profiling.files_out import check_writable, exit_status
+from fastpipe.profiling.report import render, write_json
 from fastpipe.profiling.run import Announce, num_parts, profile
 from fastpipe.profiling.workload import Options, make_workload
 
@@ -19,6 +21,12 @@ __all__ = ["main", "make_parser"]
 
 # Narrower, the table would break its numbers; a pipe counts as 80 columns.
 _NARROWEST = 104
+
+# Modules with a main(argv) of their own, imported when asked for.
+_COMMANDS = {
+    "diff": "fastpipe.profiling.diff",
+    "host": "fastpipe.profiling.host_card",
+}
 
 _EPILOG = """
 Each stage is timed alone on inputs fetched before (read, decode, crop+resize, batch assembly, process
@@ -68,12 +76,14 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status: 0, 1 bad data, 2 wrong argument, 130 on Ctrl-C."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if argv and argv[0] in _COMMANDS:
+        return int(importlib.import_module(_COMMANDS[argv[0]]).main(argv[1:]))
     args = make_parser().parse_args(argv)
     try:
         _run(args)
     except FastpipeError as error:
-        sys.stderr.write(f"fastpipe-profile: error: {' '.join(str(error).split())}\n")
-        return 2 if isinstance(error, ArgumentError | MissingExtraError) else 1
+        return exit_status(error)
     except KeyboardInterrupt:
         sys.stderr.write("fastpipe-profile: interrupted; nothing was written\n")
         return 130
@@ -93,7 +103,7 @@ def _run(args: argparse.Namespace) -> None:
     )
     workload = make_workload(options)
     if args.json is not None:
-        check_writable(args.json)
+        check_writable("json", args.json)
     with _progress(num_parts(workload)) as announce:
         result = profile(workload, announce)
     console = Console(soft_wrap=False)
