@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fastpipe.errors import FastpipeError
-from fastpipe.profiling.files_out import check_writable, exit_status
-from fastpipe.profiling.report import render, write_json
+from fastpipe.profiling.files_out import check_writable, exit_status, write_values
+from fastpipe.profiling.forms import with_timeline, write_forms
+from fastpipe.profiling.report import render, to_dict
 from fastpipe.profiling.run import Announce, num_parts, profile
 from fastpipe.profiling.workload import Options, make_workload
 
@@ -67,6 +68,8 @@ def make_parser() -> argparse.ArgumentParser:
         "--workers", type=int, metavar="N", help="worker processes of the loader: usable CPUs, at most 8"
     )
     parser.add_argument("--json", metavar="FILE", help="write the report there too, with a schema_version")
+    parser.add_argument("--html", metavar="FILE", help="write the report there as one page, for a browser")
+    parser.add_argument("--trace", metavar="FILE", help="write a few batches there, for ui.perfetto.dev")
     parser.add_argument("--quick", action="store_true", help="about 20 s on 2 cores instead of up to 90 s")
     parser.add_argument(
         "--seconds-per-stage", type=float, metavar="S", help="time for each stage: 3, or 0.6 with --quick"
@@ -102,16 +105,22 @@ def _run(args: argparse.Namespace) -> None:
         quick=args.quick,
     )
     workload = make_workload(options)
-    if args.json is not None:
-        check_writable("json", args.json)
+    for option in ("json", "html", "trace"):
+        if getattr(args, option) is not None:
+            check_writable(option, getattr(args, option))
     with _progress(num_parts(workload)) as announce:
         result = profile(workload, announce)
+        report = to_dict(result)
+        if args.html is not None or args.trace is not None:
+            announce("timeline")
+            report = with_timeline(report, workload)
     console = Console(soft_wrap=False)
     if console.width < _NARROWEST and not console.is_terminal:
         console = Console(width=_NARROWEST)
     render(result, console)
     if args.json is not None:
-        write_json(result, args.json)
+        write_values("json", args.json, report)
+    write_forms(report, html=args.html, trace=args.trace)
 
 
 @contextmanager

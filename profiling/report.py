@@ -8,13 +8,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from fastpipe.profiling.files_out import write_values
 from fastpipe.profiling.run import Profile
 from fastpipe.profiling.stages import StageResult
 from fastpipe.profiling.timing import Spread
 from fastpipe.profiling.verdict import Forecast
 
-__all__ = ["SCHEMA_VERSION", "render", "to_dict", "write_json"]
+__all__ = ["SCHEMA_VERSION", "render", "to_dict"]
 
 SCHEMA_VERSION = 1
 """Raised when a field changes its meaning or goes; new fields do not raise it."""
@@ -50,6 +49,7 @@ def to_dict(profile: Profile) -> dict[str, Any]:
             "predicted_loader": _forecast(verdict.loader),
             "predicted_together": _forecast(verdict.together),
             "next": None if verdict.following is None else _forecast(verdict.following),
+            "sentences": list(verdict.sentences),
             "text": " ".join(verdict.sentences),
         },
         "notes": list(profile.notes),
@@ -75,11 +75,6 @@ def _spread(spread: Spread) -> dict[str, float]:
 
 def _forecast(found: Forecast) -> dict[str, Any]:
     return {"images_per_s": found.images_per_s, "bound": found.bound, "stage": found.stage}
-
-
-def write_json(profile: Profile, path: str) -> None:
-    """Write `to_dict` as JSON in one move. ArgumentError when it cannot be."""
-    write_values("json", path, to_dict(profile))
 
 
 def render(profile: Profile, console: Console) -> None:
