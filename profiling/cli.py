@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,11 @@ __all__ = ["main", "make_parser"]
 
 # Narrower, the table would break its numbers; a pipe counts as 80 columns.
 _NARROWEST = 104
+
+# Modules with a main(argv) of their own, imported when asked for.
+_COMMANDS = {
+    "compare": "fastpipe.profiling.compare",
+}
 
 _EPILOG = """
 Each stage is timed alone on inputs fetched before (read, decode, crop+resize, batch assembly, process
@@ -68,6 +74,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status: 0, 1 bad data, 2 wrong argument, 130 on Ctrl-C."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if argv and argv[0] in _COMMANDS:
+        return int(importlib.import_module(_COMMANDS[argv[0]]).main(argv[1:]))
     args = make_parser().parse_args(argv)
     try:
         _run(args)
