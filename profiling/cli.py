@@ -25,6 +25,7 @@ _NARROWEST = 104
 
 # Modules with a main(argv) of their own, imported when asked for.
 _COMMANDS = {
+    "compare": "fastpipe.profiling.compare",
     "diff": "fastpipe.profiling.diff",
     "host": "fastpipe.profiling.host_card",
 }
