@@ -23,8 +23,7 @@ SCHEMA_VERSION = 1
 _LARGEST = 64 << 20
 _NARROWEST = 104
 _CONTEXT = ("host", "data", "workload")
-# The sample's own figures differ whenever the files do; the time of the run always.
-_IGNORED = {"created"}
+_BUSY = "Other processes used"
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -107,9 +106,17 @@ def compare_reports(before: dict[str, Any], after: dict[str, Any]) -> dict[str, 
             for found in _differences(name, before.get(name), after.get(name))
         ],
         "bottleneck": [_bottleneck(before), _bottleneck(after)],
+        "warnings": [*_doubts("A", before), *_doubts("B", after)],
         "stages": _stages(before, after, "stages"),
         "together": _stages(before, after, "together"),
     }
+
+
+def _doubts(which: str, report: dict[str, Any]) -> list[str]:
+    """What the report itself says against its rates: a machine that was busy with other things."""
+    notes = report.get("notes")
+    listed = [str(note) for note in notes] if isinstance(notes, list) else []
+    return [f"{which}: {note}" for note in listed if note.startswith(_BUSY)]
 
 
 def _bottleneck(report: dict[str, Any]) -> Any:
@@ -120,8 +127,7 @@ def _bottleneck(report: dict[str, Any]) -> Any:
 def _differences(name: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any]]:
     if isinstance(before, dict) and isinstance(after, dict):
         for key in dict.fromkeys((*before, *after)):
-            if key not in _IGNORED:
-                yield from _differences(f"{name}.{key}", before.get(key), after.get(key))
+            yield from _differences(f"{name}.{key}", before.get(key), after.get(key))
     elif before != after:
         yield name, before, after
 
@@ -151,12 +157,14 @@ def _spread(row: dict[str, Any] | None, key: str) -> dict[str, float] | None:
 
 def _row(name: str, before: dict[str, Any] | None, after: dict[str, Any] | None) -> dict[str, Any]:
     rates = _spread(before, "images_per_s"), _spread(after, "images_per_s")
+    costs = _spread(before, "cpu_ms_per_image"), _spread(after, "cpu_ms_per_image")
     return {
         "name": name,
         "images_per_s": list(rates),
         "ratio": _ratio(*rates),
         "verdict": _verdict(*rates),
-        "cpu_ms_per_image": [_spread(before, "cpu_ms_per_image"), _spread(after, "cpu_ms_per_image")],
+        "cpu_ms_per_image": list(costs),
+        "cpu_ratio": _ratio(*costs),
     }
 
 
@@ -186,20 +194,21 @@ def render_diff(found: dict[str, Any], console: Console) -> None:
     same = "still" if before == after else f"was {before}, now"
     console.print(f"bottleneck: {same} {after}", markup=False, highlight=False)
     console.print(_table(found))
+    for warning in found["warnings"]:
+        console.print(f"note: {warning}", markup=False, highlight=False)
 
 
 def _table(found: dict[str, Any]) -> Table:
     table = Table(title_justify="left")
     table.add_column("stage", no_wrap=True)
-    for name in ("A images/s", "B images/s", "B / A", "A CPU-ms", "B CPU-ms"):
+    for name in ("A images/s", "B images/s", "B / A", "CPU B / A"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for section in ("stages", "together"):
         for row in found[section]:
-            ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
+            ratios = ["" if value is None else f"{value:.2f}" for value in (row["ratio"], row["cpu_ratio"])]
             rates = [_interval(spread) for spread in row["images_per_s"]]
-            costs = ["" if cost is None else f"{cost['median']:.3g}" for cost in row["cpu_ms_per_image"]]
-            table.add_row(row["name"], *rates, ratio, *costs, row["verdict"])
+            table.add_row(row["name"], *rates, *ratios, row["verdict"])
         table.add_section()
     return table
 
@@ -211,6 +220,8 @@ def _interval(spread: dict[str, float] | None) -> str:
 
 
 def _number(rate: float) -> str:
+    if rate >= 10_000:
+        return f"{rate / 1000:.1f}k"
     return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
 
 

@@ -99,7 +99,7 @@ def _storage(storage: dict[str, Any]) -> list[Line]:
     ]
     reads = storage["reads"]
     if reads is None:
-        return [*found, ("storage", "reads", "not measured")]
+        return [*found, ("storage", "reads", "not measured here: fastpipe-profile host DATA does")]
     cold = {True: "cold", False: "NOT cold", None: "cold?"}[reads["cold"]]
     names = (
         ("in_order", f"in order, {cold}"),
@@ -124,7 +124,7 @@ def _megabytes(rate: float) -> str:
 
 def _data(data: dict[str, Any] | None) -> list[Line]:
     if data is None:
-        return [("data", "data", "none named")]
+        return []
     listed = ", ".join(f"{name} {num}" for name, num in data["formats"].items()) or "none that opens"
     sampling = ", ".join(f"{name} {num}" for name, num in data["samplings"].items()) or "none"
     quality = "unknown" if data["quality"] is None else f"{data['quality']:.0f}"

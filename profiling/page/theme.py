@@ -20,7 +20,8 @@ body { margin: 0; background: var(--page); color: var(--ink);
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
 main { max-width: 1080px; margin: 0 auto; padding: 28px 20px 48px; }
 h1 { font-size: 22px; margin: 0 0 2px; } h2 { font-size: 17px; margin: 0 0 2px; }
-p { margin: 6px 0; } .sub { color: var(--soft); font-size: 13px; margin: 0 0 12px; }
+p { margin: 6px 0; }
+.key + .sub { margin-top: 8px; } .sub { color: var(--soft); font-size: 13px; margin: 0 0 12px; }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
   padding: 18px 20px; margin: 16px 0; }
 section.missing { border-style: dashed; background: none; padding: 12px 20px; }

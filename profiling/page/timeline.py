@@ -78,6 +78,8 @@ def _drawn(top: float, shape: str, batch: int, at_s: tuple[float, float], x: Any
     box = el("rect", el("title", title), x=left, y=top, width=width, height=_ROW - 12, rx=2, class_=shape)
     wide = shape == "model" and width > 24
     label = (
-        el("text", batch, x=left + width / 2, y=top + 18, class_="mid", style="fill: #fff") if wide else EMPTY
+        el("text", batch, x=left + width / 2, y=top + 18, class_="mid", style="fill: var(--card)")
+        if wide
+        else EMPTY
     )
     return [box, label]

@@ -133,6 +133,23 @@ def test_what_is_no_report_is_named(
     assert "b.json" in err and words in err and len(err.splitlines()) == 1
 
 
+def test_a_report_from_a_busy_machine_is_doubted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    busy = report(notes=["Other processes used 73% of this machine's CPUs meanwhile.", "Ten files."])
+    paths = [write(tmp_path / "a.json", report()), write(tmp_path / "b.json", busy)]
+    assert main(["diff", *paths]) == 0
+    out = capsys.readouterr().out
+    assert "note: B: Other processes used 73%" in out and "Ten files" not in out and "note: A" not in out
+
+
+def test_the_table_is_whole_in_a_pipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wide = report(stages=[stage("host half, 1 process", 36_920.4, 28_154.1, 58_601.9)])
+    paths = [write(tmp_path / "a.json", wide), write(tmp_path / "b.json", wide)]
+    assert main(["diff", *paths]) == 0
+    out = capsys.readouterr().out
+    assert "36.9k (28.2k-58.6k)" in out and "host half, 1 process" in out and "within noise" in out
+    assert "\u2026" not in out
+
+
 def test_a_missing_file_is_a_wrong_argument(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["diff", str(tmp_path / "none.json"), str(tmp_path / "none.json")]) == 2
     assert "none.json" in capsys.readouterr().err
