@@ -16,5 +16,9 @@ setup(
         for name, folder in ROOMS.items()
         for package in (name, *(f"{name}.{sub}" for sub in find_packages(folder)))
     ],
-    package_data={"fastpipe": ["py.typed"], "fastpipe.train": ["recipes/*.yaml"]},
+    package_data={
+        "fastpipe": ["py.typed"],
+        "fastpipe.train": ["recipes/*.yaml"],
+        "fastpipe.profiling": ["*.json"],
+    },
 )

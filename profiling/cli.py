@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from fastpipe.errors import ArgumentError, FastpipeError, MissingExtraError
-from fastpipe.profiling.report import check_writable, render, write_json
+from fastpipe.errors import FastpipeError
+from fastpipe.profiling.files_out import check_writable, exit_status, write_values
+from fastpipe.profiling.forms import with_timeline, write_forms
+from fastpipe.profiling.report import render, to_dict
 from fastpipe.profiling.run import Announce, num_parts, profile
 from fastpipe.profiling.workload import Options, make_workload
 
@@ -21,8 +23,13 @@ __all__ = ["main", "make_parser"]
 # Narrower, the table would break its numbers; a pipe counts as 80 columns.
 _NARROWEST = 104
 
-# First arguments that are commands of their own; their modules are imported only when they are asked for.
-_COMMANDS = {"run": "fastpipe.profiling.observe.cli"}
+# Modules with a main(argv) of their own, imported when asked for.
+_COMMANDS = {
+    "compare": "fastpipe.profiling.compare",
+    "diff": "fastpipe.profiling.diff",
+    "host": "fastpipe.profiling.host_card",
+    "run": "fastpipe.profiling.observe.cli",
+}
 
 _EPILOG = """
 Each stage is timed alone on inputs fetched before (read, decode, crop+resize, batch assembly, process
@@ -65,6 +72,8 @@ def make_parser() -> argparse.ArgumentParser:
         "--workers", type=int, metavar="N", help="worker processes of the loader: usable CPUs, at most 8"
     )
     parser.add_argument("--json", metavar="FILE", help="write the report there too, with a schema_version")
+    parser.add_argument("--html", metavar="FILE", help="write the report there as one page, for a browser")
+    parser.add_argument("--trace", metavar="FILE", help="write a few batches there, for ui.perfetto.dev")
     parser.add_argument("--quick", action="store_true", help="about 20 s on 2 cores instead of up to 90 s")
     parser.add_argument(
         "--seconds-per-stage", type=float, metavar="S", help="time for each stage: 3, or 0.6 with --quick"
@@ -74,16 +83,14 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status: 0, 1 bad data, 2 wrong argument, 130 on Ctrl-C."""
-    argv = sys.argv[1:] if argv is None else argv
+    argv = sys.argv[1:] if argv is None else list(argv)
     if argv and argv[0] in _COMMANDS:
-        status: int = importlib.import_module(_COMMANDS[argv[0]]).main(argv[1:])
-        return status
+        return int(importlib.import_module(_COMMANDS[argv[0]]).main(argv[1:]))
     args = make_parser().parse_args(argv)
     try:
         _run(args)
     except FastpipeError as error:
-        sys.stderr.write(f"fastpipe-profile: error: {' '.join(str(error).split())}\n")
-        return 2 if isinstance(error, ArgumentError | MissingExtraError) else 1
+        return exit_status(error)
     except KeyboardInterrupt:
         sys.stderr.write("fastpipe-profile: interrupted; nothing was written\n")
         return 130
@@ -102,16 +109,22 @@ def _run(args: argparse.Namespace) -> None:
         quick=args.quick,
     )
     workload = make_workload(options)
-    if args.json is not None:
-        check_writable(args.json)
+    for option in ("json", "html", "trace"):
+        if getattr(args, option) is not None:
+            check_writable(option, getattr(args, option))
     with _progress(num_parts(workload)) as announce:
         result = profile(workload, announce)
+        report = to_dict(result)
+        if args.html is not None or args.trace is not None:
+            announce("timeline")
+            report = with_timeline(report, workload)
     console = Console(soft_wrap=False)
     if console.width < _NARROWEST and not console.is_terminal:
         console = Console(width=_NARROWEST)
     render(result, console)
     if args.json is not None:
-        write_json(result, args.json)
+        write_values("json", args.json, report)
+    write_forms(report, html=args.html, trace=args.trace)
 
 
 @contextmanager

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from fastpipe.errors import ArgumentError
 from fastpipe.profiling.run import Profile
 from fastpipe.profiling.stages import StageResult
 from fastpipe.profiling.timing import Spread
 from fastpipe.profiling.verdict import Forecast
 
-__all__ = ["SCHEMA_VERSION", "check_writable", "render", "to_dict", "write_json"]
+__all__ = ["SCHEMA_VERSION", "render", "to_dict"]
 
 SCHEMA_VERSION = 1
 """Raised when a field changes its meaning or goes; new fields do not raise it."""
@@ -54,6 +49,7 @@ def to_dict(profile: Profile) -> dict[str, Any]:
             "predicted_loader": _forecast(verdict.loader),
             "predicted_together": _forecast(verdict.together),
             "next": None if verdict.following is None else _forecast(verdict.following),
+            "sentences": list(verdict.sentences),
             "text": " ".join(verdict.sentences),
         },
         "notes": list(profile.notes),
@@ -79,39 +75,6 @@ def _spread(spread: Spread) -> dict[str, float]:
 
 def _forecast(found: Forecast) -> dict[str, Any]:
     return {"images_per_s": found.images_per_s, "bound": found.bound, "stage": found.stage}
-
-
-def check_writable(path: str) -> None:
-    """Raise ArgumentError now rather than after a minute of measuring, if `path` cannot be written."""
-    target = Path(path)
-    if target.is_dir():
-        raise ArgumentError(f"json must name a file to write. Found: {path!r}, which is a folder")
-    try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        os.close(handle)
-        os.unlink(name)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def write_json(profile: Profile, path: str) -> None:
-    """Write `to_dict` as JSON in one move: readers never see half of it. ArgumentError when it cannot be."""
-    target = Path(path)
-    text = json.dumps(to_dict(profile), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, target)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise _unwritable(path, error) from error
-
-
-def _unwritable(path: str, error: OSError) -> ArgumentError:
-    return ArgumentError(
-        f"json must name a file that can be written. Found: {path!r} ({error.strerror}). "
-        "Name a file in a folder that exists and is yours"
-    )
 
 
 def render(profile: Profile, console: Console) -> None:

@@ -1,0 +1,236 @@
+"""The page: every section drawn or named as missing, all text escaped, no network; in a browser."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastpipe.profiling.card import quick_card
+from fastpipe.profiling.cli import main
+from fastpipe.profiling.page import page
+from fastpipe.profiling.page.build import SECTIONS
+from fastpipe.profiling.page.markup import el
+from fastpipe.profiling.page.values import round_steps, spread
+
+EVIL = "<script>alert('x')</script>\"&<img src=x onerror=alert(1)>"
+
+
+def stage(name: str, lane: str | None, rate: float) -> dict[str, Any]:
+    rates = {"median": rate, "low": 0.9 * rate, "high": 1.1 * rate}
+    cost = {"median": 900 / rate, "low": 800 / rate, "high": 1000 / rate}
+    row = {"name": name, "lane": lane, "what": "work", "repeats": 5, "images": 50}
+    return {**row, "images_per_s": rates, "cpu_ms_per_image": cost}
+
+
+def spans() -> list[dict[str, Any]]:
+    kinds = (
+        ("load", 0, 0.0, 0.2),
+        ("transfer", 1, 0.2, 0.25),
+        ("wait", 2, 0.0, 0.3),
+        ("compute", 2, 0.3, 1.0),
+    )
+    return [
+        {"row": row, "name": kind, "kind": kind, "batch": 3, "start_s": start, "end_s": end}
+        for kind, row, start, end in kinds
+    ]
+
+
+def whole() -> dict[str, Any]:
+    """A report with every section."""
+    curve = [
+        {"workers": n, "images_per_s": {"median": 100 * n, "low": 90 * n, "high": 110 * n}} for n in (1, 2, 4)
+    ]
+    fix = {"title": "more workers", "images_per_s": {"median": 90, "low": 80, "high": 99}, "gain": 1.5}
+    return {
+        "schema_version": 1,
+        "created": "2026-11-25T00:00:00Z",
+        "host": {"cpu": "Imagined 9000", "gpu": None, "fastpipe": "0.1.0"},
+        "data": {"name": "photos"},
+        "workload": {"model": "resnet18", "resolution": 176, "batch_size": 64, "workers": 2},
+        "stages": [
+            stage("decode", "worker", 300),
+            stage("device stage", "main", 9000),
+            stage("model step", "model", 50),
+        ],
+        "together": [stage("fastpipe.DataLoader", None, 500), stage("loader + model", None, 48)],
+        "verdict": {
+            "bottleneck": "model step",
+            "sentences": ["The model step is the bottleneck."],
+            "cpus_needed": 0.2,
+        },
+        "scaling": {"points": curve[:2], "fit": {"name": "USL", "curve": curve}, "demand_images_per_s": 350},
+        "fixes": [{**fix, "side_effect": "none", "command": "--workers 4"}],
+        "timeline": {
+            "rows": ["worker 0", "loader thread", "training loop"],
+            "seconds": 1.0,
+            "spans": spans(),
+        },
+        "host_card": quick_card(None),
+        "notes": ["Only ten files."],
+    }
+
+
+class Reader(HTMLParser):
+    """Checks that tags close in order, and collects tags, attributes and text."""
+
+    VOID = frozenset({"meta", "br"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    def sections(self) -> dict[str, bool]:
+        """Each section's id, and whether it was drawn."""
+        return {str(a["id"]): a.get("class") != "missing" for tag, a in self.tags if tag == "section"}
+
+
+def test_a_whole_report_has_every_section_drawn() -> None:
+    found = Reader(page(whole()))
+    assert found.sections() == {section[0]: True for section in SECTIONS}
+    text = " ".join(found.words)
+    for word in (
+        "The model step is the bottleneck.",
+        "resnet18 on photos",
+        "Imagined 9000",
+        "--workers 4",
+        "USL",
+    ):
+        assert word in text
+    assert [tag for tag, _ in found.tags].count("svg") >= 5
+
+
+@pytest.mark.parametrize("section", [section[0] for section in SECTIONS])
+def test_a_section_that_is_not_there_or_broken_is_named(section: str) -> None:
+    report = whole()
+    del report[section]
+    found = Reader(page(report))
+    assert found.sections()[section] is False
+    assert sum(found.sections().values()) == len(SECTIONS) - 1
+    assert "Not in this report" in " ".join(found.words)
+    for broken in ("text", 7, [], {}, [None], {"rows": 3}):
+        drawn = Reader(page({**whole(), section: broken}))
+        assert set(drawn.sections()) == {name[0] for name in SECTIONS}
+
+
+def test_an_empty_report_is_a_page_that_says_what_it_lacks() -> None:
+    assert not any(Reader(page({})).sections().values())
+
+
+def planted(value: Any) -> Any:
+    """The report with hostile text wherever there was text."""
+    if isinstance(value, dict):
+        return {key: planted(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [planted(item) for item in value]
+    return EVIL if isinstance(value, str) else value
+
+
+def test_hostile_names_stay_text() -> None:
+    report = planted(whole())
+    for place, kind in enumerate(("load", "transfer", "wait", "compute")):
+        report["timeline"]["spans"][place]["kind"] = kind
+    found = Reader(page(report))
+    assert {tag for tag, _ in found.tags} & {"script", "img", "iframe", "link"} == set()
+    assert not [key for _, attributes in found.tags for key in attributes if key.startswith("on")]
+    assert found.sections()["timeline"] and "alert('x')" in " ".join(found.words)
+
+
+def test_nothing_comes_from_a_network() -> None:
+    text = page(whole())
+    assert re.findall(r"(?:https?:)?//[a-z]|@import|url\(", text) == []
+    policies = [a["content"] for tag, a in Reader(text).tags if "http-equiv" in a]
+    assert policies == ["default-src 'none'; style-src 'unsafe-inline'; img-src data:"]
+    assert len(text) < 100_000
+
+
+def test_numbers_that_are_none_do_not_become_figures() -> None:
+    report = copy.deepcopy(whole())
+    report["stages"][0]["images_per_s"] = {"median": float("nan"), "low": None, "high": "x"}
+    report["verdict"]["cpus_needed"] = float("inf")
+    text = page(report)
+    assert not re.search(r"\bnan\b|\binf\b|None", text)
+    assert spread({"median": 1, "low": None}) == (1.0, 1.0, 1.0) and spread(True) is None
+
+
+@pytest.mark.parametrize(
+    ("most", "expected"), [(1.0, [0, 0.5, 1.0]), (6912, [0, 2000, 4000, 6000]), (3, [0, 1, 2, 3])]
+)
+def test_ticks_are_round(most: float, expected: list[float]) -> None:
+    assert round_steps(most, 4 if most > 1 else 2) == pytest.approx(expected)
+
+
+def test_attributes_are_escaped_too() -> None:
+    assert el("p", EVIL, title=EVIL).count("<") == 2
+
+
+def test_the_command_writes_page_and_trace(
+    folder: Path, tmp_path: Path, plant_model: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plant_model(0.0)
+    html, trace = tmp_path / "report.html", tmp_path / "trace.json"
+    small = [
+        "--resolution",
+        "32",
+        "--batch-size",
+        "8",
+        "--workers",
+        "1",
+        "--quick",
+        "--seconds-per-stage",
+        "0.1",
+    ]
+    assert main([str(folder), *small, "--html", str(html), "--trace", str(trace)]) == 0
+    drawn = Reader(html.read_text(encoding="utf-8")).sections()
+    assert all(drawn[name] for name in ("verdict", "stages", "timeline", "together", "host_card", "notes"))
+    assert len(json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]) > 10
+    assert main(["./no/such/folder", "--html", str(tmp_path / "no" / "report.html")]) == 2
+    assert "html must name a file" in capsys.readouterr().err
+
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to open the page in (apt-get install chromium)")
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_browser_opens_the_page_without_a_word(tmp_path: Path, dark: bool) -> None:
+    (tmp_path / "report.html").write_text(page(whole()), encoding="utf-8")
+    command = [
+        *(str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"),
+        *(f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1120,2600", "--hide-scrollbars"),
+        *(["--blink-settings=preferredColorScheme=0"] if dark else []),
+        *(f"--screenshot={tmp_path / 'page.png'}", "--dump-dom", f"file://{tmp_path / 'report.html'}"),
+    ]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr[-2000:]
+    assert "CONSOLE" not in shown.stderr, shown.stderr
+    for _, title, *_ in SECTIONS:
+        assert title in shown.stdout
+    assert (tmp_path / "page.png").stat().st_size > 30_000
