@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from fastpipe.train.algorithms.bce import bce_loss
 from fastpipe.train.algorithms.ema import EMA
-from fastpipe.train.algorithms.label_smoothing import dense_targets
+from fastpipe.train.algorithms.label_smoothing import dense_targets, targets_as_composer
 from fastpipe.train.algorithms.sam import SAM
 from fastpipe.train.algorithms.schedule import Schedule, set_lr
 from fastpipe.train.algorithms.test_time_flip import flipped_logits
@@ -125,13 +125,17 @@ class Trainer:
         self.precision = resolved_precision(self.config.precision, self.device)
         # A disabled scaler passes everything through.
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "amp_fp16")
+        # Of the gradients before clipping, since the start or the last resume; read once, at the end.
+        self.largest_norm = torch.zeros((), device=self.device)
         self.steps_per_epoch = len(self.loader)
         self.lr = schedule_of(self.config, self.steps_per_epoch)
         self.compiled = compiled(self.model) if self.config.compile else self.model
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The recipe's loss, a float32 scalar. `logits` [B, K]; `labels` int64 [B] or float32 [B, K]."""
-        targets = dense_targets(labels, self.num_classes, self.config.loss.label_smoothing)
+        smoothed = self.config.loss.label_smoothing_mixup == "composer"  # when they were read
+        smoothing = 0.0 if smoothed else self.config.loss.label_smoothing
+        targets = dense_targets(labels, self.num_classes, smoothing)
         if self.config.loss.name == "bce":
             return bce_loss(logits, targets, reduction=self.config.loss.reduction)
         return F.cross_entropy(logits.float(), targets)
@@ -174,7 +178,8 @@ class Trainer:
     def _clip(self) -> None:
         if self.config.grad_clip:
             self.scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
+            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
+            self.largest_norm = torch.maximum(self.largest_norm, norm)
 
     def train_epoch(self, watch: Watch) -> EpochClock:
         """Train on every batch of the next epoch. Returns its clock. Raises DivergedError for a NaN loss."""
@@ -182,8 +187,8 @@ class Trainer:
         self.loader.set_epoch(self.epoch)
         clock = EpochClock()
         unread = UnreadLosses(1 if self.device.type == "cpu" else _CUDA_READ_INTERVAL)
-        for images, labels in clock.over(self.loader):
-            images, labels = self._to_device(images), labels.to(self.device, non_blocking=True)
+        for batch in clock.over(self.loader):
+            images, labels = self._to_device(batch[0]), self._labels(batch).to(self.device, non_blocking=True)
             step, resolution = self.step, images.shape[-1]
             loss = self.train_step(images, labels)
             clock.count(len(images))
@@ -196,6 +201,13 @@ class Trainer:
         self.epoch_seconds.append(clock.total_s)
         self.wait_seconds.append(clock.wait_s)
         return clock
+
+    def _labels(self, batch: Any) -> Tensor:
+        loss = self.config.loss
+        if loss.label_smoothing_mixup == "composer":
+            return targets_as_composer(batch, self.num_classes, loss.label_smoothing)
+        labels: Tensor = batch[1]
+        return labels
 
     def _to_device(self, images: Tensor) -> Tensor:
         layout = torch.channels_last if self.config.channels_last else torch.contiguous_format

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fastpipe.errors import ArgumentError
 from fastpipe.storage import DEMO_NOTE, resolve
-from fastpipe.train.augment import augment_specs, warn_without_effect
+from fastpipe.train.augment import augment_specs
 from fastpipe.train.checkpoint import load_checkpoint, save_checkpoint
 from fastpipe.train.cli import to_yaml
 from fastpipe.train.config import TrainConfig
@@ -28,6 +28,7 @@ from fastpipe.train.folder import RunFolder, make_folder
 from fastpipe.train.loop import Trainer, resolved_precision
 from fastpipe.train.losses import StepLog
 from fastpipe.train.model import build_model
+from fastpipe.train.no_effect import warn_length_without_effect, warn_without_effect
 from fastpipe.train.progress import Display
 from fastpipe.train.timing import EpochClock, time_to_train
 
@@ -116,6 +117,7 @@ class _Run:
             num_classes=len(indexes.classes),
             device=self.device,
         )
+        warn_length_without_effect(self.config, self.trainer.steps_per_epoch)
         self.validation = eval_loader(self.config, indexes.validation)
         choice = loader.explain().choice
         self.backend, self.why_backend = (choice.backend, choice.reason) if choice else ("torch", "as asked")
@@ -132,18 +134,17 @@ class _Run:
         while self.trainer.epoch < self.config.epochs:
             counts = self._epoch()
             save_checkpoint(self.trainer.state_dict(), self.folder.checkpoint)
-        self._check_average()
+        self._check_clipping()
         summary = self._summary(self.trainer.evaluate(self.validation) if counts is None else counts)
         self.folder.write_summary(summary)
         self._conclude(summary)
         return summary
 
-    def _check_average(self) -> None:
-        ema = self.trainer.ema
-        if ema is not None and not ema.shadow:
+    def _check_clipping(self) -> None:
+        largest, limit = float(self.trainer.largest_norm), self.config.grad_clip
+        if limit and largest <= limit:
             warnings.warn(
-                f"ema made no average: ema.update_interval {ema.update_interval} is longer than the "
-                f"{self.trainer.step} steps of training",
+                f"grad_clip {limit:g} clipped nothing: the largest norm of the gradients was {largest:.4g}",
                 NoEffectWarning,
                 stacklevel=3,
             )
