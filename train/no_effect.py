@@ -1,6 +1,6 @@
 """What a run asks for and does not get: a NoEffectWarning for each, before the first step.
 
-What depends on the model (blurpool, stochastic_depth, init, loss.bias_init, channels_last, spared decay) warns
+What depends on the model (blurpool, stochastic_depth, init, loss.bias_init, channels_last, decay) warns
 where it is applied; sizes that never change, in `data.py`; gradients never clipped, after the last step.
 """
 

@@ -1,4 +1,4 @@
-"""progressive_resizing.where=device: Composer's order (ColOut, then nearest) and sizes, by the trainer's loader."""
+"""progressive_resizing.where=device: Composer's order and sizes, by the trainer's own loader."""
 
 from __future__ import annotations
 
