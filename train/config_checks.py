@@ -97,6 +97,7 @@ def _check_fractions(c: TrainConfig) -> None:
         p.delay_fraction + p.finetune_fraction,
     )
     if p.kind == "ffcv":
+        _require(p.where == "decoder", f"{name}.where", "decoder for kind ffcv, which resizes there", p.where)
         _require(
             0.0 <= p.start_epoch < p.end_epoch,
             f"{name}.start_epoch",

@@ -18,7 +18,7 @@ from fastpipe.storage import BetonDataset, FolderDataset, FolderIndex, Splits, o
 from fastpipe.train.algorithms.channels_last import memory_format
 from fastpipe.train.algorithms.progressive_resizing import ProgressiveSize
 from fastpipe.train.algorithms.ramp_resizing import RampSize
-from fastpipe.train.augment import augment_specs
+from fastpipe.train.augment import augment_specs, resizes_on_device, side_after_colout
 from fastpipe.train.beton import as_beton
 from fastpipe.train.config import TrainConfig
 from fastpipe.train.config_checks import round_to_multiple
@@ -103,18 +103,19 @@ def resolution_of(config: TrainConfig, steps: int) -> Callable[[int, int], int] 
         return None
     if progressive.kind == "ffcv":
         return _ramp(config, progressive)
+    full = side_after_colout(config) if resizes_on_device(config) else config.train_resolution
     size_of = ProgressiveSize(
         steps_per_epoch=steps,
         total_steps=steps * config.epochs,
-        full_size=config.train_resolution,
+        full_size=full,
         initial_scale=progressive.initial_scale,
         delay_fraction=progressive.delay_fraction,
         finetune_fraction=progressive.finetune_fraction,
         size_increment=progressive.size_increment,
     )
-    if size_of(0, 0) == config.train_resolution:
+    if size_of(0, 0) == full:
         warnings.warn(
-            f"progressive_resizing starts at the full {config.train_resolution} pixels: no size changes",
+            f"progressive_resizing starts at the full {full} pixels: no size changes",
             NoEffectWarning,
             stacklevel=2,
         )

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from fastpipe.train.algorithms.label_smoothing import targets_as_composer
 from fastpipe.train.algorithms.test_time_flip import flipped_logits
 from fastpipe.train.checkpoint import rng_state, set_rng_state
 from fastpipe.train.distributed import current_shard, gathered, maxima, summed, tensors_of_first
@@ -109,8 +110,8 @@ class Trainer(Updater):
 
         interval = 1 if self.device.type == "cpu" else _CUDA_READ_INTERVAL
         unread = UnreadLosses(interval, tolerant=self.config.skip_nonfinite > 0)
-        for images, labels in clock.over(self.loader):
-            images, labels = self._to_device(images), labels.to(self.device, non_blocking=True)
+        for batch in clock.over(self.loader):
+            images, labels = self._to_device(batch[0]), self._labels(batch).to(self.device, non_blocking=True)
             step, resolution = self.step, images.shape[-1]
             loss = self.train_step(images, labels)
             clock.count(len(images) * self.world_size)
@@ -144,6 +145,13 @@ class Trainer(Updater):
             tell(unread.read())
             self.save()
             self.clock.leave_out(time.perf_counter() - started_s)
+
+    def _labels(self, batch: Any) -> Tensor:
+        loss = self.config.loss
+        if loss.label_smoothing_mixup == "composer":
+            return targets_as_composer(batch, self.num_classes, loss.label_smoothing)
+        labels: Tensor = batch[1]
+        return labels
 
     def _to_device(self, images: Tensor) -> Tensor:
         layout = torch.channels_last if self.config.channels_last else torch.contiguous_format

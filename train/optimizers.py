@@ -6,6 +6,7 @@ before the trust ratio; LARS's trust coefficient is 0.001.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import nn
 
 from fastpipe.errors import ArgumentError, MissingExtraError
 from fastpipe.train.algorithms.decoupled_sgd import DecoupledSGD
+from fastpipe.train.errors import NoEffectWarning
 from fastpipe.train.settings import OptimizerConfig
 
 __all__ = ["build_optimizer", "parameter_groups"]
@@ -51,6 +53,13 @@ def parameter_groups(model: nn.Module, *, on_norm: bool, on_bias: bool) -> list[
             (decayed if on_norm else free).append(param)
         else:
             (decayed if on_bias or not name.endswith("bias") else free).append(param)
+    if not (on_norm and on_bias) and not free:
+        warnings.warn(
+            "weight_decay_on_norm or weight_decay_on_bias is false and spares nothing: "
+            f"{type(model).__name__} has no such parameter",
+            NoEffectWarning,
+            stacklevel=3,
+        )
     groups: list[dict[str, Any]] = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
 

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from fastpipe.errors import ArgumentError
 from fastpipe.loader import DataLoader
 from fastpipe.storage import DEMO_NOTE, resolve
-from fastpipe.train.augment import warn_without_effect
 from fastpipe.train.checkpoint import save_checkpoint
 from fastpipe.train.cli import to_yaml
 from fastpipe.train.config import TrainConfig
@@ -40,6 +39,7 @@ from fastpipe.train.interval import parse_interval
 from fastpipe.train.loop import Trainer
 from fastpipe.train.losses import StepLog
 from fastpipe.train.model import build_model
+from fastpipe.train.no_effect import warn_length_without_effect, warn_without_effect
 from fastpipe.train.pauses import Pauses
 from fastpipe.train.progress import Display
 from fastpipe.train.report import announcement, conclusion, per_class, top1
@@ -131,6 +131,7 @@ class _Run:
             pauses=self.pauses,
             save=self._save,
         )
+        warn_length_without_effect(self.config, self.trainer.steps_per_epoch)
         self.validation = eval_loader(self.config, indexes.validation, shard)
         loader.explain()  # raises for a backend that cannot serve
         self.loader = loader
@@ -218,19 +219,18 @@ class _Run:
         self.pauses.saved()
 
     def _finish(self, counts: Tensor | None) -> dict[str, Any]:
-        self._check_average()
+        self._check_clipping()
         summary = self._summary(self.trainer.evaluate(self.validation) if counts is None else counts)
         self.folder.write_summary(summary)
         for line in conclusion(summary):
             self.show.line(line)
         return summary
 
-    def _check_average(self) -> None:
-        ema = self.trainer.ema
-        if ema is not None and not ema.shadow:
+    def _check_clipping(self) -> None:
+        largest, limit = float(self.trainer.largest_norm), self.config.grad_clip
+        if limit and largest <= limit:
             warnings.warn(
-                f"ema made no average: ema.update_interval {ema.update_interval} is longer than the "
-                f"{self.trainer.step} steps of training",
+                f"grad_clip {limit:g} clipped nothing: the largest norm of the gradients was {largest:.4g}",
                 NoEffectWarning,
                 stacklevel=3,
             )

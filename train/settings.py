@@ -60,6 +60,8 @@ class LossConfig:
     bias_init: bool = True
     """Start the classifier's bias at -log(classes)."""
     label_smoothing: float = 0.0
+    label_smoothing_mixup: Literal["both", "composer"] = "both"
+    """Mixed labels. both: smoothed after mixing. composer: the image's own only, its partner's stay hard."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +80,9 @@ class ProgressiveResizingConfig:
 
     kind: Literal["composer", "ffcv"] = "composer"
     """composer: per step, by fractions of training. ffcv: per epoch, from start_epoch to end_epoch."""
-    where: Literal["decoder"] = "decoder"
-    """decoder: one resize, straight from the crop to the step's size."""
+    where: Literal["decoder", "device"] = "decoder"
+    """decoder: one resize, straight from the crop to the step's size. device: decoded at the full size and
+    resized (nearest) behind RandAugment and ColOut, Composer's order; kind composer only."""
     initial_scale: float = 0.5
     delay_fraction: float = 0.4
     finetune_fraction: float = 0.2

@@ -86,6 +86,8 @@ class Updater:
         self.precision = resolved_precision(self.config.precision, self.device)
         # A disabled scaler passes everything through.
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "amp_fp16")
+        # Of the gradients before clipping, since the start or the last resume; read once, at the end.
+        self.largest_norm = torch.zeros((), device=self.device)
         self.steps_per_epoch = len(self.loader)
         self.lr = schedule_of(self.config, self.steps_per_epoch)
         self.network = wrapped(self.model, self.device)
@@ -95,7 +97,9 @@ class Updater:
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The recipe's loss, a float32 scalar. `logits` [B, K]; `labels` int64 [B] or float32 [B, K]."""
-        targets = dense_targets(labels, self.num_classes, self.config.loss.label_smoothing)
+        smoothed = self.config.loss.label_smoothing_mixup == "composer"  # when they were read
+        smoothing = 0.0 if smoothed else self.config.loss.label_smoothing
+        targets = dense_targets(labels, self.num_classes, smoothing)
         if self.config.loss.name == "bce":
             return bce_loss(logits, targets, reduction=self.config.loss.reduction)
         return F.cross_entropy(logits.float(), targets)
@@ -175,4 +179,5 @@ class Updater:
     def _clip(self) -> None:
         if self.config.grad_clip:
             self.scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
+            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
+            self.largest_norm = torch.maximum(self.largest_norm, norm)

@@ -16,11 +16,10 @@ from PIL import Image
 from fastpipe.device.labels import MixedBatch
 from fastpipe.errors import ArgumentError
 from fastpipe.storage import open_index
-from fastpipe.train.augment import RandAugmentConfig, augment_specs, policy_spec, warn_without_effect
+from fastpipe.train.augment import RandAugmentConfig, augment_specs, policy_spec
 from fastpipe.train.cli import load_recipe, main, parse
 from fastpipe.train.config import TrainConfig
 from fastpipe.train.data import train_loader
-from fastpipe.train.errors import NoEffectWarning
 from fastpipe.train.loop import hard_labels
 from fastpipe.transforms import (
     ColOut,
@@ -173,16 +172,3 @@ def test_hard_labels_of_mixed_batches() -> None:
     assert hard_labels(kept).tolist() == [0, 0]
     assert hard_labels([images, soft]).tolist() == [1, 0]
     assert hard_labels([images, torch.tensor([1, 1])]).tolist() == [1, 1]
-
-
-@pytest.mark.parametrize(
-    ("keys", "explicit", "text"),
-    [
-        ({"mixup_alpha": 0.2, "batch_size": 1}, (), "batches of one image"),
-        ({"randaugment": RandAugmentConfig(space="timm", p=0.0)}, (), "no operation is ever applied"),
-        ({"mixup_alpha": 0.2}, ("mixup_switch_prob",), "not both on"),
-    ],
-)
-def test_no_effect_warns(keys: dict[str, Any], explicit: tuple[str, ...], text: str) -> None:
-    with pytest.warns(NoEffectWarning, match=text):
-        warn_without_effect(TrainConfig(**keys), explicit=explicit)

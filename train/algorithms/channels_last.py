@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import nn
+
+from fastpipe.train.errors import NoEffectWarning
 
 __all__ = ["memory_format", "to_memory_format"]
 
@@ -14,6 +18,12 @@ def memory_format(channels_last: bool) -> torch.memory_format:
 
 
 def to_memory_format(model: nn.Module, channels_last: bool) -> nn.Module:
-    """The model itself, its 4-dimensional weights stored in the asked order."""
+    """The model itself, its 4-dimensional weights stored in the asked order; warns where it has none."""
+    if channels_last and not any(value.ndim == 4 for value in model.parameters()):
+        warnings.warn(
+            f"channels_last moved no weight: {type(model).__name__} has none of 4 dimensions",
+            NoEffectWarning,
+            stacklevel=2,
+        )
     converted: nn.Module = model.to(memory_format=memory_format(channels_last))
     return converted

@@ -17,12 +17,18 @@ from torch import Tensor, nn
 
 from fastpipe.errors import ArgumentError
 
-__all__ = ["EMA", "ema_", "smoothing_factor"]
+__all__ = ["EMA", "averaging_updates", "ema_", "smoothing_factor"]
 
 
 def smoothing_factor(half_life_batches: int, update_interval: int) -> float:
     """The share of the shadow that survives one update: one half after `half_life_batches` steps."""
     return float(2.0 ** -(update_interval / half_life_batches))
+
+
+def averaging_updates(steps: int, update_interval: int, *, copied: int = 0) -> int:
+    """How many updates of `steps` steps average; the first, and those in the first `copied` steps, copy."""
+    updates, copies = steps // update_interval, copied // update_interval
+    return max(0, updates - max(1, copies))
 
 
 @torch.no_grad()
