@@ -17,6 +17,7 @@ from typing import Any
 
 from fastpipe.errors import ArgumentError, FastpipeError, MissingExtraError
 from fastpipe.train.augment import GROUPS, with_group
+from fastpipe.train.commands import command_of, run_command
 from fastpipe.train.config import TrainConfig, scale_schedule
 from fastpipe.train.config_checks import round_to_multiple
 from fastpipe.train.keys import check_keys, config_from_dict, config_to_dict, flat_keys, suggest
@@ -35,7 +36,17 @@ __all__ = [
 
 _RECIPES = Path(__file__).parent / "recipes"
 _DEFAULT_RECIPE = "mild"
-_OWN_OPTIONS = ("recipe", "augment", "print_config", "list_recipes", "resume", "nproc", "help")
+_OWN_OPTIONS = (
+    "recipe",
+    "augment",
+    "print_config",
+    "list_recipes",
+    "resume",
+    "nproc",
+    "help",
+    "evaluate",
+    "export",
+)
 # In the order of the reference text's Table 1.
 _TABLE = (
     *("timm_a1", "timm_a2", "timm_a3", "pytorch_blog", "ffcv", "nvidia_mlperf", "nvidia_hparams"),
@@ -193,7 +204,11 @@ def _without_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
 def _parser() -> Any:
     jsonargparse = _jsonargparse()
     parser = jsonargparse.ArgumentParser(
-        prog="fastpipe-train", exit_on_error=False, description="Train an image classifier by a recipe."
+        prog="fastpipe-train",
+        exit_on_error=False,
+        description="Train an image classifier by a recipe. "
+        "--evaluate CKPT --data DATA measures a checkpoint, "
+        "--export CKPT OUT.pt writes its weights; `--evaluate --help` and `--export --help` say more.",
     )
     parser.add_argument(
         "--recipe", type=str, default=_DEFAULT_RECIPE, help=f"{', '.join(recipe_names())}, or a .yaml file"
@@ -263,6 +278,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = sys.argv[1:] if argv is None else argv
     try:
+        if command := command_of(args):
+            return run_command(command, args)
         invocation = parse(args)
         if invocation.print_config:
             sys.stdout.write(to_yaml(invocation.config))

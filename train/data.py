@@ -28,6 +28,8 @@ from fastpipe.train.settings import ProgressiveResizingConfig
 from fastpipe.types import Shard
 
 __all__ = [
+    "MEAN",
+    "STD",
     "Indexes",
     "eval_loader",
     "open_indexes",
@@ -38,8 +40,8 @@ __all__ = [
 ]
 
 # The usual mean and standard deviation of ImageNet's pixels, RGB in 0..1.
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
 _MOST_WORKERS = 8
 _ALONE = Shard()
 
@@ -148,7 +150,7 @@ def train_loader(config: TrainConfig, index: FolderIndex, shard: Shard = _ALONE)
             T.RandomResizedCrop(config.train_resolution, interpolation=_filter(config)),
             T.RandomHorizontalFlip(),
             T.ToTensor(),
-            T.Normalize(_MEAN, _STD),
+            T.Normalize(MEAN, STD),
         ]
     )
     steps = steps_per_epoch(len(index), config.batch_size)
@@ -171,7 +173,7 @@ def eval_loader(config: TrainConfig, index: FolderIndex, shard: Shard = _ALONE) 
             T.Resize(config.val_resize, interpolation=_filter(config)),
             T.CenterCrop(config.val_resolution),
             T.ToTensor(),
-            T.Normalize(_MEAN, _STD),
+            T.Normalize(MEAN, STD),
         ]
     )
     sampler = DistributedEvalSampler(index, shard.world_size, shard.rank)

@@ -1,0 +1,149 @@
+"""--evaluate and --export: a checkpoint measured as its run measured it, and its weights without fastpipe."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+import torchvision
+from PIL import Image
+
+from fastpipe.train.algorithms.blurpool import apply_blurpool
+from fastpipe.train.checkpoint import load_checkpoint
+from fastpipe.train.cli import main
+from fastpipe.train.evaluate import count_right
+
+CLASSES = ("a", "b", "c", "d", "e", "f")  # six, so that top-5 says something
+
+
+def _photos(root: Path, classes: tuple[str, ...]) -> Path:
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 4), ("val", 3)):
+        for label, name in enumerate(classes):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 100, (40, 48, 3)) + 25 * label
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.jpg")
+    return root
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _photos(tmp_path_factory.mktemp("photos"), CLASSES)
+
+
+@pytest.fixture(scope="module")
+def folder(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of Mild (BlurPool, EMA) of a ResNet-18 that torchvision has too."""
+    folder = tmp_path_factory.mktemp("runs") / "mild"
+    methods = ("--ema.update-interval", "1", "--ema.half-life-batches", "4", "--optimizer.lr", "0.02")
+    sizes = ("--train-resolution", "64", "--epochs", "1", "--batch-size", "8", "--num-workers", "0")
+    options = ("--model", "resnet18", "--backend", "torchvision", "--schedule.warmup-epochs", "0.5")
+    where = ("--data", str(photos), "--output-dir", str(folder))
+    assert main(["--recipe", "mild", *methods, *sizes, *options, *where]) == 0
+    return folder
+
+
+def _evaluated(capsys: pytest.CaptureFixture[str], folder: Path, data: Path, *more: str) -> Any:
+    capsys.readouterr()
+    assert main(["--evaluate", str(folder / "last.ckpt"), "--data", str(data), "--json", *more]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_counts_by_hand() -> None:
+    logits = torch.tensor([[9.0, 8, 7, 6, 5, 4], [4, 5, 6, 7, 8, 9], [9, 8, 7, 6, 5, 4]])
+    counts = count_right(logits, torch.tensor([0, 0, 4]), num_classes=6)
+    assert counts[0].tolist() == [2, 1, 1]  # of two images the second has class 0 last, sixth
+    assert counts[4].tolist() == [1, 0, 1]
+    assert int(counts.sum()) == 6
+
+
+def test_fewer_than_five_classes() -> None:
+    assert count_right(torch.eye(2), torch.tensor([0, 0]), num_classes=2).tolist() == [[2, 1, 2], [0, 0, 0]]
+
+
+def test_evaluate_repeats_the_run(folder: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    summary = json.loads((folder / "summary.json").read_text())
+    weights = _evaluated(capsys, folder, photos)["weights"]
+    ema, raw = weights["ema"]["validation"], weights["raw"]["validation"]
+    assert (ema["top1"], raw["top1"]) == (summary["top1"], summary["top1_raw"])
+    assert ema["per_class"] == summary["per_class"]["validation"]
+    assert ema["images"] == 3 * len(CLASSES)
+    assert ema["top1"] <= ema["top5"] <= 1.0
+
+
+def test_batch_size_changes_no_count(folder: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """18 images: an incomplete last batch must count."""
+    small = _evaluated(capsys, folder, photos, "--batch-size", "5", "--num-workers", "0")
+    assert small == _evaluated(capsys, folder, photos)
+
+
+def test_evaluate_for_people(folder: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(["--evaluate", str(folder / "last.ckpt"), "--data", str(photos)]) == 0
+    out = capsys.readouterr().out
+    assert out.count("top-5") == 2 and "ema  validation: top-1" in out and "    f: " in out
+
+
+def test_other_classes(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = _photos(tmp_path, (*CLASSES[:5], "zebra"))
+    assert main(["--evaluate", str(folder / "last.ckpt"), "--data", str(other)]) == 2
+    error = capsys.readouterr().err
+    assert "must have the 6 classes" in error and "['f']" in error and "['zebra']" in error
+
+
+@pytest.mark.parametrize("option", ["--evaluate", "--export"])
+def test_no_checkpoint(option: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = str(tmp_path / "none.ckpt")
+    rest = ["--data", str(photos)] if option == "--evaluate" else [str(tmp_path / "out.pt")]
+    assert main([option, missing, *rest]) == 1
+    assert "does not exist" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_export_fits_timm_and_torchvision(folder: Path, tmp_path: Path, raw: bool) -> None:
+    out = tmp_path / "model.pt"
+    assert main(["--export", str(folder / "last.ckpt"), str(out), *(["--raw"] if raw else [])]) == 0
+    weights = torch.load(out, weights_only=True)
+    expected = load_checkpoint(folder / "last.ckpt")["model" if raw else "ema"]
+    assert all(torch.equal(weights[name], value) for name, value in expected.items())
+    timm.create_model("resnet18", num_classes=6).load_state_dict(weights, strict=True)
+    torchvision.models.resnet18(num_classes=6).load_state_dict(weights, strict=True)
+    assert json.loads(out.with_suffix(".json").read_text())["weights"] == ("raw" if raw else "ema")
+
+
+def test_the_card_rebuilds_the_trained_model(
+    folder: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its lines, run as they stand, give the logits of a model blurred by hand; a plain model does not."""
+    out = tmp_path / "model.pt"
+    assert main(["--export", str(folder / "last.ckpt"), str(out)]) == 0
+    card = json.loads(out.with_suffix(".json").read_text())
+    made: dict[str, Any] = {"PATH": out}
+    exec("\n".join(card["rebuild"]), made)
+    by_hand = timm.create_model("resnet18", num_classes=6)
+    apply_blurpool(by_hand)
+    plain = timm.create_model("resnet18", num_classes=6)
+    for model in (by_hand, plain):
+        model.load_state_dict(torch.load(out, weights_only=True))
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(made["model"](images), by_hand.eval()(images))
+        assert not torch.allclose(made["model"](images), plain.eval()(images))
+    assert card["classes"] == list(CLASSES)
+
+
+def test_export_overwrites_nothing(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "model.json").write_text("mine")
+    assert main(["--export", str(folder / "last.ckpt"), str(tmp_path / "model.pt")]) == 2
+    assert "exists" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["model.json"]
+    assert main(["--export", str(folder / "last.ckpt"), str(tmp_path / "model.onnx")]) == 2
+    assert "ends in .pt" in capsys.readouterr().err

@@ -1,0 +1,70 @@
+"""What `fastpipe-train` does with a checkpoint instead of training: `--evaluate` and `--export`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from fastpipe.errors import ArgumentError
+
+__all__ = ["command_of", "run_command"]
+
+_COMMANDS = ("evaluate", "export")
+
+
+def command_of(args: Sequence[str]) -> str | None:
+    """`evaluate` or `export` when the command line has that option, else None."""
+    given = [arg.partition("=")[0] for arg in args]
+    return next((name for name in _COMMANDS if f"--{name}" in given), None)
+
+
+def run_command(command: str, args: Sequence[str]) -> int:
+    """Do it and print the result. Returns the exit status; argparse exits with 2 for wrong options."""
+    return _evaluate(args) if command == "evaluate" else _export(args)
+
+
+def _workers(text: str) -> int | str:
+    if text != "auto" and not text.isdigit():
+        raise ArgumentError(f"--num-workers must be auto or a number from 0. Found: {text!r}")
+    return text if text == "auto" else int(text)
+
+
+def _evaluate(args: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="fastpipe-train", allow_abbrev=False)
+    parser.add_argument("--evaluate", required=True, type=Path, metavar="CKPT", help="a run's last.ckpt")
+    parser.add_argument("--data", required=True, help="demo, a folder, or a data set of torchvision")
+    parser.add_argument("--batch-size", type=int, help="images a step; as in training if not given")
+    parser.add_argument("--num-workers", type=_workers, help="auto, or a number; as in training if not given")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    given = parser.parse_args(args)
+    # Imported late: the help of a command needs neither torch nor timm.
+    from fastpipe.train.evaluate import evaluate, evaluation_lines
+
+    result = evaluate(given.evaluate, given.data, batch_size=given.batch_size, num_workers=given.num_workers)
+    text = json.dumps(result, indent=2) if given.json else "\n".join(evaluation_lines(result))
+    sys.stdout.write(text + "\n")
+    return 0
+
+
+def _export(args: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="fastpipe-train", allow_abbrev=False)
+    parser.add_argument(
+        "--export",
+        required=True,
+        nargs=2,
+        type=Path,
+        metavar=("CKPT", "OUT.pt"),
+        help="a run's last.ckpt, and the file to write",
+    )
+    parser.add_argument("--raw", action="store_true", help="the last weights and not their average (EMA)")
+    given = parser.parse_args(args)
+    from fastpipe.train.export import export
+
+    checkpoint, out = given.export
+    card = export(checkpoint, out, raw=given.raw)
+    sys.stdout.write(f"{out}: {card['weights']} weights of {card['model']}, {card['num_classes']} classes\n")
+    sys.stdout.write("\n".join(f"    {line}" for line in card["rebuild"]) + "\n")
+    return 0

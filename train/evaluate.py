@@ -1,0 +1,145 @@
+"""`fastpipe-train --evaluate`: the accuracy of a checkpoint on a data set, as the run itself measures it.
+
+Letters in shapes: B batch, C channels, H height, W width, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fastpipe.errors import ArgumentError
+from fastpipe.storage import resolve
+from fastpipe.train.algorithms.channels_last import memory_format
+from fastpipe.train.algorithms.test_time_flip import flipped_logits
+from fastpipe.train.config import TrainConfig
+from fastpipe.train.data import Indexes, eval_loader, open_indexes
+from fastpipe.train.distributed import device_of_rank
+from fastpipe.train.report import per_class, top1
+from fastpipe.train.step import resolved_precision
+from fastpipe.train.trained import Trained, read_trained
+
+__all__ = ["count_right", "evaluate", "evaluation_lines", "sum_counts"]
+
+
+def count_right(logits: Tensor, labels: Tensor, *, num_classes: int) -> Tensor:
+    """Counts [K, 3] int64 per true class: images, top class right, right class among the five largest.
+
+    logits [B, K], labels int64 [B]. With fewer than five classes the third is the first.
+    """
+    largest = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
+    right = torch.stack([torch.ones_like(largest[:, 0]), largest[:, 0], largest.any(dim=1)], dim=1)
+    counts = torch.zeros(num_classes, 3, dtype=torch.int64, device=logits.device)
+    return counts.index_add_(0, labels, right.to(torch.int64))
+
+
+def evaluate(
+    checkpoint: Path, data: str, *, batch_size: int | None = None, num_workers: int | str | None = None
+) -> dict[str, Any]:
+    """Top-1, top-5 and per class, for each set of weights and for each split that is not trained on.
+
+    Model, sizes and classes are the checkpoint's. Raises ArgumentError when `data` has other classes.
+    """
+    trained = read_trained(checkpoint)
+    config = _with_given(trained.config, data=data, batch_size=batch_size, num_workers=num_workers)
+    indexes = open_indexes(resolve(data))
+    _check_classes(trained, indexes.classes, data)
+    device = device_of_rank()
+    return {
+        "checkpoint": str(checkpoint),
+        "model": config.model,
+        "data": data,
+        "step": trained.step,
+        "device": device.type,
+        "precision": resolved_precision(config.precision, device),
+        "weights": {
+            name: _measure(config, trained.model(weights, device), indexes, device)
+            for name, weights in trained.weights().items()
+        },
+    }
+
+
+def _with_given(config: TrainConfig, **given: Any) -> TrainConfig:
+    return replace(config, **{key: value for key, value in given.items() if value is not None})
+
+
+def _check_classes(trained: Trained, found: tuple[str, ...], data: str) -> None:
+    if trained.classes == found:
+        return
+    missing, other = sorted(set(trained.classes) - set(found)), sorted(set(found) - set(trained.classes))
+    raise ArgumentError(
+        f"--data {data!r} must have the {len(trained.classes)} classes that {str(trained.path)!r} was "
+        f"trained on, as folders of the same names. Found: {len(found)} classes, without {missing[:5]}, with "
+        f"{other[:5]} instead"
+    )
+
+
+def _measure(config: TrainConfig, model: nn.Module, indexes: Indexes, device: torch.device) -> dict[str, Any]:
+    """By split: images, top1, top5 (None below six classes, where it says nothing), per class."""
+    splits = {"validation": indexes.validation, "test": indexes.test}
+    forward = _forward(config, model, device)
+    results: dict[str, Any] = {}
+    for name, index in splits.items():
+        if index is None:
+            continue
+        batches = _on_device(eval_loader(config, index), config, device)
+        counts = sum_counts(forward, batches, num_classes=len(indexes.classes))
+        results[name] = {
+            "images": int(counts[:, 0].sum()),
+            "top1": top1(counts[:, :2]),
+            "top5": top1(counts[:, ::2]) if len(indexes.classes) > 5 else None,
+            "per_class": per_class(counts[:, :2], indexes.classes),
+        }
+    return results
+
+
+def _forward(config: TrainConfig, model: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """Images to logits in the run's precision, and with its test-time flip."""
+    precision = resolved_precision(config.precision, device)
+    half = torch.bfloat16 if precision == "amp_bf16" else torch.float16
+
+    def plain(images: Tensor) -> Tensor:
+        with torch.autocast(device.type, dtype=half, enabled=precision != "fp32"):
+            logits: Tensor = model(images)
+        return logits
+
+    return (lambda images: flipped_logits(plain, images)) if config.tta else plain
+
+
+def _on_device(
+    loader: Iterable[Any], config: TrainConfig, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    layout = memory_format(config.channels_last)
+    for images, labels in loader:
+        yield (
+            images.to(device, memory_format=layout, non_blocking=True),
+            labels.to(device, non_blocking=True),
+        )
+
+
+@torch.no_grad()
+def sum_counts(
+    forward: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]], *, num_classes: int
+) -> Tensor:
+    """`count_right` [K, 3] over all batches of images [B, C, H, W] and labels [B], on the CPU."""
+    counts = [count_right(forward(images), labels, num_classes=num_classes) for images, labels in batches]
+    return torch.stack(counts).sum(dim=0).cpu()
+
+
+def evaluation_lines(result: Mapping[str, Any]) -> Iterator[str]:
+    """What `evaluate` returned, as a person reads it: the classes below their set of weights."""
+    yield (
+        f"{result['checkpoint']}: {result['model']} after step {result['step']}, on {result['data']} "
+        f"({result['device']}, {result['precision']})"
+    )
+    for weights, splits in result["weights"].items():
+        for split, found in splits.items():
+            five = "" if found["top5"] is None else f"  top-5 {found['top5']:.3f}"
+            yield f"{weights:4s} {split}: top-1 {found['top1']:.3f}{five}  ({found['images']} images)"
+            for name, share in found["per_class"].items():
+                yield f"    {name}: " + ("no images" if share is None else f"{share:.3f}")

@@ -1,0 +1,95 @@
+"""A checkpoint's weights as a plain state_dict, which needs no fastpipe to be loaded.
+
+Parameter names are those of the plain timm model, since no method of a recipe adds a parameter or renames
+one; timm's ResNets share theirs with torchvision's. What a method changed in the graph is told in the JSON
+file beside the weights.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastpipe.errors import ArgumentError, DataError
+from fastpipe.train.data import MEAN, STD
+from fastpipe.train.trained import Trained, read_trained
+
+__all__ = ["export", "plain_state_dict"]
+
+
+def plain_state_dict(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies of `weights` on the CPU, in the usual memory layout."""
+    return {name: w.detach().to("cpu", copy=True).contiguous() for name, w in weights.items()}
+
+
+def export(checkpoint: Path, out: Path, *, raw: bool = False) -> dict[str, Any]:
+    """Write the state_dict to `out` (.pt) and what it is to `out` with .json. Returns the latter's content.
+
+    The EMA weights where there are any, unless `raw`. Raises ArgumentError for another ending or a file that
+    is there already, DataError for a checkpoint that cannot be read or a disk that takes no more.
+    """
+    if out.suffix != ".pt":
+        raise ArgumentError(f"--export must name a file that ends in .pt. Found: {str(out)!r}")
+    card_file = out.with_suffix(".json")
+    for path in (out, card_file):
+        if path.exists():
+            raise ArgumentError(f"--export does not overwrite: {str(path)!r} exists. Name another file")
+    trained = read_trained(checkpoint)
+    name = "raw" if raw or not trained.averaged else "ema"
+    card = _card(trained, name)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _write_weights(plain_state_dict(trained.weights()[name]), out)
+        card_file.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError for a short write
+        raise DataError(f"--export could not write {str(out)!r}: {str(error).splitlines()[0]}") from error
+    return card
+
+
+def _write_weights(weights: dict[str, Tensor], out: Path) -> None:
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        torch.save(weights, temporary)
+        os.replace(temporary, out)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _card(trained: Trained, weights: str) -> dict[str, Any]:
+    c = trained.config
+    return {
+        "model": c.model,
+        "num_classes": len(trained.classes),
+        "classes": list(trained.classes),
+        "weights": weights,
+        "step": trained.step,
+        "recipe": c.recipe,
+        "val_resize": c.val_resize,
+        "val_resolution": c.val_resolution,
+        "interpolation": c.interpolation,
+        "mean": list(MEAN),
+        "std": list(STD),
+        "blurpool": c.blurpool,
+        "rebuild": _rebuild(trained),
+    }
+
+
+def _rebuild(trained: Trained) -> list[str]:
+    """Lines of Python that make the model whose weights these are."""
+    c = trained.config
+    lines = [
+        "import timm, torch",
+        f"model = timm.create_model({c.model!r}, num_classes={len(trained.classes)})",
+    ]
+    if c.blurpool:  # without it the weights load as well, into a model that was not trained
+        lines += [
+            "from fastpipe.train.algorithms.blurpool import apply_blurpool",
+            f"apply_blurpool(model, poolings={c.blurpool != 'ffcv'})",
+        ]
+    return [*lines, "model.load_state_dict(torch.load(PATH, weights_only=True))", "model.eval()"]
