@@ -68,7 +68,7 @@ def _linked(function: _Function, compiler: type[LinkedCompiler]) -> _Function:
 def inlined(function: _Function) -> _Function:
     """`function` copied into each `compiled` or `inner` one that calls it: for rules of a line or two.
 
-    A function of its own takes 0.1 s to compile, for each combination of argument types.
+    They mix integer types, and a function of its own is compiled for each combination of them.
     """
     return cast(_Function, njit(inline="always", **_OPTIONS)(function))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+from types import ModuleType
+
 import numpy as np
 import numpy.typing as npt
 
@@ -12,20 +15,26 @@ __all__ = ["counter_row", "counter_uniforms"]
 Ints = npt.NDArray[np.int64]
 
 
+@cache
+def _compiled() -> ModuleType:
+    """The compiled functions, which import numba. An import statement in each call would cost it 0.6 us."""
+    from fastpipe.kernels import cpu_counters
+
+    return cpu_counters
+
+
 def counter_uniforms(ids: Ints, thirds: Ints, key: tuple[int, int], num: int) -> npt.NDArray[np.float64]:
     """float64 [n, num] in [0, 1) with 53 random bits, by Philox 4x32-10 of (id low, id high, third, block).
 
     ids, thirds: int64 [n]. key: two 32-bit words. The numbers of a row begin alike for every `num`.
     Raises ValueError for another shape.
     """
-    from fastpipe.kernels.cpu_counters import fill_uniforms
-
     if ids.ndim != 1 or ids.shape != thirds.shape:
         raise ValueError(
             f"ids and thirds must be int64 [n] alike. Found: {describe(ids)} and {describe(thirds)}"
         )
     out = np.empty((len(ids), num), np.float64)
-    fill_uniforms(
+    _compiled().fill_uniforms(
         np.ascontiguousarray(ids, np.int64), np.ascontiguousarray(thirds, np.int64), key[0], key[1], out
     )
     return out
@@ -33,8 +42,6 @@ def counter_uniforms(ids: Ints, thirds: Ints, key: tuple[int, int], num: int) ->
 
 def counter_row(wide_id: int, third: int, key: tuple[int, int], num: int) -> npt.NDArray[np.float64]:
     """float64 [num], the only row of `counter_uniforms` for one id, without the arrays around it."""
-    from fastpipe.kernels.cpu_counters import fill_row
-
     out = np.empty(num, np.float64)
-    fill_row(wide_id, third, key[0], key[1], out)
+    _compiled().fill_row(wide_id, third, key[0], key[1], out)
     return out

@@ -8,9 +8,9 @@ Formulas: Composer 0.7.1 (composer/utils/augmentation_primitives.py), timm 1.0.3
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -117,17 +117,13 @@ def _num_uniforms_each(spec: RandAugment) -> int:
 
 def draw_levels(spec: RandAugment, uniforms: Numbers, height: int, width: int) -> OpParams:
     """Operations for a batch from `uniforms`, float64 [B, num_level_uniforms(spec)]."""
-    from fastpipe.kernels import INTERPOLATIONS
-    from fastpipe.kernels.cpu_counters import fill_levels
-    from fastpipe.kernels.matrices import rotate
-
     num, length = len(uniforms), spec.length
     rows = num * length
     numbers = np.ascontiguousarray(uniforms).reshape(rows, _num_uniforms_each(spec))
     table = _table(spec, height, width)
     ops, values = np.empty(rows, np.int16), np.empty(rows, np.float64)
     matrices, degrees = np.empty((rows, 6), np.float64), np.empty(rows, np.float64)
-    left = fill_levels(
+    left = _fill_levels()(
         numbers,
         _levels(spec, numbers),
         table.codes,
@@ -145,17 +141,35 @@ def draw_levels(spec: RandAugment, uniforms: Numbers, height: int, width: int) -
         _whole_rotations(height, width),
     )
     if left:
+        from fastpipe.kernels.matrices import rotate
+
         turned = np.flatnonzero(~np.isnan(degrees))
         matrices[turned] = [rotate(angle, height, width) for angle in degrees[turned].tolist()]
+    interpolations, fills = np.empty((num, length), np.uint8), np.empty((num, 3), np.uint8)
+    interpolations.fill(_interpolation(spec.interpolation or "bilinear"))
+    fills[:] = np.asarray(spec.fill, dtype=np.uint8)
     return OpParams(
         ops=ops.reshape(num, length),
         values=values.reshape(num, length),
         matrices=matrices.reshape(num, length, 6),
-        interpolations=np.full(
-            (num, length), INTERPOLATIONS[spec.interpolation or "bilinear"], dtype=np.uint8
-        ),
-        fills=np.full((num, 3), np.asarray(spec.fill, dtype=np.uint8)),
+        interpolations=interpolations,
+        fills=fills,
     )
+
+
+@cache
+def _fill_levels() -> Callable[..., int]:
+    """The compiled function. An import statement in each call would cost it 0.6 us."""
+    from fastpipe.kernels.cpu_counters import fill_levels
+
+    return fill_levels
+
+
+@cache
+def _interpolation(name: str) -> int:
+    from fastpipe.kernels import INTERPOLATIONS
+
+    return INTERPOLATIONS[name]
 
 
 @lru_cache(maxsize=64)

@@ -79,13 +79,13 @@ def draw_policy(spec: Policy, uniforms: npt.NDArray[np.float64], height: int, wi
 
     height and width are the images' (translations depend on them). Raises ArgumentError for another shape.
     """
-    from fastpipe.kernels import INTERPOLATIONS
-
     num = num_uniforms(spec)
     if uniforms.ndim != 2 or uniforms.shape[1] != num:
         raise ArgumentError(f"uniforms must have the shape [B, {num}]. Found: {list(uniforms.shape)}")
     if isinstance(spec, RandAugment) and not _has_bins(spec):
         return draw_levels(spec, uniforms, height, width)
+    from fastpipe.kernels import INTERPOLATIONS
+
     table = _table(spec, height, width)
     step = 2 if isinstance(spec, RandAugment) else 3
     ops = whole(uniforms[:, 0::step], len(POLICY_OPS))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import gc
 import inspect
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -97,3 +99,51 @@ def test_without_a_writable_cache_it_compiles_and_warns_once(
     assert gray(1, 2, 3) == rules.gray(1, 2, 3)
     assert len(caplog.records) == 1
     assert "no locator available" in caplog.text and "NUMBA_CACHE_DIR" in caplog.text
+
+
+def has_machine_code(function: Any) -> bool:
+    function.compile("int64(int64)")
+    (overload,) = function.overloads.values()
+    return bool(overload.library._codegen._engine.is_symbol_defined(overload.fndesc.llvm_func_name))
+
+
+def test_an_inner_function_is_made_machine_code_in_its_caller_only() -> None:
+    from fastpipe.kernels.compiled import apart, compiled, inner
+
+    def outer(level: int) -> int:
+        return once(level) + never(level)
+
+    once, never = inner(rules.invert_level), apart(rules.invert_level)
+    assert not has_machine_code(once) and not has_machine_code(never)
+    for function, kept in ((once, False), (never, True)):
+        library = next(iter(function.overloads.values())).library  # type: ignore[attr-defined]
+        assert ("noinline" in str(library._final_module)) == kept
+    assert compiled(outer)(3) == 504
+
+
+def test_where_numba_cannot_be_extended_it_compiles_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fastpipe.kernels import compiled as module
+
+    def outer(level: int) -> int:
+        return once(level)
+
+    monkeypatch.setattr(module, "can_link", lambda: False)
+    once = module.inner(rules.invert_level)
+    assert has_machine_code(once)
+    assert module.compiled(outer)(3) == 252
+
+
+def test_the_garbage_collector_runs_again_after_an_error() -> None:
+    from numba.core.errors import TypingError
+
+    from fastpipe.kernels.compiled import compiled
+
+    def wrong(level: int) -> int:
+        paused.append(gc.isenabled())  # numba cannot know this list
+        return level
+
+    paused: list[bool] = []
+    assert gc.isenabled()
+    with pytest.raises(TypingError):
+        compiled(wrong)(3)
+    assert gc.isenabled()

@@ -103,11 +103,17 @@ def test_arrays_and_tensors_come_back_as_they_went_in(odd_images: dict[str, Pixe
     np.testing.assert_array_equal(batch[1].numpy(), expected)
 
 
-def test_input_is_left_as_it_is_and_need_not_be_contiguous(odd_images: dict[str, Pixels]) -> None:
+def test_input_is_left_as_it_is_and_need_not_be_contiguous(
+    odd_images: dict[str, Pixels], caplog: pytest.LogCaptureFixture
+) -> None:
     image = odd_images["noise 37x53"]
     kept = image.copy()
     sliced = image[::2, ::-1]
-    ours = kernels.apply_op(sliced, "sharpness", 1.7)
+    with caplog.at_level("DEBUG", logger="fastpipe.kernels"):
+        ours = kernels.apply_op(sliced, "sharpness", 1.7)
+    assert [record.message for record in caplog.records] == [
+        f"images is not contiguous or not writable: copied once ({sliced.nbytes} bytes)"
+    ]
     np.testing.assert_array_equal(ours, pillow_op(np.ascontiguousarray(sliced), "sharpness", 1.7))
     kernels.apply_op(image, "color", 0.3)
     np.testing.assert_array_equal(image, kept)
