@@ -41,7 +41,13 @@ MILD = {
         "resolution": "step",
         "min_lr": 0.0,
     },
-    "loss": {"name": "bce", "reduction": "sum", "bias_init": True, "label_smoothing": 0.08},
+    "loss": {
+        "name": "bce",
+        "reduction": "sum",
+        "bias_init": True,
+        "label_smoothing": 0.08,
+        "label_smoothing_mixup": "both",
+    },
     "blurpool": True,
     "ema": {"half_life_batches": 100, "update_interval": 20, "reset_during_warmup": False},
     "progressive_resizing": {
