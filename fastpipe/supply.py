@@ -13,7 +13,7 @@ from fastpipe.batch.quarantine import IncidentLog
 from fastpipe.device.stage import DeviceStage, resolve_device
 from fastpipe.epoch import Lane, LiftedLane, PlainLane, Position
 from fastpipe.planning import Planned, count_classes
-from fastpipe.sources import build_source, choose_backend, incident_log
+from fastpipe.sources import build_source, choose_backend, incident_log, numerics_of
 from fastpipe.transforms import with_size
 from fastpipe.types import Choice
 
@@ -24,7 +24,6 @@ class Supply:
     """What a loader keeps from epoch to epoch: the backend it chose, its source, the record of incidents.
 
     Each thing is made when it is first needed, and again when the loader's attributes ask for another.
-
     `loader` is the DataLoader that owns it: handed in, not kept, so that neither keeps the other alive.
     """
 
@@ -51,7 +50,8 @@ class Supply:
     def source(self, loader: Any, planned: Planned) -> tuple[BatchSource, bool]:
         """The source of the plan, and whether its workers are new: persistent ones serve again."""
         choice = self.choice(loader, planned)
-        key = (planned.plan, loader.seed is not None, loader.on_error, choice and choice.backend)
+        backend = choice and choice.backend
+        key = (planned.plan, loader.seed is not None, loader.on_error, backend, numerics_of(loader))
         if self._kept is not None and self._kept[0] == key:
             return self._kept[1], False
         policy = Policy(on_error=loader.on_error, listed=self.incidents(loader).listed())

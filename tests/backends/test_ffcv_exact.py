@@ -259,6 +259,17 @@ def test_only_files_with_a_fault_are_incidents(kit: Any, caplog: pytest.LogCaptu
     assert any("FFCV's decoder rejects" in record.message for record in caplog.records)
 
 
+def test_other_numerics_are_another_source(mixed: Path) -> None:
+    """Threads that stay must not go on with what the loader was asked for before."""
+    pipeline = transforms.Compose([transforms.CenterCrop(32), transforms.ToTensor()])
+    options = {"batch_size": 20, "num_workers": 1, "persistent_workers": True, "engine": "none", "seed": 5}
+    loader = DataLoader(BetonDataset(mixed, pipeline), backend="ffcv", numerics="fast", **options)
+    next(iter(loader))
+    loader.numerics = "exact"
+    expected, _ = loaded(mixed, transforms.CenterCrop(32), backend="torchvision")
+    assert np.array_equal(next(iter(loader))[0].numpy(), expected)
+
+
 def test_a_table_that_lies_about_the_size_is_an_error(kit: Any) -> None:
     path = kit.write([kit.entry(payload=kit.jpeg(noisy(0, 40, 56)), size=(40, 48))])
     with pytest.raises(Exception, match=r"40 x 56 pixels .*40 x 48 by the table"):
