@@ -3,44 +3,39 @@
 from __future__ import annotations
 
 import math
-import random
 import time
 import warnings
 from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
-from torch import Tensor, nn
+from torch import Tensor
 
 from fastpipe.errors import ArgumentError
-from fastpipe.loader import DataLoader
-from fastpipe.storage import DEMO_NOTE, resolve
+from fastpipe.storage import DEMO_NOTE
 from fastpipe.train.checkpoint import save_checkpoint
 from fastpipe.train.cli import to_yaml
 from fastpipe.train.config import TrainConfig
-from fastpipe.train.config_checks import check_world_size
-from fastpipe.train.data import Indexes, eval_loader, open_indexes, train_loader
+from fastpipe.train.data import Indexes, eval_loader
 from fastpipe.train.distributed import (
     broadcast_state,
     current_shard,
     device_of_rank,
     from_first,
-    one_at_a_time,
     process_group,
     together,
 )
 from fastpipe.train.errors import DivergedError, NoEffectWarning, StoppedError
-from fastpipe.train.fit import Fitted, fit_to_data
+from fastpipe.train.fit import Fitted
 from fastpipe.train.folder import NoFolder, RunFolder, make_folder
 from fastpipe.train.interval import parse_interval
 from fastpipe.train.loop import Trainer
 from fastpipe.train.losses import StepLog
-from fastpipe.train.model import build_model
-from fastpipe.train.no_effect import warn_length_without_effect, warn_without_effect
+from fastpipe.train.no_effect import warn_length_without_effect
 from fastpipe.train.pauses import Pauses
+from fastpipe.train.prepare import fitted_here, make_parts
 from fastpipe.train.progress import Display
 from fastpipe.train.report import announcement, conclusion, per_class, top1
 from fastpipe.train.resume import check_fits, load_to_resume
@@ -75,7 +70,7 @@ def run(
         warnings.simplefilter("ignore", NoEffectWarning)
     with process_group(shard), display or Display() as show:
         fitted, indexes = together(
-            lambda: _fitted(config, shard, explicit=explicit, recipe_batch_size=recipe_batch_size)
+            lambda: fitted_here(config, shard, explicit=explicit, recipe_batch_size=recipe_batch_size)
         )
         # Everything that can be wrong is made first: a mistake leaves no folder behind.
         parts = _Run(fitted, indexes, show, shard, device, explicit=explicit)
@@ -83,23 +78,6 @@ def run(
         parts.make_folder(config.output_dir, resuming=resume is not None)
         with parts.pauses.listening():
             return parts.execute()
-
-
-def _fitted(
-    config: TrainConfig, shard: Shard, *, explicit: Collection[str], recipe_batch_size: int | None
-) -> tuple[Fitted, Indexes]:
-    with one_at_a_time():
-        indexes = open_indexes(resolve(config.data or ""))
-    num = len(indexes.train)
-    fitted = fit_to_data(config, num, explicit=explicit, recipe_batch_size=recipe_batch_size)
-    check_world_size(fitted.config, shard.world_size)
-    return fitted, indexes
-
-
-def _seed_everything(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
 
 
 class _Run:
@@ -118,7 +96,7 @@ class _Run:
         self.config, self.changes = fitted.config, fitted.changes
         self.indexes, self.show, self.shard, self.device = indexes, show, shard, device
         self.epochs_measured, self.saved_step, self.resumed = 0, 0, ""
-        loader, model = together(lambda: self._make_parts(explicit))
+        loader, model = together(lambda: make_parts(self.config, indexes, shard, device, explicit=explicit))
         self.pauses = Pauses(
             parse_interval(self.config.checkpoint_interval), steps_per_epoch=len(loader), rank=shard.rank
         )
@@ -135,16 +113,6 @@ class _Run:
         self.validation = eval_loader(self.config, indexes.validation, shard)
         loader.explain()  # raises for a backend that cannot serve
         self.loader = loader
-
-    def _make_parts(self, explicit: Collection[str]) -> tuple[DataLoader, nn.Module]:
-        _seed_everything(self.config.seed)
-        share = replace(self.config, batch_size=self.config.batch_size // self.shard.world_size)
-        warn_without_effect(share, explicit=explicit)
-        loader = train_loader(self.config, self.indexes.train, self.shard)
-        model = build_model(self.config, len(self.indexes.classes), self.device)
-        if self.shard.rank > 0:  # the same weights everywhere, but masks of stochastic depth of its own
-            _seed_everything(self.config.seed + 1_000_003 * self.shard.rank)
-        return loader, model
 
     def resume(self, resume: str | None, output_dir: str | None) -> None:
         """Take over the state that `--resume` means, which rank 0 reads for all; none: begin anew."""

@@ -24,6 +24,7 @@ from fastpipe.train.config_checks import check_world_size
 from fastpipe.train.data import eval_loader, train_loader
 from fastpipe.types import Shard
 
+pytestmark = pytest.mark.timeout(900)  # interpreters are started: minutes on a loaded machine
 PROGRAM = Path(__file__).with_name("rank_program.py")
 IMAGES = 43  # not a multiple of 2: 21 a rank, or 22 and 21; batches of 8 leave 5 full ones
 Seen = dict[str, Any]
@@ -58,7 +59,7 @@ def _run(cases: str, folder: Path, out: Path, world_size: int) -> None:
         )
         for rank in range(world_size)
     ]
-    said = [rank.communicate(timeout=280)[1] for rank in ranks]
+    said = [rank.communicate(timeout=400)[1] for rank in ranks]
     assert [rank.returncode for rank in ranks] == [0] * world_size, said
 
 

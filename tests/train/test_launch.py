@@ -24,6 +24,8 @@ from PIL import Image
 from fastpipe.train.cli import main
 from fastpipe.train.session import without_nproc
 
+# Each starts several interpreters: seconds alone, minutes beside other work.
+pytestmark = pytest.mark.timeout(900)
 STEPS = 6
 LONG = 240.0  # seconds that a loaded machine may take
 SMALL = (

@@ -1,0 +1,64 @@
+"""What a run is made from, on every rank by itself: the data, the fitted configuration, loader and model."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from fastpipe.loader import DataLoader
+from fastpipe.storage import resolve
+from fastpipe.train.config import TrainConfig
+from fastpipe.train.config_checks import check_world_size
+from fastpipe.train.data import Indexes, open_indexes, train_loader
+from fastpipe.train.distributed import one_at_a_time
+from fastpipe.train.fit import Fitted, fit_to_data
+from fastpipe.train.model import build_model
+from fastpipe.train.no_effect import warn_without_effect
+from fastpipe.types import Shard
+
+__all__ = ["fitted_here", "make_parts", "seed_everything"]
+
+# Between the seeds of two ranks.
+_FAR = 1_000_003
+
+
+def fitted_here(
+    config: TrainConfig, shard: Shard, *, explicit: Collection[str], recipe_batch_size: int | None
+) -> tuple[Fitted, Indexes]:
+    """The configuration fitted to the data and the indexes; the first process of a machine makes what lacks.
+
+    Raises ArgumentError where the batch cannot be dealt to the ranks.
+    """
+    with one_at_a_time():
+        indexes = open_indexes(resolve(config.data or ""))
+    num = len(indexes.train)
+    fitted = fit_to_data(config, num, explicit=explicit, recipe_batch_size=recipe_batch_size)
+    check_world_size(fitted.config, shard.world_size)
+    return fitted, indexes
+
+
+def make_parts(
+    config: TrainConfig, indexes: Indexes, shard: Shard, device: torch.device, *, explicit: Collection[str]
+) -> tuple[DataLoader, nn.Module]:
+    """This rank's loader and the model, with the same weights on every rank."""
+    seed_everything(config.seed)
+    # A rank mixes its own share: one image cannot be mixed.
+    with_share = replace(config, batch_size=config.batch_size // shard.world_size)
+    warn_without_effect(with_share, explicit=explicit)
+    loader = train_loader(config, indexes.train, shard)
+    model = build_model(config, len(indexes.classes), device)
+    if shard.rank > 0:  # stochastic depth draws masks of its own on every rank
+        seed_everything(config.seed + _FAR * shard.rank)
+    return loader, model
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the global generators of Python, NumPy and torch."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
