@@ -1,9 +1,9 @@
-"""`fastpipe-profile run`: what observing costs a script (limit 2 %), and planted stages against measured ones (10 %).
+"""What `fastpipe-profile run` costs a script (limit 2 %), and planted stages against measured ones (10 %).
 
     python benchmarks/observe_overhead.py [--pairs 10] [--repeats 5] [--json OUT.json]
 
-Cost: CPU seconds of the whole process tree for the same batches with and without hooks, in alternating loaders of one
-process. Planted: a stage that burns a known CPU time; the stage's own time as the tool reports it.
+Cost: CPU seconds of the process tree for the same batches with and without hooks, in alternating loaders.
+Planted: a stage that burns a known CPU time; the stage's own time as the tool reports it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from fastpipe.profiling.observe.recorder import hook_cost
 from fastpipe.profiling.observe.records import read_folder
 from fastpipe.profiling.observe.summary import LoaderSummary, Summary, summarise
 from fastpipe.profiling.observe.waits import Observer
@@ -46,6 +45,7 @@ class Burn:
         self.on = on
 
     def __call__(self, image: Any) -> Any:
+        """The image as it is."""
         if self.on:
             burn(PLANTED_MS / 1000)
         return image
@@ -69,9 +69,11 @@ class Photos(Dataset[Any]):
         )
 
     def __len__(self) -> int:
+        """The samples of an epoch."""
         return self.length
 
     def __getitem__(self, index: int) -> Any:
+        """The picture, cropped anew, and its number."""
         if self.place == "dataset":
             burn(PLANTED_MS / 1000)
         return self.transform(Image.open(io.BytesIO(self.data)).convert("RGB")), index
@@ -122,7 +124,7 @@ def planted(place: str, workers: int, batches: int) -> tuple[LoaderSummary, Summ
         observer.close()
         end = observer.closed_at or 0
         logs = read_folder(Path(folder))
-        summary = summarise(observer.waits, observer.loaders, logs, warmup=2, end=end, hook_ns=hook_cost())
+        summary = summarise(observer.waits, observer.loaders, logs, warmup=2, end=end)
     assert summary.main is not None
     return summary.main, summary
 
@@ -164,9 +166,8 @@ def main() -> None:
         own = [summary.own_worker_share for _, summary in runs]
         found["planted"][place] = {"planted_ms": PLANTED_MS, "measured_ms": got, "own_worker_share": own}
         worst = max(abs(value / PLANTED_MS - 1) for value in got)
-        print(
-            f"{place}: {statistics.median(got):.2f} of {PLANTED_MS} ms, worst error {100 * worst:.1f} %, n={len(got)}"
-        )
+        middle = statistics.median(got)
+        print(f"{place}: {middle:.2f} of {PLANTED_MS} ms, worst error {100 * worst:.1f} %, n={len(got)}")
     if args.json:
         Path(args.json).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 

@@ -18,7 +18,7 @@ __all__ = ["Batch", "Pickle", "ProcessLog", "Span", "StageCost", "Writer", "read
 _MAGIC = b"FPOBS001"
 _HEAD = struct.Struct("<8sqqq")  # magic, pid, loader, worker (-1: the main process)
 _NAME = struct.Struct("<cHH")  # number, bytes of the name that follows
-_BATCH = struct.Struct("<cqqqqIH")  # loader, start, wall, CPU (ns), samples, stages that follow
+_BATCH = struct.Struct("<cqqqqqIH")  # loader, start, wall, CPU, hooks (ns), samples, stages that follow
 _STAGE = struct.Struct("<HIqqq")  # name, calls, own wall, own CPU, median off CPU (ns)
 _PICKLE = struct.Struct("<cqqq")  # start, wall, CPU (ns)
 _SPAN = struct.Struct("<cHqq")  # name, start, wall (ns)
@@ -41,12 +41,16 @@ class StageCost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """One batch made by a worker, or by the main process with num_workers=0; ns."""
+    """One batch made by a worker, or by the main process with num_workers=0; ns.
+
+    hooks is the part of wall that observing took; the stages' own times are without it.
+    """
 
     loader: int
     start: int
     wall: int
     cpu: int
+    hooks: int
     samples: int
     stages: dict[str, StageCost]
 
@@ -99,7 +103,16 @@ class Writer:
             _STAGE.pack(self._number(name, new), cost.calls, cost.wall, cost.cpu, cost.off)
             for name, cost in batch.stages.items()
         ]
-        head = _BATCH.pack(b"B", batch.loader, batch.start, batch.wall, batch.cpu, batch.samples, len(stages))
+        head = _BATCH.pack(
+            b"B",
+            batch.loader,
+            batch.start,
+            batch.wall,
+            batch.cpu,
+            batch.hooks,
+            batch.samples,
+            len(stages),
+        )
         kept = spans[: max(0, _MOST_SPANS - self._num_spans)]
         self._num_spans += len(kept)
         drawn = [_SPAN.pack(b"S", self._number(name, new), start, wall) for name, start, wall in kept]
@@ -187,11 +200,12 @@ def _records(data: bytes) -> Iterator[Batch | Pickle | Span]:
 
 
 def _read_batch(data: bytes, at: int, names: dict[int, str]) -> tuple[Batch, int]:
-    _, loader, start, wall, cpu, samples, num = _BATCH.unpack_from(data, at)
+    _, loader, start, wall, cpu, hooks, samples, num = _BATCH.unpack_from(data, at)
     at += _BATCH.size
     stages: dict[str, StageCost] = {}
     for _ in range(num):
         number, calls, own, own_cpu, off = _STAGE.unpack_from(data, at)
         at += _STAGE.size
         stages[names[number]] = StageCost(calls=calls, wall=own, cpu=own_cpu, off=off)
-    return Batch(loader=loader, start=start, wall=wall, cpu=cpu, samples=samples, stages=stages), at
+    batch = Batch(loader=loader, start=start, wall=wall, cpu=cpu, hooks=hooks, samples=samples, stages=stages)
+    return batch, at

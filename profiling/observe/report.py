@@ -164,7 +164,7 @@ def render(seen: Observation, console: Console) -> None:
     _say(
         console,
         f"observing cost {100 * summary.own_main_share:.2f} % of the step time in the main process and "
-        f"{100 * summary.own_worker_share:.2f} % of the time of the batches timed, by its own clocks",
+        f"{100 * summary.own_worker_share:.2f} % of the time batches are made in, by its own clocks",
     )
     for line in _memory(seen):
         _say(console, line)

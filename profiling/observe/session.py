@@ -15,7 +15,6 @@ from typing import Any
 from rich.console import Console
 
 from fastpipe.profiling.observe.advice import Lift, describe_lift, judge
-from fastpipe.profiling.observe.recorder import hook_cost
 from fastpipe.profiling.observe.records import ProcessLog, read_folder
 from fastpipe.profiling.observe.report import Observation, render, to_dict, write_text
 from fastpipe.profiling.observe.summary import LoaderSummary, summarise
@@ -75,7 +74,6 @@ class Session:
             logs,
             warmup=self.args.warmup,
             end=end,
-            hook_ns=hook_cost(),
             pins=observer.pins,
         )
         main = summary.main

@@ -108,7 +108,6 @@ def summarise(
     *,
     warmup: int,
     end: int,
-    hook_ns: float,
     pins: Sequence[tuple[int, int]] = (),
 ) -> Summary:
     """Figures of the steps after `warmup`; of all steps if the script ended before it was over.
@@ -130,15 +129,17 @@ def summarise(
         steps=len(window),
         seconds=span / 1e9,
         own_main_share=sum(wait.own for wait in window) / span,
-        own_worker_share=_own_share(logs, hook_ns),
+        own_worker_share=_own_share(logs, waits),
     )
 
 
-def _own_share(logs: Sequence[ProcessLog], hook_ns: float) -> float:
-    """Calls of hooks times what one costs, of the time of the batches timed; others cost next to nothing."""
+def _own_share(logs: Sequence[ProcessLog], waits: Sequence[Wait]) -> float:
+    """The hooks' time as they timed it, of the time of all batches delivered, timed or not."""
     batches = [batch for log in logs for batch in log.batches]
-    calls = sum(cost.calls for batch in batches for cost in batch.stages.values())
-    return calls * hook_ns / max(sum(batch.wall for batch in batches), 1)
+    if not batches:
+        return 0.0
+    each = sum(batch.wall for batch in batches) / len(batches)
+    return sum(batch.hooks for batch in batches) / (each * max(len(batches), len(waits)))
 
 
 def _loader(

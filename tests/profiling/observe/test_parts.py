@@ -21,7 +21,7 @@ from fastpipe.profiling.observe.transfer import TransferHooks
 def written(folder: Path) -> bytes:
     writer = Writer(folder, loader=3, worker=1)
     cost = StageCost(calls=2, wall=70, cpu=60, off=5)
-    batch = Batch(loader=3, start=10, wall=100, cpu=90, samples=2, stages={"décode": cost})
+    batch = Batch(loader=3, start=10, wall=100, cpu=90, hooks=4, samples=2, stages={"décode": cost})
     writer.batch(batch, [("décode", 11, 35)])
     writer.pickle(200, 30, 20)
     (path,) = folder.glob("*.rec")
