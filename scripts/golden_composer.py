@@ -20,7 +20,7 @@ import composer
 import torch
 import torch.nn.functional as F
 from composer import Callback, Trainer
-from composer.algorithms import EMA, SAM, LabelSmoothing, ProgressiveResizing
+from composer.algorithms import EMA, SAM, ColOut, LabelSmoothing, ProgressiveResizing
 from composer.algorithms.blurpool import apply_blurpool
 from composer.algorithms.colout import colout_batch
 from composer.models import ComposerModel
@@ -30,6 +30,13 @@ from torch.utils.data import DataLoader, Dataset
 
 OUT = Path(__file__).parent.parent / "tests" / "train" / "golden" / "composer.json"
 EPOCHS, STEPS, BATCH, CLASSES, SIDE = 5, 6, 4, 3, 40
+# Epochs; initial scale and delay of the resizing, or None; share of ColOut.
+RECIPES = {
+    "mild": (36, (0.5, 0.4), 0.0),
+    "medium": (135, (0.5, 0.4), 0.0),
+    "hot": (270, (0.6, 0.2), 0.05),
+    "nvidia_hparams": (90, None, 0.0),
+}
 
 
 def numbers(*shape: int, scale: float = 1.0) -> torch.Tensor:
@@ -122,6 +129,96 @@ def train(algorithms: list[Any]) -> tuple[Watch, Model, list[Any]]:
     return watch, model, trainer.state.algorithms
 
 
+class OneImage(Dataset):
+    """One image of the recipes' training size, so that a step is an epoch."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, i: int) -> Any:
+        return torch.zeros(3, 176, 176), 0
+
+
+class Idle(Model):
+    """A weight of 1 whose gradient is 0: what becomes of it is the decay alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.idle = nn.Parameter(torch.ones(1, dtype=torch.float64))
+
+    def loss(self, outputs: torch.Tensor, batch: Any) -> torch.Tensor:
+        """The loss, which the idle weight does not change."""
+        return super().loss(outputs, batch) + 0.0 * self.idle.sum().float()
+
+
+class Curves(Watch):
+    """The idle weight after every step as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.idle: list[float] = []
+
+    def batch_end(self, state: Any, logger: Any) -> None:
+        """One step's."""
+        self.idle.append(state.model.idle.item())
+
+
+def curves(epochs: int, resizing: tuple[float, float] | None, colout: float) -> dict[str, Any]:
+    """Rates, decay and sizes of a recipe, epoch by epoch, in Hot's order: ColOut, then the resize."""
+    model, watch, algorithms = Idle(), Curves(), []
+    if colout:
+        algorithms.append(ColOut(p_row=colout, p_col=colout, batch=True))
+    if resizing is not None:
+        scale, delay = resizing
+        settings = {"initial_scale": scale, "delay_fraction": delay, "finetune_fraction": 0.2}
+        # HEAD runs what stands later first (set_filo_order), 0.7.1 in the order of the list.
+        algorithms.insert(0, ProgressiveResizing(mode="resize", size_increment=4, **settings))
+    trainer = Trainer(
+        model=model,
+        train_dataloader=DataLoader(OneImage(), batch_size=1),
+        max_duration=f"{epochs}ep",
+        optimizers=DecoupledSGDW(model.parameters(), lr=2.048, momentum=0.875, weight_decay=5e-4),
+        schedulers=CosineAnnealingWithWarmupScheduler(t_warmup="8ep"),
+        algorithms=algorithms,
+        callbacks=[watch],
+        device="cpu",
+        progress_bar=False,
+        step_schedulers_every_batch=True,
+    )
+    trainer.fit()
+    return {"lr": watch.lr, "side": watch.side, "idle": watch.idle}
+
+
+class Gradients(Callback):
+    """The gradients that are left after the step in which SAM acts first."""
+
+    def __init__(self, step: int) -> None:
+        self.step, self.found = step, {}
+
+    def batch_end(self, state: Any, logger: Any) -> None:
+        """Those at the moved weights: the base optimizer has just used them."""
+        if int(state.timestamp.batch) == self.step:
+            named = state.model.net.named_parameters()
+            self.found = {name: value.grad.flatten().tolist() for name, value in named}
+
+
+def sam_gradients() -> dict[str, list[float]]:
+    """Of the third step, the first with two passes, at a rate of 0 until then: the starting weights'."""
+    model, watch = Model(), Gradients(3)
+    trainer = Trainer(
+        model=model,
+        train_dataloader=DataLoader(Images(), batch_size=BATCH),
+        max_duration="3ba",
+        optimizers=DecoupledSGDW(model.parameters(), lr=1e-30, momentum=0.875, weight_decay=0.0),
+        algorithms=[SAM(rho=0.5, interval=3)],
+        callbacks=[watch],
+        device="cpu",
+        progress_bar=False,
+    )
+    trainer.fit()
+    return watch.found
+
+
 def final(model: Model) -> dict[str, list[float]]:
     """Every tensor of the model, flattened, in full precision."""
     return {name.removeprefix("net."): value.flatten().tolist() for name, value in model.state_dict().items()}
@@ -161,6 +258,8 @@ def main() -> None:
         "label_smoothing": run([LabelSmoothing(0.1)]),
         "sam": run([SAM(rho=0.5, interval=3)]),
         "progressive_resizing": run([resizing])["side"],
+        "sam_gradients": sam_gradients(),
+        "recipes": {name: curves(*settings) for name, settings in RECIPES.items()},
         "ema": ema(),
         "blurpool": blurpool(),
         "colout": {

@@ -71,7 +71,7 @@ class EMAConfig:
     half_life_batches: int = 100
     update_interval: int = 20
     reset_during_warmup: bool = False
-    """true: until the warmup is over every update copies the weights."""
+    """true: every update in the warmup, and the first behind it, copies the weights, as torchvision's."""
 
 
 @dataclass(frozen=True, kw_only=True)

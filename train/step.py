@@ -126,8 +126,9 @@ class Updater:
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         if self.ema is not None:
-            # The warmup's last step is still in it: torchvision asks by epoch.
-            copy = self.reset_ema and self.step <= self.lr.warmup_steps
+            # torchvision forgets after every update in the warmup: the first one behind it copies too.
+            before = self.step - self.ema.update_interval
+            copy = self.reset_ema and before <= self.lr.warmup_steps
             self.ema.after_step(self.model, self.step, copy=copy)
         return loss
 

@@ -19,8 +19,13 @@ from torch import Tensor, nn
 from fastpipe.device.batch_draws import draw_colout
 from fastpipe.train.algorithms.blurpool import apply_blurpool
 from fastpipe.train.algorithms.progressive_resizing import ProgressiveSize
+from fastpipe.train.algorithms.schedule import set_lr
+from fastpipe.train.augment import side_after_colout
+from fastpipe.train.cli import load_recipe
 from fastpipe.train.config import TrainConfig
+from fastpipe.train.data import resolution_of
 from fastpipe.train.loop import Trainer
+from fastpipe.train.optimizers import build_optimizer
 from fastpipe.train.settings import EMAConfig, LossConfig, OptimizerConfig, SAMConfig, ScheduleConfig
 from fastpipe.train.step import schedule_of
 from fastpipe.transforms import ColOut
@@ -159,3 +164,71 @@ def test_colout_keeps_as_many_rows_and_columns_as_composer() -> None:
     for side, kept in GOLDEN["colout"].items():
         drawn = draw_colout(ColOut(p_row=0.05, p_col=0.05), request, int(side), int(side))
         assert [len(drawn.rows), len(drawn.columns)] == kept, side
+
+
+RECIPES = {"mild": 36, "medium": 135, "hot": 270, "nvidia_hparams": 90}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_rates_and_decay_of_a_whole_recipe_are_composers(name: str) -> None:
+    """One step an epoch. A weight without gradient shows the decay: 1 - (lr / peak) * weight_decay a step."""
+    golden, config = GOLDEN["recipes"][name], load_recipe(name)
+    assert len(golden["lr"]) == config.epochs == RECIPES[name]
+    ours = schedule_of(config, 1)
+    assert [ours(step) for step in range(config.epochs - 1)] == pytest.approx(golden["lr"][1:], abs=1e-12)
+    idle = nn.Parameter(torch.ones(1, dtype=torch.float64))
+    decay = replace(config.optimizer, weight_decay=5e-4)
+    optimizer = build_optimizer(decay, nn.ParameterList([idle]))
+    seen = []
+    for rate in golden["lr"]:
+        set_lr(optimizer, rate)
+        idle.grad = torch.zeros_like(idle)
+        optimizer.step()
+        seen.append(idle.item())
+    assert seen == pytest.approx(golden["idle"], rel=1e-12)
+    assert seen[-1] < 0.999
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_sizes_of_every_epoch_are_composers(name: str) -> None:
+    """Hot in Composer's order, ColOut and then the resize: where=device.
+
+    Composer passes scale_factor, of which interpolate takes the floor; ours passes size. They differ by one
+    pixel at the sizes where size / side * side is just below a whole number.
+    """
+    config, golden = load_recipe(name), GOLDEN["recipes"][name]["side"]
+    progressive = config.progressive_resizing
+    if progressive is None:
+        assert set(golden) == {176}  # the golden run's images; nothing may have changed them
+        return
+    config = replace(config, progressive_resizing=replace(progressive, where="device"))
+    size = resolution_of(config, 1)
+    assert size is not None
+    full = side_after_colout(config)
+    ours = [size(epoch, 0) for epoch in range(config.epochs)]
+    assert [int(full * (side / full)) for side in ours] == golden
+    assert all(side - theirs in (0, 1) for side, theirs in zip(ours, golden, strict=True))
+
+
+def test_gradients_of_a_second_pass_are_composers() -> None:
+    """Of the third batch, at the starting weights moved by rho along that batch's gradient."""
+    config = replace(
+        CONFIG, sam=SAMConfig(rho=0.5, interval=3), optimizer=OptimizerConfig(lr=1e-30, weight_decay=0.0)
+    )
+    trainer = Trainer(
+        config=config, model=net(), loader=Batches(), num_classes=CLASSES, device=torch.device("cpu")
+    )
+    trainer.model.train()
+    found: dict[str, Tensor] = {}
+    step = trainer.optimizer.step
+
+    def watched(closure: None = None) -> None:
+        found.update(
+            {name: p.grad.clone() for name, p in trainer.model.named_parameters() if p.grad is not None}
+        )
+        step(closure)
+
+    trainer.optimizer.step = watched  # type: ignore[method-assign, assignment]
+    for images, labels in [*trainer.loader][:3]:
+        trainer.train_step(images, labels)
+    same(found, GOLDEN["sam_gradients"])

@@ -84,7 +84,7 @@ def test_averaging_updates_are_those_the_average_makes(copied: int, interval: in
     model, ema, averaged = nn.Linear(1, 1, bias=False), EMA(half_life_batches=3, update_interval=interval), 0
     for step in range(1, 18):
         nn.init.constant_(model.weight, float(step))
-        updated = ema.after_step(model, step, copy=step <= copied)
+        updated = ema.after_step(model, step, copy=step - interval <= copied)
         averaged += updated and not torch.equal(ema.shadow["weight"], model.weight)
     assert averaging_updates(17, interval, copied=copied) == averaged
 

@@ -26,9 +26,8 @@ def smoothing_factor(half_life_batches: int, update_interval: int) -> float:
 
 
 def averaging_updates(steps: int, update_interval: int, *, copied: int = 0) -> int:
-    """How many updates of `steps` steps average; the first, and those in the first `copied` steps, copy."""
-    updates, copies = steps // update_interval, copied // update_interval
-    return max(0, updates - max(1, copies))
+    """How many updates of `steps` steps average; those in the first `copied` steps, and the next, copy."""
+    return max(0, steps // update_interval - copied // update_interval - 1)
 
 
 @torch.no_grad()
@@ -61,7 +60,7 @@ class EMA:
     def after_step(self, model: nn.Module, steps_done: int, *, copy: bool = False) -> bool:
         """Update when `steps_done` (from 1) is a multiple of the interval. Returns whether it did.
 
-        copy: forget the past, as torchvision's reference does until the warmup is over.
+        copy: forget the past, as torchvision's reference does until an update behind the warmup.
         """
         if steps_done % self.update_interval:
             return False
