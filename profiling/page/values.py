@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-__all__ = ["NONE", "duration", "number", "rate", "round_steps", "rows", "spread"]
+__all__ = ["NONE", "duration", "interval", "number", "rate", "round_steps", "rows", "spread"]
 
 NONE = "-"
 """What a table shows where there is no figure."""
@@ -33,6 +33,12 @@ def spread(value: Any) -> Spread | None:
         return None
     low, high = number(value.get("low")), number(value.get("high"))
     return median, median if low is None else low, median if high is None else high
+
+
+def interval(row: dict[str, Any]) -> Spread | None:
+    """A stage's images/s: the median, with the 95 % interval where the report has one, else quartiles."""
+    rates, wider = spread(row.get("images_per_s")), spread(row.get("images_per_s_interval"))
+    return rates if rates is None or wider is None else (rates[0], wider[1], wider[2])
 
 
 def rows(value: Any) -> list[dict[str, Any]]:
