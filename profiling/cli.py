@@ -28,6 +28,7 @@ _COMMANDS = {
     "compare": "fastpipe.profiling.compare",
     "diff": "fastpipe.profiling.diff",
     "host": "fastpipe.profiling.host_card",
+    "run": "fastpipe.profiling.observe.cli",
 }
 
 _EPILOG = """
@@ -39,6 +40,8 @@ examples:
   fastpipe-profile demo --quick
   fastpipe-profile /data/imagenet --model resnet50 --resolution 176 --workers 8 --json profile.json
   fastpipe-profile /data/imagenet --recipe mild          (needs: pip install 'fastpipe[train]')
+
+Another command observes an unmodified script: fastpipe-profile run train.py ARGS... (run --help)
 
 exit status: 0; 1 for data that cannot be used or a worker that died; 2 for a wrong argument.
 """

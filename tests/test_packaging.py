@@ -25,7 +25,7 @@ COMMANDS = ("fastpipe-train", "fastpipe-profile", "fastpipe-write")
 NOT_IN_A_CLONE = (".git", ".venv", "build", "dist", "runs", "*.egg-info", "__pycache__", ".*_cache")
 IMPORT_ALL = """
 import importlib.metadata, json, sys
-import fastpipe, fastpipe.kernels, fastpipe.train, fastpipe.profiling
+import fastpipe, fastpipe.kernels, fastpipe.train, fastpipe.profiling, fastpipe.profiling.observe.cli
 points = [p for p in importlib.metadata.distribution("fastpipe").entry_points if p.group == "console_scripts"]
 for point in points:
     assert callable(point.load()), point
@@ -83,7 +83,7 @@ def test_wheel_holds_every_module_and_recipe(wheel: Path) -> None:
     wanted = {
         f"{target}/{path.relative_to(ROOT / folder).as_posix()}"
         for folder, target in ROOMS.items()
-        for pattern in ("*.py", "*.yaml", "py.typed")
+        for pattern in ("*.py", "*.yaml", "*.json", "py.typed")
         for path in (ROOT / folder).rglob(pattern)
     }
     assert {"fastpipe/py.typed", "fastpipe/train/recipes/mild.yaml"} <= wanted

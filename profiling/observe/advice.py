@@ -1,0 +1,158 @@
+"""What an import of `fastpipe.DataLoader` would change, and what the observed loader's rate could be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastpipe.profiling.observe.summary import LoaderSummary, StageSummary
+
+__all__ = ["Lift", "Verdict", "describe_lift", "judge"]
+
+WAITING = 0.05
+"""Share of a step from which a script counts as waiting for data."""
+
+_IN_WORKER = ("worker", "main")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lift:
+    """What `fastpipe.DataLoader` would do with the observed data set; None of it was run.
+
+    moved are the classes of the steps that would go to the device stage, saved_cpu_ms the CPU that they were
+    measured to take per image in the workers: a prediction, without what the device stage costs.
+    """
+
+    lifted: bool
+    reason: str
+    text: str
+    moved: tuple[str, ...]
+    saved_cpu_ms: float
+    saved_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """waiting: whether the script waits for data. Rates are images/s, predicted from the times measured."""
+
+    waiting: bool
+    share: float
+    stage: str | None
+    images_per_s: float
+    if_free_images_per_s: float | None
+    if_no_wait_images_per_s: float
+    sentences: tuple[str, ...]
+
+
+def judge(loader: LoaderSummary, lift: Lift | None) -> Verdict:
+    """Two or three sentences on the loader that the script spends most time with."""
+    inside = [stage for stage in loader.stages if stage.where in _IN_WORKER]
+    worst = max(inside, key=lambda stage: stage.cost_ms, default=None)
+    ceiling = _model_rate(loader)
+    free = None if worst is None else rate_without(loader, worst.cost_ms)
+    waiting = loader.waiting >= WAITING
+    sentences = [_first(loader, waiting)]
+    if worst is not None and free is not None:
+        sentences.append(_worst(loader, worst, free, ceiling))
+    if lift is not None:
+        sentences.append(_moved(loader, lift))
+    return Verdict(
+        waiting=waiting,
+        share=loader.waiting,
+        stage=None if worst is None else worst.name,
+        images_per_s=loader.images_per_s,
+        if_free_images_per_s=free,
+        if_no_wait_images_per_s=ceiling,
+        sentences=tuple(sentences),
+    )
+
+
+def _model_rate(loader: LoaderSummary) -> float:
+    """Images/s if no batch were ever waited for."""
+    busy = loader.step_ms - loader.exposed_ms
+    return 1000 * loader.images_per_batch / busy if busy > 0 else float("inf")
+
+
+def rate_without(loader: LoaderSummary, cost_ms: float) -> float:
+    """Images/s if `cost_ms` per image left the workers; never more than the model's rate.
+
+    A loader that is waited for serves at its limit, so its rate grows as the cost of an image shrinks.
+    With num_workers=0 it is the wait that shrinks. A loader that nobody waits for gains nothing.
+    """
+    left = 1 - min(cost_ms / loader.cost_ms, 1.0) if loader.cost_ms else 1.0
+    if not loader.facts.num_workers:
+        return 1000 * loader.images_per_batch / max(loader.step_ms - loader.wait_ms * (1 - left), 1e-6)
+    if loader.waiting < WAITING:
+        return loader.images_per_s
+    ceiling = _model_rate(loader)
+    return min(ceiling, loader.images_per_s / left) if left > 0 else ceiling
+
+
+def _first(loader: LoaderSummary, waiting: bool) -> str:
+    at = f"{loader.exposed_ms:.1f} of {loader.step_ms:.1f} ms per step ({100 * loader.waiting:.0f} %)"
+    best = _rate(_model_rate(loader))
+    if not waiting:
+        return f"The script does not wait for data: {at}. The rest of the step bounds it, at {best}."
+    return f"The script waits for data {at}: {_rate(loader.images_per_s)}, and {best} if it never waited."
+
+
+def _worst(loader: LoaderSummary, worst: StageSummary, free: float, ceiling: float) -> str:
+    place = "Inside the workers" if loader.facts.num_workers else "In making a batch"
+    num = loader.facts.num_workers
+    crew = f"with {num} worker{'s' * (num != 1)}" if num else "in the script's own process"
+    text = (
+        f"{place} {title(worst.name)} costs most, {worst.cost_ms:.2f} of {loader.cost_ms:.2f} ms per image "
+        f"({worst.cpu_ms:.2f} CPU-ms)"
+    )
+    if loader.waiting < WAITING:
+        return f"{text}; the script would be no faster without it."
+    bound = ", where the rest of the step is the limit" if free >= 0.99 * ceiling else ""
+    return f"{text}. If it cost nothing: {_rate(free)} predicted {crew}{bound}."
+
+
+def _moved(loader: LoaderSummary, lift: Lift) -> str:
+    if not lift.lifted:
+        return f"fastpipe.DataLoader would run this data set as torch does: {lift.reason}."
+    if not lift.moved:
+        return (
+            "fastpipe.DataLoader would crop and resize while decoding, and move no transform to the device."
+        )
+    text = (
+        f"With `from fastpipe import DataLoader` {', '.join(lift.moved)} would go to the device stage: "
+        f"{lift.saved_cpu_ms:.2f} CPU-ms less per image in the workers, predicted"
+    )
+    if loader.waiting < WAITING:
+        return f"{text}."
+    rate = _rate(rate_without(loader, lift.saved_ms))
+    return f"{text}; {rate} if the device stage has a processor of its own."
+
+
+def title(name: str) -> str:
+    """A stage's name for people: transforms by their class."""
+    return name.removeprefix("transform:")
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:,.0f} images/s" if rate >= 100 else f"{rate:.3g} images/s"
+
+
+def describe_lift(loader: LoaderSummary) -> Lift:
+    """Build fastpipe's loader on the observed data set and read its plan; no image but the first is read."""
+    from fastpipe import DataLoader
+
+    facts = loader.facts
+    plan = DataLoader(
+        facts.dataset,
+        batch_size=facts.batch_size,
+        collate_fn=facts.collate_fn,
+        num_workers=facts.num_workers,
+    ).explain()
+    names = [step.step.split("(")[0] for step in plan.steps if step.where == "device"]
+    stages = [stage for stage in loader.stages if title(stage.name) in names]
+    return Lift(
+        lifted=plan.lifted,
+        reason=plan.reason,
+        text=str(plan),
+        moved=tuple(dict.fromkeys(names)) if plan.lifted else (),
+        saved_cpu_ms=sum(stage.cpu_ms for stage in stages) if plan.lifted else 0.0,
+        saved_ms=sum(stage.cost_ms for stage in stages) if plan.lifted else 0.0,
+    )

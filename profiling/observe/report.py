@@ -1,0 +1,250 @@
+"""The observation for people (rich) and for programs (JSON of a versioned schema)."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from fastpipe.errors import ArgumentError
+from fastpipe.profiling.observe.advice import Lift, Verdict, title
+from fastpipe.profiling.observe.memory import Memory
+from fastpipe.profiling.observe.summary import LoaderSummary, Summary
+
+__all__ = ["SCHEMA_VERSION", "Observation", "check_writable", "render", "to_dict", "write_text"]
+
+SCHEMA_VERSION = 1
+"""Raised when a field changes its meaning or goes; new fields do not raise it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """All that one process of a script showed. rank is RANK of the environment, where it is set."""
+
+    script: str
+    rank: int | None
+    summary: Summary
+    verdict: Verdict | None
+    lift: Lift | None
+    memory: tuple[Memory, ...]
+    shm_peak: int
+    notes: tuple[str, ...]
+
+
+def to_dict(seen: Observation) -> dict[str, Any]:
+    """Plain values, as `--json` writes them; docs/profiling-run.md names every field."""
+    summary = seen.summary
+    return {
+        "schema": "fastpipe-profile-run",
+        "schema_version": SCHEMA_VERSION,
+        "script": seen.script,
+        "rank": seen.rank,
+        "window": {
+            "steps": summary.steps,
+            "seconds": summary.seconds,
+            "warmed_up": summary.warmed_up,
+        },
+        "cost_of_observing": {
+            "main_share": summary.own_main_share,
+            "worker_share": summary.own_worker_share,
+        },
+        "loaders": [_loader_dict(loader, seen) for loader in summary.loaders],
+        "shm_peak_bytes": seen.shm_peak,
+        "verdict": None if seen.verdict is None else _verdict_dict(seen),
+        "lift": None if seen.lift is None else asdict(seen.lift),
+        "notes": list(seen.notes),
+    }
+
+
+def _verdict_dict(seen: Observation) -> dict[str, Any]:
+    assert seen.verdict is not None
+    main = seen.summary.main
+    found = asdict(seen.verdict)
+    found["text"] = " ".join(found.pop("sentences"))
+    return {"loader": None if main is None else main.facts.number, **_finite(found)}
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no infinity: null is a rate without a limit."""
+    return {key: None if value == float("inf") else value for key, value in values.items()}
+
+
+def _loader_dict(loader: LoaderSummary, seen: Observation) -> dict[str, Any]:
+    facts = loader.facts
+    return {
+        "number": facts.number,
+        "kind": facts.kind,
+        "batch_size": facts.batch_size,
+        "num_workers": facts.num_workers,
+        "start_method": facts.start_method,
+        "pin_memory": facts.pin_memory,
+        "persistent_workers": facts.persistent,
+        "epochs": facts.epochs,
+        "steps": loader.steps,
+        "images_per_batch": loader.images_per_batch,
+        "images_per_s": loader.images_per_s,
+        "step_ms": {
+            "total": loader.step_ms,
+            "wait": loader.wait_ms,
+            "wait_exposed": loader.exposed_ms,
+            "transfer": loader.transfer_ms,
+            "compute": loader.work_ms - loader.transfer_ms,
+        },
+        "wait_ms": {"p50": loader.wait_p50_ms, "p99": loader.wait_p99_ms},
+        "first_batch_ms": loader.first_batch_ms,
+        "epoch_gaps_ms": list(loader.epoch_gaps_ms),
+        "batches_timed": loader.batches_timed,
+        "worker_batch_ms": {"wall": loader.worker_ms, "cpu": loader.worker_cpu_ms},
+        "stages": [
+            {
+                "name": stage.name,
+                "where": stage.where,
+                "cost_ms_per_image": stage.cost_ms,
+                "wall_ms_per_image": stage.wall_ms,
+                "cpu_ms_per_image": stage.cpu_ms,
+                "calls_per_image": stage.calls_per_image,
+            }
+            for stage in loader.stages
+        ],
+        "workers": [
+            {"pid": memory.pid, "rss_bytes": memory.rss, "pss_bytes": memory.pss}
+            for memory in seen.memory
+            if memory.loader == facts.number
+        ],
+    }
+
+
+def check_writable(option: str, path: str) -> None:
+    """Raise ArgumentError before the script starts, if `path` cannot be written."""
+    target = Path(path)
+    if target.is_dir():
+        raise ArgumentError(f"{option} must name a file to write. Found: {path!r}, which is a folder")
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        os.close(handle)
+        os.unlink(name)
+    except OSError as error:
+        raise ArgumentError(
+            f"{option} must name a file that can be written. Found: {path!r} ({error.strerror}). "
+            "Name a file in a folder that exists and is yours"
+        ) from error
+
+
+def write_text(path: Path, values: dict[str, Any]) -> None:
+    """Write JSON in one move: readers never see half of it. OSError when it cannot be."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(json.dumps(values, allow_nan=False, indent=1) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def render(seen: Observation, console: Console) -> None:
+    """Print loaders, stages, what observing cost, the verdict and notes."""
+    summary = seen.summary
+    rank = "" if seen.rank is None else f" (rank {seen.rank})"
+    when = "after warm-up" if summary.warmed_up else "from the start: it ended within the warm-up"
+    _say(
+        console,
+        f"fastpipe-profile run {seen.script}{rank}: {summary.steps} steps, {summary.seconds:.1f} s, {when}",
+    )
+    if summary.loaders:
+        console.print(_loaders(summary))
+    main = summary.main
+    if main is not None and main.stages:
+        console.print(_stages(main))
+    _say(
+        console,
+        f"observing cost {100 * summary.own_main_share:.2f} % of the step time in the main process and "
+        f"{100 * summary.own_worker_share:.2f} % of the time batches are made in, by its own clocks",
+    )
+    for line in _memory(seen):
+        _say(console, line)
+    for sentence in () if seen.verdict is None else seen.verdict.sentences:
+        _say(console, sentence)
+    for note in seen.notes:
+        console.print(f"note: {note}", style="dim", markup=False, highlight=False)
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, markup=False, highlight=False)
+
+
+def _loaders(summary: Summary) -> Table:
+    table = Table()
+    table.add_column("loader")
+    heads = (
+        "workers",
+        "steps",
+        "images/s",
+        "step ms",
+        "wait",
+        "p50",
+        "p99",
+        "transfer",
+        "compute",
+        "first",
+        "gap",
+    )
+    for name in heads:
+        table.add_column(name, justify="right", no_wrap=True)
+    for loader in summary.loaders:
+        facts = loader.facts
+        gaps = loader.epoch_gaps_ms
+        table.add_row(
+            f"{facts.number}: {facts.kind}",
+            f"{facts.num_workers} {facts.start_method}".strip(),
+            str(loader.steps),
+            _number(loader.images_per_s),
+            _number(loader.step_ms),
+            _number(loader.wait_ms),
+            _number(loader.wait_p50_ms),
+            _number(loader.wait_p99_ms),
+            _number(loader.transfer_ms),
+            _number(loader.work_ms - loader.transfer_ms),
+            "" if loader.first_batch_ms is None else _number(loader.first_batch_ms),
+            _number(sum(gaps) / len(gaps)) if gaps else "",
+        )
+    return table
+
+
+def _stages(loader: LoaderSummary) -> Table:
+    table = Table()
+    table.add_column(f"stage of loader {loader.facts.number}", no_wrap=True)
+    for name in ("cost, ms/image", "CPU-ms/image", "wall, ms/image", "calls/image"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("where")
+    for stage in loader.stages:
+        table.add_row(
+            title(stage.name),
+            f"{stage.cost_ms:.3f}",
+            f"{stage.cpu_ms:.3f}",
+            f"{stage.wall_ms:.3f}",
+            f"{stage.calls_per_image:.3g}",
+            stage.where,
+        )
+    return table
+
+
+def _memory(seen: Observation) -> list[str]:
+    if not seen.memory:
+        return []
+    rss = max(memory.rss for memory in seen.memory)
+    shares = [memory.pss for memory in seen.memory if memory.pss is not None]
+    pss = f", PSS {sum(shares) / 1e6:,.0f} MB together" if shares else ""
+    return [
+        f"memory: {len(seen.memory)} workers, RSS up to {rss / 1e6:,.0f} MB each{pss}; "
+        f"/dev/shm peak {seen.shm_peak / 1e6:,.1f} MB above the start, all programs of the machine together"
+    ]
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -1,0 +1,77 @@
+"""Runs a script or a module as `python script.py` or `python -m module` would."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import os
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+from fastpipe.errors import ArgumentError
+
+__all__ = ["Program", "find_module", "find_script", "run_as_main"]
+
+
+class Program:
+    """Code to run as __main__, with what Python sets beside it. `path_entry` becomes sys.path[0]."""
+
+    def __init__(self, code: types.CodeType, file: str, path_entry: str, spec: Any = None) -> None:
+        self.code = code
+        self.file = file
+        self.path_entry = path_entry
+        self.spec = spec
+
+
+def find_script(path: str) -> Program:
+    """Compile a script. ArgumentError if it cannot be read; a SyntaxError is the script's own."""
+    try:
+        with io.open_code(str(Path(path).absolute())) as file:
+            source = file.read()
+    except OSError as error:
+        raise ArgumentError(
+            f"script must be a Python file that can be read. Found: {path!r} ({error.strerror})"
+        ) from error
+    code = compile(source, path, "exec", dont_inherit=True)
+    return Program(code, path, os.path.dirname(os.path.realpath(path)))
+
+
+def find_module(name: str) -> Program:
+    """The code of a module, or of `name.__main__` for a package. ArgumentError if there is none."""
+    sys.path.insert(0, os.getcwd())
+    try:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.submodule_search_locations is not None:
+            spec = importlib.util.find_spec(f"{name}.__main__")
+    except (ImportError, ValueError):
+        spec = None
+    finally:
+        sys.path.pop(0)
+    get_code = getattr(getattr(spec, "loader", None), "get_code", None)
+    code = None if spec is None or get_code is None else get_code(spec.name)
+    if spec is None or code is None:
+        raise ArgumentError(f"-m must name a Python module that can be run. Found: {name!r}")
+    return Program(code, str(spec.origin), os.getcwd(), spec)
+
+
+def run_as_main(program: Program, arguments: list[str]) -> None:
+    """Run it to its end in this process; whatever it raises comes out.
+
+    The module stays in sys.modules: functions that the script left with atexit or in threads need it, and
+    worker processes started by spawn look it up.
+    """
+    main = types.ModuleType("__main__")
+    vars(main).update(
+        __file__=program.file,
+        __builtins__=__builtins__,
+        __spec__=program.spec,
+        __loader__=getattr(program.spec, "loader", None),
+        __package__=None if program.spec is None else program.spec.parent,
+    )
+    sys.modules["__main__"] = main
+    sys.argv = [program.file, *arguments]
+    if not sys.flags.safe_path:
+        sys.path[0:1] = [program.path_entry]
+    exec(program.code, vars(main))
