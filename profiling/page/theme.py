@@ -58,6 +58,7 @@ tr:last-child td { border-bottom: 0; }
 .num { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 td.label { color: var(--soft); white-space: nowrap; width: 9em; }
 td, .lead { overflow-wrap: anywhere; }
+td.fix { min-width: 9em; overflow-wrap: normal; }
 code { font: 13px ui-monospace, SFMono-Regular, "DejaVu Sans Mono", monospace; background: var(--faint);
   padding: 1px 5px; border-radius: 4px; overflow-wrap: anywhere; }
 ul { margin: 6px 0; padding-left: 20px; } li { margin: 4px 0; }

@@ -148,6 +148,14 @@ def test_a_section_that_is_not_there_or_broken_is_named(section: str) -> None:
         assert set(drawn.sections()) == {name[0] for name in SECTIONS}
 
 
+def test_a_fix_without_gain_is_named_and_not_ranked() -> None:
+    report = whole()
+    report["fixes"].append({"name": "a faster disk", "images_per_s": 48, "gain": 1.01})
+    text = page(report)
+    assert "No gain above 2 % predicted here: a faster disk." in text
+    assert text.count('<tr><td class="num">1</td>') == 1 and '<td class="num">2</td>' not in text
+
+
 def test_an_empty_report_is_a_page_that_says_what_it_lacks() -> None:
     assert not any(Reader(page({})).sections().values())
 
