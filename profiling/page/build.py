@@ -194,7 +194,7 @@ SECTIONS: tuple[Section, ...] = (
     (
         "timeline",
         "A few batches",
-        "Steady state; numbers are batches. Hover for durations.",
+        "Steady state, through the torchvision backend; numbers are batches. Hover for durations.",
         "it is recorded with --html or --trace.",
         timeline,
     ),
