@@ -2,7 +2,8 @@
 
     python benchmarks/observe_overhead.py [--pairs 10] [--repeats 5] [--json OUT.json]
 
-Cost: CPU seconds of the process tree for the same batches with and without hooks, in alternating loaders. Planted: a stage that burns a known CPU time; the stage's own time as the tool reports it.
+Cost: CPU seconds of the process tree for the same batches with and without hooks, in alternating loaders.
+Planted: a stage that burns a known CPU time; the stage's own time as the tool reports it.
 """
 
 from __future__ import annotations

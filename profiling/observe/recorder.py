@@ -53,7 +53,8 @@ class _Calls:
     __slots__ = ("hooks", "inner_cpu", "inner_wall", "samples", "spans", "totals")
 
     def __init__(self, spans: bool) -> None:
-        self.inner_wall = self.inner_cpu = self.samples = self.hooks = 0
+        self.inner_wall = self.inner_cpu = self.samples = 0
+        self.hooks: list[int] = []
         # Per stage: own wall and own CPU of each call, ns.
         self.totals: dict[str, tuple[list[int], list[int]]] = {}
         self.spans: list[tuple[str, int, int]] | None = [] if spans else None
@@ -79,7 +80,7 @@ class _Calls:
             if self.spans is not None:
                 self.spans.append((name, start, wall))
             whole = time.perf_counter_ns() - entered
-            self.hooks += whole - wall
+            self.hooks.append(whole - wall)
             self.inner_wall, self.inner_cpu = outer_wall + whole, outer_cpu + cpu
 
 
@@ -150,8 +151,9 @@ class Recorder:
         wall, cpu = time.perf_counter_ns() - start, time.thread_time_ns() - cpu_start
         samples = len(index) if fetcher.auto_collation and isinstance(index, Sized) else 1
         self._keep(calls, loader, start, wall, cpu, calls.samples or samples)
-        own = calls.hooks + (time.perf_counter_ns() - start - wall)
-        self._debt = min(max(0.0, own - _HOOK_SHARE * wall), _MOST_SKIPPED * _HOOK_SHARE * wall)
+        self._debt = min(
+            max(0.0, _typical(calls.hooks) - _HOOK_SHARE * wall), _MOST_SKIPPED * _HOOK_SHARE * wall
+        )
         return data
 
     def _keep(self, calls: _Calls, loader: int, start: int, wall: int, cpu: int, samples: int) -> None:
@@ -160,10 +162,21 @@ class Recorder:
             for name, (walls, cpus) in calls.totals.items()
         }
         batch = Batch(
-            loader=loader, start=start, wall=wall, cpu=cpu, samples=samples, hooks=calls.hooks, stages=stages
+            loader=loader,
+            start=start,
+            wall=wall,
+            cpu=cpu,
+            samples=samples,
+            hooks=_typical(calls.hooks),
+            stages=stages,
         )
         spans = calls.spans or []
         self.writer.batch(batch, [(BATCH, start, wall), *spans] if calls.spans is not None else spans)
+
+
+def _typical(hooks: list[int]) -> int:
+    """What these calls of hooks cost, ns: by their median, as some lose the CPU meanwhile."""
+    return int(median(hooks) * len(hooks)) if hooks else 0
 
 
 def _off_cpu(walls: list[int], cpus: list[int]) -> int:

@@ -79,7 +79,10 @@ class StageHooks:
         self._patches.set(cls, "__call__", timed(f"transform:{cls.__name__}", raw(call)))
 
     def hook_decoders(self) -> None:
-        """Observe the decoders among the modules imported by now: Pillow loads its own at the first image."""
+        """Observe the decoders among the modules that the script has imported by now."""
+        image = sys.modules.get("PIL.Image")
+        if image is not None:
+            image.preinit()  # what its first `open` does; it has the usual formats loaded
         for module_name, owner_name, name, stage in _DECODERS:
             module = sys.modules.get(module_name)
             key = (module_name, owner_name, name)
