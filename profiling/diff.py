@@ -159,15 +159,9 @@ def _spread(row: dict[str, Any] | None, key: str) -> dict[str, float] | None:
 def _rates(
     before: dict[str, Any] | None, after: dict[str, Any] | None
 ) -> tuple[dict[str, float] | None, dict[str, float] | None]:
-    """Both medians, with 95 % intervals where both reports have them, else with quartiles."""
-    medians = _spread(before, "images_per_s"), _spread(after, "images_per_s")
+    """Means with 95 % intervals where both reports have them, else medians with quartiles."""
     wide = _spread(before, "images_per_s_interval"), _spread(after, "images_per_s_interval")
-    if None in (*medians, *wide):
-        return medians
-    first, second = (
-        {**ends, "median": rate["median"]} for rate, ends in zip(medians, wide, strict=True) if rate and ends
-    )
-    return first, second
+    return (_spread(before, "images_per_s"), _spread(after, "images_per_s")) if None in wide else wide
 
 
 def _row(name: str, before: dict[str, Any] | None, after: dict[str, Any] | None) -> dict[str, Any]:

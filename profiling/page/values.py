@@ -36,9 +36,9 @@ def spread(value: Any) -> Spread | None:
 
 
 def interval(row: dict[str, Any]) -> Spread | None:
-    """A stage's images/s: the median, with the 95 % interval where the report has one, else quartiles."""
-    rates, wider = spread(row.get("images_per_s")), spread(row.get("images_per_s_interval"))
-    return rates if rates is None or wider is None else (rates[0], wider[1], wider[2])
+    """A stage's images/s: mean and 95 % interval where there are such, else median and quartiles."""
+    found = spread(row.get("images_per_s_interval"))
+    return spread(row.get("images_per_s")) if found is None else found
 
 
 def rows(value: Any) -> list[dict[str, Any]]:

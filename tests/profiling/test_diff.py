@@ -66,7 +66,7 @@ def test_95_percent_intervals_decide_where_both_have_them() -> None:
         return report(stages=[{**row, "images_per_s_interval": {"median": 1000, "low": low, "high": high}}])
 
     after = with_interval(1050, 1200)
-    after["stages"][0]["images_per_s"] = {"median": 1100, "low": 1090, "high": 1110}
+    after["stages"][0]["images_per_s"] = {"median": 1100, "low": 1090, "high": 1110}  # quartiles, apart
     assert verdicts(with_interval(900, 1060), after)["read"] == "within noise"
     assert verdicts(with_interval(900, 1040), after)["read"] == "changed"
     assert verdicts(report(stages=[stage("read", 1000, 990, 1010)]), after)["read"] == "changed"
