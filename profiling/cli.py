@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fastpipe.errors import FastpipeError
+from fastpipe.profiling.failing import FAILED, parse_condition
 from fastpipe.profiling.files_out import check_writable, exit_status, write_values
 from fastpipe.profiling.forms import with_timeline, write_forms
-from fastpipe.profiling.report import render, to_dict
+from fastpipe.profiling.report import render, to_dict, values_of
 from fastpipe.profiling.run import Announce, num_parts, profile
 from fastpipe.profiling.workload import Options, make_workload
 
@@ -43,7 +44,8 @@ examples:
 
 Another command observes an unmodified script: fastpipe-profile run train.py ARGS... (run --help)
 
-exit status: 0; 1 for data that cannot be used or a worker that died; 2 for a wrong argument.
+exit status: 0; 1 for data that cannot be used or a worker that died; 2 for a wrong argument; 3 where the
+condition of --fail-if holds.
 """
 
 
@@ -71,6 +73,21 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--workers", type=int, metavar="N", help="worker processes of the loader: usable CPUs, at most 8"
     )
+    parser.add_argument("--backend", default="torchvision", help="torchvision, ffcv or dali: torchvision")
+    parser.add_argument(
+        "--target-images-per-s",
+        metavar="RATE",
+        help="demand in place of a model: a number, or a published rate (mild-aws, hot-oracle, ...)",
+    )
+    parser.add_argument(
+        "--verify", action="store_true", help="apply the fixes that can be run, compare with the predictions"
+    )
+    parser.add_argument(
+        "--what-if", metavar="WORDS", help='"cpus=96 gpus=8 gpu=a100 recipe=hot randaugment=device"'
+    )
+    parser.add_argument(
+        "--fail-if", metavar="CONDITION", help="exit with 3 where it holds: 'stall>5%%', 'images_per_s<2000'"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the report there too, with a schema_version")
     parser.add_argument("--html", metavar="FILE", help="write the report there as one page, for a browser")
     parser.add_argument("--trace", metavar="FILE", help="write a few batches there, for ui.perfetto.dev")
@@ -82,22 +99,21 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line. Returns the exit status: 0, 1 bad data, 2 wrong argument, 130 on Ctrl-C."""
+    """Run the command line. Returns 0, 1 bad data, 2 wrong argument, 3 --fail-if, 130 on Ctrl-C."""
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv and argv[0] in _COMMANDS:
         return int(importlib.import_module(_COMMANDS[argv[0]]).main(argv[1:]))
     args = make_parser().parse_args(argv)
     try:
-        _run(args)
+        return _run(args)
     except FastpipeError as error:
         return exit_status(error)
     except KeyboardInterrupt:
         sys.stderr.write("fastpipe-profile: interrupted; nothing was written\n")
         return 130
-    return 0
 
 
-def _run(args: argparse.Namespace) -> None:
+def _run(args: argparse.Namespace) -> int:
     options = Options(
         data=args.data,
         recipe=args.recipe,
@@ -107,7 +123,12 @@ def _run(args: argparse.Namespace) -> None:
         workers=args.workers,
         seconds_per_stage=args.seconds_per_stage,
         quick=args.quick,
+        backend=args.backend,
+        target_images_per_s=args.target_images_per_s,
+        verify=args.verify,
+        what_if=args.what_if,
     )
+    condition = None if args.fail_if is None else parse_condition(args.fail_if)
     workload = make_workload(options)
     for option in ("json", "html", "trace"):
         if getattr(args, option) is not None:
@@ -125,6 +146,10 @@ def _run(args: argparse.Namespace) -> None:
     if args.json is not None:
         write_values("json", args.json, report)
     write_forms(report, html=args.html, trace=args.trace)
+    if condition is None or not condition.holds(values_of(result)):
+        return 0
+    sys.stderr.write(f"fastpipe-profile: {args.fail_if} holds\n")
+    return FAILED
 
 
 @contextmanager

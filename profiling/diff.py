@@ -32,7 +32,8 @@ def make_parser() -> argparse.ArgumentParser:
         prog="fastpipe-profile diff",
         description="Compare two reports that fastpipe-profile wrote with --json: first what differs in "
         "host, versions, data and workload, then each stage.",
-        epilog="Changed means that the two intervals (quartiles) do not overlap.",
+        epilog="Changed means that the two intervals do not overlap: of 95 % where "
+        "both reports have them, else quartiles.",
         allow_abbrev=False,
     )
     parser.add_argument("before", metavar="A.json")
@@ -155,8 +156,16 @@ def _spread(row: dict[str, Any] | None, key: str) -> dict[str, float] | None:
     return {name: float(found[name]) for name in ("median", "low", "high")}
 
 
+def _rates(
+    before: dict[str, Any] | None, after: dict[str, Any] | None
+) -> tuple[dict[str, float] | None, dict[str, float] | None]:
+    """Means with 95 % intervals where both reports have them, else medians with quartiles."""
+    wide = _spread(before, "images_per_s_interval"), _spread(after, "images_per_s_interval")
+    return (_spread(before, "images_per_s"), _spread(after, "images_per_s")) if None in wide else wide
+
+
 def _row(name: str, before: dict[str, Any] | None, after: dict[str, Any] | None) -> dict[str, Any]:
-    rates = _spread(before, "images_per_s"), _spread(after, "images_per_s")
+    rates = _rates(before, after)
     costs = _spread(before, "cpu_ms_per_image"), _spread(after, "cpu_ms_per_image")
     return {
         "name": name,

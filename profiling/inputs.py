@@ -147,7 +147,7 @@ def _sample(index: FolderIndex, sample_id: int, plan: Plan) -> Sampled:
 
 
 def _notes(files: int, errors: list[SampleError]) -> list[str]:
-    notes = ["Files come from a warm page cache: a cold disk is not measured."]
+    notes = []
     if files < _FEW_FILES:
         notes.append(f"The data set has only {files} files, read over and over: too few to stand for others.")
     if errors:

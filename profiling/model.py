@@ -12,7 +12,8 @@ import torchvision
 from torch import nn
 
 from fastpipe.errors import ArgumentError, MissingExtraError
-from fastpipe.profiling.workload import Workload, nearest
+from fastpipe.profiling.naming import nearest
+from fastpipe.profiling.workload import Workload
 
 __all__ = ["ModelStep", "build_model", "fitting_batch"]
 

@@ -8,14 +8,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from fastpipe.profiling.report_parts import print_parts, sections, values_of
 from fastpipe.profiling.run import Profile
 from fastpipe.profiling.stages import StageResult
 from fastpipe.profiling.timing import Spread
 from fastpipe.profiling.verdict import Forecast
 
-__all__ = ["SCHEMA_VERSION", "render", "to_dict"]
+__all__ = ["SCHEMA_VERSION", "render", "to_dict", "values_of"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised when a field changes its meaning or goes; new fields do not raise it."""
 
 
@@ -37,6 +38,8 @@ def to_dict(profile: Profile) -> dict[str, Any]:
             "channels_last": workload.channels_last,
             "seconds_per_stage": workload.seconds,
             "quick": workload.quick,
+            "backend": workload.backend,
+            "target_images_per_s": None if workload.target is None else workload.target[0],
             "timed_batch_sizes": profile.batch_sizes,
         },
         "stages": [_stage(stage) for stage in profile.stages],
@@ -52,6 +55,7 @@ def to_dict(profile: Profile) -> dict[str, Any]:
             "sentences": list(verdict.sentences),
             "text": " ".join(verdict.sentences),
         },
+        **sections(profile),
         "notes": list(profile.notes),
     }
 
@@ -63,6 +67,7 @@ def _stage(stage: StageResult) -> dict[str, Any]:
         "lane": stage.lane,
         "what": stage.what,
         "images_per_s": _spread(timing.images_per_s),
+        "images_per_s_interval": _spread(timing.interval),
         "cpu_ms_per_image": _spread(timing.cpu_ms),
         "repeats": timing.repeats,
         "images": timing.images,
@@ -74,7 +79,13 @@ def _spread(spread: Spread) -> dict[str, float]:
 
 
 def _forecast(found: Forecast) -> dict[str, Any]:
-    return {"images_per_s": found.images_per_s, "bound": found.bound, "stage": found.stage}
+    return {
+        "images_per_s": found.images_per_s,
+        "low": found.low,
+        "high": found.high,
+        "bound": found.bound,
+        "stage": found.stage,
+    }
 
 
 def render(profile: Profile, console: Console) -> None:
@@ -84,6 +95,7 @@ def render(profile: Profile, console: Console) -> None:
     console.print(_table(profile))
     for sentence in profile.verdict.sentences:
         console.print(sentence, markup=False, highlight=False)
+    print_parts(profile, console)
     for note in profile.notes:
         console.print(f"note: {note}", style="dim", markup=False, highlight=False)
 
@@ -100,17 +112,20 @@ def _head(profile: Profile) -> list[str]:
         f"data: {workload.data}: {data['sampled']} of {data['files']:,} files sampled{broken}, "
         f"mean {data['mean_bytes'] / 1000:,.1f} kB, median {data['median_pixels'] / 1e6:.3g} megapixels",
         f"work: {source}: {workload.model} of {workload.models} at {workload.resolution} pixels{layout}, "
-        f"batch {workload.batch_size}, {workload.workers} workers",
+        f"batch {workload.batch_size}, {workload.workers} workers, backend {workload.backend}",
     ]
 
 
 def _table(profile: Profile) -> Table:
     table = Table(title_justify="left")
     table.add_column("stage", no_wrap=True)
-    for name in ("images/s", "quartiles", "CPU-ms/image", "n"):
+    for name in ("images/s", "95 % interval", "CPU-ms/image", "n"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("what")
     for stage in profile.stages:
+        table.add_row(*_row(stage))
+    table.add_section()
+    for stage in profile.explored.details:
         table.add_row(*_row(stage))
     table.add_section()
     for stage in profile.together:
@@ -119,11 +134,11 @@ def _table(profile: Profile) -> Table:
 
 
 def _row(stage: StageResult) -> tuple[str, ...]:
-    rate, cpu = stage.timing.images_per_s, stage.timing.cpu_ms
+    rate, cpu, interval = stage.timing.images_per_s, stage.timing.cpu_ms, stage.timing.interval
     return (
         stage.name,
         _number(rate.median),
-        f"{_number(rate.low)}-{_number(rate.high)}",
+        f"{_number(interval.low)}-{_number(interval.high)}",
         f"{cpu.median:.3g}",
         str(stage.timing.repeats),
         stage.what,

@@ -20,7 +20,7 @@ from fastpipe.profiling.verdict import Lane
 from fastpipe.storage import FolderDataset
 from fastpipe.types import HostBatch, Plan, Request
 
-__all__ = ["Stage", "StageResult", "loader_stages", "overhead", "packed", "whole_host_half"]
+__all__ = ["Stage", "StageResult", "loader_stages", "overhead", "packed", "stream_of", "whole_host_half"]
 
 _HOP_BATCHES = 8
 _IN_HOST_HALF = ("read", "decode", "crop+resize", "batch assembly")
@@ -168,7 +168,7 @@ def _hop(batch: HostBatch) -> Stage:
 
     def unit() -> int:
         requests = [batch.request.ids.tolist()] * _HOP_BATCHES
-        for received in pool.start(_stream(requests)):
+        for received in pool.start(stream_of(requests)):
             received.images.view(-1)[::_PAGE].sum()
         return _HOP_BATCHES * size
 
@@ -182,7 +182,8 @@ def _hop(batch: HostBatch) -> Stage:
     )
 
 
-def _stream(batches: list[list[int]]) -> RequestStream:
+def stream_of(batches: Any) -> RequestStream:
+    """Requests for lists of ids, one list a batch."""
     return RequestStream(batches, seed=0, epoch=0, resolution=_own_size)
 
 

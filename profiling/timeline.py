@@ -19,6 +19,7 @@ import torch.utils.data
 from fastpipe.batch import Ahead, FolderWork, RequestStream, WorkerOptions, WorkerPool
 from fastpipe.device import DeviceStage
 from fastpipe.device.stage import resolve_device
+from fastpipe.profiling.differential import Paced
 from fastpipe.profiling.inputs import Cycle, Inputs, fetch
 from fastpipe.profiling.model import ModelStep
 from fastpipe.profiling.workload import Workload, transform_of
@@ -39,11 +40,10 @@ def capture(workload: Workload, batch_size: int) -> dict[str, Any]:
     _, plan = transform_of(workload.resolution)
     device = resolve_device(None)
     inputs = fetch(workload.data, plan, seconds=0.2, quick=True)
-    step = ModelStep(workload, len(inputs.index.classes), device)
+    step = _step(workload, inputs, device)
     memory_format = torch.channels_last if workload.channels_last else torch.contiguous_format
     stage = DeviceStage(plan, device=device, engine="fused", memory_format=memory_format)
     stage.warm_up()
-    step(*step.synthetic(batch_size))
     return record(
         inputs,
         plan,
@@ -54,6 +54,15 @@ def capture(workload: Workload, batch_size: int) -> dict[str, Any]:
         steps=_STEPS,
         seconds=_SECONDS,
     )
+
+
+def _step(workload: Workload, inputs: Inputs, device: torch.device) -> Step:
+    """The model, warm, or a consumer at the asked rate."""
+    if workload.target is not None:
+        return Paced(workload.target[0])
+    step = ModelStep(workload, len(inputs.index.classes), device)
+    step(*step.synthetic(2))
+    return step
 
 
 def record(
@@ -214,6 +223,7 @@ def _timeline(
         "batch_size": batch_size,
         "workers": workers,
         "seconds": (end_ns - start_ns) / 1e9,
+        "backend": "torchvision",
         "device": "cuda" if device else "cpu",
         "rows": [titles.get(name, name) for name in names],
         "spans": spans,

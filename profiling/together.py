@@ -1,22 +1,19 @@
-"""All stages together: the real loaders, and the loader feeding the model."""
+"""All stages together: the real loaders, in alternating epochs, and the loader feeding the model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-import torch.utils.data
 
-from fastpipe import DataLoader
-from fastpipe.profiling.inputs import Cycle, Inputs
+from fastpipe.profiling.inputs import Inputs
 from fastpipe.profiling.stages import StageResult
 from fastpipe.profiling.timing import Budget, Repeat, Stopwatch, summarize
-from fastpipe.storage import FolderDataset
+from fastpipe.profiling.variants import MIN_REPEATS, Variant, alternate, make_loader
 
-__all__ = ["epoch_batches", "loader_batch", "time_loaders", "time_with_model"]
+__all__ = ["epoch_batches", "loader_batch", "loader_words", "time_variants", "time_with_model"]
 
-_MIN_REPEATS = 3
 _BATCHES_PER_EPOCH = 8
 
 
@@ -37,89 +34,74 @@ def epoch_batches(batch_size: int, rate: float, window_s: float, workers: int) -
     return max(2, round(window_s * rate / (batch_size * lanes))) * lanes
 
 
-def _loader(
-    make: Callable[..., Any], inputs: Inputs, transform: Any, batches: int, settings: dict[str, Any]
-) -> Any:
-    dataset = FolderDataset(inputs.index.root, transform, index=inputs.index)
-    sampler = Cycle(inputs.ids, batches * settings["batch_size"])
-    return make(dataset, sampler=sampler, **settings)
+def loader_words(workers: int, batch_size: int) -> str:
+    """What the row of a loader says."""
+    if workers == 0:
+        return f"no workers, batches of {batch_size}"
+    return f"{workers} worker{'s' if workers > 1 else ''}, batches of {batch_size}"
 
 
-def time_loaders(
+def time_variants(
     inputs: Inputs,
     transform: Any,
+    variants: Mapping[str, Variant],
     *,
     batch_size: int,
-    batches: int,
+    rate: float,
+    window_s: float,
     workers: int,
     device: torch.device,
     repeats: int,
     memory_format: Any,
-) -> tuple[StageResult, StageResult]:
-    """fastpipe's loader and torch's own, doing the same work in alternating epochs of `batches`.
+) -> dict[str, StageResult]:
+    """Loaders doing the same work in alternating epochs of about `window_s` seconds.
 
+    rate: images/s expected with `workers`; one with fewer gets so much shorter epochs.
     Whole epochs of persistent workers: nothing is prefetched for the other's turn, no process starts or ends.
     The first epoch of each is dropped.
     """
-    settings = {"batch_size": batch_size, "num_workers": workers, "persistent_workers": workers > 0}
-    ours = _loader(DataLoader, inputs, transform, batches, {**settings, "memory_format": memory_format})
-    plain = _loader(
-        torch.utils.data.DataLoader,
-        inputs,
-        transform,
-        batches,
-        {**settings, "pin_memory": device.type == "cuda"},
-    )
-    timed: tuple[list[Repeat], list[Repeat]] = ([], [])
-    for turn in range(max(_MIN_REPEATS, repeats) + 1):
-        for loader, kept in zip((ours, plain), timed, strict=True):
-            repeat = _epoch(loader, device)
-            if turn > 0:
-                kept.append(repeat)
-    what = (
-        f"{workers} workers, batches of {batch_size}" if workers else f"no workers, batches of {batch_size}"
-    )
-    return (
-        StageResult(name="fastpipe.DataLoader", lane=None, what=what, timing=summarize(timed[0])),
-        StageResult(name="torch DataLoader", lane=None, what="the same work", timing=summarize(timed[1])),
-    )
-
-
-def _epoch(loader: Any, device: torch.device) -> Repeat:
-    images = 0
-    watch = Stopwatch()
-    for batch, _ in loader:
-        images += len(batch.to(device, non_blocking=True))
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return watch.stop(images)
+    loaders = {}
+    for name, variant in variants.items():
+        expected = rate * max(1, variant.workers) / max(1, workers)
+        loaders[name] = make_loader(
+            inputs,
+            transform,
+            variant,
+            batch_size=batch_size,
+            batches=epoch_batches(batch_size, expected, window_s, variant.workers),
+            memory_format=memory_format,
+        )
+    timed = alternate(loaders, device, repeats)
+    return {
+        name: StageResult(
+            name=name,
+            lane=None,
+            what=loader_words(variants[name].workers, batch_size),
+            timing=summarize(timed[name]),
+        )
+        for name in variants
+    }
 
 
 def time_with_model(
-    inputs: Inputs,
-    transform: Any,
+    loader: Any,
     step: Callable[[torch.Tensor, torch.Tensor], None],
     *,
     batch_size: int,
-    workers: int,
     seconds: float,
     window: int,
-    memory_format: Any,
 ) -> StageResult:
-    """fastpipe's loader feeding the model, in steady state: the start is dropped, then windows of steps.
+    """An endless loader feeding the model, in steady state: the start is dropped, then windows of steps.
 
     window: steps in a repeat; a multiple of the workers where the loader is slower, since their batches then
     arrive together.
     """
-    settings = {"batch_size": batch_size, "num_workers": workers, "memory_format": memory_format}
-    # As many batches as no run will see: the iterator is closed when the time is over.
-    loader = _loader(DataLoader, inputs, transform, 1_000_000, settings)
     batches = iter(loader)
     repeats: list[Repeat] = []
     try:
         # The workers fill their queues while the first steps run.
         _steps(batches, step, 1 + window)
-        budget = Budget(seconds, _MIN_REPEATS)
+        budget = Budget(seconds, MIN_REPEATS)
         while budget.allows(len(repeats)):
             watch = Stopwatch()
             repeats.append(watch.stop(_steps(batches, step, window)))

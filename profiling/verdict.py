@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from fastpipe.profiling.timing import Spread
+
 __all__ = ["Forecast", "Lane", "Measured", "StageCost", "Verdict", "forecast", "judge"]
 
 Lane = Literal["worker", "main", "model"]
@@ -39,19 +41,28 @@ class StageCost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """The rate that stage costs allow, what sets it, and the largest stage there."""
+    """The rate that stage costs allow, what sets it, and the largest stage there.
+
+    low, high: the 95 % interval where the rate was calibrated on the scaling curve.
+    """
 
     images_per_s: float
     bound: Literal["workers", "main thread", "model", "CPUs"]
     stage: str
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """images/s of the real loader alone, and with the model; None where it was not run."""
+    """images/s of the real loader alone, and with the model; None where it was not run.
+
+    loader_cpu_ms: CPU-ms per image of the real loader's process tree.
+    """
 
     loader: float | None = None
     together: float | None = None
+    loader_cpu_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,17 +126,26 @@ def _largest(stages: Sequence[StageCost], *, by_cpu: bool) -> str:
 
 
 def judge(
-    stages: Sequence[StageCost], *, cpus: float, workers: int, gpu: bool, measured: Measured
+    stages: Sequence[StageCost],
+    *,
+    cpus: float,
+    workers: int,
+    gpu: bool,
+    measured: Measured,
+    calibrated: Spread | None = None,
 ) -> Verdict:
     """Name the bottleneck of loader and model together, from the stage costs, beside what was measured.
 
     stages: those of the loader, and one in the lane "model". gpu: whether the model runs on one; if not,
-    model and loader share the CPUs.
+    model and loader share the CPUs. calibrated: the loader's rate by the scaling curve, which knows what
+    workers cost each other; it takes the place of the forecast from the stages alone.
     """
     loader_stages = [stage for stage in stages if stage.lane != "model"]
     (model,) = (stage for stage in stages if stage.lane == "model")
     loader = forecast(loader_stages, cpus=cpus, workers=workers)
     together = forecast(stages, cpus=cpus, workers=workers)
+    if calibrated is not None:
+        loader, together = _calibrate(loader, together, stages, calibrated, gpu)
     demand = 1000.0 / model.wall_ms
     draft = Verdict(
         bottleneck=together.stage,
@@ -134,7 +154,9 @@ def judge(
         together=together,
         following=_without(stages, together.stage, cpus, workers),
         model_images_per_s=demand,
-        cpus_needed=demand * sum(stage.cpu_ms for stage in loader_stages) / 1000.0,
+        cpus_needed=demand
+        * (measured.loader_cpu_ms or sum(stage.cpu_ms for stage in loader_stages))
+        / 1000.0,
         sentences=(),
     )
     words = [
@@ -151,6 +173,24 @@ def judge(
             "There is no GPU: the GPU half (transfer, kernels, a GPU's model step) was not measured."
         )
     return replace(draft, sentences=tuple(word for word in words if word))
+
+
+def _calibrate(
+    loader: Forecast, together: Forecast, stages: Sequence[StageCost], calibrated: Spread, gpu: bool
+) -> tuple[Forecast, Forecast]:
+    """Both forecasts with the curve's rate. On shared CPUs the loader's part costs more by as much."""
+    rates = {"images_per_s": calibrated.median, "low": calibrated.low, "high": calibrated.high}
+    found = replace(loader, **rates)  # type: ignore[arg-type]
+    (model,) = (stage for stage in stages if stage.lane == "model")
+    if gpu:
+        demand = 1000.0 / model.wall_ms
+        if calibrated.median >= demand:
+            return found, replace(together, images_per_s=demand)
+        return found, replace(loader, **{key: min(rate, demand) for key, rate in rates.items()})  # type: ignore[arg-type]
+    if together.bound != "CPUs" or loader.bound != "CPUs":
+        return found, together
+    extra_ms = 1.0 / calibrated.median - 1.0 / loader.images_per_s
+    return found, replace(together, images_per_s=1.0 / (1.0 / together.images_per_s + extra_ms))
 
 
 def _without(stages: Sequence[StageCost], name: str, cpus: float, workers: int) -> Forecast | None:
@@ -223,11 +263,18 @@ def _check_words(verdict: Verdict, measured: Measured, workers: int) -> list[str
         ("Loader and model together", verdict.together, measured.together),
     )
     return [
-        f"{name}: {_rate(foretold.images_per_s)} predicted from the stage costs, {_rate(found)} measured "
+        f"{name}: {_rate(foretold.images_per_s)}{_between(foretold)} predicted from "
+        f"{'the scaling curve' if foretold.low is not None else 'the stage costs'}, {_rate(found)} measured "
         f"(prediction {foretold.images_per_s / found - 1.0:+.0%})."
         for name, foretold, found in pairs
         if found is not None
     ]
+
+
+def _between(found: Forecast) -> str:
+    if found.low is None or found.high is None:
+        return ""
+    return f" ({found.low:,.0f} to {found.high:,.0f})"
 
 
 def _rate(images_per_s: float) -> str:

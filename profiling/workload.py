@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, Literal
 
 from torchvision import transforms as T
 
+from fastpipe.backends.registry import BACKENDS
 from fastpipe.choose import usable_cpus
 from fastpipe.errors import ArgumentError
+from fastpipe.profiling.demand import rate_of
+from fastpipe.profiling.naming import nearest
+from fastpipe.profiling.whatif import Question, parse
 from fastpipe.transforms import lift
 from fastpipe.types import Plan
 
@@ -17,7 +20,7 @@ __all__ = ["Options", "Workload", "make_workload", "nearest", "transform_of"]
 
 _MODEL, _RESOLUTION, _BATCH_SIZE = "resnet18", 176, 64
 _MOST_WORKERS = 8
-_SECONDS, _QUICK_SECONDS = 3.0, 0.6
+_SECONDS, _QUICK_SECONDS = 2.0, 0.45
 # The usual mean and standard deviation of ImageNet's pixels, RGB in 0..1.
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
@@ -35,6 +38,10 @@ class Options:
     workers: int | None = None
     seconds_per_stage: float | None = None
     quick: bool = False
+    backend: str = "torchvision"
+    target_images_per_s: str | None = None
+    verify: bool = False
+    what_if: str | None = None
 
     def __post_init__(self) -> None:
         _at_least("resolution", self.resolution, 1)
@@ -43,6 +50,11 @@ class Options:
         seconds = self.seconds_per_stage
         if seconds is not None and not 0.0 < seconds <= 3600.0:
             raise ArgumentError(f"seconds_per_stage must be above 0 and at most 3600. Found: {seconds!r}")
+        if self.backend not in BACKENDS:
+            raise ArgumentError(
+                f"backend must be one of {', '.join(BACKENDS)}. Found: {self.backend!r}."
+                f"{nearest(self.backend, list(BACKENDS))}"
+            )
 
 
 def _at_least(name: str, value: int | None, least: int) -> None:
@@ -55,6 +67,7 @@ class Workload:
     """The training that the stages are timed for.
 
     models: the library that `model` is a name of. seconds: spent on each stage, roughly.
+    target: images/s that stand in for the model, and where they come from. question: what `--what-if` asks.
     """
 
     data: str
@@ -67,6 +80,10 @@ class Workload:
     channels_last: bool
     seconds: float
     quick: bool
+    backend: str = "torchvision"
+    target: tuple[float, str] | None = None
+    verify: bool = False
+    question: Question | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -85,6 +102,10 @@ def make_workload(options: Options) -> Workload:
         channels_last=bool(recipe and recipe.channels_last),
         seconds=options.seconds_per_stage or default_s,
         quick=options.quick,
+        backend=options.backend,
+        target=None if options.target_images_per_s is None else rate_of(options.target_images_per_s),
+        verify=options.verify,
+        question=None if options.what_if is None else parse(options.what_if),
         notes=notes,
     )
 
@@ -126,9 +147,3 @@ def transform_of(resolution: int) -> tuple[Any, Plan]:
     if plan is None:
         raise ArgumentError(f"resolution {resolution} gives a pipeline that cannot be lifted")
     return transform, plan
-
-
-def nearest(name: str, known: list[str]) -> str:
-    """A hint at the nearest known name, or an empty string."""
-    found = get_close_matches(name, known, n=1, cutoff=0.5)
-    return f" Did you mean {found[0]!r}?" if found else ""

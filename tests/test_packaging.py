@@ -83,7 +83,7 @@ def test_wheel_holds_every_module_and_recipe(wheel: Path) -> None:
     wanted = {
         f"{target}/{path.relative_to(ROOT / folder).as_posix()}"
         for folder, target in ROOMS.items()
-        for pattern in ("*.py", "*.yaml", "py.typed")
+        for pattern in ("*.py", "*.yaml", "*.json", "py.typed")
         for path in (ROOT / folder).rglob(pattern)
     }
     assert {"fastpipe/py.typed", "fastpipe/train/recipes/mild.yaml"} <= wanted

@@ -11,6 +11,7 @@ from typing import Any
 from fastpipe.profiling.observe.advice import title
 from fastpipe.profiling.observe.records import ProcessLog
 from fastpipe.profiling.observe.waits import Wait
+from fastpipe.profiling.trace import complete, label
 
 __all__ = ["trace_events"]
 
@@ -32,7 +33,7 @@ def trace_events(
     """
     at = _Clock(begin, end)
     name = "main process" if rank is None else f"main process, rank {rank}"
-    events = [_label("process_name", main_pid, 0, name), _label("thread_name", main_pid, _MAIN, "steps")]
+    events = [label("process_name", main_pid, 0, name), label("thread_name", main_pid, _MAIN, "steps")]
     for wait in waits:
         args = {"loader": wait.loader, "epoch": wait.epoch}
         events += at.event(
@@ -43,9 +44,9 @@ def trace_events(
     for log in logs:
         if log.worker >= 0:
             who = f"loader {log.loader}, worker {log.worker}"
-            events.append(_label("process_name", log.pid, 0, who))
-            events.append(_label("thread_name", log.pid, _PACKING, "packing"))
-        events.append(_label("thread_name", log.pid, _MAKING, "making batches"))
+            events.append(label("process_name", log.pid, 0, who))
+            events.append(label("thread_name", log.pid, _PACKING, "packing"))
+        events.append(label("thread_name", log.pid, _MAKING, "making batches"))
         for span in log.spans:
             events += at.event(title(span.name), log.pid, _MAKING, span.start, span.wall, {})
         for pickle in log.pickles:
@@ -63,19 +64,4 @@ class _Clock:
         if not self.begin <= start <= self.end:
             return []
         when, length = (start - self.begin) / 1000, wall / 1000
-        return [
-            {
-                "name": name,
-                "ph": "X",
-                "ts": when,
-                "dur": length,
-                "pid": pid,
-                "tid": tid,
-                "cat": "data",
-                "args": args,
-            }
-        ]
-
-
-def _label(kind: str, pid: int, tid: int, name: str) -> dict[str, Any]:
-    return {"name": kind, "ph": "M", "pid": pid, "tid": tid, "args": {"name": name}}
+        return [complete(name, "data", when, length, pid, tid, args)]

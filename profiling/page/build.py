@@ -14,13 +14,16 @@ from fastpipe.profiling.page.fixes import fixes
 from fastpipe.profiling.page.markup import EMPTY, Markup, el
 from fastpipe.profiling.page.scaling import scaling
 from fastpipe.profiling.page.stages import rates, stage_table, waterfall
+from fastpipe.profiling.page.stalls import checks, interference, stalls, waits, what_if
 from fastpipe.profiling.page.theme import STYLE
 from fastpipe.profiling.page.timeline import timeline
 from fastpipe.profiling.page.values import number, rate, rows, spread
 
 __all__ = ["SECTIONS", "page"]
 
-Section = tuple[str, str, str, str, Callable[[dict[str, Any]], Markup]]
+Draw = Callable[[dict[str, Any]], Markup]
+Section = tuple[str, str, str, str, Draw]
+"""Key in the report, title, what it shows, why it may be missing, and what draws it."""
 
 
 def page(report: dict[str, Any]) -> str:
@@ -40,7 +43,7 @@ def page(report: dict[str, Any]) -> str:
         el("title", title),
         el("style", Markup(STYLE)),
     )
-    body = [_heading(title, report), *(_section(report, *section) for section in SECTIONS), _footer(report)]
+    body = [_heading(title, report), *_arranged(report), _footer(report)]
     return f"<!doctype html>\n{el('html', head, el('body', el('main', *body)), lang='en')}\n"
 
 
@@ -64,26 +67,30 @@ def _heading(title: str, report: dict[str, Any]) -> Markup:
     )
 
 
-def _section(
-    report: dict[str, Any],
-    key: str,
-    title: str,
-    sub: str,
-    missing: str,
-    draw: Callable[[dict[str, Any]], Markup],
-) -> Markup:
-    """A drawn section, or one that says why it is not."""
+def _section(report: dict[str, Any], key: str, title: str, sub: str, missing: str, draw: Draw) -> Markup:
+    """A drawn section, or a line of the last one that says why it is not drawn."""
     if report.get(key) is None:
-        return el(
-            "section", el("h2", title), el("p", f"Not in this report: {missing}"), class_="missing", id=key
-        )
+        return _lacking(key, title, f"not in this report: {missing}")
     try:
         body = draw(report)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        reason = error.args[0] if isinstance(error, ValueError) and error.args else "it has another form here"
-        words = f"Nothing to draw: {reason}."
-        return el("section", el("h2", title), el("p", words), class_="missing", id=key)
+        known = isinstance(error, ValueError) and error.args
+        return _lacking(key, title, f"nothing to draw: {error.args[0] if known else 'another form'}.")
     return el("section", el("h2", title), el("p", sub, class_="sub"), body, id=key)
+
+
+def _lacking(key: str, title: str, reason: str) -> Markup:
+    return el("li", el("b", title), " - ", reason, id=key)
+
+
+def _arranged(report: dict[str, Any]) -> list[Markup]:
+    """The drawn sections in their order, and one that lists the others."""
+    made = [_section(report, *section) for section in SECTIONS]
+    lacking = [part for part in made if part.startswith("<li")]
+    drawn = [part for part in made if not part.startswith("<li")]
+    if lacking:
+        drawn.append(el("section", el("h2", "Not drawn"), el("ul", *lacking), class_="missing", id="missing"))
+    return drawn
 
 
 def _verdict(report: dict[str, Any]) -> Markup:
@@ -127,7 +134,7 @@ def _both(report: dict[str, Any]) -> Markup:
 
 
 _RATES = (
-    "Images per second of each stage alone, and of several together; whiskers are quartiles, red is slowest."
+    "Images per second of each stage alone, and of several together; whiskers are intervals, red is slowest."
 )
 
 
@@ -171,6 +178,13 @@ SECTIONS: tuple[Section, ...] = (
         _both,
     ),
     (
+        "differential",
+        "What each part adds to an epoch",
+        "Runs that differ by one part; the whisker is the 95 % interval of the difference.",
+        "no such runs were made.",
+        stalls,
+    ),
+    (
         "scaling",
         "Scaling with workers",
         "Images per second of the loader alone.",
@@ -180,11 +194,33 @@ SECTIONS: tuple[Section, ...] = (
     (
         "timeline",
         "A few batches",
-        "Steady state; numbers are batches. Hover for durations.",
+        "Steady state, through the torchvision backend; numbers are batches. Hover for durations.",
         "it is recorded with --html or --trace.",
         timeline,
     ),
-    ("together", "All figures", "Medians and quartiles; n repeats.", "no loader was timed.", stage_table),
+    (
+        "interference",
+        "The model beside a busy loader",
+        "The model step alone, while decoding takes a share of the CPUs.",
+        "the model step was timed with idle CPUs only.",
+        interference,
+    ),
+    ("latency", "Waiting for batches", "The loader alone.", "single waits were not measured.", waits),
+    (
+        "verified",
+        "Predictions, checked",
+        "Fixes applied on this machine, predicted and measured.",
+        "--verify applies the fixes that can be run.",
+        checks,
+    ),
+    ("what_if", "What if", "Predicted, not measured.", "--what-if asks.", what_if),
+    (
+        "together",
+        "All figures",
+        "Medians with their interval; n repeats.",
+        "no loader was timed.",
+        stage_table,
+    ),
     ("host_card", "Host", "What this machine is.", "fastpipe-profile host shows it.", _card),
     ("notes", "Notes", "What a reader must know of these figures.", "the report has none.", _notes),
 )

@@ -10,6 +10,8 @@ from fastpipe.profiling.page.values import NONE, number, rate, rows, spread
 __all__ = ["fixes"]
 
 _WIDTH, _HEIGHT = 240, 26
+# What the terminal's report lists as a fix too.
+_WORTHWHILE = 1.02
 
 
 def fixes(report: dict[str, Any]) -> Markup:
@@ -19,8 +21,17 @@ def fixes(report: dict[str, Any]) -> Markup:
         raise ValueError("no fix was found that helps")
     highest = max((value[2] for row in listed if (value := _predicted(row))), default=1.0)
     head = ("", "fix", "predicted images/s", "", "gain", "accuracy", "do")
-    lines = [_row(place, row, highest) for place, row in enumerate(listed, 1)]
-    return el("div", el("table", el("tr", *(el("th", name) for name in head)), *lines), class_="wide")
+    useful = [row for row in listed if not _useless(row)]
+    lines = [_row(place, row, highest) for place, row in enumerate(useful, 1)]
+    table = el("table", el("tr", *(el("th", name) for name in head)), *lines) if useful else EMPTY
+    rest = ", ".join(_first(row, "title", "name", "fix") for row in listed if _useless(row))
+    words = el("p", f"No gain above 2 % predicted here: {rest}.", class_="sub") if rest else EMPTY
+    return el("div", table, words, class_="wide")
+
+
+def _useless(row: dict[str, Any]) -> bool:
+    gain = number(row.get("gain"))
+    return gain is not None and gain < _WORTHWHILE
 
 
 def _predicted(row: dict[str, Any]) -> tuple[float, float, float] | None:
@@ -38,7 +49,7 @@ def _row(place: int, row: dict[str, Any], highest: float) -> Markup:
     return el(
         "tr",
         el("td", place, class_="num"),
-        el("td", _first(row, "title", "name", "fix")),
+        el("td", _first(row, "title", "name", "fix"), class_="fix"),
         el("td", shown),
         el("td", EMPTY if value is None else _bar(value, highest)),
         el("td", NONE if gain is None else f"{gain:.2f}x", class_="num"),
@@ -59,5 +70,5 @@ def _bar(value: tuple[float, float, float], highest: float) -> Markup:
         el("rect", x=0, y=5, width=max(median, 1.0), height=_HEIGHT - 10, rx=3, class_="main"),
         el("line", x1=low, x2=high, y1=middle, y2=middle, class_="whisker"),
         viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
-        style="min-width: 120px; max-width: 240px",
+        style="min-width: 90px; max-width: 160px",
     )

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from fastpipe.profiling.page.markup import EMPTY, Markup, el
-from fastpipe.profiling.page.values import NONE, number, rate, rows, spread
+from fastpipe.profiling.page.values import NONE, interval, number, rate, rows, spread
 
 __all__ = ["LANES", "key", "rates", "stage_table", "waterfall"]
 
@@ -55,9 +55,9 @@ def _model_note(stages: list[tuple[dict[str, Any], tuple[float, float, float] | 
 
 
 def rates(report: dict[str, Any]) -> Markup:
-    """Images/s of every stage on a logarithmic scale, with quartiles; ValueError without any."""
+    """Images/s of every stage on a logarithmic scale, with intervals; ValueError without any."""
     listed = [*rows(report.get("stages")), *rows(report.get("together"))]
-    found = [(row, value) for row in listed if (value := spread(row.get("images_per_s"))) and value[1] > 0]
+    found = [(row, value) for row in listed if (value := interval(row)) and value[1] > 0]
     if not found:
         raise ValueError("no stage has a rate")
     first = math.floor(math.log10(min(low for _, (_, low, _) in found)))
@@ -86,7 +86,7 @@ def _rate_row(
 ) -> list[Markup]:
     median, low, high = value
     shown = f"{rate(median)} images/s"
-    title = f"{row.get('name')}: {shown}, quartiles {rate(low)} to {rate(high)}"
+    title = f"{row.get('name')}: {shown}, {rate(low)} to {rate(high)}"
     middle = top + 10
     return [
         el("text", row.get("name"), x=_NAMES - 12, y=top + 15, class_="end"),
@@ -117,17 +117,17 @@ def key(entries: list[tuple[str, str]]) -> Markup:
 
 def stage_table(report: dict[str, Any]) -> Markup:
     """All figures of all stages; ValueError without any."""
-    listed = [*rows(report.get("stages")), *rows(report.get("together"))]
+    listed = [row for name in ("stages", "details", "together") for row in rows(report.get(name))]
     if not listed:
         raise ValueError("no stage was timed")
-    head = ("stage", "images/s", "quartiles", "CPU-ms/image", "n", "what")
+    head = ("stage", "images/s", "interval", "CPU-ms/image", "n", "what")
     names = [el("th", name, class_="num" if name in head[1:5] else None) for name in head]
     return el("div", el("table", el("tr", *names), *map(_table_row, listed)), class_="wide")
 
 
 def _table_row(row: dict[str, Any]) -> Markup:
     speed, cost, repeats = (
-        spread(row.get("images_per_s")),
+        interval(row),
         spread(row.get("cpu_ms_per_image")),
         number(row.get("repeats")),
     )

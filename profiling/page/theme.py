@@ -24,8 +24,7 @@ p { margin: 6px 0; }
 .key + .sub { margin-top: 8px; } .sub { color: var(--soft); font-size: 13px; margin: 0 0 12px; }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
   padding: 18px 20px; margin: 16px 0; }
-section.missing { border-style: dashed; background: none; padding: 12px 20px; }
-section.missing p { color: var(--soft); margin: 0; }
+section.missing { border-style: dashed; background: none; padding: 12px 20px; color: var(--soft); }
 section.missing h2 { font-size: 15px; }
 .lead { font-size: 18px; line-height: 1.45; margin: 0 0 12px; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: 12px;
@@ -59,6 +58,7 @@ tr:last-child td { border-bottom: 0; }
 .num { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 td.label { color: var(--soft); white-space: nowrap; width: 9em; }
 td, .lead { overflow-wrap: anywhere; }
+td.fix { min-width: 9em; overflow-wrap: normal; }
 code { font: 13px ui-monospace, SFMono-Regular, "DejaVu Sans Mono", monospace; background: var(--faint);
   padding: 1px 5px; border-radius: 4px; overflow-wrap: anywhere; }
 ul { margin: 6px 0; padding-left: 20px; } li { margin: 4px 0; }

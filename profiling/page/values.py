@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-__all__ = ["NONE", "duration", "number", "rate", "round_steps", "rows", "spread"]
+__all__ = ["NONE", "duration", "interval", "number", "rate", "round_steps", "rows", "spread"]
 
 NONE = "-"
 """What a table shows where there is no figure."""
@@ -33,6 +33,12 @@ def spread(value: Any) -> Spread | None:
         return None
     low, high = number(value.get("low")), number(value.get("high"))
     return median, median if low is None else low, median if high is None else high
+
+
+def interval(row: dict[str, Any]) -> Spread | None:
+    """A stage's images/s: mean and 95 % interval where there are such, else median and quartiles."""
+    found = spread(row.get("images_per_s_interval"))
+    return spread(row.get("images_per_s")) if found is None else found
 
 
 def rows(value: Any) -> list[dict[str, Any]]:

@@ -45,7 +45,7 @@ def test_a_profile_of_a_real_model_prints_table_verdict_and_json(
     status = main([str(folder), *SMALL, "--model", "squeezenet1_1", "--json", str(report)])
     out = capsys.readouterr().out
     assert status == 0
-    for name in (*STAGES, *TOGETHER, "host: ", "data: ", "40 of 40 files sampled", "is the bottleneck"):
+    for name in (*STAGES, *TOGETHER, "host: ", "data: ", " of 40 files sampled", "is the bottleneck"):
         assert name in out
     assert re.search(r"\d% ?\)|prediction [+-]\d+%", out)
     assert list(tmp_path.iterdir()) == [report]
@@ -54,15 +54,30 @@ def test_a_profile_of_a_real_model_prints_table_verdict_and_json(
 
 def check_schema(found: dict[str, Any]) -> None:
     assert set(found) == {
-        *("schema_version", "created", "host", "data", "workload", "stages", "together", "verdict", "notes")
+        *("schema_version", "created", "host", "data", "workload", "stages", "together", "verdict", "notes"),
+        *(
+            "scaling",
+            "details",
+            "differential",
+            "latency",
+            "interference",
+            "fixes",
+            "verified",
+            "history",
+            "what_if",
+        ),
     }
-    assert found["schema_version"] == 1
+    assert found["schema_version"] == 2
+    check_later_sections(found)
     # Overhead is a difference, and left out where there is none to speak of.
     names = [stage["name"] for stage in found["stages"] if stage["name"] != "worker overhead"]
     assert names == STAGES
     assert [stage["name"] for stage in found["together"]] == TOGETHER
     for stage in (*found["stages"], *found["together"]):
-        assert set(stage) == {"name", "lane", "what", "images_per_s", "cpu_ms_per_image", "repeats", "images"}
+        assert set(stage) == {
+            *("name", "lane", "what", "images_per_s", "images_per_s_interval", "cpu_ms_per_image"),
+            *("repeats", "images"),
+        }
         for spread in (stage["images_per_s"], stage["cpu_ms_per_image"]):
             assert 0.0 <= spread["low"] <= spread["median"] <= spread["high"]
         assert stage["repeats"] >= 1 and stage["images"] >= stage["repeats"]
@@ -71,6 +86,97 @@ def check_schema(found: dict[str, Any]) -> None:
     assert found["data"]["files"] == 40 and found["data"]["median_pixels"] == 64 * 64
     assert found["workload"]["resolution"] == 32
     assert {"cpu", "cpus_usable", "gpu", "torch", "torchvision", "pillow"} <= set(found["host"])
+
+
+def check_later_sections(found: dict[str, Any]) -> None:
+    assert [point["workers"] for point in found["scaling"]["points"]] == [1]
+    curve = found["scaling"]["fit"]["curve"]
+    assert curve[0]["images_per_s"]["low"] <= curve[0]["images_per_s"]["median"]
+    names = {row["name"] for row in found["details"]}
+    assert {"read cold", "list", "header", "RandAugment, Pillow", "device stage + MixUp"} <= names
+    runs = found["differential"]
+    assert [row["name"] for row in runs["runs"]] == [
+        "model",
+        "+ loader",
+        "+ decode",
+        "+ augment",
+        "warm",
+        "cold",
+    ]
+    # What the parts add is what lies between the first run and the last.
+    between = 1 / runs["runs"][-1]["images_per_s"]["median"] - 1 / runs["runs"][0]["images_per_s"]["median"]
+    added = sum(row["seconds"]["median"] for row in runs["stalls"])
+    assert added == pytest.approx(between * runs["epoch_images"], rel=1e-6)
+    assert [row["load"] for row in found["interference"]["points"]] == [0.0, 0.4, 0.8, 1.0]
+    assert found["latency"]["wait_p50_ms"] <= found["latency"]["wait_p99_ms"]
+    assert found["latency"]["workers_seen"] == 1 and found["latency"]["worker_bytes"] > 1e6
+    gains = [fix["gain"] for fix in found["fixes"]]
+    assert gains == sorted(gains, reverse=True)
+    for fix in found["fixes"]:
+        assert fix["command"] and fix["accuracy"]
+        assert fix["images_per_s"]["low"] <= fix["images_per_s"]["median"] <= fix["images_per_s"]["high"]
+    names = {fix["name"] for fix in found["fixes"]}
+    assert {"RAM cache", "disk twice as fast", "device augmentation", "prefetch_factor 4"} <= names
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Predictions that tests verify are not the user's."""
+    monkeypatch.setenv("FASTPIPE_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+def test_a_demand_a_question_a_verification_and_a_condition_in_one_run(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "profile.json"
+    more = ["--target-images-per-s", "5e6", "--verify", "--what-if", "cpus=8 gpus=2 images_per_s=1e7"]
+    assert main([str(folder), *SMALL, *more, "--fail-if", "stall>50%", "--json", str(report)]) == 3
+    captured = capsys.readouterr()
+    assert "stall>50% holds" in captured.err
+    found = json.loads(report.read_text(encoding="utf-8"))
+    assert found["workload"]["target_images_per_s"] == 5e6 == found["verdict"]["model_images_per_s"]
+    assert found["verdict"]["bottleneck"] != "model step" and found["differential"]["stall"] > 0.5
+    assert found["interference"]["points"] == [] and "no model was run" in " ".join(found["notes"])
+    checked = {row["fix"]: row for row in found["verified"]}
+    assert "device augmentation" in checked
+    for row in checked.values():
+        assert row["error"] == pytest.approx(row["predicted"] / row["measured"] - 1)
+    assert found["history"]["checks"] == len(checked)
+    assert found["what_if"]["bound"] == "loader" and found["what_if"]["demand"] == 1e7
+    out = " ".join(captured.out.split())
+    assert "What if: 8 CPUs like these" in out and "verified device augmentation" in out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (["--what-if", "cpu=3"], "Did you mean 'cpus'?"),
+        (["--fail-if", "stal>5%"], "Did you mean 'stall'?"),
+        (["--backend", "dale"], "Did you mean 'dali'?"),
+        (["--target-images-per-s", "fast"], "mild-aws"),
+    ],
+)
+def test_wrong_words_are_refused_before_anything_is_measured(
+    wrong: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert says in error_of(["./no/such/folder", *wrong], capsys, 2)
+
+
+@pytest.mark.parametrize("backend", ["dali", "ffcv"])
+def test_another_backend_is_one_stage(
+    folder: Path, tmp_path: Path, backend: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip({"dali": "nvidia.dali", "ffcv": "ffcv"}[backend], reason=f"{backend} is an extra")
+    report = tmp_path / "profile.json"
+    more = ["--backend", backend, "--target-images-per-s", "1e6", "--json", str(report)]
+    assert main([str(folder), *SMALL, *more]) == 0
+    found = json.loads(report.read_text(encoding="utf-8"))
+    assert [stage["name"] for stage in found["stages"]] == [
+        f"{backend} pipeline",
+        "device stage",
+        "model step",
+    ]
+    assert found["verdict"]["bottleneck"] == f"{backend} pipeline"
 
 
 def test_ten_files_are_enough_and_the_report_says_that_they_are_few(

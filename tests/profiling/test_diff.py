@@ -60,6 +60,18 @@ def test_touching_intervals_overlap_and_a_slower_stage_is_a_change_too() -> None
     assert verdicts(report(), after)["decode"] == "changed"
 
 
+def test_95_percent_intervals_decide_where_both_have_them() -> None:
+    def with_interval(low: float, high: float) -> dict[str, Any]:
+        row = stage("read", 1000, 990, 1010)
+        return report(stages=[{**row, "images_per_s_interval": {"median": 1000, "low": low, "high": high}}])
+
+    after = with_interval(1050, 1200)
+    after["stages"][0]["images_per_s"] = {"median": 1100, "low": 1090, "high": 1110}  # quartiles, apart
+    assert verdicts(with_interval(900, 1060), after)["read"] == "within noise"
+    assert verdicts(with_interval(900, 1040), after)["read"] == "changed"
+    assert verdicts(report(stages=[stage("read", 1000, 990, 1010)]), after)["read"] == "changed"
+
+
 def test_a_stage_of_one_report_only_is_said() -> None:
     after = report(stages=[stage("read", 1000, 900, 1100), stage("resize", 5, 4, 6)])
     assert verdicts(report(), after) | {"loader + model": ""} == {

@@ -68,6 +68,15 @@ def whole() -> dict[str, Any]:
         },
         "scaling": {"points": curve[:2], "fit": {"name": "USL", "curve": curve}, "demand_images_per_s": 350},
         "fixes": [{**fix, "side_effect": "none", "command": "--workers 4"}],
+        "details": [stage("header", None, 8000)],
+        "differential": {
+            "epoch_images": 1000,
+            "stalls": [{"name": "+ decode", "seconds": {"median": 3, "low": -1, "high": 5}, "share": 0.3}],
+        },
+        "interference": {"points": [{"load": 0.4, "images_per_s": 48}], "knee": 0.4},
+        "latency": {"first_batch_ms": 120, "wait_p99_ms": 9.5, "worker_bytes": 250_000_000},
+        "verified": [{"fix": "more workers", "predicted": 90, "low": 80, "high": 99, "measured": 85}],
+        "what_if": {"sentence": "Eight GPUs would starve.", "assumptions": ["as published"]},
         "timeline": {
             "rows": ["worker 0", "loader thread", "training loop"],
             "seconds": 1.0,
@@ -107,7 +116,8 @@ class Reader(HTMLParser):
 
     def sections(self) -> dict[str, bool]:
         """Each section's id, and whether it was drawn."""
-        return {str(a["id"]): a.get("class") != "missing" for tag, a in self.tags if tag == "section"}
+        drawn = {str(a["id"]): True for tag, a in self.tags if tag == "section" and a["id"] != "missing"}
+        return drawn | {str(a["id"]): False for tag, a in self.tags if tag == "li" and "id" in a}
 
 
 def test_a_whole_report_has_every_section_drawn() -> None:
@@ -132,10 +142,18 @@ def test_a_section_that_is_not_there_or_broken_is_named(section: str) -> None:
     found = Reader(page(report))
     assert found.sections()[section] is False
     assert sum(found.sections().values()) == len(SECTIONS) - 1
-    assert "Not in this report" in " ".join(found.words)
+    assert "not in this report" in " ".join(found.words)
     for broken in ("text", 7, [], {}, [None], {"rows": 3}):
         drawn = Reader(page({**whole(), section: broken}))
         assert set(drawn.sections()) == {name[0] for name in SECTIONS}
+
+
+def test_a_fix_without_gain_is_named_and_not_ranked() -> None:
+    report = whole()
+    report["fixes"].append({"name": "a faster disk", "images_per_s": 48, "gain": 1.01})
+    text = page(report)
+    assert "No gain above 2 % predicted here: a faster disk." in text
+    assert text.count('<tr><td class="num">1</td>') == 1 and '<td class="num">2</td>' not in text
 
 
 def test_an_empty_report_is_a_page_that_says_what_it_lacks() -> None:

@@ -1,0 +1,116 @@
+"""Predicted rates with intervals: the scaling curve as measured, times what a change does to the stage costs.
+
+    loader(n workers)  = curve(min(n, CPUs)) x forecast(changed costs) / forecast(costs as timed)
+    training           = min(loader, demand)              the model on a GPU, or a demand that was given
+                       = measured x forecast ratio        model and loader on the same CPUs
+
+The curve carries what the stages alone do not show, contention above all; the ratio carries the change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from fastpipe.profiling.scaling import Curve
+from fastpipe.profiling.timing import Spread
+from fastpipe.profiling.verdict import StageCost, forecast
+
+__all__ = ["Basis", "Change", "predict_loader", "predict_training", "scaled"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Basis:
+    """What was measured. costs: all stages, the model's too. together: images/s of loader and model.
+
+    loader_cpu_ms: CPU-ms per image of the real loader's process tree, which is more than its stages'.
+    shared: the model runs on the CPUs that the loader uses.
+    """
+
+    costs: tuple[StageCost, ...]
+    curve: Curve
+    cpus: float
+    workers: int
+    shared: bool
+    together: Spread
+    loader_cpu_ms: float
+
+    @property
+    def demand(self) -> float:
+        """images/s of the model alone."""
+        return 1000.0 / next(cost.wall_ms for cost in self.costs if cost.lane == "model")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What would be different. None: as it was."""
+
+    costs: tuple[StageCost, ...] | None = None
+    cpus: float | None = None
+    workers: int | None = None
+
+
+def scaled(costs: Sequence[StageCost], factors: dict[str, float]) -> tuple[StageCost, ...]:
+    """The costs with those of the named stages multiplied."""
+    return tuple(
+        replace(
+            cost,
+            wall_ms=cost.wall_ms * factors.get(cost.name, 1.0),
+            cpu_ms=cost.cpu_ms * factors.get(cost.name, 1.0),
+        )
+        for cost in costs
+    )
+
+
+def predict_loader(basis: Basis, change: Change | None = None) -> Spread:
+    """images/s of the loader alone after the change, with a 95 % interval."""
+    centre, draws = _loader(basis, change or Change())
+    return _spread(centre, draws)
+
+
+def predict_training(basis: Basis, change: Change | None = None) -> Spread:
+    """images/s of loader and model after the change, with a 95 % interval."""
+    change = change or Change()
+    if basis.shared:
+        ratio = _ratio(basis, change, together=True)
+        found = basis.together
+        return Spread(median=found.median * ratio, low=found.low * ratio, high=found.high * ratio)
+    centre, draws = _loader(basis, change)
+    costs = change.costs or basis.costs
+    demand = 1000.0 / next(cost.wall_ms for cost in costs if cost.lane == "model")
+    return _spread(min(centre, demand), np.minimum(draws, demand))
+
+
+def _loader(basis: Basis, change: Change) -> tuple[float, npt.NDArray[np.float64]]:
+    cpus, workers = _machine(basis, change)
+    # Workers beyond the CPUs take turns; the law was fitted on workers that have a CPU each.
+    effective = max(1.0, min(float(workers), cpus))
+    ratio = _ratio(basis, change, together=False)
+    return basis.curve.at(effective).median * ratio, basis.curve.sample(effective) * ratio
+
+
+def _ratio(basis: Basis, change: Change, *, together: bool) -> float:
+    """What the changed costs do to the stage forecast; with the CPUs and workers too where it is of all."""
+    cpus, workers = _machine(basis, change)
+    kept = [cost for cost in change.costs or basis.costs if together or cost.lane != "model"]
+    before = [cost for cost in basis.costs if together or cost.lane != "model"]
+    if together:
+        old = forecast(before, cpus=basis.cpus, workers=basis.workers)
+    else:
+        old = forecast(before, cpus=cpus, workers=workers)
+    return forecast(kept, cpus=cpus, workers=workers).images_per_s / old.images_per_s
+
+
+def _machine(basis: Basis, change: Change) -> tuple[float, int]:
+    return (
+        basis.cpus if change.cpus is None else change.cpus,
+        basis.workers if change.workers is None else change.workers,
+    )
+
+
+def _spread(centre: float, draws: npt.NDArray[np.float64]) -> Spread:
+    low, high = np.quantile(draws, (0.025, 0.975)).tolist()
+    return Spread(median=centre, low=min(low, centre), high=max(high, centre))
