@@ -317,7 +317,7 @@ def test_a_killed_worker_ends_the_run_with_a_message(
 
 def test_python_dash_m_and_help() -> None:
     command = [sys.executable, "-P", "-m", "fastpipe.profiling", "--help"]
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert shown.returncode == 0, shown.stderr
     for word in ("usage: fastpipe-profile", "--recipe", "--quick", "--seconds-per-stage", "exit status"):
         assert word in shown.stdout
