@@ -25,6 +25,7 @@ __all__ = [
     "cold_read",
     "detail_stages",
     "device_augmentation",
+    "device_unit",
     "evict",
     "pillow_randaugment",
 ]

@@ -31,7 +31,7 @@ from fastpipe.profiling.stages import packed, stream_of
 from fastpipe.profiling.timing import Budget, Repeat, Spread, Stopwatch, Timing, summarize
 from fastpipe.types import HostBatch, Plan, Request
 
-__all__ = ["LEVELS", "Level", "Paced", "Stall", "stalls", "time_cold", "time_level"]
+__all__ = ["LEVELS", "Level", "Paced", "Stall", "stalls", "steady", "time_cold", "time_level"]
 
 Step = Callable[[torch.Tensor, torch.Tensor], None]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fastpipe.profiling.observe.summary import LoaderSummary, StageSummary
 
-__all__ = ["Lift", "Verdict", "describe_lift", "judge"]
+__all__ = ["Lift", "Verdict", "describe_lift", "judge", "rate_without", "title"]
 
 WAITING = 0.05
 """Share of a step from which a script counts as waiting for data."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from fastpipe.profiling.observe.records import Batch, StageCost, Writer
 
-__all__ = ["BATCH", "Control", "Recorder", "raw", "timed"]
+__all__ = ["BATCH", "Control", "Recorder", "count_samples", "raw", "timed"]
 
 BATCH = "batch"
 # Of a batch's time. The rest of the 2 % that observing may cost is for records and the main process.

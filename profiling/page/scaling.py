@@ -54,7 +54,7 @@ def _points(value: Any) -> Points:
 
 def _axes(x: Scale, y: Scale, most: float, top: float) -> list[Markup]:
     children = []
-    for value in round_steps(top, 4):
+    for value in round_steps(top, 6):
         children.append(el("line", x1=_LEFT, x2=_RIGHT, y1=y(value), y2=y(value), class_="grid"))
         children.append(el("text", rate(value), x=_LEFT - 10, y=y(value) + 4, class_="soft end"))
     children += [
