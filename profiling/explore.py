@@ -93,11 +93,16 @@ def explore(
     details = [stage.time(short_s) for stage in detail_stages(inputs, plan, batch_size=batch, device=device)]
     announce("differential runs")
     levels = [Level(name="model", timing=model.timing)]
-    for name, decode, steps in (
-        ("+ loader", False, _without_flip(plan)),
-        ("+ decode", True, _without_flip(plan)),
-        ("+ augment", True, plan),
-    ):
+    between = (
+        ()
+        if workload.quick
+        else (
+            ("+ loader", False, _without_flip(plan)),
+            ("+ decode", True, _without_flip(plan)),
+            ("+ augment", True, plan),
+        )
+    )
+    for name, decode, steps in between:
         stage = DeviceStage(steps, device=device, memory_format=memory_format)
         stage.warm_up()
         timing = time_level(
@@ -114,8 +119,9 @@ def explore(
         levels.append(Level(name=name, timing=timing))
     levels.append(Level(name="warm", timing=warm.timing))
     announce("cold files")
-    batches = _cold_batches(len(inputs.samples), batch_size, warm, seconds)
-    levels.append(Level(name="cold", timing=time_cold(inputs, make(batch_size, batches), step, seconds)))
+    if not workload.quick:
+        batches = _cold_batches(len(inputs.samples), batch_size, warm, seconds)
+        levels.append(Level(name="cold", timing=time_cold(inputs, make(batch_size, batches), step, seconds)))
     announce("latency")
     latency = time_latency(make(loader_batch_size, 4 * max(1, workload.workers)), seconds / 2)
     announce("interference")
@@ -125,7 +131,7 @@ def explore(
         stalls=stalls(levels, len(inputs.index)),
         epoch_images=len(inputs.index),
         latency=latency,
-        interference=_interference(inputs, step, batch_size, cpus, seconds),
+        interference=() if workload.quick else _interference(inputs, step, batch_size, cpus, seconds),
         notes=tuple(_notes(cold, details, inputs, step)),
     )
 

@@ -402,7 +402,10 @@ class _Run:
         if self.workload.backend == "ffcv":
             notes.append("FFCV read a temporary .beton of the sampled files, their bytes kept.")
         if self.workload.quick:
-            notes.append("--quick leaves other backends and files out of the fixes.")
+            notes.append(
+                "--quick leaves out other backends and files, the runs between model and loader, cold "
+                "files beyond their reading, and interference."
+            )
         return notes
 
     def _batch_notes(self, loader: int, model: int) -> list[str]:
