@@ -147,13 +147,16 @@ def picture(found: dict[str, list[dict[str, Any]]], path: Path) -> None:
 def main() -> None:
     """Run what is missing, or report what there is."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--runs", type=Path)
     parser.add_argument("--only", default=",".join(ARMS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--report", type=Path)
     args = parser.parse_args()
+    if args.folder is None or args.runs is None:
+        parser.print_help()  # hours of work are not started by `make bench`
+        return
     if args.report:
         found = {arm: list(finished(args.runs, arm, args.seeds)) for arm in ARMS}
         args.report.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")

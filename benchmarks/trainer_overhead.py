@@ -1,10 +1,12 @@
 """CPU-seconds of fastpipe-train's loop beside a bare PyTorch loop; of SAM; of EMA. Data already in memory.
 
-    python benchmarks/trainer_overhead.py [--pairs 12] [--json FILE]
+    python benchmarks/trainer_overhead.py [--pairs 12] [--only loop,step,sam_5,sam_10,pass,ema] [--json FILE]
 
 loop  Trainer.train_epoch with the run folder's logging of every step, against forward, BCE, backward, the
       same optimizer and a loss read in every step. Held against 1.02.
+step  the same difference in milliseconds a step, by a model of one linear layer, where nothing hides it.
 sam   every k-th step with a second pass, against none. Held against 1 + 1.1 / k.
+pass  a second pass alone, weights moved and brought back, over a plain step. Held against the same 1.1.
 ema   one update of the average, as a share of the 20 steps between two. Held against 1 %.
 
 resnet18, 32 images of 32 pixels, one thread: small, so that the loop's own work is a large share (1 step
@@ -83,10 +85,17 @@ class InMemory:
         """Nothing to take up."""
 
 
-def trainer(config: TrainConfig) -> Trainer:
-    """A run whose weights are a function of the configuration alone."""
+def network(config: TrainConfig) -> nn.Module:
+    """The recipe's model, or one linear layer; its weights are a function of the configuration alone."""
     torch.manual_seed(0)
-    model = build_model(config, CLASSES, CPU)
+    if config.model == "linear":
+        return nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, CLASSES))
+    return build_model(config, CLASSES, CPU)
+
+
+def trainer(config: TrainConfig) -> Trainer:
+    """A run with its batches in memory."""
+    model = network(config)
     return Trainer(config=config, model=model, loader=InMemory(), num_classes=CLASSES, device=CPU)
 
 
@@ -112,8 +121,7 @@ class Bare:
     """What a script without a trainer does."""
 
     def __init__(self, like: Trainer) -> None:
-        torch.manual_seed(0)
-        self.model: nn.Module = build_model(like.config, CLASSES, CPU)
+        self.model = network(like.config)
         self.optimizer = build_optimizer(like.config.optimizer, self.model)
         self.batches, self.lr, self.steps = InMemory(), like.lr, 0
         self.smoothing = like.config.loss.label_smoothing
@@ -163,52 +171,92 @@ def same_weights(run: Trainer, bare: Bare) -> bool:
     return all(torch.equal(value, theirs[name]) for name, value in run.model.state_dict().items())
 
 
-def ema_share(pairs: int) -> dict[str, Any]:
+def loop(config: TrainConfig, pairs: int, folder: RunFolder) -> dict[str, Any]:
+    """Our loop over the bare one."""
+    run = trainer(config)
+    bare, epoch = Bare(run), ours(run, folder)
+    epoch()
+    bare.epoch()
+    if not same_weights(run, bare):
+        raise SystemExit("the two loops leave different weights: nothing to compare")
+    return compare(epoch, bare.epoch, pairs)
+
+
+def step(pairs: int, folder: RunFolder) -> dict[str, Any]:
+    """Milliseconds a step that our loop takes more than the bare one, beside one linear layer."""
+    found = loop(replace(PLAIN, model="linear"), 20 * pairs, folder)
+    more = [1000.0 * (first - second) / STEPS for first, second in found["seconds"]]
+    return {"n": found["n"], "ms": statistics.median(more), "quartiles": statistics.quantiles(more, n=4)}
+
+
+def sam(interval: int, pairs: int, folder: RunFolder) -> dict[str, Any]:
+    """Every `interval`-th step with a second pass, over none."""
+    perturbed = trainer(replace(PLAIN, sam=SAMConfig(rho=0.5, interval=interval)))
+    return {
+        "limit": 1 + 1.1 / interval,
+        **compare(ours(perturbed, folder), ours(trainer(PLAIN), folder), pairs),
+    }
+
+
+def second_pass(pairs: int, folder: RunFolder) -> dict[str, Any]:
+    """Uphill, forward and backward, and back, over a plain step; STEPS of each, neighbours in time."""
+    run, perturbed = trainer(PLAIN), trainer(replace(PLAIN, sam=SAMConfig(rho=0.5, interval=1)))
+    sam, batches = perturbed.sam, list(perturbed.loader)
+    assert sam is not None
+    perturbed._backward(*batches[0])  # the gradients that the first pass goes uphill by
+
+    def passes() -> None:
+        for images, labels in batches:
+            sam.ascend(perturbed.model.parameters())
+            perturbed._backward(images, labels)
+            sam.descend()
+
+    return {"limit": 1.1, **compare(passes, ours(run, folder), pairs)}
+
+
+def ema(pairs: int, folder: RunFolder) -> dict[str, Any]:
     """Seconds of one update over those of the 20 steps that it closes; neighbours in time."""
     run = trainer(replace(PLAIN, ema=EMAConfig(half_life_batches=100, update_interval=20)))
-    ema, shares, seconds = run.ema, [], []
-    assert ema is not None
-    plain = ours(run, RunFolder(Path(tempfile.mkdtemp())))
+    average, plain = run.ema, ours(run, folder)
+    assert average is not None
+    seconds = []
     for _ in range(pairs + 1):
         steps = cpu_seconds(plain) * 20 / STEPS
         # An update is short beside the clock's noise: the mean of ten.
-        update = cpu_seconds(lambda: void([ema.after_step(run.model, 20) for _ in range(10)])) / 10
-        shares.append(update / steps)
+        update = cpu_seconds(lambda: void([average.after_step(run.model, 20) for _ in range(10)])) / 10
         seconds.append((update, steps))
-    quartiles = statistics.quantiles(shares[1:], n=4)
+    shares = [update / steps for update, steps in seconds[1:]]
     return {
         "n": pairs,
-        "share": statistics.median(shares[1:]),
-        "quartiles": quartiles,
+        "share": statistics.median(shares),
+        "quartiles": statistics.quantiles(shares, n=4),
         "seconds": seconds[1:],
     }
 
 
 def main() -> None:
-    """Measure all three and print them."""
+    """Measure what is asked for and print it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=12)
+    parser.add_argument("--only", default="loop,step,sam_5,sam_10,pass,ema")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
+    rows: dict[str, Callable[[RunFolder], dict[str, Any]]] = {
+        "loop": lambda folder: loop(PLAIN, args.pairs, folder),
+        "step": lambda folder: step(args.pairs, folder),
+        "sam_5": lambda folder: sam(5, args.pairs, folder),
+        "sam_10": lambda folder: sam(10, args.pairs, folder),
+        "pass": lambda folder: second_pass(args.pairs, folder),
+        "ema": lambda folder: ema(args.pairs, folder),
+    }
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as place:
         folder = RunFolder(Path(place))
-        run = trainer(PLAIN)
-        bare, epoch = Bare(run), ours(run, folder)
-        epoch(), bare.epoch()
-        if not same_weights(run, bare):
-            raise SystemExit("the two loops leave different weights: nothing to compare")
-        found["loop"] = compare(epoch, bare.epoch, args.pairs)
-        print("loop", json.dumps({k: v for k, v in found["loop"].items() if k != "seconds"}), flush=True)
-        for interval in (5, 10):
-            perturbed = ours(trainer(replace(PLAIN, sam=SAMConfig(rho=0.5, interval=interval))), folder)
-            found[f"sam_{interval}"] = compare(perturbed, epoch, args.pairs)
-            shown = {k: v for k, v in found[f"sam_{interval}"].items() if k != "seconds"}
-            print(f"sam {interval}", json.dumps(shown), "limit", 1 + 1.1 / interval, flush=True)
+        for name in args.only.split(","):
+            found[name] = rows[name](folder)
+            print(name, {key: value for key, value in found[name].items() if key != "seconds"}, flush=True)
         folder.close()
-    found["ema"] = ema_share(args.pairs)
-    print("ema", json.dumps({k: v for k, v in found["ema"].items() if k != "seconds"}))
     if args.json:
         args.json.write_text(json.dumps(found, indent=1) + "\n")
 
