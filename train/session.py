@@ -14,7 +14,7 @@ from fastpipe.train.errors import PeerError, StoppedError
 from fastpipe.train.launch import launch, record_failure
 from fastpipe.train.runner import run
 
-__all__ = ["start"]
+__all__ = ["start", "without_nproc"]
 
 # Whoever starts the processes looks after them every 0.1 s (torchrun's default), and must see first the one
 # that failed first.
