@@ -17,8 +17,8 @@ from fastpipe.profiling import model as model_module
 
 
 def burn(seconds: float) -> None:
-    end = time.process_time() + seconds
-    while time.process_time() < end:
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
         pass
 
 
@@ -54,7 +54,7 @@ class Small(nn.Module):
 
 @pytest.fixture(name="burn")
 def burn_fixture() -> Callable[[float], None]:
-    """Spends CPU-seconds of the calling process, however busy the machine is."""
+    """Spends CPU-seconds of the calling thread, however busy the machine and the other threads are."""
     return burn
 
 
