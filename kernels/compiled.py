@@ -61,7 +61,7 @@ def apart(function: _Function) -> _Function:
 def _linked(function: _Function, compiler: type[LinkedCompiler]) -> _Function:
     special = {"pipeline_class": compiler} if can_link() else {}
     if not special:
-        _log.debug("this numba's code libraries are unknown: %s compiles twice as long", function.__name__)
+        _log.debug("untried with this numba: %s is compiled apart, which takes longer", function.__name__)
     return cast(_Function, njit(**_NO_WRAPPERS, **_OPTIONS, **special)(function))
 
 

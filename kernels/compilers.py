@@ -11,11 +11,13 @@ import gc
 from collections.abc import Callable
 from typing import Any
 
+import numba
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 
 __all__ = ["ApartCompiler", "EntryCompiler", "LinkedCompiler", "can_link"]
 
+_TRIED = "0.68."
 _OVERRIDDEN = (
     "codegen",
     "finalize",
@@ -27,8 +29,11 @@ _OVERRIDDEN = (
 
 
 def can_link() -> bool:
-    """Whether this numba has all that LinkedCompiler overrides, some of it private (0.60 to 0.68 do)."""
-    return all(hasattr(JITCodeLibrary, name) for name in _OVERRIDDEN)
+    """Whether LinkedCompiler was tried with this numba: what it overrides is partly private.
+
+    Another numba may keep the names and change their meaning, so a name alone is not enough.
+    """
+    return numba.__version__.startswith(_TRIED) and all(hasattr(JITCodeLibrary, x) for x in _OVERRIDDEN)
 
 
 class _NoEngine:

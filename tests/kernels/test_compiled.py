@@ -133,6 +133,14 @@ def test_where_numba_cannot_be_extended_it_compiles_as_ever(monkeypatch: pytest.
     assert module.compiled(outer)(3) == 252
 
 
+def test_only_a_tried_numba_is_extended(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fastpipe.kernels import compilers
+
+    assert compilers.can_link()
+    monkeypatch.setattr(compilers.numba, "__version__", "0.99.0")
+    assert not compilers.can_link()
+
+
 def test_the_garbage_collector_runs_again_after_an_error() -> None:
     from numba.core.errors import TypingError
 
