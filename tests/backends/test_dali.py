@@ -182,8 +182,7 @@ def test_without_a_seed_order_and_generator_are_torchs(photos: Path) -> None:
 
 
 def source_of(loader: fastpipe.DataLoader) -> DaliSource:
-    assert loader._supply.persistent is not None
-    source = loader._kept[1]
+    source = loader._supply.persistent
     assert isinstance(source, DaliSource)
     return source
 
