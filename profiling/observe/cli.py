@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from fastpipe.errors import ArgumentError
-from fastpipe.profiling.observe.report import check_writable
+from fastpipe.profiling.files_out import check_writable
 from fastpipe.profiling.observe.script import Program, find_module, find_script, run_as_main
 from fastpipe.profiling.observe.session import Session
 from fastpipe.profiling.observe.waits import Observer, Stopped

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from fastpipe.errors import ArgumentError
 from fastpipe.profiling.observe.advice import Lift, Verdict, title
 from fastpipe.profiling.observe.memory import Memory
 from fastpipe.profiling.observe.summary import LoaderSummary, Summary
 
-__all__ = ["SCHEMA_VERSION", "Observation", "check_writable", "render", "to_dict", "write_text"]
+__all__ = ["SCHEMA_VERSION", "Observation", "render", "to_dict", "write_text"]
 
 SCHEMA_VERSION = 1
 """Raised when a field changes its meaning or goes; new fields do not raise it."""
@@ -118,22 +116,6 @@ def _loader_dict(loader: LoaderSummary, seen: Observation) -> dict[str, Any]:
             if memory.loader == facts.number
         ],
     }
-
-
-def check_writable(option: str, path: str) -> None:
-    """Raise ArgumentError before the script starts, if `path` cannot be written."""
-    target = Path(path)
-    if target.is_dir():
-        raise ArgumentError(f"{option} must name a file to write. Found: {path!r}, which is a folder")
-    try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        os.close(handle)
-        os.unlink(name)
-    except OSError as error:
-        raise ArgumentError(
-            f"{option} must name a file that can be written. Found: {path!r} ({error.strerror}). "
-            "Name a file in a folder that exists and is yours"
-        ) from error
 
 
 def write_text(path: Path, values: dict[str, Any]) -> None:
