@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from multiprocessing.connection import wait
+from typing import Any, Final
 
 import torch
 import torch.utils.data
@@ -14,6 +15,9 @@ from fastpipe.batch.worker import Failure, InitWorker
 from fastpipe.types import Request
 
 __all__ = ["WorkerOptions", "WorkerPool", "next_base_seed"]
+
+# A killed process closes its connections before it counts as dead: seen to matter on busy machines.
+_DYING_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +126,9 @@ def _results(iterator: Iterator[Any]) -> Iterator[Any]:
             return
         except (ConnectionError, EOFError) as error:
             # The tensor of a worker that died meanwhile cannot be fetched; torch looks for that too late.
-            dead = [str(worker.pid) for worker in getattr(iterator, "_workers", ()) if not worker.is_alive()]
+            workers = getattr(iterator, "_workers", ())
+            wait([worker.sentinel for worker in workers], timeout=_DYING_S)
+            dead = [str(worker.pid) for worker in workers if not worker.is_alive()]
             if not dead:
                 raise
             raise RuntimeError(f"DataLoader worker (pid(s) {', '.join(dead)}) exited unexpectedly") from error
