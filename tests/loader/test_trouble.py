@@ -194,11 +194,13 @@ def _children():
 def test_broken_off_epochs_leave_no_thread_and_no_process(photos):
     loader = DataLoader(photos, 2, transform=TRAIN, num_workers=1)
     next(iter(loader))
-    threads, children = threading.active_count(), len(_children())
+    threads, children = set(threading.enumerate()), len(_children())
     for _ in range(5):
         for _ in loader:
             break
-    assert threading.active_count() <= threads
+    # By name: other libraries start threads of their own when they please.
+    left = [t.name for t in set(threading.enumerate()) - threads if t.name.startswith("fastpipe")]
+    assert left == []
     assert len(_children()) <= children
 
 
