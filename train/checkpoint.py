@@ -29,7 +29,7 @@ __all__ = [
     "set_rng_state",
 ]
 
-FORMAT = 2
+FORMAT = 3
 PREVIOUS = "previous.ckpt"
 
 

@@ -174,10 +174,10 @@ def _underscored(arg: str) -> str:
 
 
 def _with_flags_as_values(args: list[str]) -> list[str]:
-    """A bare `--fit_to_data` means true; all other options take their value."""
+    """A bare `--fit_to_data` or `--validate_raw` means true; all other options take their value."""
     following = [*args[1:], "--"]
     return [
-        f"{arg}=true" if arg == "--fit_to_data" and after.startswith("--") else arg
+        f"{arg}=true" if arg in ("--fit_to_data", "--validate_raw") and after.startswith("--") else arg
         for arg, after in zip(args, following, strict=False)
     ]
 

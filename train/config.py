@@ -77,6 +77,8 @@ class TrainConfig:
     """Micro-batches per step; batch_size is their sum."""
     tta: bool = False
     """Validate on the mean over each image and its mirror."""
+    validate_raw: bool = False
+    """With EMA: measure the raw weights after every epoch, not only the last. Doubles validation."""
     compile: bool = False
     """Compile the model, once for each resolution."""
     backend: str = "auto"

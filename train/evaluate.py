@@ -1,7 +1,4 @@
-"""`fastpipe-train --evaluate`: the accuracy of a checkpoint on a data set, as the run itself measures it.
-
-Letters in shapes: B batch, C channels, H height, W width, K classes.
-"""
+"""`fastpipe-train --evaluate`: the accuracy of a checkpoint on a data set, as the run itself measures it."""
 
 from __future__ import annotations
 
@@ -15,27 +12,16 @@ from torch import Tensor, nn
 
 from fastpipe.errors import ArgumentError
 from fastpipe.storage import resolve
+from fastpipe.train.accuracy import per_class, sum_counts, top1, top5
 from fastpipe.train.algorithms.channels_last import memory_format
 from fastpipe.train.algorithms.test_time_flip import flipped_logits
 from fastpipe.train.config import TrainConfig
 from fastpipe.train.data import Indexes, eval_loader, open_indexes
 from fastpipe.train.distributed import device_of_rank
-from fastpipe.train.report import per_class, top1
-from fastpipe.train.step import resolved_precision
+from fastpipe.train.step import autocast, resolved_precision
 from fastpipe.train.trained import Trained, read_trained
 
-__all__ = ["count_right", "evaluate", "evaluation_lines", "sum_counts"]
-
-
-def count_right(logits: Tensor, labels: Tensor, *, num_classes: int) -> Tensor:
-    """Counts [K, 3] int64 per true class: images, top class right, right class among the five largest.
-
-    logits [B, K], labels int64 [B]. With fewer than five classes the third is the first.
-    """
-    largest = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
-    right = torch.stack([torch.ones_like(largest[:, 0]), largest[:, 0], largest.any(dim=1)], dim=1)
-    counts = torch.zeros(num_classes, 3, dtype=torch.int64, device=logits.device)
-    return counts.index_add_(0, labels, right.to(torch.int64))
+__all__ = ["evaluate", "evaluation_lines"]
 
 
 def evaluate(
@@ -91,9 +77,9 @@ def _measure(config: TrainConfig, model: nn.Module, indexes: Indexes, device: to
         counts = sum_counts(forward, batches, num_classes=len(indexes.classes))
         results[name] = {
             "images": int(counts[:, 0].sum()),
-            "top1": top1(counts[:, :2]),
-            "top5": top1(counts[:, ::2]) if len(indexes.classes) > 5 else None,
-            "per_class": per_class(counts[:, :2], indexes.classes),
+            "top1": top1(counts),
+            "top5": top5(counts),
+            "per_class": per_class(counts, indexes.classes),
         }
     return results
 
@@ -101,10 +87,9 @@ def _measure(config: TrainConfig, model: nn.Module, indexes: Indexes, device: to
 def _forward(config: TrainConfig, model: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
     """Images to logits in the run's precision, and with its test-time flip."""
     precision = resolved_precision(config.precision, device)
-    half = torch.bfloat16 if precision == "amp_bf16" else torch.float16
 
     def plain(images: Tensor) -> Tensor:
-        with torch.autocast(device.type, dtype=half, enabled=precision != "fp32"):
+        with autocast(device, precision):
             logits: Tensor = model(images)
         return logits
 
@@ -120,15 +105,6 @@ def _on_device(
             images.to(device, memory_format=layout, non_blocking=True),
             labels.to(device, non_blocking=True),
         )
-
-
-@torch.no_grad()
-def sum_counts(
-    forward: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]], *, num_classes: int
-) -> Tensor:
-    """`count_right` [K, 3] over all batches of images [B, C, H, W] and labels [B], on the CPU."""
-    counts = [count_right(forward(images), labels, num_classes=num_classes) for images, labels in batches]
-    return torch.stack(counts).sum(dim=0).cpu()
 
 
 def evaluation_lines(result: Mapping[str, Any]) -> Iterator[str]:

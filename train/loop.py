@@ -10,6 +10,7 @@ Letters in shapes: B batch, H height, W width, K classes.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import time
@@ -20,6 +21,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from fastpipe.train.accuracy import sum_counts
 from fastpipe.train.algorithms.label_smoothing import targets_as_composer
 from fastpipe.train.algorithms.test_time_flip import flipped_logits
 from fastpipe.train.checkpoint import rng_state, set_rng_state
@@ -159,7 +161,7 @@ class Trainer(Updater):
 
     @torch.no_grad()
     def evaluate(self, loader: Any, *, averaged: bool = True) -> Tensor:
-        """Counts [K, 2] int64 per true class over all ranks: images, and those whose top class was right.
+        """`count_right`'s counts [K, 3] over all ranks: images, top class right, right class among five.
 
         `averaged` uses the EMA weights where there are any. BatchNorm's statistics are rank 0's everywhere.
         `loader` has this rank's images; another rank may have a batch more. Raises StoppedError, as training.
@@ -169,15 +171,12 @@ class Trainer(Updater):
                 return self.evaluate(loader, averaged=False)
         self.model.eval()
         tensors_of_first(list(self.model.buffers()))
-        counts = torch.zeros(self.num_classes, 2, dtype=torch.int64, device=self.device)
+        forward = functools.partial(flipped_logits, self.forward) if self.config.tta else self.forward
+        return summed(sum_counts(forward, self._on_device(loader), num_classes=self.num_classes))
+
+    def _on_device(self, loader: Any) -> Iterator[tuple[Tensor, Tensor]]:
         for batch in self._polled(loader):
-            images, labels = batch[0], hard_labels(batch).to(self.device, non_blocking=True)
-            images = self._to_device(images)
-            logits = flipped_logits(self.forward, images) if self.config.tta else self.forward(images)
-            right = logits.argmax(dim=1) == labels
-            counts[:, 0] += torch.bincount(labels, minlength=self.num_classes)
-            counts[:, 1] += torch.bincount(labels[right], minlength=self.num_classes)
-        return summed(counts.cpu())
+            yield self._to_device(batch[0]), hard_labels(batch).to(self.device, non_blocking=True)
 
     def _polled(self, loader: Any) -> Iterator[Any]:
         """This rank's batches; between them all ranks ask equally often whether to stop."""

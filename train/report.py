@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from fastpipe.storage import DEMO_NOTE
 from fastpipe.train.augment import augment_specs
 from fastpipe.train.config import TrainConfig
 from fastpipe.train.step import resolved_precision
 
-__all__ = ["announcement", "conclusion", "per_class", "top1"]
-
-
-def top1(counts: Tensor) -> float:
-    """The share of images whose top class was right, 0..1, from counts [K, 2] of (images, right)."""
-    return float(counts[:, 1].sum() / counts[:, 0].sum())
-
-
-def per_class(counts: Tensor, classes: Sequence[str]) -> dict[str, float | None]:
-    """The same for each class; None for a class without images."""
-    return {
-        name: round(right / images, 6) if images else None
-        for name, (images, right) in zip(classes, counts.tolist(), strict=True)
-    }
+__all__ = ["announcement", "conclusion"]
 
 
 def announcement(

@@ -11,10 +11,8 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from torch import Tensor
 
 from fastpipe.errors import ArgumentError
-from fastpipe.storage import DEMO_NOTE
 from fastpipe.train.checkpoint import save_checkpoint
 from fastpipe.train.cli import to_yaml
 from fastpipe.train.config import TrainConfig
@@ -37,13 +35,13 @@ from fastpipe.train.no_effect import warn_length_without_effect
 from fastpipe.train.pauses import Pauses
 from fastpipe.train.prepare import fitted_here, make_parts
 from fastpipe.train.progress import Display
-from fastpipe.train.report import announcement, conclusion, per_class, top1
+from fastpipe.train.records import Measured, epoch_line, epoch_record, measure, step_record, summary_record
+from fastpipe.train.report import announcement, conclusion
 from fastpipe.train.resume import check_fits, load_to_resume
-from fastpipe.train.step import resolved_precision
-from fastpipe.train.timing import EpochClock, time_to_train
+from fastpipe.train.timing import EpochClock
 from fastpipe.types import Shard
 
-__all__ = ["run", "top1"]
+__all__ = ["run"]
 
 
 def run(
@@ -64,6 +62,7 @@ def run(
         raise ArgumentError(
             "data must name what to train on: demo, a folder, or a data set of torchvision. Give --data"
         )
+    started_s = time.perf_counter()
     shard, device = current_shard(), device_of_rank()
     if shard.rank > 0:  # rank 0 speaks for all
         display = Display(Console(quiet=True))
@@ -73,7 +72,7 @@ def run(
             lambda: fitted_here(config, shard, explicit=explicit, recipe_batch_size=recipe_batch_size)
         )
         # Everything that can be wrong is made first: a mistake leaves no folder behind.
-        parts = _Run(fitted, indexes, show, shard, device, explicit=explicit)
+        parts = _Run(fitted, indexes, show, shard, device, started_s=started_s, explicit=explicit)
         parts.resume(resume, config.output_dir)
         parts.make_folder(config.output_dir, resuming=resume is not None)
         with parts.pauses.listening():
@@ -91,11 +90,14 @@ class _Run:
         shard: Shard,
         device: torch.device,
         *,
+        started_s: float,
         explicit: Collection[str] = (),
     ) -> None:
+        self.started_s = started_s
         self.config, self.changes = fitted.config, fitted.changes
         self.indexes, self.show, self.shard, self.device = indexes, show, shard, device
         self.epochs_measured, self.saved_step, self.resumed = 0, 0, ""
+        self.wall_before_s, self.validation_s = 0.0, 0.0
         loader, model = together(lambda: make_parts(self.config, indexes, shard, device, explicit=explicit))
         self.pauses = Pauses(
             parse_interval(self.config.checkpoint_interval), steps_per_epoch=len(loader), rank=shard.rank
@@ -124,6 +126,7 @@ class _Run:
         together(lambda: check_fits(state, path, self.trainer, self.indexes.classes))
         self.trainer.load_state_dict(state)
         self.epochs_measured, self.saved_step = state["epochs_measured"], self.trainer.step
+        self.wall_before_s, self.validation_s = state["seconds"]["wall"], state["seconds"]["validation"]
         self.resumed = f"resumed from {path} after epoch {self.epochs_measured}, step {self.trainer.step}"
 
     def make_folder(self, output_dir: str | None, *, resuming: bool) -> None:
@@ -161,16 +164,16 @@ class _Run:
             return "No checkpoint was written before it"
         return f"The last good checkpoint is {self.folder.checkpoint}, after step {self.saved_step}"
 
-    def _epochs(self) -> Tensor | None:
-        counts = None
+    def _epochs(self) -> Measured | None:
+        measured = None
         while self.epochs_measured < self.config.epochs:
             if self.trainer.epoch == self.epochs_measured:
                 self._epoch()
-            counts = self._after_epoch()
+            measured = self._after_epoch()
             self.epochs_measured += 1
             if self.pauses.after_epoch(self.trainer.step) or self.epochs_measured == self.config.epochs:
                 self._save()
-        return counts
+        return measured
 
     def _save(self) -> None:
         """Write a checkpoint; the ranks add their generators' states, rank 0 writes."""
@@ -179,6 +182,7 @@ class _Run:
             **self.trainer.state_dict(),
             "classes": list(self.indexes.classes),
             "epochs_measured": self.epochs_measured,
+            "seconds": {"wall": self._wall_s(), "validation": self.validation_s},
         }
         self.folder.flush()
         if self.shard.rank == 0:
@@ -186,9 +190,9 @@ class _Run:
         self.saved_step = self.trainer.step
         self.pauses.saved()
 
-    def _finish(self, counts: Tensor | None) -> dict[str, Any]:
+    def _finish(self, measured: Measured | None) -> dict[str, Any]:
         self._check_clipping()
-        summary = self._summary(self.trainer.evaluate(self.validation) if counts is None else counts)
+        summary = self._summary(measured or self._measure(raw=True))
         self.folder.write_summary(summary)
         for line in conclusion(summary):
             self.show.line(line)
@@ -237,73 +241,37 @@ class _Run:
             self.folder.flush()
 
     def _log_step(self, epoch: int, clock: EpochClock, log: StepLog, loss: float | None) -> None:
-        self.folder.log(
-            "step",
-            log.step,
-            {
-                "epoch": epoch,
-                "loss": loss,
-                "lr": log.lr,
-                "resolution": log.resolution,
-                "images_per_s": round(clock.images_per_s, 3),
-                "data_wait_share": round(clock.wait_share, 4),
-            },
-        )
+        self.folder.log("step", log.step, step_record(epoch, clock, log, loss))
         if loss is None:
             limit = self.config.skip_nonfinite
             self.show.line(f"step {log.step} skipped: loss {log.loss} ({self.trainer.skipped} of {limit})")
 
-    def _after_epoch(self) -> Tensor:
-        trainer, epoch, clock = self.trainer, self.epochs_measured, self.trainer.clock
-        started_s = time.perf_counter()
-        counts = trainer.evaluate(self.validation)
-        accuracy, loss = top1(counts), trainer.loss_sum / max(1, trainer.losses)
-        self.folder.log(
-            "epoch",
-            trainer.step,
-            {
-                "epoch": epoch,
-                "loss": loss,
-                "top1": accuracy,
-                "images_per_s": round(clock.images_per_s, 3),
-                "data_wait_share": round(clock.wait_share, 4),
-                "train_s": round(clock.total_s, 3),
-                "validation_s": round(time.perf_counter() - started_s, 3),
-            },
-        )
+    def _after_epoch(self) -> Measured:
+        epoch, clock = self.epochs_measured, self.trainer.clock
+        measured = self._measure(raw=self.config.validate_raw or epoch + 1 == self.config.epochs)
+        loss = self.trainer.loss_sum / max(1, self.trainer.losses)
+        self.folder.log("epoch", self.trainer.step, epoch_record(epoch, loss, clock, measured))
         self.folder.flush()
-        self.show.line(
-            f"epoch {epoch + 1}/{self.config.epochs}  loss {loss:.3f}  top-1 {accuracy:.3f}  "
-            f"{clock.images_per_s:.0f} images/s  data wait {clock.wait_share:.0%}  {clock.total_s:.1f} s"
-        )
-        return counts
+        self.show.line(epoch_line(epoch, self.config.epochs, loss, clock, measured))
+        return measured
 
-    def _summary(self, counts: Tensor) -> dict[str, Any]:
-        trainer, classes = self.trainer, self.indexes.classes
-        seconds = sum(trainer.epoch_seconds)
-        summary: dict[str, Any] = {
-            "recipe": self.config.recipe,
-            "model": self.config.model,
-            "data": self.config.data,
-            "top1": top1(counts),
-            "top1_raw": top1(trainer.evaluate(self.validation, averaged=False)),
-            "epochs": self.config.epochs,
-            "steps": trainer.step,
-            "images_per_s": round(trainer.images_seen / seconds, 3),
-            "data_wait_share": round(sum(trainer.wait_seconds) / seconds, 4),
-            "time_to_train_s": round(time_to_train(trainer.epoch_seconds), 3),
-            "device": self.device.type,
-            "precision": resolved_precision(self.config.precision, self.device),
+    def _measure(self, *, raw: bool) -> Measured:
+        measured = measure(self.trainer, self.validation, raw=raw)
+        self.validation_s += measured.seconds
+        return measured
+
+    def _summary(self, measured: Measured) -> dict[str, Any]:
+        test = None
+        if self.indexes.test is not None:
+            test = self.trainer.evaluate(eval_loader(self.config, self.indexes.test, self.shard))
+        return {
+            **summary_record(self.trainer, measured, test, self.indexes.classes),
             "backend": self.backend,
             "processes": self.shard.world_size,
-            "skipped_steps": trainer.skipped,
             "fit_to_data": {key: list(change) for key, change in self.changes.items()},
-            "per_class": {"validation": per_class(counts, classes)},
+            "validation_s": round(self.validation_s, 3),
+            "wall_s": round(self._wall_s(), 3),
         }
-        if self.indexes.test is not None:
-            test = trainer.evaluate(eval_loader(self.config, self.indexes.test, self.shard))
-            summary["test_top1"] = top1(test)
-            summary["per_class"]["test"] = per_class(test, classes)
-        if self.config.data == "demo":
-            summary["note"] = DEMO_NOTE
-        return summary
+
+    def _wall_s(self) -> float:
+        return self.wall_before_s + time.perf_counter() - self.started_s

@@ -27,7 +27,7 @@ from fastpipe.train.distributed import maxima, unsynchronised, wrapped
 from fastpipe.train.losses import StepLog, diverged
 from fastpipe.train.optimizers import build_optimizer
 
-__all__ = ["Updater", "compiled", "resolved_precision", "schedule_of"]
+__all__ = ["Updater", "autocast", "compiled", "resolved_precision", "schedule_of"]
 
 
 def schedule_of(config: TrainConfig, steps_per_epoch: int) -> Schedule:
@@ -57,6 +57,12 @@ def resolved_precision(precision: str, device: torch.device) -> str:
     if precision == "amp":
         return "amp_fp16" if device.type == "cuda" else "fp32"
     return precision
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Forward passes in the block run in `precision`, which `resolved_precision` returned."""
+    half = torch.bfloat16 if precision == "amp_bf16" else torch.float16
+    return torch.autocast(device.type, dtype=half, enabled=precision != "fp32")
 
 
 @dataclass(kw_only=True)
@@ -106,8 +112,7 @@ class Updater:
 
     def forward(self, images: Tensor, *, training: bool = False) -> Tensor:
         """Logits [B, K], in half precision inside where the device has it."""
-        half = torch.bfloat16 if self.precision == "amp_bf16" else torch.float16
-        with torch.autocast(self.device.type, dtype=half, enabled=self.precision != "fp32"):
+        with autocast(self.device, self.precision):
             logits: Tensor = self.training_forward(images) if training else self.evaluation_forward(images)
         return logits
 

@@ -213,7 +213,7 @@ def test_every_recipe_names_every_key_it_relies_on(name: str) -> None:
     printed = yaml.safe_load(to_yaml(load_recipe(name)))
     left_to_the_run = {
         *("data", "num_workers", "output_dir", "fit_to_data", "schedule_scale"),
-        *("checkpoint_interval", "skip_nonfinite"),
+        *("checkpoint_interval", "skip_nonfinite", "validate_raw"),
     }
     assert set(printed) - set(written) <= left_to_the_run
     assert {key: printed[key] for key in written} == written

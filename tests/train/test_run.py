@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,6 +53,11 @@ def finished(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def _lines(folder: Path, kind: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == kind]
+
+
 def test_run_folder_holds_everything(finished: Path) -> None:
     names = {path.name for path in finished.iterdir()}
     assert {"config.yaml", "metrics.jsonl", "summary.json", "last.ckpt"} <= names
@@ -64,6 +70,9 @@ def test_summary(finished: Path) -> None:
     assert {"top1", "top1_raw", "epochs", "images_per_s", "data_wait_share", "time_to_train_s"} <= set(
         summary
     )
+    assert summary["top5"] is None and summary["test_top5"] is None  # of two classes
+    assert 0.0 < summary["validation_s"] < summary["wall_s"]
+    assert sum(line["train_s"] for line in _lines(finished, "epoch")) < summary["wall_s"]
     assert (summary["epochs"], summary["steps"]) == (2, 12)
     assert 0.0 <= summary["top1"] <= 1.0 and summary["test_top1"] in [k / 8 for k in range(9)]
     assert set(summary["per_class"]) == {"validation", "test"}
@@ -75,9 +84,7 @@ def test_summary(finished: Path) -> None:
 
 
 def test_metrics_have_every_step_and_epoch(finished: Path) -> None:
-    lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
-    steps = [line for line in lines if line["kind"] == "step"]
-    epochs = [line for line in lines if line["kind"] == "epoch"]
+    steps, epochs = _lines(finished, "step"), _lines(finished, "epoch")
     assert [line["step"] for line in steps] == list(range(12))
     size_of = ProgressiveSize(steps_per_epoch=6, total_steps=12, full_size=64)
     assert [line["resolution"] for line in steps] == [size_of(s // 6, s % 6) for s in range(12)]
@@ -85,9 +92,38 @@ def test_metrics_have_every_step_and_epoch(finished: Path) -> None:
     assert all(np.isfinite(line["loss"]) for line in steps)
     assert [line["epoch"] for line in epochs] == [0, 1]
     summary = json.loads((finished / "summary.json").read_text())
-    assert epochs[-1]["top1"] == summary["top1"]
+    assert epochs[-1]["top1"] == summary["top1"] and epochs[-1]["top5"] is None
+    # The raw weights cost a second validation: after the last epoch alone.
+    assert "top1_raw" not in epochs[0] and epochs[-1]["top1_raw"] == summary["top1_raw"]
     times = [line["train_s"] for line in epochs]
     assert summary["time_to_train_s"] == pytest.approx(2 * times[1], abs=0.01)
+
+
+@pytest.mark.parametrize(("options", "validations"), [(("--validate-raw",), 4), (("--ema", "null"), 2)])
+def test_raw_weights_after_every_epoch_and_one_validation_without_an_average(
+    options: tuple[str, ...], validations: int, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[bool] = []
+
+    def counted(self: Trainer, loader: Any, *, averaged: bool = True) -> torch.Tensor:
+        passes.append(averaged)
+        return torch.tensor([[6, 3 if averaged else 2, 6]] * 2)
+
+    monkeypatch.setattr(Trainer, "evaluate", counted)
+    (tmp_path / "data").mkdir()
+    for split in ("train", "val"):  # no test split, which is measured once more
+        (tmp_path / "data" / split).symlink_to(photos / split)
+    args = ("--data", str(tmp_path / "data"), "--epochs", "2", "--batch-size", "8", *TINY, *options)
+    assert main([*args, "--output-dir", str(tmp_path / "run")]) == 0
+    assert len(passes) == validations
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    epochs = _lines(tmp_path / "run", "epoch")
+    if validations == 4:
+        assert [line["top1_raw"] for line in epochs] == [pytest.approx(1 / 3)] * 2
+        assert summary["top1_raw"] == pytest.approx(1 / 3)
+    else:
+        assert not any("top1_raw" in line for line in epochs)
+        assert summary["top1_raw"] == summary["top1"] == 0.5
 
 
 def test_saved_configuration_repeats_the_run(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

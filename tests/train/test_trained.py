@@ -13,10 +13,10 @@ import torch
 import torchvision
 from PIL import Image
 
+from fastpipe.train.accuracy import count_right, sum_counts, top5
 from fastpipe.train.algorithms.blurpool import apply_blurpool
 from fastpipe.train.checkpoint import load_checkpoint
 from fastpipe.train.cli import main
-from fastpipe.train.evaluate import count_right
 
 CLASSES = ("a", "b", "c", "d", "e", "f")  # six, so that top-5 says something
 
@@ -64,6 +64,21 @@ def test_counts_by_hand() -> None:
     assert int(counts.sum()) == 6
 
 
+def test_a_rank_without_images_counts_none() -> None:
+    counts = sum_counts(lambda images: images, iter(()), num_classes=6)
+    assert counts.tolist() == [[0, 0, 0]] * 6 and counts.dtype == torch.int64
+
+
+def test_top_5_says_nothing_below_six_classes() -> None:
+    assert top5(torch.tensor([[4, 1, 3], *[[0, 0, 0]] * 5])) == 0.75
+    assert top5(torch.tensor([[4, 1, 3], *[[0, 0, 0]] * 4])) is None
+
+
+def test_equal_logits_go_to_the_first_class_and_top_1_is_among_five() -> None:
+    counts = count_right(torch.zeros(1, 40), torch.tensor([0]), num_classes=40)
+    assert counts[0].tolist() == [1, 1, 1]
+
+
 def test_fewer_than_five_classes() -> None:
     assert count_right(torch.eye(2), torch.tensor([0, 0]), num_classes=2).tolist() == [[2, 1, 2], [0, 0, 0]]
 
@@ -73,6 +88,7 @@ def test_evaluate_repeats_the_run(folder: Path, photos: Path, capsys: pytest.Cap
     weights = _evaluated(capsys, folder, photos)["weights"]
     ema, raw = weights["ema"]["validation"], weights["raw"]["validation"]
     assert (ema["top1"], raw["top1"]) == (summary["top1"], summary["top1_raw"])
+    assert (ema["top5"], raw["top5"]) == (summary["top5"], summary["top5_raw"])
     assert ema["per_class"] == summary["per_class"]["validation"]
     assert ema["images"] == 3 * len(CLASSES)
     assert ema["top1"] <= ema["top5"] <= 1.0

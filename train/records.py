@@ -1,0 +1,113 @@
+"""The numbers that a run leaves behind: of each step, of each epoch, and of the whole in summary.json."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from fastpipe.storage import DEMO_NOTE
+from fastpipe.train.accuracy import per_class, top1, top5
+from fastpipe.train.loop import Trainer
+from fastpipe.train.losses import StepLog
+from fastpipe.train.timing import EpochClock, time_to_train
+
+__all__ = ["Measured", "epoch_line", "epoch_record", "measure", "step_record", "summary_record"]
+
+Record = dict[str, float | int | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One validation. `counts` [K, 3] are those of the averaged weights, or of the only ones.
+
+    `raw` are those of the raw weights beside an average; None where there is none, or nobody asked.
+    """
+
+    counts: Tensor
+    raw: Tensor | None
+    seconds: float
+
+    def shares(self) -> Record:
+        """top1 and top5, with `_raw` behind the name for the raw weights beside an average."""
+        sets = {"": self.counts} | ({"_raw": self.raw} if self.raw is not None else {})
+        return {
+            f"{name}{suffix}": share(counts)
+            for suffix, counts in sets.items()
+            for name, share in (("top1", top1), ("top5", top5))
+        }
+
+
+def measure(trainer: Trainer, loader: Any, *, raw: bool) -> Measured:
+    """Validate on this rank's `loader`; with EMA and `raw` a second time, which takes as long again."""
+    started_s = time.perf_counter()
+    counts = trainer.evaluate(loader)
+    second = trainer.evaluate(loader, averaged=False) if raw and trainer.ema is not None else None
+    return Measured(counts=counts, raw=second, seconds=time.perf_counter() - started_s)
+
+
+def step_record(epoch: int, clock: EpochClock, log: StepLog, loss: float | None) -> Record:
+    """A step's line of metrics.jsonl; `loss` None where it was not finite."""
+    return {
+        "epoch": epoch,
+        "loss": loss,
+        "lr": log.lr,
+        "resolution": log.resolution,
+        "images_per_s": round(clock.images_per_s, 3),
+        "data_wait_share": round(clock.wait_share, 4),
+    }
+
+
+def epoch_record(epoch: int, loss: float, clock: EpochClock, measured: Measured) -> Record:
+    """An epoch's line of metrics.jsonl."""
+    return {
+        "epoch": epoch,
+        "loss": loss,
+        **measured.shares(),
+        "images_per_s": round(clock.images_per_s, 3),
+        "data_wait_share": round(clock.wait_share, 4),
+        "train_s": round(clock.total_s, 3),
+        "validation_s": round(measured.seconds, 3),
+    }
+
+
+def epoch_line(epoch: int, epochs: int, loss: float, clock: EpochClock, measured: Measured) -> str:
+    """The same for people."""
+    return (
+        f"epoch {epoch + 1}/{epochs}  loss {loss:.3f}  top-1 {top1(measured.counts):.3f}  "
+        f"{clock.images_per_s:.0f} images/s  data wait {clock.wait_share:.0%}  {clock.total_s:.1f} s"
+    )
+
+
+def summary_record(
+    trainer: Trainer, measured: Measured, test: Tensor | None, classes: Sequence[str]
+) -> dict[str, Any]:
+    """What summary.json says of a finished training; `test` are the counts of the test split."""
+    config, seconds = trainer.config, sum(trainer.epoch_seconds)
+    raw = measured.counts if measured.raw is None else measured.raw
+    summary: dict[str, Any] = {
+        "recipe": config.recipe,
+        "model": config.model,
+        "data": config.data,
+        **measured.shares(),
+        "top1_raw": top1(raw),
+        "top5_raw": top5(raw),
+        "epochs": trainer.epoch,
+        "steps": trainer.step,
+        "images_per_s": round(trainer.images_seen / seconds, 3),
+        "data_wait_share": round(sum(trainer.wait_seconds) / seconds, 4),
+        "time_to_train_s": round(time_to_train(trainer.epoch_seconds), 3),
+        "device": trainer.device.type,
+        "precision": trainer.precision,
+        "skipped_steps": trainer.skipped,
+        "per_class": {"validation": per_class(measured.counts, classes)},
+    }
+    if test is not None:
+        summary |= {"test_top1": top1(test), "test_top5": top5(test)}
+        summary["per_class"]["test"] = per_class(test, classes)
+    if config.data == "demo":
+        summary["note"] = DEMO_NOTE
+    return summary
