@@ -116,8 +116,8 @@ class Trainer(Updater):
             images, labels = self._to_device(batch[0]), self._labels(batch).to(self.device, non_blocking=True)
             step, resolution = self.step, images.shape[-1]
             loss = self.train_step(images, labels)
-            clock.count(len(images) * self.world_size)
-            tell(unread.add(loss, step=step, lr=self.lr(step), resolution=resolution))
+            seconds = clock.count(len(images) * self.world_size)
+            tell(unread.add(loss, step=step, lr=self.lr(step), resolution=resolution, seconds=seconds))
             self._pause(tell, unread)
         # Reading the last losses waits for the device: the epoch is over when its work is.
         tell(unread.read())

@@ -16,12 +16,16 @@ __all__ = ["StepLog", "UnreadLosses", "diverged"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepLog:
-    """One step as it is logged: `step` from 0, `loss` the mean over all ranks, `resolution` in pixels."""
+    """One step as it is logged: `step` from 0, `loss` the mean over all ranks, `resolution` in pixels.
+
+    `seconds` from the end of the step before it to its own, waiting for data included, saving left out.
+    """
 
     step: int
     loss: float
     lr: float
     resolution: int
+    seconds: float = 0.0
 
 
 class UnreadLosses:
@@ -33,11 +37,13 @@ class UnreadLosses:
     def __init__(self, interval: int, *, tolerant: bool = False) -> None:
         self._interval = interval
         self._tolerant = tolerant
-        self._waiting: list[tuple[Tensor, int, float, int]] = []
+        self._waiting: list[tuple[Tensor, int, float, int, float]] = []
 
-    def add(self, loss: Tensor, *, step: int, lr: float, resolution: int) -> list[StepLog]:
+    def add(
+        self, loss: Tensor, *, step: int, lr: float, resolution: int, seconds: float = 0.0
+    ) -> list[StepLog]:
         """Keep the loss of a step. Returns the steps that became known, none most of the time."""
-        self._waiting.append((loss, step, lr, resolution))
+        self._waiting.append((loss, step, lr, resolution, seconds))
         return self.read() if len(self._waiting) >= self._interval else []
 
     def read(self) -> list[StepLog]:
@@ -49,8 +55,8 @@ class UnreadLosses:
             return []
         values = averaged(torch.stack([loss for loss, *_ in self._waiting])).tolist()
         logs = [
-            StepLog(step=step, loss=value, lr=lr, resolution=resolution)
-            for value, (_, step, lr, resolution) in zip(values, self._waiting, strict=True)
+            StepLog(step=step, loss=value, lr=lr, resolution=resolution, seconds=seconds)
+            for value, (_, step, lr, resolution, seconds) in zip(values, self._waiting, strict=True)
         ]
         self._waiting = []
         for log in logs:

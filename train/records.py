@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fastpipe.storage import DEMO_NOTE
@@ -15,7 +18,15 @@ from fastpipe.train.loop import Trainer
 from fastpipe.train.losses import StepLog
 from fastpipe.train.timing import EpochClock, time_to_train
 
-__all__ = ["Measured", "epoch_line", "epoch_record", "measure", "step_record", "summary_record"]
+__all__ = [
+    "Measured",
+    "epoch_line",
+    "epoch_record",
+    "measure",
+    "peak_memory",
+    "step_record",
+    "summary_record",
+]
 
 Record = dict[str, float | int | None]
 
@@ -49,7 +60,19 @@ def measure(trainer: Trainer, loader: Any, *, raw: bool) -> Measured:
     return Measured(counts=counts, raw=second, seconds=time.perf_counter() - started_s)
 
 
-def step_record(epoch: int, clock: EpochClock, log: StepLog, loss: float | None) -> Record:
+def peak_memory(device: torch.device) -> Record:
+    """The most memory so far in MiB: resident in this process, without its workers; tensors on its GPU."""
+    # Kilobytes on Linux, bytes on macOS (getrusage(2)).
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    peak: Record = {"peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)}
+    if device.type == "cuda":
+        peak["peak_cuda_mib"] = round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+    return peak
+
+
+def step_record(
+    epoch: int, clock: EpochClock, log: StepLog, loss: float | None, device: torch.device
+) -> Record:
     """A step's line of metrics.jsonl; `loss` None where it was not finite."""
     return {
         "epoch": epoch,
@@ -58,6 +81,8 @@ def step_record(epoch: int, clock: EpochClock, log: StepLog, loss: float | None)
         "resolution": log.resolution,
         "images_per_s": round(clock.images_per_s, 3),
         "data_wait_share": round(clock.wait_share, 4),
+        "step_s": round(log.seconds, 6),
+        **peak_memory(device),
     }
 
 

@@ -241,7 +241,7 @@ class _Run:
             self.folder.flush()
 
     def _log_step(self, epoch: int, clock: EpochClock, log: StepLog, loss: float | None) -> None:
-        self.folder.log("step", log.step, step_record(epoch, clock, log, loss))
+        self.folder.log("step", log.step, step_record(epoch, clock, log, loss, self.device))
         if loss is None:
             limit = self.config.skip_nonfinite
             self.show.line(f"step {log.step} skipped: loss {log.loss} ({self.trainer.skipped} of {limit})")

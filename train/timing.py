@@ -29,6 +29,11 @@ class EpochClock:
     wait_s: float = 0.0
     total_s: float = 0.0
     started_s: float = 0.0
+    counted_s: float = 0.0
+    """`total_s` at the last step's end."""
+
+    def __post_init__(self) -> None:
+        self.counted_s = self.total_s  # that of a part before an interruption
 
     def over(self, loader: Iterable[Any]) -> Iterator[Any]:
         """The loader's batches, timed; starting its iterator counts as waiting.
@@ -51,10 +56,12 @@ class EpochClock:
             before = time.perf_counter()
             self.total_s = before - self.started_s
 
-    def count(self, images: int) -> None:
-        """A step on `images` images was started on the device."""
+    def count(self, images: int) -> float:
+        """A step on `images` images was started on the device. Returns its seconds, since the one before."""
         self.images += images
         self.stop()
+        before, self.counted_s = self.counted_s, self.total_s
+        return self.total_s - before
 
     def stop(self) -> None:
         """The epoch's work is done now, on the device too."""

@@ -58,6 +58,15 @@ def _lines(folder: Path, kind: str) -> list[dict[str, Any]]:
     return [line for line in lines if line["kind"] == kind]
 
 
+def _points(folder: Path, kind: str) -> set[str]:
+    """What TensorBoard was told of every step, or of every epoch."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return {tag.split("/")[1] for tag in events.Tags()["scalars"] if tag.startswith(f"{kind}/")}
+
+
 def test_run_folder_holds_everything(finished: Path) -> None:
     names = {path.name for path in finished.iterdir()}
     assert {"config.yaml", "metrics.jsonl", "summary.json", "last.ckpt"} <= names
@@ -90,11 +99,20 @@ def test_metrics_have_every_step_and_epoch(finished: Path) -> None:
     assert [line["resolution"] for line in steps] == [size_of(s // 6, s % 6) for s in range(12)]
     assert {line["resolution"] for line in steps} >= {32, 64}
     assert all(np.isfinite(line["loss"]) for line in steps)
+    # At a step's end the clock is where the steps have brought it; the epoch's own end is a little later.
+    for epoch in epochs:
+        own = [line["step_s"] for line in steps if line["epoch"] == epoch["epoch"]]
+        assert min(own) > 0.0 and sum(own) <= epoch["train_s"] + 0.001
+    peaks = [line["peak_rss_mib"] for line in steps]
+    assert peaks == sorted(peaks) and peaks[0] > 50.0  # torch alone takes more
+    assert "peak_cuda_mib" not in steps[0] or torch.cuda.is_available()
     assert [line["epoch"] for line in epochs] == [0, 1]
     summary = json.loads((finished / "summary.json").read_text())
     assert epochs[-1]["top1"] == summary["top1"] and epochs[-1]["top5"] is None
     # The raw weights cost a second validation: after the last epoch alone.
     assert "top1_raw" not in epochs[0] and epochs[-1]["top1_raw"] == summary["top1_raw"]
+    assert {"loss", "lr", "step_s", "peak_rss_mib"} <= _points(finished, "step")
+    assert {"top1", "top1_raw", "validation_s"} <= _points(finished, "epoch")
     times = [line["train_s"] for line in epochs]
     assert summary["time_to_train_s"] == pytest.approx(2 * times[1], abs=0.01)
 

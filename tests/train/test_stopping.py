@@ -34,7 +34,8 @@ METHODS = (
     *("--model", "test_resnet", "--train-resolution", "64", "--epochs", str(EPOCHS), "--batch-size", "8"),
     *("--backend", "torchvision", "--schedule.warmup-epochs", "0.5", "--optimizer.lr", "0.02"),
 )
-TIMES = {"images_per_s", "data_wait_share", "train_s", "validation_s"}
+# What differs from run to run.
+TIMES = {"images_per_s", "data_wait_share", "train_s", "validation_s", "step_s", "peak_rss_mib"}
 
 
 @pytest.fixture(scope="module")
