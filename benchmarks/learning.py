@@ -58,15 +58,16 @@ def arguments(arm: str, seed: int, epochs: int, data: Path, runs: Path) -> list[
 def train(argv: Sequence[str], folder: Path) -> None:
     """One run to its end, and the CPU seconds that it took beside its summary."""
     from fastpipe.train.cli import parse
+    from fastpipe.train.options import Options
     from fastpipe.train.runner import run
 
     resumed, before = (folder / "last.ckpt").exists(), time.process_time()
     asked = parse(argv)
     run(
         asked.config,
+        Options(resume="auto" if resumed else None),
         explicit=asked.explicit,
         recipe_batch_size=asked.recipe_batch_size,
-        resume="auto" if resumed else None,
     )
     # A continued run has lost count of its first part.
     spent = None if resumed else round(time.process_time() - before, 2)

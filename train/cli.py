@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from fastpipe.train.commands import command_of, run_command
 from fastpipe.train.config import TrainConfig, scale_schedule
 from fastpipe.train.config_checks import round_to_multiple
 from fastpipe.train.keys import check_keys, config_from_dict, config_to_dict, flat_keys, suggest
+from fastpipe.train.options import OPTION_NAMES, Options, check_options
 from fastpipe.train.recipe_table import recipe_table
 
 __all__ = [
@@ -41,11 +42,10 @@ _OWN_OPTIONS = (
     "augment",
     "print_config",
     "list_recipes",
-    "resume",
-    "nproc",
     "help",
     "evaluate",
     "export",
+    *OPTION_NAMES,
 )
 # In the order of the reference text's Table 1.
 _TABLE = (
@@ -63,8 +63,7 @@ class Invocation:
     recipe_batch_size: int
     print_config: bool = False
     list_recipes: bool = False
-    resume: str | None = None
-    nproc: int | None = None
+    options: Options = field(default_factory=Options)
 
 
 def recipe_names() -> list[str]:
@@ -150,19 +149,19 @@ def parse(argv: Sequence[str]) -> Invocation:
     # jsonargparse gives --print_config a meaning of its own (without our size rule): it is ours here.
     rest = [arg for arg in args if arg not in ("--print_config", "--list_recipes")]
     parsed = _checked(lambda: parser.parse_args(rest)).as_dict()
-    own = {
-        key: parsed.pop(key)
-        for key in ("recipe", "augment", "print-config", "list-recipes", "resume", "nproc")
-    }
+    for key in ("recipe", "augment", "print-config", "list-recipes"):
+        del parsed[key]
+    options = Options(**{name: parsed.pop(name) for name in OPTION_NAMES})
     values = follow_epochs(follow_train_resolution(parsed, recipe, explicit), recipe, explicit)
+    config = scale_schedule(config_from_dict({**values, "recipe": recipe.recipe}))
+    check_options(options, config)  # here too, so that no process starts for nothing
     return Invocation(
-        config=scale_schedule(config_from_dict({**values, "recipe": recipe.recipe})),
+        config=config,
         explicit=explicit,
         recipe_batch_size=recipe.batch_size,
         print_config="print_config" in explicit,
         list_recipes="list_recipes" in explicit,
-        resume=own["resume"],
-        nproc=own["nproc"],
+        options=options,
     )
 
 
@@ -231,18 +230,7 @@ def _parser() -> Any:
         action="store_true",
         help="print the published recipes side by side and exit",
     )
-    parser.add_argument(
-        "--resume",
-        type=str,
-        default=None,
-        help="auto (output_dir's last.ckpt, if there is one) or a checkpoint",
-    )
-    parser.add_argument(
-        "--nproc",
-        type=int,
-        default=None,
-        help="train in so many processes on this machine, one a GPU; under torchrun leave it out",
-    )
+    parser.add_class_arguments(Options, as_group=False)
     parser.add_class_arguments(TrainConfig, as_group=False, skip={"recipe"})
     return parser
 

@@ -11,7 +11,7 @@ from typing import Any
 from fastpipe.errors import ArgumentError, MissingExtraError
 from fastpipe.train.checkpoint import PREVIOUS
 
-__all__ = ["CHECKPOINT", "NoFolder", "RunFolder", "make_folder"]
+__all__ = ["CHECKPOINT", "NoFolder", "RunFolder", "make_folder", "replace_text"]
 
 CHECKPOINT = "last.ckpt"
 
@@ -44,7 +44,8 @@ def make_folder(output_dir: str | None, recipe: str, *, resuming: bool) -> Path:
     raise ArgumentError(f"runs/ holds 9999 runs called {stem}. Give --output-dir")
 
 
-def _replace_text(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str) -> None:
+    """Write `path` in one move: readers never see half of it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
@@ -89,7 +90,7 @@ class RunFolder:
         kept = [
             line for line in path.read_text(encoding="utf-8").splitlines() if _is_before(line, step, epoch)
         ]
-        _replace_text(path, "".join(line + "\n" for line in kept))
+        replace_text(path, "".join(line + "\n" for line in kept))
         self._metrics = path.open("a", encoding="utf-8")
 
     def flush(self) -> None:
@@ -99,7 +100,7 @@ class RunFolder:
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Save summary.json in one move: readers never see half of it."""
-        _replace_text(self.path / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+        replace_text(self.path / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
 
     def close(self) -> None:
         """Close the files."""

@@ -52,7 +52,19 @@ def conclusion(summary: Mapping[str, Any]) -> Iterator[str]:
     yield (
         f"top-1 {summary['top1']:.3f} (raw weights {summary['top1_raw']:.3f}){test}, "
         f"time to train {summary['time_to_train_s']:.1f} s, {summary['images_per_s']:.0f} images/s, "
-        f"data wait {summary['data_wait_share']:.0%}"
+        f"data wait {summary['data_wait_share']:.0%}{''.join(_reckoned(summary))}"
     )
     if "note" in summary:
         yield f"note: {summary['note']}"
+
+
+def _reckoned(summary: Mapping[str, Any]) -> Iterator[str]:
+    if "cost" in summary:
+        yield f", cost {summary['cost']:.4g}"
+    if "energy_kwh" in summary:
+        yield f", energy {summary['energy_kwh']:.4g} kWh"
+    if longer := summary.get("extrapolation"):
+        yield (
+            f"; measured over {longer['measured_epochs']} epochs and extrapolated (our formula) to "
+            f"{longer['extrapolated_epochs']}: {longer['extrapolated_time_to_train_s']:.1f} s"
+        )

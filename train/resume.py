@@ -31,8 +31,13 @@ def load_to_resume(resume: str | None, output_dir: str | None) -> tuple[dict[str
     return None if path is None else load_newest(path)
 
 
-def check_fits(state: dict[str, Any], path: Path, trainer: Trainer, classes: tuple[str, ...]) -> None:
-    """Raise ArgumentError for a checkpoint of other classes, model, length, batch or data."""
+def check_fits(
+    state: dict[str, Any], path: Path, trainer: Trainer, classes: tuple[str, ...], last_epoch: int
+) -> None:
+    """Raise ArgumentError for a checkpoint of other classes, model, length, batch or data.
+
+    Also for one that is past `last_epoch`, where this run ends.
+    """
     config, saved = trainer.config, state["config"]
     pairs = {
         "classes": (list(state["classes"]), list(classes)),
@@ -48,6 +53,11 @@ def check_fits(state: dict[str, Any], path: Path, trainer: Trainer, classes: tup
                 f"the checkpoint {str(path)!r} was made with {name} {_short(there)}, this run has "
                 f"{_short(here)}. Resume with the same data, model, length, batch size and seed"
             )
+    if state["epochs_measured"] > last_epoch:
+        raise ArgumentError(
+            f"the checkpoint {str(path)!r} has {state['epochs_measured']} epochs, and --extrapolate-from "
+            f"{last_epoch} ends before. Leave the option out, or begin in another folder"
+        )
 
 
 def _short(value: Any) -> str:

@@ -16,6 +16,7 @@ from fastpipe.errors import ArgumentError
 from fastpipe.train.checkpoint import save_checkpoint
 from fastpipe.train.cli import to_yaml
 from fastpipe.train.config import TrainConfig
+from fastpipe.train.cost import cost_record, extrapolation_record
 from fastpipe.train.data import Indexes, eval_loader
 from fastpipe.train.distributed import (
     broadcast_state,
@@ -32,6 +33,7 @@ from fastpipe.train.interval import parse_interval
 from fastpipe.train.loop import Trainer
 from fastpipe.train.losses import StepLog
 from fastpipe.train.no_effect import warn_length_without_effect
+from fastpipe.train.options import Options, check_options
 from fastpipe.train.pauses import Pauses
 from fastpipe.train.prepare import fitted_here, make_parts
 from fastpipe.train.progress import Display
@@ -43,25 +45,28 @@ from fastpipe.types import Shard
 
 __all__ = ["run"]
 
+_PLAIN = Options()
+
 
 def run(
     config: TrainConfig,
+    options: Options = _PLAIN,
     *,
     explicit: Collection[str] = (),
     recipe_batch_size: int | None = None,
-    resume: str | None = None,
     display: Display | None = None,
 ) -> dict[str, Any]:
     """Train, write the run folder, and return what its summary.json holds.
 
     `explicit` are the dotted keys that fitting to the data must leave alone; `recipe_batch_size` is the
-    batch that the learning rate was made for. `resume` is "auto" (output_dir's last checkpoint, if there is
-    one) or a path.
+    batch that the learning rate was made for. Of the options, `nproc` and `seeds` are not for one run in one
+    process and change nothing here.
     """
     if config.data is None:
         raise ArgumentError(
             "data must name what to train on: demo, a folder, or a data set of torchvision. Give --data"
         )
+    check_options(options, config)
     started_s = time.perf_counter()
     shard, device = current_shard(), device_of_rank()
     if shard.rank > 0:  # rank 0 speaks for all
@@ -72,9 +77,9 @@ def run(
             lambda: fitted_here(config, shard, explicit=explicit, recipe_batch_size=recipe_batch_size)
         )
         # Everything that can be wrong is made first: a mistake leaves no folder behind.
-        parts = _Run(fitted, indexes, show, shard, device, started_s=started_s, explicit=explicit)
-        parts.resume(resume, config.output_dir)
-        parts.make_folder(config.output_dir, resuming=resume is not None)
+        parts = _Run(fitted, indexes, show, shard, device, options, started_s=started_s, explicit=explicit)
+        parts.resume(config.output_dir)
+        parts.make_folder(config.output_dir)
         with parts.pauses.listening():
             return parts.execute()
 
@@ -89,11 +94,13 @@ class _Run:
         show: Display,
         shard: Shard,
         device: torch.device,
+        options: Options,
         *,
         started_s: float,
         explicit: Collection[str] = (),
     ) -> None:
-        self.started_s = started_s
+        self.started_s, self.options = started_s, options
+        self.last_epoch = options.extrapolate_from or fitted.config.epochs
         self.config, self.changes = fitted.config, fitted.changes
         self.indexes, self.show, self.shard, self.device = indexes, show, shard, device
         self.epochs_measured, self.saved_step, self.resumed = 0, 0, ""
@@ -116,24 +123,25 @@ class _Run:
         loader.explain()  # raises for a backend that cannot serve
         self.loader = loader
 
-    def resume(self, resume: str | None, output_dir: str | None) -> None:
+    def resume(self, output_dir: str | None) -> None:
         """Take over the state that `--resume` means, which rank 0 reads for all; none: begin anew."""
-        found = together(lambda: load_to_resume(resume, output_dir) if self.shard.rank == 0 else None)
+        resume, first = self.options.resume, self.shard.rank == 0
+        found = together(lambda: load_to_resume(resume, output_dir) if first else None)
         path = from_first(lambda: found[1] if found else None)
         state = broadcast_state(found[0] if found else None)
         if state is None or path is None:
             return
-        together(lambda: check_fits(state, path, self.trainer, self.indexes.classes))
+        together(lambda: check_fits(state, path, self.trainer, self.indexes.classes, self.last_epoch))
         self.trainer.load_state_dict(state)
         self.epochs_measured, self.saved_step = state["epochs_measured"], self.trainer.step
         self.wall_before_s, self.validation_s = state["seconds"]["wall"], state["seconds"]["validation"]
         self.resumed = f"resumed from {path} after epoch {self.epochs_measured}, step {self.trainer.step}"
 
-    def make_folder(self, output_dir: str | None, *, resuming: bool) -> None:
+    def make_folder(self, output_dir: str | None) -> None:
         """The run folder, made and written by rank 0 alone."""
-        made = (
-            make_folder(output_dir, self.config.recipe, resuming=resuming) if self.shard.rank == 0 else None
-        )
+        made, resuming = None, self.options.resume is not None
+        if self.shard.rank == 0:
+            made = make_folder(output_dir, self.config.recipe, resuming=resuming)
         self.folder: RunFolder | NoFolder = RunFolder(made) if made else NoFolder()
         if self.resumed:
             self.folder.rewind(self.trainer.step, self.epochs_measured)
@@ -166,12 +174,12 @@ class _Run:
 
     def _epochs(self) -> Measured | None:
         measured = None
-        while self.epochs_measured < self.config.epochs:
+        while self.epochs_measured < self.last_epoch:
             if self.trainer.epoch == self.epochs_measured:
                 self._epoch()
             measured = self._after_epoch()
             self.epochs_measured += 1
-            if self.pauses.after_epoch(self.trainer.step) or self.epochs_measured == self.config.epochs:
+            if self.pauses.after_epoch(self.trainer.step) or self.epochs_measured == self.last_epoch:
                 self._save()
         return measured
 
@@ -216,6 +224,11 @@ class _Run:
         self.show.line(f"run folder: {self.folder.path}")
         if self.resumed:
             self.show.line(self.resumed)
+        if self.options.extrapolate_from:
+            self.show.line(
+                f"only the first {self.last_epoch} of {c.epochs} epochs are trained: the time to train is "
+                "extrapolated by a formula of ours"
+            )
 
     def _epoch(self) -> None:
         trainer, epoch = self.trainer, self.trainer.epoch
@@ -248,7 +261,7 @@ class _Run:
 
     def _after_epoch(self) -> Measured:
         epoch, clock = self.epochs_measured, self.trainer.clock
-        measured = self._measure(raw=self.config.validate_raw or epoch + 1 == self.config.epochs)
+        measured = self._measure(raw=self.config.validate_raw or epoch + 1 == self.last_epoch)
         loss = self.trainer.loss_sum / max(1, self.trainer.losses)
         self.folder.log("epoch", self.trainer.step, epoch_record(epoch, loss, clock, measured))
         self.folder.flush()
@@ -264,13 +277,17 @@ class _Run:
         test = None
         if self.indexes.test is not None:
             test = self.trainer.evaluate(eval_loader(self.config, self.indexes.test, self.shard))
+        wall_s, seconds = self._wall_s(), self.trainer.epoch_seconds
+        longer = extrapolation_record(seconds, self.config.epochs) if self.options.extrapolate_from else {}
         return {
             **summary_record(self.trainer, measured, test, self.indexes.classes),
             "backend": self.backend,
             "processes": self.shard.world_size,
             "fit_to_data": {key: list(change) for key, change in self.changes.items()},
             "validation_s": round(self.validation_s, 3),
-            "wall_s": round(self._wall_s(), 3),
+            "wall_s": round(wall_s, 3),
+            **cost_record(wall_s, self.options),
+            **longer,
         }
 
     def _wall_s(self) -> float:

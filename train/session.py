@@ -13,6 +13,7 @@ from fastpipe.train.config_checks import check_world_size
 from fastpipe.train.errors import PeerError, StoppedError
 from fastpipe.train.launch import launch, record_failure
 from fastpipe.train.runner import run
+from fastpipe.train.seeds import run_seeds
 
 __all__ = ["start", "without_nproc"]
 
@@ -23,16 +24,18 @@ _AFTER_THE_FIRST_S = 2.0
 
 def start(invocation: Invocation, args: Sequence[str]) -> int:
     """Train, in `--nproc` processes if that was asked for. Returns the exit status."""
-    if invocation.nproc is not None:
+    nproc = invocation.options.nproc
+    if nproc is not None:
         if "batch_size" in invocation.explicit:  # said once, before anything starts
-            check_world_size(invocation.config, invocation.nproc)
-        return launch(invocation.nproc, without_nproc(args))
+            check_world_size(invocation.config, nproc)
+        return launch(nproc, without_nproc(args))
     try:
-        run(
+        train = run if invocation.options.seeds is None else run_seeds
+        train(
             invocation.config,
+            invocation.options,
             explicit=invocation.explicit,
             recipe_batch_size=invocation.recipe_batch_size,
-            resume=invocation.resume,
         )
     except StoppedError as stopped:
         return 128 + stopped.number

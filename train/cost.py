@@ -1,0 +1,55 @@
+"""What a run cost, and what a longer one would have taken: money, energy, and the extrapolated time to train.
+
+The reference text ran timm's and PyTorch's recipes for 10 epochs and extrapolated to the published length,
+without giving its formula. This one is ours: the first epoch takes the second's time, as in `time_to_train`,
+and the mean of an epoch holds for all. Epochs must be alike: not with progressive resizing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastpipe.errors import ArgumentError
+from fastpipe.train.options import Options
+from fastpipe.train.timing import time_to_train
+
+__all__ = ["cost_record", "extrapolated_time_to_train", "extrapolation_record"]
+
+_FORMULA = "ours, not the reference text's: (t2 + t2 + t3 + ... + tN) / N * E"
+
+
+def cost_record(wall_s: float, options: Options) -> dict[str, float]:
+    """`cost` of `wall_s` seconds in the price's currency, and `energy_kwh`; each only where it was asked."""
+    record: dict[str, float] = {}
+    if options.price_per_hour is not None:
+        record["cost"] = round(options.price_per_hour * wall_s / 3600, 6)
+    if options.watts is not None:
+        record["energy_kwh"] = round(options.watts * wall_s / 3.6e6, 6)
+    return record
+
+
+def extrapolated_time_to_train(epoch_seconds: Sequence[float], epochs: int) -> float:
+    """Seconds of `epochs` epochs: (t2 + t2 + ... + tN) / N * epochs, from the N measured ones, t1 first.
+
+    Raises ArgumentError for fewer than two measured epochs, or more than `epochs`.
+    """
+    measured = len(epoch_seconds)
+    if not 2 <= measured <= epochs:
+        raise ArgumentError(
+            f"epoch_seconds must hold 2 to {epochs} epochs to extrapolate to {epochs}. Found: {measured}"
+        )
+    return time_to_train(epoch_seconds) / measured * epochs
+
+
+def extrapolation_record(epoch_seconds: Sequence[float], epochs: int) -> dict[str, Any]:
+    """Both figures under names that tell them apart: what was measured, and what it would be for `epochs`."""
+    return {
+        "extrapolation": {
+            "formula": _FORMULA,
+            "measured_epochs": len(epoch_seconds),
+            "measured_time_to_train_s": round(time_to_train(epoch_seconds), 3),
+            "extrapolated_epochs": epochs,
+            "extrapolated_time_to_train_s": round(extrapolated_time_to_train(epoch_seconds, epochs), 3),
+        }
+    }
