@@ -92,4 +92,10 @@ def _rebuild(trained: Trained) -> list[str]:
             "from fastpipe.train.algorithms.blurpool import apply_blurpool",
             f"apply_blurpool(model, poolings={c.blurpool != 'ffcv'})",
         ]
+    depth = c.stochastic_depth
+    if depth is not None and depth.kind == "composer" and depth.drop_rate:  # weights branches in evaluation
+        lines += [
+            "from fastpipe.train.algorithms.stochastic_depth import apply_stochastic_depth",
+            f"apply_stochastic_depth(model, drop_rate={depth.drop_rate!r}, kind='composer')",
+        ]
     return [*lines, "model.load_state_dict(torch.load(PATH, weights_only=True))", "model.eval()"]

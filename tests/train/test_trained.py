@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,12 @@ from PIL import Image
 
 from fastpipe.train.accuracy import count_right, sum_counts, top5
 from fastpipe.train.algorithms.blurpool import apply_blurpool
-from fastpipe.train.checkpoint import load_checkpoint
-from fastpipe.train.cli import main
+from fastpipe.train.checkpoint import load_checkpoint, save_checkpoint
+from fastpipe.train.cli import load_recipe, main
+from fastpipe.train.export import export
+from fastpipe.train.keys import config_to_dict
+from fastpipe.train.model import build_model
+from fastpipe.train.trained import read_trained
 
 CLASSES = ("a", "b", "c", "d", "e", "f")  # six, so that top-5 says something
 
@@ -154,6 +159,36 @@ def test_the_card_rebuilds_the_trained_model(
         torch.testing.assert_close(made["model"](images), by_hand.eval()(images))
         assert not torch.allclose(made["model"](images), plain.eval()(images))
     assert card["classes"] == list(CLASSES)
+
+
+@pytest.fixture
+def hot(tmp_path: Path) -> Path:
+    """A checkpoint of the recipe Hot, untrained: BlurPool, and stochastic depth that weights branches."""
+    config = replace(load_recipe("hot"), model="test_resnet", val_resolution=32, val_resize=36)
+    torch.manual_seed(0)
+    weights = build_model(config, len(CLASSES), torch.device("cpu")).state_dict()
+    state = {
+        "config": config_to_dict(config),
+        "classes": list(CLASSES),
+        "step": 0,
+        "model": weights,
+        "ema": {},
+    }
+    save_checkpoint(state, tmp_path / "last.ckpt")
+    return tmp_path / "last.ckpt"
+
+
+def test_the_card_of_hot_weights_the_branches(hot: Path, tmp_path: Path) -> None:
+    """Composer's stochastic depth adds no weights and changes evaluation: the card must say it, too."""
+    card = export(hot, tmp_path / "model.pt")
+    trained = read_trained(hot)
+    model = trained.model(trained.raw, torch.device("cpu"))
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    for lines, same in ((card["rebuild"], True), ([x for x in card["rebuild"] if "depth" not in x], False)):
+        made: dict[str, Any] = {"PATH": tmp_path / "model.pt"}
+        exec("\n".join(lines), made)
+        with torch.no_grad():
+            assert torch.allclose(made["model"](images), model(images)) == same
 
 
 def test_export_overwrites_nothing(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
