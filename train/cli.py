@@ -47,6 +47,7 @@ _OWN_OPTIONS = (
     "export",
     *OPTION_NAMES,
 )
+_FLAGS = ("--fit_to_data", "--validate_raw", "--quiet")
 # In the order of the reference text's Table 1.
 _TABLE = (
     *("timm_a1", "timm_a2", "timm_a3", "pytorch_blog", "ffcv", "nvidia_mlperf", "nvidia_hparams"),
@@ -173,10 +174,10 @@ def _underscored(arg: str) -> str:
 
 
 def _with_flags_as_values(args: list[str]) -> list[str]:
-    """A bare `--fit_to_data` or `--validate_raw` means true; all other options take their value."""
+    """A bare `--fit_to_data` and the like means true; all other options take their value."""
     following = [*args[1:], "--"]
     return [
-        f"{arg}=true" if arg in ("--fit_to_data", "--validate_raw") and after.startswith("--") else arg
+        f"{arg}=true" if arg in _FLAGS and after.startswith("--") else arg
         for arg, after in zip(args, following, strict=False)
     ]
 

@@ -27,6 +27,8 @@ class Options:
     """Of all machines of the run together; summary.json gets the cost."""
     watts: float | None = None
     """Of all machines of the run together, on average; summary.json gets energy_kwh."""
+    quiet: bool = False
+    """Print errors and the last line only."""
 
     def __post_init__(self) -> None:
         _require(self.seeds is None or self.seeds >= 2, "seeds", "at least 2, for a spread", self.seeds)

@@ -12,10 +12,11 @@ __all__ = ["Display"]
 
 
 class Display:
-    """Shows epoch, loss, images/s and the share of time spent waiting for data."""
+    """Shows epoch, loss, images/s and the share of time spent waiting for data. quiet: the last line only."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
         self.console = console or Console(highlight=False)
+        self.quiet = quiet
         self._bar: Progress | None = None
         self._task: Any = None
 
@@ -29,11 +30,16 @@ class Display:
 
     def line(self, text: str) -> None:
         """One line of text, unwrapped and without markup."""
+        if not self.quiet:
+            self.last(text)
+
+    def last(self, text: str) -> None:
+        """A line that a quiet run prints, too: how it ended."""
         self.console.print(text, markup=False, soft_wrap=True)
 
     def start_epoch(self, epoch: int, epochs: int, steps: int) -> None:
         """Begin a bar of `steps`, where there is a terminal to draw it on."""
-        if not self.console.is_terminal:
+        if self.quiet or not self.console.is_terminal:
             return
         self._bar = Progress(
             TextColumn("{task.description}"),

@@ -46,16 +46,14 @@ def announcement(
         yield f"augment: {augmentations}"
 
 
-def conclusion(summary: Mapping[str, Any]) -> Iterator[str]:
-    """A summary.json in one line, and its note."""
+def conclusion(summary: Mapping[str, Any]) -> str:
+    """A summary.json in one line."""
     test = f", test top-1 {summary['test_top1']:.3f}" if "test_top1" in summary else ""
-    yield (
+    return (
         f"top-1 {summary['top1']:.3f} (raw weights {summary['top1_raw']:.3f}){test}, "
         f"time to train {summary['time_to_train_s']:.1f} s, {summary['images_per_s']:.0f} images/s, "
         f"data wait {summary['data_wait_share']:.0%}{''.join(_reckoned(summary))}"
     )
-    if "note" in summary:
-        yield f"note: {summary['note']}"
 
 
 def _reckoned(summary: Mapping[str, Any]) -> Iterator[str]:

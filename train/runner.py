@@ -71,8 +71,9 @@ def run(
     shard, device = current_shard(), device_of_rank()
     if shard.rank > 0:  # rank 0 speaks for all
         display = Display(Console(quiet=True))
+    if shard.rank > 0 or options.quiet:
         warnings.simplefilter("ignore", NoEffectWarning)
-    with process_group(shard), display or Display() as show:
+    with process_group(shard), display or Display(quiet=options.quiet) as show:
         fitted, indexes = together(
             lambda: fitted_here(config, shard, explicit=explicit, recipe_batch_size=recipe_batch_size)
         )
@@ -156,7 +157,7 @@ class _Run:
             return self._finish(self._epochs())
         except StoppedError as stopped:
             self._save()
-            self.show.line(f"{stopped} after step {self.trainer.step}: saved, --resume auto continues")
+            self.show.last(f"{stopped} after step {self.trainer.step}: saved, --resume auto continues")
             raise
         except DivergedError as error:
             raise DivergedError(f"{error.message}. {self._last_good()}", step=error.step) from error
@@ -202,8 +203,9 @@ class _Run:
         self._check_clipping()
         summary = self._summary(measured or self._measure(raw=True))
         self.folder.write_summary(summary)
-        for line in conclusion(summary):
-            self.show.line(line)
+        if "note" in summary:
+            self.show.line(f"note: {summary['note']}")
+        self.show.last(conclusion(summary))
         return summary
 
     def _check_clipping(self) -> None:

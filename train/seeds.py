@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from fastpipe.errors import ArgumentError, DataError, FastpipeError
 from fastpipe.train.config import TrainConfig
 from fastpipe.train.distributed import current_shard
@@ -41,7 +43,7 @@ def run_seeds(
     """
     seeds = list(range(config.seed, config.seed + (options.seeds or 1)))
     folder = _folder(config, options, seeds)
-    show, runs = Display(), []
+    show, runs = Display(quiet=options.quiet), []
     for number, seed in enumerate(seeds, start=1):
         show.line(f"seed {seed} ({number} of {len(seeds)})")
         own = folder / f"seed-{seed}"
@@ -50,6 +52,7 @@ def run_seeds(
             replace(options, seeds=None),
             explicit=explicit,
             recipe_batch_size=recipe_batch_size,
+            display=Display(Console(quiet=True)) if options.quiet else None,  # the last line is of them all
         )
         runs.append({"seed": seed, "folder": own.name, **{name: summary[name] for name in _REPEATED}})
         results = {
@@ -58,7 +61,7 @@ def run_seeds(
             "statistics": {name: spread([run[name] for run in runs]) for name in _REPEATED},
         }
         replace_text(folder / RESULTS, json.dumps(results, indent=2) + "\n")
-    show.line(seeds_line(results))
+    show.last(seeds_line(results))
     return results
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.console import Console
 
 from fastpipe.train.progress import Display
 
 
-def _shown(terminal: bool) -> str:
+def _shown(terminal: bool, *, quiet: bool = False) -> str:
     out = io.StringIO()
-    with Display(Console(file=out, force_terminal=terminal, width=120, highlight=False)) as display:
+    console = Console(file=out, force_terminal=terminal, width=120, highlight=False)
+    with Display(console, quiet=quiet) as display:
         display.start_epoch(2, 8, 10)
         display.step(loss=1.2345, images_per_s=321.0, wait_share=0.25, resolution=64)
         display.end_epoch()
@@ -29,3 +31,11 @@ def test_elsewhere_only_plain_lines() -> None:
     shown = _shown(terminal=False)
     assert shown == "epoch 3/8  [not markup] " + "x" * 200 + "\n"
     assert "\x1b" not in shown
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_quiet_prints_only_how_it_ended(terminal: bool) -> None:
+    assert _shown(terminal, quiet=True) == ""
+    out = io.StringIO()
+    Display(Console(file=out, force_terminal=terminal, highlight=False), quiet=True).last("top-1 0.5 [raw]")
+    assert out.getvalue() == "top-1 0.5 [raw]\n"

@@ -98,6 +98,30 @@ def test_a_folder_of_seeds_is_continued_and_not_overwritten(
     assert _read(three / "seeds.json") == before
 
 
+def test_quiet_prints_the_last_line_alone(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of one run, of several, and of one that ended in an error, which is printed."""
+    one = _args(photos, tmp_path / "one", "--epochs", "1", "--grad-clip", "1e9", "--quiet")
+    assert main(one) == 0  # the clipping has no effect, and a warning would fail here
+    shown = capsys.readouterr()
+    assert shown.out.startswith("top-1 ") and shown.out.count("\n") == 1 and shown.err == ""
+    assert main(_args(photos, tmp_path / "two", "--epochs", "1", "--seeds", "2", "--quiet")) == 0
+    shown = capsys.readouterr()
+    assert shown.out.startswith("2 seeds ") and shown.out.count("\n") == 1 and shown.err == ""
+    assert main(one) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and "already holds a run" in shown.err
+
+
+def test_without_a_terminal_a_run_prints_plain_lines(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(_args(photos, tmp_path / "run", "--epochs", "1")) == 0
+    shown = capsys.readouterr().out
+    assert "epoch 1/1  loss" in shown and not {"\x1b", "\r", "\u2501"} & set(shown)
+
+
 def test_mistakes_leave_no_folder(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(_args(photos, tmp_path / "runs", "--model", "resnet81", "--seeds", "2")) == 2
     assert "resnet81" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
