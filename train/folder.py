@@ -10,6 +10,7 @@ from typing import Any
 
 from fastpipe.errors import ArgumentError, MissingExtraError
 from fastpipe.train.checkpoint import PREVIOUS
+from fastpipe.train.trackers import WandbRun
 
 __all__ = ["CHECKPOINT", "NoFolder", "RunFolder", "make_folder", "replace_text"]
 
@@ -60,14 +61,14 @@ def _is_before(line: str, step: int, epoch: int) -> bool:
 
 
 class RunFolder:
-    """Writes what a run leaves behind. Numbers go to metrics.jsonl and TensorBoard alike."""
+    """Writes what a run leaves behind. Numbers go to metrics.jsonl, TensorBoard and `tracker` alike."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, tracker: WandbRun | None = None) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise MissingExtraError("tensorboard", "train", "Logging of a training run") from error
-        self.path = path
+        self.path, self._tracker = path, tracker
         self.checkpoint = path / CHECKPOINT
         self._metrics = (path / "metrics.jsonl").open("a", encoding="utf-8")
         self._events: Any = SummaryWriter(log_dir=str(path))
@@ -77,11 +78,13 @@ class RunFolder:
         (self.path / "config.yaml").write_text(text, encoding="utf-8")
 
     def log(self, kind: str, step: int, values: dict[str, float | int | None]) -> None:
-        """One line `{"kind": ..., "step": ..., **values}`, and one TensorBoard point per number."""
+        """One line `{"kind": ..., "step": ..., **values}`, and one point per number in TensorBoard."""
         self._metrics.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
         for name, value in values.items():
             if value is not None:
                 self._events.add_scalar(f"{kind}/{name}", value, step)
+        if self._tracker is not None:
+            self._tracker.log(kind, step, values)
 
     def rewind(self, step: int, epoch: int) -> None:
         """Forget what metrics.jsonl says after the first `step` steps and `epoch` measured epochs."""
@@ -101,11 +104,15 @@ class RunFolder:
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Save summary.json in one move: readers never see half of it."""
         replace_text(self.path / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+        if self._tracker is not None:
+            self._tracker.write_summary(summary)
 
     def close(self) -> None:
         """Close the files."""
         self._metrics.close()
         self._events.close()
+        if self._tracker is not None:
+            self._tracker.close()
 
 
 class NoFolder:

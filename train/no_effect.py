@@ -1,7 +1,7 @@
-"""What a run asks for and does not get: a NoEffectWarning for each, before the first step.
+"""What a run asks for and does not get: a NoEffectWarning for each, before the first step where it can be.
 
 What depends on the model (blurpool, stochastic_depth, init, loss.bias_init, channels_last, decay) warns
-where it is applied; sizes that never change, in `data.py`; gradients never clipped, after the last step.
+where it is applied; sizes that never change, in `data.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fastpipe.train.algorithms.ema import averaging_updates
 from fastpipe.train.config import TrainConfig
 from fastpipe.train.errors import NoEffectWarning
 
-__all__ = ["warn_length_without_effect", "warn_without_effect"]
+__all__ = ["warn_clipping_without_effect", "warn_length_without_effect", "warn_without_effect"]
 
 
 def warn_without_effect(config: TrainConfig, *, explicit: Collection[str] = ()) -> None:
@@ -41,6 +41,17 @@ def warn_length_without_effect(config: TrainConfig, steps_per_epoch: int) -> Non
             f"ema makes no average: with ema.update_interval {ema.update_interval} the {steps} steps of "
             f"training have {steps // ema.update_interval} updates, of which none averages (the first, and "
             "those of a warmup with ema.reset_during_warmup, copy)",
+            NoEffectWarning,
+            stacklevel=3,
+        )
+
+
+def warn_clipping_without_effect(config: TrainConfig, largest: float) -> None:
+    """Warn of clipping that clipped nothing; `largest` is the largest norm of the gradients in the run."""
+    if config.grad_clip and largest <= config.grad_clip:
+        warnings.warn(
+            f"grad_clip {config.grad_clip:g} clipped nothing: the largest norm of the gradients was "
+            f"{largest:.4g}",
             NoEffectWarning,
             stacklevel=3,
         )

@@ -27,6 +27,8 @@ class Options:
     """Of all machines of the run together; summary.json gets the cost."""
     watts: float | None = None
     """Of all machines of the run together, on average; summary.json gets energy_kwh."""
+    wandb: str | None = None
+    """The project of Weights & Biases that gets the numbers as well; needs fastpipe[wandb]."""
     quiet: bool = False
     """Print errors and the last line only."""
 

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Collection
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ from fastpipe.train.folder import NoFolder, RunFolder, make_folder
 from fastpipe.train.interval import parse_interval
 from fastpipe.train.loop import Trainer
 from fastpipe.train.losses import StepLog
-from fastpipe.train.no_effect import warn_length_without_effect
+from fastpipe.train.no_effect import warn_clipping_without_effect, warn_length_without_effect
 from fastpipe.train.options import Options, check_options
 from fastpipe.train.pauses import Pauses
 from fastpipe.train.prepare import fitted_here, make_parts
@@ -41,6 +42,7 @@ from fastpipe.train.records import Measured, epoch_line, epoch_record, measure, 
 from fastpipe.train.report import announcement, conclusion
 from fastpipe.train.resume import check_fits, load_to_resume
 from fastpipe.train.timing import EpochClock
+from fastpipe.train.trackers import WandbRun, import_wandb
 from fastpipe.types import Shard
 
 __all__ = ["run"]
@@ -67,6 +69,8 @@ def run(
             "data must name what to train on: demo, a folder, or a data set of torchvision. Give --data"
         )
     check_options(options, config)
+    if options.wandb is not None:
+        import_wandb()  # what lacks is said before anything is read
     started_s = time.perf_counter()
     shard, device = current_shard(), device_of_rank()
     if shard.rank > 0:  # rank 0 speaks for all
@@ -143,9 +147,13 @@ class _Run:
         made, resuming = None, self.options.resume is not None
         if self.shard.rank == 0:
             made = make_folder(output_dir, self.config.recipe, resuming=resuming)
-        self.folder: RunFolder | NoFolder = RunFolder(made) if made else NoFolder()
+        self.folder: RunFolder | NoFolder = RunFolder(made, self._tracker(made)) if made else NoFolder()
         if self.resumed:
             self.folder.rewind(self.trainer.step, self.epochs_measured)
+
+    def _tracker(self, folder: Path) -> WandbRun | None:
+        project, quiet = self.options.wandb, self.options.quiet
+        return WandbRun(project, folder, self.config, quiet=quiet) if project else None
 
     def execute(self) -> dict[str, Any]:
         """All epochs, then the summary, all written to the run folder."""
@@ -200,22 +208,13 @@ class _Run:
         self.pauses.saved()
 
     def _finish(self, measured: Measured | None) -> dict[str, Any]:
-        self._check_clipping()
+        warn_clipping_without_effect(self.config, float(self.trainer.largest_norm))
         summary = self._summary(measured or self._measure(raw=True))
         self.folder.write_summary(summary)
         if "note" in summary:
             self.show.line(f"note: {summary['note']}")
         self.show.last(conclusion(summary))
         return summary
-
-    def _check_clipping(self) -> None:
-        largest, limit = float(self.trainer.largest_norm), self.config.grad_clip
-        if limit and largest <= limit:
-            warnings.warn(
-                f"grad_clip {limit:g} clipped nothing: the largest norm of the gradients was {largest:.4g}",
-                NoEffectWarning,
-                stacklevel=3,
-            )
 
     def _announce(self) -> None:
         c = self.config
