@@ -37,7 +37,7 @@ KERNELS_KNOW = {"numpy", "numba", "torch", *sys.stdlib_module_names}
 CUDA_LANGUAGE = (("numba", "cuda"), ("numba.cuda", "types"))
 OPTIONAL = (
     *("ffcv", "nvidia", "kornia", "numba.cuda", "timm", "jsonargparse", "skimage", "sklearn", "plotly"),
-    *("tensorboard", "torch.utils.tensorboard", "wandb"),
+    *("tensorboard", "torch.utils.tensorboard", "wandb", "onnx", "onnxscript"),
 )
 
 

@@ -208,7 +208,8 @@ def _parser() -> Any:
         exit_on_error=False,
         description="Train an image classifier by a recipe. "
         "--evaluate CKPT --data DATA measures a checkpoint, "
-        "--export CKPT OUT.pt writes its weights; `--evaluate --help` and `--export --help` say more.",
+        "--export CKPT OUT writes its weights (.pt) or its model (.onnx); "
+        "`--evaluate --help` and `--export --help` say more.",
     )
     parser.add_argument(
         "--recipe", type=str, default=_DEFAULT_RECIPE, help=f"{', '.join(recipe_names())}, or a .yaml file"

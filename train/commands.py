@@ -56,8 +56,8 @@ def _export(args: Sequence[str]) -> int:
         required=True,
         nargs=2,
         type=Path,
-        metavar=("CKPT", "OUT.pt"),
-        help="a run's last.ckpt, and the file to write",
+        metavar=("CKPT", "OUT"),
+        help="a run's last.ckpt, and the file to write: .pt for a state_dict, .onnx for a whole model",
     )
     parser.add_argument("--raw", action="store_true", help="the last weights and not their average (EMA)")
     given = parser.parse_args(args)

@@ -1,4 +1,4 @@
-"""A checkpoint's weights as a plain state_dict, which needs no fastpipe to be loaded.
+"""A checkpoint's weights as a plain state_dict, which needs no fastpipe to be loaded, or its model as ONNX.
 
 Parameter names are those of the plain timm model, since no method of a recipe adds a parameter or renames
 one; timm's ResNets share theirs with torchvision's. What a method changed in the graph is told in the JSON
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fastpipe.errors import ArgumentError, DataError
 from fastpipe.train.data import MEAN, STD
+from fastpipe.train.onnx_file import check_onnx, rebuild_onnx, write_onnx
 from fastpipe.train.trained import Trained, read_trained
 
 __all__ = ["export", "plain_state_dict"]
@@ -29,39 +30,45 @@ def plain_state_dict(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def export(checkpoint: Path, out: Path, *, raw: bool = False) -> dict[str, Any]:
-    """Write the state_dict to `out` (.pt) and what it is to `out` with .json. Returns the latter's content.
+    """Write `out`, a state_dict (.pt) or a model (.onnx), and a card beside it (.json), which is returned.
 
     The EMA weights where there are any, unless `raw`. Raises ArgumentError for another ending or a file that
     is there already, DataError for a checkpoint that cannot be read or a disk that takes no more.
     """
-    if out.suffix != ".pt":
-        raise ArgumentError(f"--export must name a file that ends in .pt. Found: {str(out)!r}")
+    if out.suffix not in (".pt", ".onnx"):
+        raise ArgumentError(f"--export must name a file that ends in .pt or .onnx. Found: {str(out)!r}")
+    if out.suffix == ".onnx":
+        check_onnx()
     card_file = out.with_suffix(".json")
     for path in (out, card_file):
         if path.exists():
             raise ArgumentError(f"--export does not overwrite: {str(path)!r} exists. Name another file")
     trained = read_trained(checkpoint)
     name = "raw" if raw or not trained.averaged else "ema"
-    card = _card(trained, name)
+    card = _card(trained, name, rebuild_onnx() if out.suffix == ".onnx" else _rebuild(trained))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        _write_weights(plain_state_dict(trained.weights()[name]), out)
+        _write(trained, trained.weights()[name], out)
         card_file.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError for a short write
         raise DataError(f"--export could not write {str(out)!r}: {str(error).splitlines()[0]}") from error
     return card
 
 
-def _write_weights(weights: dict[str, Tensor], out: Path) -> None:
+def _write(trained: Trained, weights: Mapping[str, Tensor], out: Path) -> None:
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
-        torch.save(weights, temporary)
+        if out.suffix == ".onnx":
+            model = trained.model(weights, torch.device("cpu"))
+            write_onnx(model, temporary, trained.config.val_resolution)
+        else:
+            torch.save(plain_state_dict(weights), temporary)
         os.replace(temporary, out)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _card(trained: Trained, weights: str) -> dict[str, Any]:
+def _card(trained: Trained, weights: str, rebuild: list[str]) -> dict[str, Any]:
     c = trained.config
     return {
         "model": c.model,
@@ -76,7 +83,7 @@ def _card(trained: Trained, weights: str) -> dict[str, Any]:
         "mean": list(MEAN),
         "std": list(STD),
         "blurpool": c.blurpool,
-        "rebuild": _rebuild(trained),
+        "rebuild": rebuild,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -191,10 +192,45 @@ def test_the_card_of_hot_weights_the_branches(hot: Path, tmp_path: Path) -> None
             assert torch.allclose(made["model"](images), model(images)) == same
 
 
+def test_onnx_computes_what_the_model_does(
+    hot: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Blurred, branches weighted, for any number of images, in one file."""
+    from onnx.reference import ReferenceEvaluator
+
+    out = tmp_path / "out" / "model.onnx"
+    assert main(["--export", str(hot), str(out)]) == 0
+    assert sorted(path.name for path in out.parent.iterdir()) == ["model.json", "model.onnx"]
+    trained = read_trained(hot)
+    model = trained.model(trained.raw, torch.device("cpu"))
+    for number in (1, 3):
+        images = torch.rand(number, 3, 32, 32, generator=torch.Generator().manual_seed(number))
+        (logits,) = ReferenceEvaluator(str(out)).run(None, {"images": images.numpy()})
+        with torch.no_grad():
+            torch.testing.assert_close(torch.from_numpy(logits), model(images), rtol=1e-4, atol=1e-5)
+    assert "onnxruntime.InferenceSession" in capsys.readouterr().out
+    assert json.loads(out.with_suffix(".json").read_text())["val_resolution"] == 32
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxscript"])
+def test_onnx_without_its_packages(
+    package: str,
+    hot: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main(["--export", str(hot), str(tmp_path / "model.onnx")]) == 2
+    said = capsys.readouterr().err
+    assert f"needs the package '{package}'" in said and "pip install 'fastpipe[onnx]'" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
+
+
 def test_export_overwrites_nothing(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "model.json").write_text("mine")
     assert main(["--export", str(folder / "last.ckpt"), str(tmp_path / "model.pt")]) == 2
     assert "exists" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["model.json"]
-    assert main(["--export", str(folder / "last.ckpt"), str(tmp_path / "model.onnx")]) == 2
-    assert "ends in .pt" in capsys.readouterr().err
+    assert main(["--export", str(folder / "last.ckpt"), str(tmp_path / "model.pth")]) == 2
+    assert "ends in .pt or .onnx" in capsys.readouterr().err
