@@ -21,8 +21,10 @@ from fastpipe.errors import DataError
 __all__ = [
     "FORMAT",
     "PREVIOUS",
+    "is_checkpoint",
     "load_checkpoint",
     "load_newest",
+    "load_plain",
     "plain",
     "rng_state",
     "save_checkpoint",
@@ -72,18 +74,31 @@ def _sync_folder(folder: Path) -> None:
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """The state saved at `path`, on the CPU. Raises DataError for a missing, damaged or foreign file."""
+    state: dict[str, Any] = load_plain(path)
+    if not is_checkpoint(state):
+        raise DataError(f"{str(path)!r} is not a checkpoint of fastpipe-train (format {FORMAT})")
+    return state
+
+
+def is_checkpoint(state: Any) -> bool:
+    """Whether what was loaded from a file is a checkpoint of this format."""
+    return isinstance(state, dict) and state.get("format") == FORMAT
+
+
+def load_plain(path: Path) -> Any:
+    """The tensors and plain values in a file of torch.save, on the CPU; no code of the file is run.
+
+    Raises DataError for a missing or damaged file.
+    """
     if not path.is_file():
         raise DataError(
             f"checkpoint {str(path)!r} does not exist. --resume takes auto or the path of a last.ckpt"
         )
     try:
         _check_sums(path)
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises many kinds for a damaged file
         raise DataError(f"checkpoint {str(path)!r} cannot be read: {error}") from error
-    if state.get("format") != FORMAT:
-        raise DataError(f"{str(path)!r} is not a checkpoint of fastpipe-train (format {FORMAT})")
-    return state
 
 
 def _check_sums(path: Path) -> None:

@@ -26,6 +26,7 @@ from fastpipe.train.recipe_table import recipe_table
 
 __all__ = [
     "Invocation",
+    "config_from_values",
     "follow_epochs",
     "follow_train_resolution",
     "load_recipe",
@@ -85,8 +86,16 @@ def load_recipe(name: str) -> TrainConfig:
     values = _yaml().safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(values, Mapping):
         raise ArgumentError(f"recipe {str(path)!r} must hold keys and values, as --print-config prints them")
-    check_keys(values, where=f"recipe {name!r}")
-    recipe = str(values.get("recipe", path.stem))
+    return config_from_values(values, where=f"recipe {name!r}", recipe=path.stem)
+
+
+def config_from_values(values: Mapping[str, Any], *, where: str, recipe: str) -> TrainConfig:
+    """The configuration in nested values of a file, checked; `recipe` is its name if they hold none.
+
+    Raises ArgumentError, with `where`, for an unknown key or a wrong type.
+    """
+    check_keys(values, where=where)
+    recipe = str(values.get("recipe", recipe))
     typed = _checked(lambda: _parser().parse_object(_without_recipe(values))).as_dict()
     config: TrainConfig = config_from_dict(
         {k: typed[k] for k in flat_keys() if k in typed} | {"recipe": recipe}

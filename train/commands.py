@@ -34,16 +34,32 @@ def _workers(text: str) -> int | str:
 
 def _evaluate(args: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="fastpipe-train", allow_abbrev=False)
-    parser.add_argument("--evaluate", required=True, type=Path, metavar="CKPT", help="a run's last.ckpt")
+    parser.add_argument(
+        "--evaluate",
+        required=True,
+        type=Path,
+        metavar="CKPT",
+        help="a run's last.ckpt, or weights that --export wrote",
+    )
     parser.add_argument("--data", required=True, help="demo, a folder, or a data set of torchvision")
     parser.add_argument("--batch-size", type=int, help="images a step; as in training if not given")
     parser.add_argument("--num-workers", type=_workers, help="auto, or a number; as in training if not given")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    exported = parser.add_argument_group(
+        "weights without a checkpoint", "what model they are of, if no card says"
+    )
+    exported.add_argument("--recipe", help="the run's config.yaml, or the name of a recipe")
+    exported.add_argument("--model", help="as timm calls it; the recipe's if not given")
+    exported.add_argument("--val-resolution", type=int, help="pixels; the recipe's if not given")
+    exported.add_argument("--val-resize", type=int, help="pixels; the recipe's if not given")
     given = parser.parse_args(args)
     # Imported late: the help of a command needs neither torch nor timm.
     from fastpipe.train.evaluate import evaluate, evaluation_lines
+    from fastpipe.train.exported import Told
 
-    result = evaluate(given.evaluate, given.data, batch_size=given.batch_size, num_workers=given.num_workers)
+    told = {name: getattr(given, name) for name in ("recipe", "model", "val_resolution", "val_resize")}
+    own = {"batch_size": given.batch_size, "num_workers": given.num_workers}
+    result = evaluate(given.evaluate, given.data, **own, told=Told(**told))
     text = json.dumps(result, indent=2) if given.json else "\n".join(evaluation_lines(result))
     sys.stdout.write(text + "\n")
     return 0

@@ -10,30 +10,41 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastpipe.errors import ArgumentError
+from fastpipe.errors import ArgumentError, DataError
 from fastpipe.storage import resolve
 from fastpipe.train.accuracy import per_class, sum_counts, top1, top5
 from fastpipe.train.algorithms.channels_last import memory_format
 from fastpipe.train.algorithms.test_time_flip import flipped_logits
+from fastpipe.train.checkpoint import FORMAT, is_checkpoint, load_plain
 from fastpipe.train.config import TrainConfig
 from fastpipe.train.data import Indexes, eval_loader, open_indexes
 from fastpipe.train.distributed import device_of_rank
+from fastpipe.train.exported import Told, read_exported
 from fastpipe.train.step import autocast, resolved_precision
-from fastpipe.train.trained import Trained, read_trained
+from fastpipe.train.trained import Trained, trained_of
 
 __all__ = ["evaluate", "evaluation_lines"]
 
+_NOTHING = Told()
+
 
 def evaluate(
-    checkpoint: Path, data: str, *, batch_size: int | None = None, num_workers: int | str | None = None
+    checkpoint: Path,
+    data: str,
+    *,
+    batch_size: int | None = None,
+    num_workers: int | str | None = None,
+    told: Told = _NOTHING,
 ) -> dict[str, Any]:
     """Top-1, top-5 and per class, for each set of weights and for each split that is not trained on.
 
-    Model, sizes and classes are the checkpoint's. Raises ArgumentError when `data` has other classes.
+    Model, sizes and classes are the checkpoint's; of a file that `--export` wrote, its card's or the `told`
+    ones. Raises ArgumentError when `data` has other classes.
     """
-    trained = read_trained(checkpoint)
-    config = _with_given(trained.config, data=data, batch_size=batch_size, num_workers=num_workers)
+    state = load_plain(checkpoint)
     indexes = open_indexes(resolve(data))
+    trained = _trained(state, checkpoint, told, indexes.classes)
+    config = _with_given(trained.config, data=data, batch_size=batch_size, num_workers=num_workers)
     _check_classes(trained, indexes.classes, data)
     device = device_of_rank()
     return {
@@ -48,6 +59,22 @@ def evaluate(
             for name, weights in trained.weights().items()
         },
     }
+
+
+def _trained(state: Any, path: Path, told: Told, classes: tuple[str, ...]) -> Trained:
+    if is_checkpoint(state):
+        if told.given():
+            names = ", ".join(f"--{key.replace('_', '-')}" for key in told.given())
+            raise ArgumentError(
+                f"{str(path)!r} is a run's checkpoint and says itself what its model is: leave out {names}"
+            )
+        return trained_of(state, path)
+    if isinstance(state, dict) and state and all(isinstance(value, Tensor) for value in state.values()):
+        return read_exported(path, state, told, classes)
+    raise DataError(
+        f"{str(path)!r} is neither a checkpoint of fastpipe-train (format {FORMAT}) nor a plain state_dict, "
+        "as --export writes it"
+    )
 
 
 def _with_given(config: TrainConfig, **given: Any) -> TrainConfig:
@@ -109,8 +136,9 @@ def _on_device(
 
 def evaluation_lines(result: Mapping[str, Any]) -> Iterator[str]:
     """What `evaluate` returned, as a person reads it: the classes below their set of weights."""
+    after = "" if result["step"] is None else f" after step {result['step']}"
     yield (
-        f"{result['checkpoint']}: {result['model']} after step {result['step']}, on {result['data']} "
+        f"{result['checkpoint']}: {result['model']}{after}, on {result['data']} "
         f"({result['device']}, {result['precision']})"
     )
     for weights, splits in result["weights"].items():

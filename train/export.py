@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fastpipe.errors import ArgumentError, DataError
 from fastpipe.train.data import MEAN, STD
+from fastpipe.train.exported import card_config
 from fastpipe.train.onnx_file import check_onnx, rebuild_onnx, write_onnx
 from fastpipe.train.trained import Trained, read_trained
 
@@ -84,6 +85,7 @@ def _card(trained: Trained, weights: str, rebuild: list[str]) -> dict[str, Any]:
         "std": list(STD),
         "blurpool": c.blurpool,
         "rebuild": rebuild,
+        "config": card_config(c),
     }
 
 

@@ -113,6 +113,67 @@ def test_evaluate_for_people(folder: Path, photos: Path, capsys: pytest.CaptureF
     assert out.count("top-5") == 2 and "ema  validation: top-1" in out and "    f: " in out
 
 
+def test_exported_weights_measure_as_their_checkpoint(
+    folder: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the card beside them, by the run's configuration, and by a recipe with what differs from it."""
+    expected = _evaluated(capsys, folder, photos)["weights"]["ema"]
+    out = tmp_path / "model.pt"
+    assert main(["--export", str(folder / "last.ckpt"), str(out)]) == 0
+    assert str(tmp_path) not in out.with_suffix(".json").read_text()  # no folder of this machine
+    assert str(photos) not in out.with_suffix(".json").read_text()
+
+    def measured(*more: str) -> Any:
+        capsys.readouterr()
+        assert (
+            main(["--evaluate", str(out), "--data", str(photos), "--json", "--num-workers", "0", *more]) == 0
+        )
+        return json.loads(capsys.readouterr().out)["weights"]
+
+    assert measured() == {"exported": expected}
+    out.with_suffix(".json").unlink()
+    assert measured("--recipe", str(folder / "config.yaml")) == {"exported": expected}
+    sizes = ("--val-resolution", "80", "--val-resize", "84", "--batch-size", "8")
+    assert measured("--recipe", "mild", "--model", "resnet18", *sizes) == {"exported": expected}
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "message"),
+    [
+        ((), 2, "--recipe with the run's config.yaml"),
+        (("--recipe", "mild", "--model", "resnet34"), 1, "do not fit 'resnet34'"),
+        (("--recipe", "mlid"), 2, "Did you mean 'mild'?"),
+        (("--recipe", "mild", "--val-resolution", "-1"), 2, "val_resolution"),
+    ],
+)
+def test_weights_of_which_nothing_is_known(
+    more: tuple[str, ...],
+    status: int,
+    message: str,
+    folder: Path,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    torch.save(load_checkpoint(folder / "last.ckpt")["ema"], tmp_path / "weights.pt")
+    assert main(["--evaluate", str(tmp_path / "weights.pt"), "--data", str(photos), *more]) == status
+    assert message in capsys.readouterr().err
+
+
+def test_what_is_no_model_and_a_checkpoint_with_a_recipe(
+    folder: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save({"state_dict": {}}, tmp_path / "other.pt")
+    assert main(["--evaluate", str(tmp_path / "other.pt"), "--data", str(photos)]) == 1
+    assert "neither a checkpoint" in capsys.readouterr().err
+    assert main(["--evaluate", str(folder / "last.ckpt"), "--data", str(photos), "--recipe", "hot"]) == 2
+    assert "leave out --recipe" in capsys.readouterr().err
+    torch.save(load_checkpoint(folder / "last.ckpt")["model"], tmp_path / "old.pt")
+    (tmp_path / "old.json").write_text('{"model": "resnet18"}')
+    assert main(["--evaluate", str(tmp_path / "old.pt"), "--data", str(photos)]) == 1
+    assert "old.json' cannot be read (KeyError('config'))" in capsys.readouterr().err
+
+
 def test_other_classes(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = _photos(tmp_path, (*CLASSES[:5], "zebra"))
     assert main(["--evaluate", str(folder / "last.ckpt"), "--data", str(other)]) == 2
