@@ -1,11 +1,13 @@
 """One rank for test_distributed.py: `rank_program.py CASES FOLDER OUT`, for RANK and WORLD_SIZE.
 
-Writes OUT/CASE-WORLD_SIZE-RANK.pt with what this rank saw.
+Writes OUT/CASE-WORLD_SIZE-RANK.pt with what this rank saw, or whole runs in OUT/straight and OUT/stopped.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +15,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastpipe.storage import open_index
+from fastpipe.storage import BetonDataset, index, open_index
+from fastpipe.train import beton
 from fastpipe.train.cli import load_recipe
 from fastpipe.train.config import TrainConfig
 from fastpipe.train.data import eval_loader, train_loader
-from fastpipe.train.distributed import current_shard, process_group
+from fastpipe.train.distributed import current_shard, gathered, process_group
+from fastpipe.train.errors import StoppedError
 from fastpipe.train.loop import Trainer
 from fastpipe.train.losses import StepLog
 from fastpipe.train.model import build_model
-from fastpipe.train.settings import EMAConfig, SAMConfig
+from fastpipe.train.options import Options
+from fastpipe.train.prepare import fitted_here
+from fastpipe.train.runner import run
+from fastpipe.train.settings import EMAConfig, ProgressiveResizingConfig, SAMConfig, StochasticDepthConfig
+from fastpipe.train.step import Updater
 from fastpipe.train.timing import EpochClock
 from fastpipe.types import Shard
 
@@ -56,6 +64,15 @@ RESNET = replace(
     mixup_alpha=0.2,
     grad_accumulation=2,
     sam=SAMConfig(rho=0.05, interval=3),
+)
+RUN = replace(
+    RESNET,
+    epochs=2,
+    fit_to_data=False,
+    stochastic_depth=StochasticDepthConfig(drop_rate=0.3),
+    ema=EMAConfig(half_life_batches=4, update_interval=4),  # the stop is between two updates
+    progressive_resizing=ProgressiveResizingConfig(delay_fraction=0.2, finetune_fraction=0.2),
+    train_resolution=64,
 )
 CONFIGS: dict[str, TrainConfig] = {
     "equal": EQUAL,
@@ -108,12 +125,61 @@ def train(config: TrainConfig, folder: Path, shard: Shard) -> dict[str, Any]:
     }
 
 
+def whole_run(case: str, folder: Path, out: Path, shard: Shard) -> None:
+    """`straight`; `stopped` by a signal to rank 1 in the 7th of 10 steps; `resumed` from there."""
+    name = "straight" if case == "straight" else "stopped"
+    config = replace(RUN, data=str(folder), output_dir=str(out / name))
+    train_step = Updater.train_step
+
+    def interrupted(self: Updater, images: Tensor, labels: Tensor) -> Tensor:
+        if self.step == 6 and shard.rank == 1:
+            signal.raise_signal(signal.SIGTERM)
+        return train_step(self, images, labels)
+
+    if case == "stopped":
+        Updater.train_step = interrupted  # type: ignore[method-assign]
+    try:
+        run(config, Options(resume="auto" if case == "resumed" else None))
+        assert case != "stopped"
+    except StoppedError:
+        assert case == "stopped"
+    finally:
+        Updater.train_step = train_step  # type: ignore[method-assign]
+
+
+def prepare(folder: Path, shard: Shard) -> dict[str, Any]:
+    """The indexes and the .beton of a data set that no one has opened before, made by all ranks at once."""
+    made: list[str] = []
+
+    def counted(name: str, make: Callable[..., Any]) -> Callable[..., Any]:
+        def make_it(*args: Any, **kwargs: Any) -> Any:
+            made.append(name)
+            return make(*args, **kwargs)
+
+        return make_it
+
+    index.scan = counted("scan", index.scan)
+    beton.write_beton = counted("write", beton.write_beton)
+    config = replace(RUN, data=str(folder))
+    gathered(0)  # no rank has a lead
+    _, indexes = fitted_here(config, shard, explicit=(), recipe_batch_size=None)
+    path = beton.as_beton(indexes.train)
+    labels = [label for _, label in BetonDataset(path)]
+    return {"made": made, "labels": labels, "indexed": indexes.train.labels.tolist(), "path": str(path)}
+
+
 def main(cases: str, folder: str, out: str) -> None:
     torch.set_num_threads(1)
     shard = current_shard()
     with process_group(shard):
         for case in cases.split(","):
-            seen = train(CONFIGS[case], Path(folder), shard)
+            if case in ("straight", "stopped", "resumed"):
+                whole_run(case, Path(folder), Path(out), shard)
+                continue
+            if case == "prepare":
+                seen = prepare(Path(folder), shard)
+            else:
+                seen = train(CONFIGS[case], Path(folder), shard)
             torch.save(seen, Path(out) / f"{case}-{shard.world_size}-{shard.rank}.pt")
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,7 +51,13 @@ def free_port() -> int:
 
 
 def _run(cases: str, folder: Path, out: Path, world_size: int) -> None:
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
+    shared = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "OMP_NUM_THREADS": "1",
+        "LOCAL_WORLD_SIZE": str(world_size),
+        "FASTPIPE_CACHE": str(out / "cache"),
+    }
     ranks = [
         subprocess.Popen(
             [sys.executable, "-P", str(PROGRAM), cases, str(folder), str(out)],
@@ -176,3 +184,57 @@ def test_a_batch_that_cannot_be_dealt_is_refused_with_the_nearest() -> None:
     check_world_size(config, 4)
     with pytest.raises(ArgumentError, match=r"3 x 2 = 6.*--batch-size 60 or 66. Found: 64"):
         check_world_size(config, 3)
+
+
+@pytest.fixture(scope="module")
+def splits(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set whose both splits are the same images."""
+    root = tmp_path_factory.mktemp("splits")
+    for split in ("train", "val"):
+        shutil.copytree(folder, root / split, ignore=shutil.ignore_patterns(".*"))
+        for place in (root / split, *(root / split).iterdir()):
+            os.utime(place, (1e9, 1e9))  # a folder that has just been changed is not cached
+    return root
+
+
+def _leaves(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield from _leaves(item, f"{where}.{key}")
+    if not items:
+        yield where, value
+
+
+def _logged(folder: Path) -> list[dict[str, Any]]:
+    kept = ("kind", "step", "epoch", "loss", "lr", "resolution", "top1", "top1_raw")
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: line.get(key) for key in kept} for line in lines]
+
+
+def test_two_processes_stopped_in_mid_epoch_and_resumed_equal_undisturbed(
+    splits: Path, tmp_path: Path
+) -> None:
+    """A signal to rank 1 alone; SAM, MixUp, EMA, stochastic depth and growing sizes; bit for bit."""
+    _run("straight,stopped,resumed", splits, tmp_path, 2)
+    stopped = torch.load(tmp_path / "stopped" / "previous.ckpt", weights_only=True)
+    assert (stopped["step"], stopped["epoch"], stopped["epoch_so_far"]["fresh"]) == (7, 1, False)
+    one, two = (
+        torch.load(tmp_path / name / "last.ckpt", weights_only=True) for name in ("straight", "stopped")
+    )
+    assert one["step"] == 10 and len(one["rng"]) == 2
+    for part in ("model", "ema", "optimizer", "schedule", "scaler", "rng", "step", "epoch"):
+        for (where, value), (there, other) in zip(_leaves(one[part]), _leaves(two[part]), strict=True):
+            same = torch.equal(value, other) if isinstance(value, Tensor) else value == other
+            assert where == there and same, f"{part}{where}"
+    assert _logged(tmp_path / "straight") == _logged(tmp_path / "stopped")
+
+
+def test_ranks_that_prepare_one_data_set_at_once_make_it_once(splits: Path, tmp_path: Path) -> None:
+    """Indexes and the .beton: the first rank of a machine makes what the others find made."""
+    for kept in splits.glob("*/.fastpipe-index*"):
+        kept.unlink()
+    _run("prepare", splits, tmp_path, 2)
+    ranks = [torch.load(tmp_path / f"prepare-2-{rank}.pt", weights_only=True) for rank in range(2)]
+    assert sorted(name for rank in ranks for name in rank["made"]) == ["scan", "scan", "write"]
+    assert all(rank["labels"] == rank["indexed"] == ranks[0]["labels"] for rank in ranks)
+    assert len(ranks[0]["labels"]) == IMAGES and len({rank["path"] for rank in ranks}) == 1

@@ -126,6 +126,38 @@ def test_a_rank_that_dies_ends_the_others_and_is_named(photos: Path, tmp_path: P
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["step"] > 0
 
 
+# Python runs it at the start of every interpreter that has its folder in PYTHONPATH.
+BREAKS_RANK_1 = """
+import os
+if os.environ.get("RANK") == "1":
+    from fastpipe.train.step import Updater
+    train_step = Updater.train_step
+    def broken(self, images, labels):
+        if self.step == 3:
+            raise RuntimeError("this GPU alone is out of memory")
+        return train_step(self, images, labels)
+    Updater.train_step = broken
+"""
+
+
+def test_an_error_of_one_rank_is_shown_first_and_ends_the_others(photos: Path, tmp_path: Path) -> None:
+    """Not one of ours, and no signal: whatever a rank may raise. A collective would wait for 30 minutes."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(BREAKS_RANK_1)
+    args = _options(photos, tmp_path / "run", "--epochs", "50")
+    with _started(
+        "-m", "fastpipe.train", "--nproc", "2", *args, PYTHONPATH=str(tmp_path / "site")
+    ) as started:
+        said, _ = started.communicate(timeout=LONG)  # until all that hold the pipe are gone, rank 0 too
+    assert started.returncode == 1, said
+    own, other = (
+        said.index("RuntimeError: this GPU alone"),
+        said.index("rank 0 stops because another process"),
+    )
+    assert own < other < said.index("rank 1 failed first, with status 1: its error is above"), said
+    assert said.count("Traceback") == 1  # rank 0's own error is a consequence, and one line
+
+
 def test_two_machines_become_one_and_the_next_batch_is_the_next(photos: Path, tmp_path: Path) -> None:
     """The agent that does not host the rendezvous is killed with its process: elastic restart."""
     args = _options(photos, tmp_path, "--epochs", "4", "--checkpoint-interval", "0.17ep")
