@@ -34,8 +34,10 @@ def sum_counts(
 
     Zeros without a batch, as on a rank that has no image of a small split.
     """
-    counts = [count_right(forward(images), labels, num_classes=num_classes) for images, labels in batches]
-    return torch.stack(counts).sum(dim=0).cpu() if counts else torch.zeros(num_classes, 3, dtype=torch.int64)
+    total = torch.zeros(num_classes, 3, dtype=torch.int64)
+    for images, labels in batches:  # added up where they are: reading them would wait for the device
+        total = total.to(labels.device) + count_right(forward(images), labels, num_classes=num_classes)
+    return total.cpu()
 
 
 def top1(counts: Tensor) -> float:

@@ -41,7 +41,8 @@ def run_seeds(
     With resume "auto" finished seeds are only measured again, and the one that was cut off goes on. Raises
     ArgumentError in several processes, and for a folder of other seeds or of a single run.
     """
-    seeds = list(range(config.seed, config.seed + (options.seeds or 1)))
+    assert options.seeds is not None
+    seeds = list(range(config.seed, config.seed + options.seeds))
     folder = _folder(config, options, seeds)
     show, runs = Display(quiet=options.quiet), []
     for number, seed in enumerate(seeds, start=1):
@@ -58,7 +59,7 @@ def run_seeds(
         results = {
             "seeds": seeds,
             "runs": runs,
-            "statistics": {name: spread([run[name] for run in runs]) for name in _REPEATED},
+            "statistics": {name: spread([one[name] for one in runs]) for name in _REPEATED},
         }
         replace_text(folder / RESULTS, json.dumps(results, indent=2) + "\n")
     show.last(seeds_line(results))

@@ -8,9 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 from torch import Tensor
 
 from fastpipe.train.cli import main
@@ -54,27 +52,21 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[FakeRun]:
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
-    for split, count in (("train", 6), ("val", 2)):
-        for label, name in enumerate(("red", "green")):
-            folder = root / split / name
-            folder.mkdir(parents=True)
-            for number in range(count):
-                pixels = rng.integers(0, 100, (40, 48, 3))
-                pixels[..., label] += 120
-                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.jpg")
+def splits(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("splits")
+    for split in ("train", "val"):
+        (root / split).symlink_to(photos)
     return root
 
 
-def _args(photos: Path, folder: Path, project: str = "photos") -> list[str]:
-    return [*SMALL, "--data", str(photos), "--output-dir", str(folder), "--wandb", project]
+def _args(splits: Path, folder: Path, project: str = "photos") -> list[str]:
+    return [*SMALL, "--data", str(splits), "--output-dir", str(folder), "--wandb", project]
 
 
 def test_wandb_gets_every_number_of_metrics_jsonl_and_the_summary(
-    photos: Path, tmp_path: Path, runs: list[FakeRun]
+    splits: Path, tmp_path: Path, runs: list[FakeRun]
 ) -> None:
-    assert main(_args(photos, tmp_path / "run")) == 0
+    assert main(_args(splits, tmp_path / "run")) == 0
     (run,) = runs
     assert (run.given["project"], run.given["name"]) == ("photos", "run")
     assert run.given["config"]["optimizer"]["lr"] == 0.02 and run.given["resume"] is None
@@ -98,7 +90,7 @@ def test_wandb_gets_every_number_of_metrics_jsonl_and_the_summary(
 
 
 def test_a_resumed_run_goes_on_in_the_same_curves_and_a_failed_one_says_so(
-    photos: Path, tmp_path: Path, runs: list[FakeRun], monkeypatch: pytest.MonkeyPatch
+    splits: Path, tmp_path: Path, runs: list[FakeRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train_step = Updater.train_step
 
@@ -108,26 +100,26 @@ def test_a_resumed_run_goes_on_in_the_same_curves_and_a_failed_one_says_so(
         return train_step(self, images, labels)
 
     monkeypatch.setattr(Updater, "train_step", killed)
-    assert main(_args(photos, tmp_path / "run")) == 1
+    assert main(_args(splits, tmp_path / "run")) == 1
     monkeypatch.setattr(Updater, "train_step", train_step)
-    assert main([*_args(photos, tmp_path / "run"), "--resume", "auto"]) == 0
+    assert main([*_args(splits, tmp_path / "run"), "--resume", "auto"]) == 0
     first, second = runs
     assert (first.exit_code, second.exit_code) == (1, 0)
     assert (second.given["id"], second.given["resume"]) == (first.id, "allow")
 
 
 def test_without_wandb_the_command_is_printed_before_anything_is_made(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    splits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
-    assert main(_args(photos, tmp_path / "run")) == 2
+    assert main(_args(splits, tmp_path / "run")) == 2
     assert "pip install 'fastpipe[wandb]'" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
 def test_what_wandb_refuses_is_said_with_the_remedy(
-    photos: Path, tmp_path: Path, runs: list[FakeRun], capsys: pytest.CaptureFixture[str]
+    splits: Path, tmp_path: Path, runs: list[FakeRun], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(_args(photos, tmp_path / "run", "forbidden")) == 2
+    assert main(_args(splits, tmp_path / "run", "forbidden")) == 2
     said = capsys.readouterr().err
     assert "--wandb 'forbidden'" in said and "no key" in said and "WANDB_MODE=offline" in said
