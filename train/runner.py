@@ -69,18 +69,20 @@ def run(
             "data must name what to train on: demo, a folder, or a data set of torchvision. Give --data"
         )
     check_options(options, config)
-    if options.wandb is not None:
-        import_wandb()  # what lacks is said before anything is read
     started_s = time.perf_counter()
     shard, device = current_shard(), device_of_rank()
     if shard.rank > 0:  # rank 0 speaks for all
         display = Display(Console(quiet=True))
     if shard.rank > 0 or options.quiet:
         warnings.simplefilter("ignore", NoEffectWarning)
+
+    def fitted_to_data() -> tuple[Fitted, Indexes]:
+        if options.wandb is not None and shard.rank == 0:
+            import_wandb()  # said, and once, before anything is read
+        return fitted_here(config, shard, explicit=explicit, recipe_batch_size=recipe_batch_size)
+
     with process_group(shard), display or Display(quiet=options.quiet) as show:
-        fitted, indexes = together(
-            lambda: fitted_here(config, shard, explicit=explicit, recipe_batch_size=recipe_batch_size)
-        )
+        fitted, indexes = together(fitted_to_data)
         # Everything that can be wrong is made first: a mistake leaves no folder behind.
         parts = _Run(fitted, indexes, show, shard, device, options, started_s=started_s, explicit=explicit)
         parts.resume(config.output_dir)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import statistics
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from PIL import Image
 
 from fastpipe.train.cli import main
 from fastpipe.train.seeds import seeds_line, spread
+from fastpipe.train.step import Updater
 
 SMALL = (
     *("--recipe", "mild", "--model", "test_resnet", "--train-resolution", "32", "--batch-size", "8"),
@@ -96,6 +98,29 @@ def test_a_folder_of_seeds_is_continued_and_not_overwritten(
     shown = capsys.readouterr().out
     assert shown.count("resumed from") == 3 and shown.splitlines()[-1] == seeds_line(before)
     assert _read(three / "seeds.json") == before
+
+
+def test_stopped_in_its_second_seed_and_resumed_is_the_same(
+    three: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_step = Updater.train_step
+
+    def interrupted(self: Updater, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        if (self.config.seed, self.step) == (8, 1):
+            signal.raise_signal(signal.SIGTERM)
+        return train_step(self, images, labels)
+
+    args = _args(photos, tmp_path / "runs", "--epochs", "2", "--seed", "7", "--seeds", "3")
+    monkeypatch.setattr(Updater, "train_step", interrupted)
+    assert main(args) == 143
+    monkeypatch.setattr(Updater, "train_step", train_step)
+    assert [run["seed"] for run in _read(tmp_path / "runs" / "seeds.json")["runs"]] == [7]
+    assert main([*args, "--resume", "auto"]) == 0
+    for name in ("top1", "top5"):
+        one, two = (_read(folder / "seeds.json")["statistics"][name] for folder in (three, tmp_path / "runs"))
+        assert one == two
+    for seed in (7, 8, 9):
+        assert _losses(three / f"seed-{seed}") == _losses(tmp_path / "runs" / f"seed-{seed}")
 
 
 def test_quiet_prints_the_last_line_alone(
