@@ -15,6 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from fastpipe.profiling.observe.advice import Lift, describe_lift, judge
+from fastpipe.profiling.observe.ending import Ending
 from fastpipe.profiling.observe.records import ProcessLog, read_folder
 from fastpipe.profiling.observe.report import Observation, render, to_dict, write_text
 from fastpipe.profiling.observe.summary import LoaderSummary, summarise
@@ -35,15 +36,17 @@ class Session:
         self.folder = folder
         self.rank = int(rank) if (rank := os.environ.get("RANK", "")).isdigit() else None
         self._running = True
+        self._ending = Ending()
 
     def observe(self, observer: Observer) -> None:
         """Report what `observer` saw when it closes; then end the script if that was asked for."""
         self._observer = observer
         observer.on_close = self._report
 
-    def ended(self) -> None:
+    def ended(self, status: int) -> None:
         """The script is over: from now on nothing is left to stop."""
         self._running = False
+        self._ending.over(status)
 
     def _report(self) -> None:
         try:
@@ -55,9 +58,12 @@ class Session:
             traceback.print_exc()
         if self.args.stop and self._running:
             self._stop()
+        elif self._running and not self.rank:
+            sys.stderr.write("fastpipe-profile: the hooks are out, the script goes on\n")
 
     def _stop(self) -> None:
         if threading.current_thread() is threading.main_thread():
+            self._ending.watch()
             raise Stopped
         # It would end the thread that reads the loader, and leave the main one waiting for it.
         sys.stderr.write(
