@@ -295,7 +295,12 @@ from torchvision import datasets, transforms
 os.makedirs("photos/a")
 for number in range(40):
     Image.new("RGB", (32, 32)).save(f"photos/a/{number}.jpg")
-data = datasets.ImageFolder("photos", transforms.Compose([transforms.CenterCrop(8), transforms.ToTensor()]))
+class Preset:
+    def __init__(self):
+        self.transforms = transforms.Compose([transforms.CenterCrop(8), transforms.ToTensor()])
+    def __call__(self, img):
+        return self.transforms(img)
+data = datasets.ImageFolder("photos", Preset())
 before = [name for name in ("ffcv", "nvidia.dali", "kornia") if name in sys.modules]
 for batch in DataLoader(data, 4): pass
 print([name for name in ("ffcv", "nvidia.dali", "kornia") if name in sys.modules and name not in before])
