@@ -14,10 +14,10 @@ from fastpipe.profiling.stages import StageResult
 from fastpipe.profiling.timing import Spread
 from fastpipe.profiling.verdict import Forecast
 
-__all__ = ["SCHEMA_VERSION", "render", "to_dict", "values_of"]
+__all__ = ["SCHEMA_MINOR", "SCHEMA_VERSION", "render", "to_dict", "values_of"]
 
-SCHEMA_VERSION = 2
-"""Raised when a field changes its meaning or goes; new fields do not raise it."""
+SCHEMA_VERSION, SCHEMA_MINOR = 2, 1
+"""The first is raised when a field changes its meaning or goes, the second when fields are added."""
 
 
 def to_dict(profile: Profile) -> dict[str, Any]:
@@ -25,6 +25,7 @@ def to_dict(profile: Profile) -> dict[str, Any]:
     workload, verdict = profile.workload, profile.verdict
     return {
         "schema_version": SCHEMA_VERSION,
+        "schema_minor": SCHEMA_MINOR,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "host": profile.host,
         "data": {"name": workload.data, **profile.data},
@@ -33,6 +34,8 @@ def to_dict(profile: Profile) -> dict[str, Any]:
             "model": workload.model,
             "models": workload.models,
             "resolution": workload.resolution,
+            "model_side": workload.side,
+            "augment": [repr(spec) for spec in workload.augment],
             "batch_size": workload.batch_size,
             "workers": workload.workers,
             "channels_last": workload.channels_last,
@@ -127,6 +130,8 @@ def _table(profile: Profile) -> Table:
     table.add_section()
     for stage in profile.explored.details:
         table.add_row(*_row(stage))
+    for name, why in profile.explored.unmeasured:
+        table.add_row(name, "-", "-", "-", "", f"not measured: {why}")
     table.add_section()
     for stage in profile.together:
         table.add_row(*_row(stage))

@@ -38,6 +38,7 @@ def sections(profile: Profile) -> dict[str, Any]:
             }
             for stage in explored.details
         ],
+        "not_measured": [{"name": name, "why": why} for name, why in explored.unmeasured],
         "differential": {
             "epoch_images": explored.epoch_images,
             "stall": explored.stall,

@@ -29,7 +29,8 @@ from fastpipe.profiling.together import loader_batch, time_variants, time_with_m
 from fastpipe.profiling.variants import Variant, beton_of, make_loader, unavailable
 from fastpipe.profiling.verdict import Measured, StageCost, Verdict, forecast, judge
 from fastpipe.profiling.whatif import Answer, answer
-from fastpipe.profiling.workload import Workload, transform_of
+from fastpipe.profiling.workload import Workload, torch_transform, transform_of
+from fastpipe.transforms import RandAugment, merge
 
 __all__ = ["Announce", "Profile", "cost_of", "num_parts", "profile"]
 
@@ -114,7 +115,8 @@ class _Run:
         # A demand that is given stands in for a GPU: the model takes nothing of the CPUs.
         self.apart = self.device.type == "cuda" or workload.target is not None
         self.cpus = usable_cpus()
-        self.transform, self.plan = transform_of(workload.resolution)
+        self.transform, self.base = transform_of(workload.resolution)
+        self.plan = merge(self.base, workload.augment) if workload.augment else self.base
         self.format = torch.channels_last if workload.channels_last else torch.contiguous_format
         self.window_s = min(0.6 * workload.seconds, _LONGEST_WINDOW_S)
 
@@ -123,7 +125,9 @@ class _Run:
         seconds, workload = self.workload.seconds, self.workload
         others = OtherLoad()
         self.announce("files")
-        inputs = fetch(workload.data, self.plan, seconds=seconds, quick=workload.quick)
+        inputs = fetch(
+            workload.data, self.base, seconds=seconds, quick=workload.quick, augment=workload.augment
+        )
         self.variant = self._variant(inputs)
         step = self._step(inputs)
         host_half, stages = self._host(inputs)
@@ -157,6 +161,7 @@ class _Run:
         )
         explored = explore(
             inputs,
+            self.base,
             self.plan,
             step,
             make=lambda batch, batches: self._make(inputs, batch, batches),
@@ -171,7 +176,7 @@ class _Run:
             warm=together,
             announce=self.announce,
         )
-        fixes = find_fixes(basis, explored, loaders, self.variants)
+        fixes = find_fixes(basis, explored, loaders, self.variants, inside=self._policy)
         checked = self._verify(inputs, basis, fixes, batch_size)
         return Profile(
             workload=workload,
@@ -196,6 +201,11 @@ class _Run:
             past=tuple(past_errors()),
             what_if=self._what_if(basis, explored),
         )
+
+    @property
+    def _policy(self) -> bool:
+        """Whether the recipe has RandAugment, so that the device stage was timed with it."""
+        return any(isinstance(spec, RandAugment) for spec in self.workload.augment)
 
     def _variant(self, inputs: Inputs) -> Variant:
         """The loader that is profiled. BackendError when the backend asked for cannot serve here."""
@@ -284,7 +294,8 @@ class _Run:
         seconds, workers = self.workload.seconds, self.workload.workers
         rate = forecast([self._cost(stage) for stage in stages], cpus=self.cpus, workers=workers).images_per_s
         batch_size = loader_batch(self.workload.batch_size, rate, self.window_s)
-        variants = {OURS: self.variant, PLAIN: Variant(workers=workers, plain=True)}
+        transform, words = torch_transform(self.transform, self.workload.augment)
+        variants = {OURS: self.variant, PLAIN: Variant(workers=workers, plain=True, transform=transform)}
         variants |= {f"{num} workers": replace(self.variant, workers=num) for num in worker_counts(workers)}
         self.variants = self._others(inputs)
         variants |= self.variants
@@ -300,7 +311,7 @@ class _Run:
             repeats=round(2 * seconds / self.window_s),
             memory_format=self.format,
         )
-        found[PLAIN] = replace(found[PLAIN], what="the same work")
+        found[PLAIN] = replace(found[PLAIN], what=words)
         return found, batch_size
 
     def _others(self, inputs: Inputs) -> dict[str, Variant]:
@@ -390,6 +401,7 @@ class _Run:
         return answer(
             self.workload.question,
             basis,
+            inside=self._policy,
             pillow_ms=explored.pillow_randaugment_ms,
             device_ms=explored.device_ms("RandAugment"),
         )
