@@ -50,6 +50,12 @@ class Explored:
         return self._cpu_ms("RandAugment, Pillow")
 
     @property
+    def saved_by_device(self) -> float | None:
+        """CPU-ms per image that RandAugment costs more in a worker than on the device."""
+        pillow, device = self.pillow_randaugment_ms, self.device_ms("RandAugment")
+        return None if pillow is None or device is None else pillow - device
+
+    @property
     def stall(self) -> float | None:
         """The share of a warm epoch that the training waits for its loader, 0..1; None without levels."""
         rates = {level.name: level.timing.images_per_s.median for level in self.levels}

@@ -56,6 +56,7 @@ def to_dict(profile: Profile) -> dict[str, Any]:
             "predicted_together": _forecast(verdict.together),
             "next": None if verdict.following is None else _forecast(verdict.following),
             "sentences": list(verdict.sentences),
+            "details": list(verdict.details),
             "text": " ".join(verdict.sentences),
         },
         **sections(profile),
@@ -97,7 +98,9 @@ def render(profile: Profile, console: Console) -> None:
         console.print(line, markup=False, highlight=False)
     console.print(_table(profile))
     for sentence in profile.verdict.sentences:
-        console.print(sentence, markup=False, highlight=False)
+        console.print(sentence, style="bold", markup=False, highlight=False)
+    for line in profile.verdict.details:
+        console.print(line, markup=False, highlight=False)
     print_parts(profile, console)
     for note in profile.notes:
         console.print(f"note: {note}", style="dim", markup=False, highlight=False)

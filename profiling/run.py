@@ -20,7 +20,7 @@ from fastpipe.profiling.history import Checked, past_errors
 from fastpipe.profiling.host import OtherLoad, describe_host
 from fastpipe.profiling.inputs import Inputs, fetch
 from fastpipe.profiling.model import ModelStep, fitting_batch
-from fastpipe.profiling.predict import Basis, predict_loader
+from fastpipe.profiling.predict import Basis, predict_loader, predict_training
 from fastpipe.profiling.remedies import find_fixes, verify
 from fastpipe.profiling.scaling import Curve, fit, worker_counts
 from fastpipe.profiling.stages import Stage, StageResult, loader_stages, overhead, whole_host_half
@@ -28,6 +28,7 @@ from fastpipe.profiling.timing import measure
 from fastpipe.profiling.together import loader_batch, time_variants, time_with_model
 from fastpipe.profiling.variants import Variant, beton_of, make_loader, unavailable
 from fastpipe.profiling.verdict import Measured, StageCost, Verdict, forecast, judge
+from fastpipe.profiling.verdict_words import in_words
 from fastpipe.profiling.whatif import Answer, answer
 from fastpipe.profiling.workload import Workload, torch_transform, transform_of
 from fastpipe.transforms import RandAugment, merge
@@ -147,17 +148,10 @@ class _Run:
         stages.append(model)
         costs = tuple(self._cost(stage) for stage in stages)
         basis = self._basis(costs, curve, ours, together)
-        verdict = judge(
-            costs,
-            cpus=self.cpus,
-            workers=workload.workers,
-            gpu=self.apart,
-            measured=Measured(
-                loader=ours.timing.images_per_s.median,
-                together=together.timing.images_per_s.median,
-                loader_cpu_ms=ours.timing.cpu_ms.median,
-            ),
-            calibrated=None if curve is None else predict_loader(basis),
+        measured = Measured(
+            loader=ours.timing.images_per_s.median,
+            together=together.timing.images_per_s.median,
+            loader_cpu_ms=ours.timing.cpu_ms.median,
         )
         explored = explore(
             inputs,
@@ -185,7 +179,7 @@ class _Run:
             batch_sizes={"asked": workload.batch_size, "loader": batch_size, "model": model_batch},
             stages=tuple(stages),
             together=(host_half, ours, loaders[PLAIN], together),
-            verdict=verdict,
+            verdict=self._verdict(basis, measured, explored, fixes, calibrated=curve is not None),
             notes=(
                 *_load_notes(others),
                 *inputs.notes,
@@ -201,6 +195,25 @@ class _Run:
             past=tuple(past_errors()),
             what_if=self._what_if(basis, explored),
         )
+
+    def _verdict(
+        self,
+        basis: Basis,
+        measured: Measured,
+        explored: Explored,
+        fixes: tuple[Fix, ...],
+        *,
+        calibrated: bool,
+    ) -> Verdict:
+        """The verdict in words, with the fix that brings most to the loader as it is."""
+        setting: dict[str, Any] = {"cpus": self.cpus, "workers": self.workload.workers, "gpu": self.apart}
+        foretold = predict_loader(basis) if calibrated else None
+        verdict = judge(basis.costs, measured=measured, calibrated=foretold, **setting)
+        base = predict_training(basis).median
+        best = next((fix for fix in fixes if fix.helps and fix.base == base), None)
+        saved = explored.saved_by_device
+        freed = saved * basis.demand / 1000.0 if self._policy and saved is not None else None
+        return in_words(verdict, basis.costs, measured, best=best, freed=freed, **setting)
 
     @property
     def _policy(self) -> bool:
