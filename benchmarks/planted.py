@@ -30,7 +30,7 @@ from fastpipe.profiling.differential import Paced
 from fastpipe.profiling.host import OtherLoad, describe_host
 from fastpipe.profiling.inputs import Inputs, fetch
 from fastpipe.profiling.interference import busy
-from fastpipe.profiling.run import cost_of
+from fastpipe.profiling.setting import cost_of
 from fastpipe.profiling.stages import StageResult, loader_stages, overhead, whole_host_half
 from fastpipe.profiling.together import time_variants, time_with_model
 from fastpipe.profiling.variants import Variant, make_loader

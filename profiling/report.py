@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fastpipe.profiling.report_parts import print_parts, sections, values_of
-from fastpipe.profiling.run import Profile
+from fastpipe.profiling.result import Profile
 from fastpipe.profiling.stages import StageResult
 from fastpipe.profiling.timing import Spread
 from fastpipe.profiling.verdict import Forecast

@@ -14,7 +14,7 @@ from fastpipe.profiling.failing import NAMES
 from fastpipe.profiling.fixes import Fix
 from fastpipe.profiling.history import Checked
 from fastpipe.profiling.interference import knee
-from fastpipe.profiling.run import Profile
+from fastpipe.profiling.result import Profile
 from fastpipe.profiling.timing import Spread
 
 __all__ = ["print_parts", "sections", "values_of"]
