@@ -15,7 +15,9 @@ import torch
 
 from fastpipe.backends.base import Backend, Numerics
 from fastpipe.backends.registry import BACKENDS, load
+from fastpipe.cgroups import cpu_quota
 from fastpipe.errors import BackendError
+from fastpipe.kernel_files import ROOT
 from fastpipe.probe import Rates
 from fastpipe.types import Choice, Machine, Plan
 
@@ -30,14 +32,11 @@ _MOST_WORKERS = 16  # SPDL measured 1648 images/s with 16 torch workers and 1206
 _run_kernels: dict[tuple[str, Numerics], str] = {}
 
 
-def usable_cpus() -> float:
-    """CPUs that affinity and the cgroup v2 quota leave to this process; can be a fraction."""
+def usable_cpus(root: Path = ROOT) -> float:
+    """CPUs that affinity and the cgroups' quotas leave to this process; can be a fraction."""
     count = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return count
-    return count if quota == "max" else min(count, int(quota) / int(period))
+    quota = cpu_quota(root)
+    return count if quota is None else min(count, quota[0])
 
 
 def worker_count(cpus: float, local_ranks: int = 1) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from fastpipe.profiling.card.tree import ROOT, lines, number, text
+from fastpipe.kernel_files import ROOT, lines, number, text
 
 __all__ = ["cpu_quota", "memory_limit"]
 
