@@ -16,6 +16,7 @@ from rich.console import Console
 
 from fastpipe.profiling.observe.advice import Lift, describe_lift, judge
 from fastpipe.profiling.observe.ending import Ending
+from fastpipe.profiling.observe.ranks import RankWait, meeting_of, wait_of
 from fastpipe.profiling.observe.records import ProcessLog, read_folder
 from fastpipe.profiling.observe.report import Observation, render, to_dict, write_text
 from fastpipe.profiling.observe.summary import LoaderSummary, summarise
@@ -83,6 +84,7 @@ class Session:
             pins=observer.pins,
         )
         main = summary.main
+        ranks, late = self._ranks(main)
         lift, notes = (None, []) if main is None else _lift(main)
         seen = Observation(
             script=self.args.script,
@@ -92,11 +94,27 @@ class Session:
             lift=lift,
             memory=tuple(observer.memory),
             shm_peak=observer.shm_peak,
-            notes=(*notes, *_notes(observer, main, self.args.steps, summary.steps)),
+            ranks=ranks,
+            notes=(*notes, *late, *_notes(observer, main, self.args.steps, summary.steps)),
         )
         if not self.rank:
             self._render(seen)
         self._write(seen, logs, end)
+
+    def _ranks(self, main: LoaderSummary | None) -> tuple[tuple[RankWait, ...], list[str]]:
+        """What the ranks of this machine wait, where this is rank 0 of several."""
+        meeting = meeting_of(self.rank)
+        if meeting is None or self.rank is None:
+            return (), []
+        try:
+            meeting.bring(None if main is None else wait_of(self.rank, main))
+        except OSError as error:
+            return (), [f"the ranks' waits are not compared: {error}"]
+        if self.rank != 0:
+            return (), []
+        found, missing = meeting.meet()
+        meeting.leave()
+        return found, [f"{missing} ranks of this machine had no report in time"] if missing else []
 
     def _render(self, seen: Observation) -> None:
         sys.stdout.flush()
