@@ -23,7 +23,12 @@ def collate(inputs: Inputs, batch_size: int) -> Stage:
     samples = [(to_tensor(sample.crop), inputs.index.label(sample.id)) for sample in chosen]
 
     def unit() -> int:
-        default_collate(samples)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # as torch sets it in its workers
+        try:
+            default_collate(samples)
+        finally:
+            torch.set_num_threads(threads)
         return batch_size
 
     what = f"torch's, {batch_size} float32 samples, in torch's workers"

@@ -20,6 +20,9 @@ SCHEMA_VERSION, SCHEMA_MINOR = 2, 1
 """The first is raised when a field changes its meaning or goes, the second when fields are added."""
 
 
+_ABOVE_PLAIN = "device stage + "  # in the table these rows follow the plain one, and say so by a plus
+
+
 def to_dict(profile: Profile) -> dict[str, Any]:
     """The profile as plain values, as `--json` writes it. Rates in images/s, costs in CPU-ms per image."""
     workload, verdict = profile.workload, profile.verdict
@@ -144,7 +147,7 @@ def _table(profile: Profile) -> Table:
 def _row(stage: StageResult) -> tuple[str, ...]:
     rate, cpu, interval = stage.timing.images_per_s, stage.timing.cpu_ms, stage.timing.interval
     return (
-        stage.name,
+        stage.name.replace(_ABOVE_PLAIN, "  + "),
         _number(rate.median),
         f"{_number(interval.low)}-{_number(interval.high)}",
         f"{cpu.median:.3g}",

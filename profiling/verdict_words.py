@@ -73,7 +73,7 @@ def _outlook(verdict: Verdict, best: Fix | None, freed: float | None) -> str:
         parts.append(f"RandAugment on the device frees {freed:.2g} of them already")
     if best is not None:
         rate = _rate(best.images_per_s.median)
-        parts.append(f"with {best.name} {rate} are predicted ({_times(best.gain)})")
+        parts.append(f"{rate} ({_times(best.gain)}) are predicted with {best.name}")
     following = verdict.following
     if following is not None:
         gain = following.images_per_s / verdict.together.images_per_s
