@@ -144,8 +144,8 @@ def test_a_verdict_is_two_sentences() -> None:
     )
     assert verdict.sentences == (
         "Decode is the bottleneck: 5.3 CPUs are needed for 2,000 images/s, you have 4.",
-        "RandAugment on the device frees 1.1 of them already; 1,900 images/s (1.4x) are predicted with backend "
-        "dali; if decode cost nothing, the model step would be next at 2,000 images/s (1.3x).",
+        "RandAugment on the device frees 1.1 of them already; 1,900 images/s (1.4x) are predicted with "
+        "backend dali; if decode cost nothing, the model step would be next at 2,000 images/s (1.3x).",
     )
     assert len(verdict.details) == 4
 
