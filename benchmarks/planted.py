@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from fastpipe.batch import locate, worker
-from fastpipe.choose import usable_cpus
+from fastpipe.cgroups import usable_cpus
 from fastpipe.profiling import stages
 from fastpipe.profiling.differential import Paced
 from fastpipe.profiling.host import OtherLoad, describe_host

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from fastpipe.choose import usable_cpus
+from fastpipe.cgroups import usable_cpus
 from fastpipe.device.stage import resolve_device
 from fastpipe.profiling.stages import StageResult
 from fastpipe.profiling.verdict import StageCost

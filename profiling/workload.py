@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torchvision import transforms as T
 
 from fastpipe.backends.registry import BACKENDS
-from fastpipe.choose import usable_cpus
+from fastpipe.cgroups import usable_cpus
 from fastpipe.errors import ArgumentError
 from fastpipe.profiling.demand import rate_of
 from fastpipe.profiling.naming import nearest
