@@ -24,12 +24,17 @@ SMALL = ["--resolution", "40", "--batch-size", "8", "--workers", "1", "--quick",
 
 
 def test_hot_profiles_its_augmentations(
-    folder: Path, tmp_path: Path, plant_model: Any, capsys: pytest.CaptureFixture[str]
+    folder: Path,
+    tmp_path: Path,
+    plant_model: Any,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("jsonargparse", reason="reading a recipe needs the train extra")
     plant_model(0.0)
     report = tmp_path / "profile.json"
-    question = ["--what-if", "cpus=8 randaugment=host"]
+    monkeypatch.setenv("FASTPIPE_CACHE", str(tmp_path / "cache"))  # of what --verify remembers
+    question = ["--what-if", "cpus=8 randaugment=host", "--verify"]
     assert main([str(folder), *SMALL, "--recipe", "hot", *question, "--json", str(report)]) == 0
     found = json.loads(report.read_text(encoding="utf-8"))
     work = found["workload"]
@@ -42,6 +47,8 @@ def test_hot_profiles_its_augmentations(
     assert stage["cpu_ms_per_image"]["median"] > plain["cpu_ms_per_image"]["median"]
     (torchs,) = (row for row in found["together"] if row["name"] == "torch DataLoader")
     assert torchs["what"] == "torchvision's RandAugment; no ColOut, MixUp"
+    # The loader as it is has RandAugment on the device already: it is not added a second time.
+    assert "device augmentation" in {row["fix"] for row in found["verified"]}
     assert "collate" in {row["name"] for row in found["details"]}
     missing = {row["name"]: row["why"] for row in found["not_measured"]}
     assert missing["decode of the crop"] == "left out by --quick"
