@@ -24,13 +24,13 @@ from typing import Any
 import torch
 
 from fastpipe.batch import locate, worker
-from fastpipe.choose import usable_cpus
+from fastpipe.cgroups import usable_cpus
 from fastpipe.profiling import stages
 from fastpipe.profiling.differential import Paced
 from fastpipe.profiling.host import OtherLoad, describe_host
 from fastpipe.profiling.inputs import Inputs, fetch
 from fastpipe.profiling.interference import busy
-from fastpipe.profiling.run import cost_of
+from fastpipe.profiling.setting import cost_of
 from fastpipe.profiling.stages import StageResult, loader_stages, overhead, whole_host_half
 from fastpipe.profiling.together import time_variants, time_with_model
 from fastpipe.profiling.variants import Variant, make_loader

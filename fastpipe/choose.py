@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import torch
 
 from fastpipe.backends.base import Backend, Numerics
 from fastpipe.backends.registry import BACKENDS, load
+from fastpipe.cgroups import usable_cpus
 from fastpipe.errors import BackendError
 from fastpipe.probe import Rates
 from fastpipe.types import Choice, Machine, Plan
 
-__all__ = ["choose", "decide", "forget_run", "refusal", "this_machine", "usable_cpus", "worker_count"]
+__all__ = ["choose", "decide", "forget_run", "refusal", "this_machine", "worker_count"]
 
 _log = logging.getLogger("fastpipe")
 
@@ -28,16 +27,6 @@ _MOST_WORKERS = 16  # SPDL measured 1648 images/s with 16 torch workers and 1206
 
 # The resize kernel of this process's first loader over a kind of storage: its other loaders keep to it.
 _run_kernels: dict[tuple[str, Numerics], str] = {}
-
-
-def usable_cpus() -> float:
-    """CPUs that affinity and the cgroup v2 quota leave to this process; can be a fraction."""
-    count = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return count
-    return count if quota == "max" else min(count, int(quota) / int(period))
 
 
 def worker_count(cpus: float, local_ranks: int = 1) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +28,13 @@ _OWN_GETITEM = (
     BetonDataset.__getitem__,
 )
 _OWN_LOADERS = (default_loader, pil_loader)
+# timm 1.0.31, timm/data/loader.py: fast_collate and PrefetchLoader.
+_TIMM_COLLATE = (
+    "collate_fn is timm's fast_collate, which stacks uint8 images [B, 3, H, W]; timm's PrefetchLoader casts "
+    "and normalises them on the device, so that is there already. For crop, flip and policy too, leave out "
+    "create_dataset and create_loader: DataLoader(ImageFolder(root, create_transform(..., "
+    "interpolation='bilinear'))) is lifted, and its batches are normalised"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +81,7 @@ def _refusal(dataset: Any, *, batched: bool, collate_fn: Callable[[Any], Any]) -
     if not batched:
         return "batch_size is None, so that there is no batch to assemble"
     if collate_fn is not default_collate:
-        return "collate_fn is the script's own, and it expects the samples one by one"
+        return _collate_refusal(collate_fn)
     parts = list(leaves(dataset))
     for part in parts:
         reason = _folder_refusal(part)
@@ -86,6 +94,13 @@ def _refusal(dataset: Any, *, batched: bool, collate_fn: Callable[[Any], Any]) -
         if part.transform is not first.transform or part.target_transform is not first.target_transform:
             return "the concatenated data sets have different transforms"
     return None
+
+
+def _collate_refusal(collate_fn: Callable[[Any], Any]) -> str:
+    timm = sys.modules.get("timm.data.loader")  # never imported for this
+    if timm is not None and collate_fn is getattr(timm, "fast_collate", timm):
+        return _TIMM_COLLATE
+    return "collate_fn is the script's own, and it expects the samples one by one"
 
 
 def _wrappers(dataset: Any) -> list[Any]:

@@ -1,7 +1,7 @@
 """Times the stages from file to model step alone and together, and says which one is the bottleneck."""
 
 from fastpipe.profiling.report import to_dict as to_dict
-from fastpipe.profiling.run import Profile as Profile
+from fastpipe.profiling.result import Profile as Profile
 from fastpipe.profiling.run import profile as profile
 from fastpipe.profiling.workload import Options as Options
 from fastpipe.profiling.workload import Workload as Workload

@@ -16,7 +16,8 @@ from fastpipe.profiling.failing import FAILED, parse_condition
 from fastpipe.profiling.files_out import check_writable, exit_status, write_values
 from fastpipe.profiling.forms import with_timeline, write_forms
 from fastpipe.profiling.report import render, to_dict, values_of
-from fastpipe.profiling.run import Announce, num_parts, profile
+from fastpipe.profiling.run import num_parts, profile
+from fastpipe.profiling.setting import Announce
 from fastpipe.profiling.workload import Options, make_workload
 
 __all__ = ["main", "make_parser"]

@@ -14,6 +14,8 @@ from torchvision import transforms as T
 
 from fastpipe.device import DeviceStage
 from fastpipe.device.engines import EngineName
+from fastpipe.profiling.crop_decode import crop_decoding
+from fastpipe.profiling.handover import collate, handovers
 from fastpipe.profiling.inputs import Inputs
 from fastpipe.profiling.stages import Stage, StageResult, packed
 from fastpipe.profiling.timing import Repeat, Stopwatch, summarize
@@ -65,15 +67,23 @@ def cold_read(inputs: Inputs, seconds: float, read: Callable[[str], bytes]) -> S
     return StageResult(name="read cold", lane=None, what=what, timing=summarize(repeats))
 
 
-def detail_stages(inputs: Inputs, plan: Plan, *, batch_size: int, device: torch.device) -> list[Stage]:
-    """list, header, Pillow's RandAugment, and each augmentation of the device stage above its plain pass."""
-    return [
+def detail_stages(
+    inputs: Inputs, plan: Plan, *, batch_size: int, device: torch.device, quick: bool
+) -> tuple[list[Stage], tuple[tuple[str, str], ...]]:
+    """What can be timed beside the path, and what cannot with the reason. plan: without augmentations."""
+    crop, no_crop = (None, "left out by --quick") if quick else crop_decoding(inputs, plan)
+    moves, no_moves = handovers(inputs, batch_size, device)
+    found = [
         _listing(inputs),
         _header(inputs),
+        *([] if crop is None else [crop]),
+        collate(inputs, batch_size),
+        *moves,
         pillow_randaugment(inputs),
         _plain(inputs, plan, batch_size, device),
         *(device_augmentation(inputs, plan, name, batch_size, device) for name in AUGMENTATIONS),
     ]
+    return found, ((("decode of the crop", no_crop),) if no_crop else ()) + no_moves
 
 
 def _listing(inputs: Inputs) -> Stage:
@@ -132,8 +142,7 @@ def device_unit(
     plan: Plan, host: Any, device: torch.device, inputs: Inputs, engine: EngineName = "fused"
 ) -> Callable[[], int]:
     """One pass of the device stage of `plan` over `host`, finished on return."""
-    classes = max(2, len(inputs.index.classes))
-    stage = DeviceStage(plan, device=device, engine=engine, num_classes=classes)
+    stage = DeviceStage(plan, device=device, engine=engine, num_classes=inputs.num_classes)
     stage.warm_up()
 
     def unit() -> int:

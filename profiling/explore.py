@@ -25,14 +25,18 @@ __all__ = ["PARTS", "Explored", "explore"]
 
 PARTS = ("details", "differential runs", "cold files", "latency", "interference")
 
-_COLD_LIKE_WARM = 1.5
+_KEPT = ("colout", "resize", "to_float", "normalize")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explored:
-    """See the modules of the parts. epoch_images: files of the data set, which the stalls are of."""
+    """See the modules of the parts. epoch_images: files of the data set, which the stalls are of.
+
+    unmeasured: details that this machine or run has not, with the reason.
+    """
 
     details: tuple[StageResult, ...]
+    unmeasured: tuple[tuple[str, str], ...]
     levels: tuple[Level, ...]
     stalls: tuple[Stall, ...]
     epoch_images: int
@@ -44,6 +48,12 @@ class Explored:
     def pillow_randaugment_ms(self) -> float | None:
         """CPU-ms per image of one operation in a worker."""
         return self._cpu_ms("RandAugment, Pillow")
+
+    @property
+    def saved_by_device(self) -> float | None:
+        """CPU-ms per image that RandAugment costs more in a worker than on the device."""
+        pillow, device = self.pillow_randaugment_ms, self.device_ms("RandAugment")
+        return None if pillow is None or device is None else pillow - device
 
     @property
     def stall(self) -> float | None:
@@ -69,6 +79,7 @@ class Explored:
 
 def explore(
     inputs: Inputs,
+    base: Plan,
     plan: Plan,
     step: Callable[[torch.Tensor, torch.Tensor], None],
     *,
@@ -84,26 +95,30 @@ def explore(
     warm: StageResult,
     announce: Callable[[str], None],
 ) -> Explored:
-    """Measure it. make: a loader of the profiled kind, from batch size and number of batches."""
+    """Measure it. base: the plan without the recipe's augmentations.
+
+    make: a loader of the profiled kind, from batch size and number of batches.
+    """
     seconds = workload.seconds
     announce("details")
     short_s = seconds / 4
     cold = cold_read(inputs, short_s, read)
     batch = min(loader_batch_size, 64)
-    details = [stage.time(short_s) for stage in detail_stages(inputs, plan, batch_size=batch, device=device)]
+    found, unmeasured = detail_stages(inputs, base, batch_size=batch, device=device, quick=workload.quick)
+    details = [stage.time(short_s) for stage in found]
     announce("differential runs")
     levels = [Level(name="model", timing=model.timing)]
     between = (
         ()
         if workload.quick
         else (
-            ("+ loader", False, _without_flip(plan)),
-            ("+ decode", True, _without_flip(plan)),
+            ("+ loader", False, _without_draws(plan)),
+            ("+ decode", True, _without_draws(plan)),
             ("+ augment", True, plan),
         )
     )
     for name, decode, steps in between:
-        stage = DeviceStage(steps, device=device, memory_format=memory_format)
+        stage = DeviceStage(steps, device=device, memory_format=memory_format, num_classes=inputs.num_classes)
         stage.warm_up()
         timing = time_level(
             inputs,
@@ -127,6 +142,7 @@ def explore(
     announce("interference")
     return Explored(
         details=(cold, *details),
+        unmeasured=unmeasured,
         levels=tuple(levels),
         stalls=stalls(levels, len(inputs.index)),
         epoch_images=len(inputs.index),
@@ -136,8 +152,9 @@ def explore(
     )
 
 
-def _without_flip(plan: Plan) -> Plan:
-    return replace(plan, device=tuple(spec for spec in plan.device if spec.kind != "flip"))
+def _without_draws(plan: Plan) -> Plan:
+    """Cast and normalise, and what changes the size that the model gets."""
+    return replace(plan, device=tuple(spec for spec in plan.device if spec.kind in _KEPT))
 
 
 def _cold_batches(files: int, batch_size: int, warm: StageResult, seconds: float) -> int:

@@ -11,7 +11,7 @@ from fastpipe.profiling.timing import Spread
 from fastpipe.profiling.variants import Variant
 from fastpipe.profiling.verdict import StageCost
 
-__all__ = ["Fix", "Measures", "one_stage", "rank"]
+__all__ = ["Fix", "Measures", "one_stage", "rank", "without_policy"]
 
 _HOST = ("read", "decode", "crop+resize", "batch assembly", "process hop", "worker overhead")
 # Mild's progressive resizing: 40 % of training at half the side, 40 % growing, 20 % at full size. Mean area.
@@ -52,7 +52,8 @@ class Measures:
     """What the fixes need to know beside the basis; costs in CPU-ms per image, None: not measured.
 
     backends: variants that can run here, with the CPU-ms per image of their loader at one worker and its
-    images/s there. one_worker: the same two of the loader as it is.
+    images/s there. one_worker: the same two of the loader as it is. randaugment_inside: the device stage of
+    the basis has RandAugment already.
     """
 
     one_worker: tuple[float, float]
@@ -62,6 +63,7 @@ class Measures:
     pillow_randaugment_ms: float | None
     device_randaugment_ms: float | None
     max_workers: int
+    randaugment_inside: bool = False
 
 
 def one_stage(costs: tuple[StageCost, ...], factor_wall: float, factor_cpu: float) -> tuple[StageCost, ...]:
@@ -132,9 +134,12 @@ def _randaugment(basis: Basis, measures: Measures) -> list[Fix]:
     if host is None or device is None:
         return []
     plain = next(cost for cost in basis.costs if cost.lane == "worker")
-    on_host = (*basis.costs, replace(plain, name="RandAugment, Pillow", wall_ms=host, cpu_ms=host))
+    costs = without_policy(basis.costs, device) if measures.randaugment_inside else basis.costs
+    on_host = (*costs, replace(plain, name="RandAugment, Pillow", wall_ms=host, cpu_ms=host))
     extra = 0.0 if not basis.shared and _on_gpu(basis) else max(0.0, device)
-    on_device = (*basis.costs, replace(plain, name="RandAugment", lane="main", wall_ms=extra, cpu_ms=extra))
+    on_device = (*costs, replace(plain, name="RandAugment", lane="main", wall_ms=extra, cpu_ms=extra))
+    if measures.randaugment_inside:
+        on_device = basis.costs
     return [
         _fix(
             basis,
@@ -147,6 +152,20 @@ def _randaugment(basis: Basis, measures: Measures) -> list[Fix]:
             note="against the same loader with one RandAugment operation in its workers",
         )
     ]
+
+
+def without_policy(costs: tuple[StageCost, ...], device_ms: float) -> tuple[StageCost, ...]:
+    """The costs without the device stage's RandAugment: its CPU, and its time where that is CPU too."""
+    return tuple(
+        replace(
+            cost,
+            wall_ms=max(1e-6, cost.wall_ms - (device_ms if cost.cpu_ms > 0.1 * cost.wall_ms else 0.0)),
+            cpu_ms=max(0.0, cost.cpu_ms - device_ms),
+        )
+        if cost.lane == "main"
+        else cost
+        for cost in costs
+    )
 
 
 def _on_gpu(basis: Basis) -> bool:

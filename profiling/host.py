@@ -15,7 +15,7 @@ import torch
 import torchvision
 
 from fastpipe import __version__
-from fastpipe.choose import usable_cpus
+from fastpipe.cgroups import usable_cpus
 from fastpipe.profiling.timing import cpu_seconds
 
 __all__ = ["OtherLoad", "cpu_model", "describe_host"]

@@ -17,7 +17,7 @@ from fastpipe.errors import DataError, SampleError
 from fastpipe.rng import Stream, permutation, uniforms
 from fastpipe.storage import DEMO_NOTE, NAMED, FolderIndex, open_index, resolve
 from fastpipe.storage.named import canonical_name
-from fastpipe.types import Plan
+from fastpipe.types import Plan, Spec
 
 __all__ = ["Cycle", "Inputs", "Sampled", "fetch", "open_train_index"]
 
@@ -40,12 +40,21 @@ class Sampled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """What the stages work on. `notes` says what a reader must know of the sample."""
+    """What the stages work on, and the specs that their device stage has beside the plain pass.
+
+    `notes` says what a reader must know of the sample.
+    """
 
     index: FolderIndex
     samples: tuple[Sampled, ...]
     broken: int
     notes: tuple[str, ...]
+    augment: tuple[Spec, ...] = ()
+
+    @property
+    def num_classes(self) -> int:
+        """Classes that labels are made for, 2 at least."""
+        return max(2, len(self.index.classes))
 
     @property
     def ids(self) -> list[int]:
@@ -104,7 +113,7 @@ def open_train_index(data: str) -> tuple[FolderIndex, tuple[str, ...]]:
     return open_index(resolve(data).train), ()
 
 
-def fetch(data: str, plan: Plan, *, seconds: float, quick: bool) -> Inputs:
+def fetch(data: str, plan: Plan, *, seconds: float, quick: bool, augment: tuple[Spec, ...] = ()) -> Inputs:
     """Draw files at random (always the same ones) and bring each through read, decode and crop.
 
     Stops at 256 files (96 when quick), 512 MiB of pixels, or after `seconds` and 32 files. Files that cannot
@@ -133,6 +142,7 @@ def fetch(data: str, plan: Plan, *, seconds: float, quick: bool) -> Inputs:
         samples=tuple(samples),
         broken=len(errors),
         notes=(*notes, *_notes(len(index), errors)),
+        augment=augment,
     )
 
 

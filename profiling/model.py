@@ -63,7 +63,7 @@ class ModelStep:
 
     def synthetic(self, batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Random images float32 [B,3,R,R] and labels int64 [B] on the device."""
-        size = self.workload.resolution
+        size = self.workload.side
         images = torch.randn(batch_size, 3, size, size, device=self.device)
         labels = torch.randint(self.num_classes, (batch_size,), device=self.device)
         return images.contiguous(memory_format=self.memory_format), labels
@@ -76,7 +76,7 @@ class ModelStep:
             if "DataLoader worker" in str(error):  # torch raises that from a signal handler, anywhere
                 raise
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            size = self.workload.resolution
+            size = self.workload.side
             raise ArgumentError(
                 f"the model {self.workload.model!r} cannot take a step on {len(images)} images of "
                 f"{size} x {size}: {reason}. Choose another --resolution, --batch-size or --model"

@@ -17,6 +17,7 @@ from fastpipe.profiling.predict import Basis
 from fastpipe.profiling.stages import StageResult
 from fastpipe.profiling.together import time_variants
 from fastpipe.profiling.variants import Variant
+from fastpipe.transforms import RandAugment
 
 __all__ = ["find_fixes", "verify"]
 
@@ -33,8 +34,10 @@ def find_fixes(
     explored: Explored,
     loaders: Mapping[str, StageResult],
     others: Mapping[str, Variant],
+    *,
+    inside: bool = False,
 ) -> tuple[Fix, ...]:
-    """Rank what could be done."""
+    """Rank what could be done. inside: the device stage was timed with the recipe's RandAugment."""
     one = loaders.get("1 workers", loaders["fastpipe.DataLoader"]).timing
     backends = {}
     for name, variant in others.items():
@@ -52,6 +55,7 @@ def find_fixes(
             cold_read_ms=explored.read_ms("read cold"),
             pillow_randaugment_ms=explored.pillow_randaugment_ms,
             device_randaugment_ms=explored.device_ms("RandAugment"),
+            randaugment_inside=inside,
             max_workers=max(1, int(basis.cpus)),
         ),
     )
@@ -77,7 +81,9 @@ def verify(
         if fix.variant is None:
             continue
         workers = fix.variant.workers if fix.name.endswith(("worker", "workers")) else basis.workers
-        with_policy = _with_randaugment(transform) if fix.name == "device augmentation" else None
+        missing = not any(isinstance(spec, RandAugment) for spec in inputs.augment)
+        added = fix.name == "device augmentation" and missing
+        with_policy = _with_randaugment(transform) if added else None
         variants[fix.name] = replace(fix.variant, workers=workers, transform=with_policy)
     timed = time_variants(
         inputs,

@@ -9,15 +9,18 @@ from rich.console import Console
 from rich.table import Table
 
 from fastpipe.profiling.report_parts import print_parts, sections, values_of
-from fastpipe.profiling.run import Profile
+from fastpipe.profiling.result import Profile
 from fastpipe.profiling.stages import StageResult
 from fastpipe.profiling.timing import Spread
 from fastpipe.profiling.verdict import Forecast
 
-__all__ = ["SCHEMA_VERSION", "render", "to_dict", "values_of"]
+__all__ = ["SCHEMA_MINOR", "SCHEMA_VERSION", "render", "to_dict", "values_of"]
 
-SCHEMA_VERSION = 2
-"""Raised when a field changes its meaning or goes; new fields do not raise it."""
+SCHEMA_VERSION, SCHEMA_MINOR = 2, 1
+"""The first is raised when a field changes its meaning or goes, the second when fields are added."""
+
+
+_ABOVE_PLAIN = "device stage + "  # in the table these rows follow the plain one, and say so by a plus
 
 
 def to_dict(profile: Profile) -> dict[str, Any]:
@@ -25,6 +28,7 @@ def to_dict(profile: Profile) -> dict[str, Any]:
     workload, verdict = profile.workload, profile.verdict
     return {
         "schema_version": SCHEMA_VERSION,
+        "schema_minor": SCHEMA_MINOR,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "host": profile.host,
         "data": {"name": workload.data, **profile.data},
@@ -33,6 +37,8 @@ def to_dict(profile: Profile) -> dict[str, Any]:
             "model": workload.model,
             "models": workload.models,
             "resolution": workload.resolution,
+            "model_side": workload.side,
+            "augment": [repr(spec) for spec in workload.augment],
             "batch_size": workload.batch_size,
             "workers": workload.workers,
             "channels_last": workload.channels_last,
@@ -53,6 +59,7 @@ def to_dict(profile: Profile) -> dict[str, Any]:
             "predicted_together": _forecast(verdict.together),
             "next": None if verdict.following is None else _forecast(verdict.following),
             "sentences": list(verdict.sentences),
+            "details": list(verdict.details),
             "text": " ".join(verdict.sentences),
         },
         **sections(profile),
@@ -94,7 +101,9 @@ def render(profile: Profile, console: Console) -> None:
         console.print(line, markup=False, highlight=False)
     console.print(_table(profile))
     for sentence in profile.verdict.sentences:
-        console.print(sentence, markup=False, highlight=False)
+        console.print(sentence, style="bold", markup=False, highlight=False)
+    for line in profile.verdict.details:
+        console.print(line, markup=False, highlight=False)
     print_parts(profile, console)
     for note in profile.notes:
         console.print(f"note: {note}", style="dim", markup=False, highlight=False)
@@ -127,6 +136,8 @@ def _table(profile: Profile) -> Table:
     table.add_section()
     for stage in profile.explored.details:
         table.add_row(*_row(stage))
+    for name, why in profile.explored.unmeasured:
+        table.add_row(name, "-", "-", "-", "", f"not measured: {why}")
     table.add_section()
     for stage in profile.together:
         table.add_row(*_row(stage))
@@ -136,7 +147,7 @@ def _table(profile: Profile) -> Table:
 def _row(stage: StageResult) -> tuple[str, ...]:
     rate, cpu, interval = stage.timing.images_per_s, stage.timing.cpu_ms, stage.timing.interval
     return (
-        stage.name,
+        stage.name.replace(_ABOVE_PLAIN, "  + "),
         _number(rate.median),
         f"{_number(interval.low)}-{_number(interval.high)}",
         f"{cpu.median:.3g}",

@@ -14,7 +14,7 @@ from fastpipe.profiling.failing import NAMES
 from fastpipe.profiling.fixes import Fix
 from fastpipe.profiling.history import Checked
 from fastpipe.profiling.interference import knee
-from fastpipe.profiling.run import Profile
+from fastpipe.profiling.result import Profile
 from fastpipe.profiling.timing import Spread
 
 __all__ = ["print_parts", "sections", "values_of"]
@@ -38,6 +38,7 @@ def sections(profile: Profile) -> dict[str, Any]:
             }
             for stage in explored.details
         ],
+        "not_measured": [{"name": name, "why": why} for name, why in explored.unmeasured],
         "differential": {
             "epoch_images": explored.epoch_images,
             "stall": explored.stall,

@@ -27,6 +27,7 @@ _IN_HOST_HALF = ("read", "decode", "crop+resize", "batch assembly")
 _NOTICEABLE = 0.02
 # A page of memory: touching one byte of each is what makes the receiver map a shared batch.
 _PAGE = 4096
+_WORDS = {"flip": "flip", "normalize": "normalise", "to_float": "cast"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +73,7 @@ def loader_stages(
         lambda: _decode(inputs),
         lambda: _crop(inputs, plan),
         lambda: _assembly(inputs, batch_size),
-        lambda: _device(batch, plan, device, memory_format),
+        lambda: _device(batch, plan, device, memory_format, inputs.num_classes),
     ]
     if workers > 0:
         stages.insert(4, lambda: _hop(batch))
@@ -131,8 +132,8 @@ def _request(ids: Any) -> Request:
     return Request(seed=0, epoch=0, batch=0, ids=ids, repeats=np.zeros_like(ids))
 
 
-def _device(batch: HostBatch, plan: Plan, device: torch.device, memory_format: Any) -> Stage:
-    stage = DeviceStage(plan, device=device, engine="fused", memory_format=memory_format)
+def _device(batch: HostBatch, plan: Plan, device: torch.device, memory_format: Any, classes: int) -> Stage:
+    stage = DeviceStage(plan, device=device, engine="fused", memory_format=memory_format, num_classes=classes)
     stage.warm_up()
     host = batch.pin_memory() if device.type == "cuda" else batch
 
@@ -142,7 +143,8 @@ def _device(batch: HostBatch, plan: Plan, device: torch.device, memory_format: A
             torch.cuda.synchronize(device)
         return len(batch.images)
 
-    what = "transfer, flip, normalise, cast" if device.type == "cuda" else "flip, normalise, cast"
+    names = [_WORDS.get(spec.kind, type(spec).__name__) for spec in plan.device]
+    what = ", ".join(["transfer", *names] if device.type == "cuda" else names)
     return Stage(name="device stage", lane="main", what=what, unit=unit)
 
 

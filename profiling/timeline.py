@@ -24,6 +24,7 @@ from fastpipe.profiling.inputs import Cycle, Inputs, fetch
 from fastpipe.profiling.model import ModelStep
 from fastpipe.profiling.workload import Workload, transform_of
 from fastpipe.storage import FolderDataset
+from fastpipe.transforms import merge
 from fastpipe.types import HostBatch, Plan, Request
 
 __all__ = ["capture", "record"]
@@ -38,11 +39,12 @@ Step = Callable[[torch.Tensor, torch.Tensor], None]
 def capture(workload: Workload, batch_size: int) -> dict[str, Any]:
     """Fetch files and build the model again, and `record` twelve steps (three, if they take long)."""
     _, plan = transform_of(workload.resolution)
+    plan = merge(plan, workload.augment) if workload.augment else plan
     device = resolve_device(None)
     inputs = fetch(workload.data, plan, seconds=0.2, quick=True)
     step = _step(workload, inputs, device)
     memory_format = torch.channels_last if workload.channels_last else torch.contiguous_format
-    stage = DeviceStage(plan, device=device, engine="fused", memory_format=memory_format)
+    stage = DeviceStage(plan, device=device, memory_format=memory_format, num_classes=inputs.num_classes)
     stage.warm_up()
     return record(
         inputs,

@@ -47,7 +47,10 @@ def make_loader(
     memory_format: Any,
     engine: EngineName = "fused",
 ) -> Any:
-    """A loader of `batches` batches over the sampled images; torch's own where the variant is plain."""
+    """A loader of `batches` batches over the sampled images; torch's own where the variant is plain.
+
+    fastpipe's has the augmentations of `inputs`; torch's only those of the transform.
+    """
     transform = transform if variant.transform is None else variant.transform
     ids = inputs.ids if variant.beton is None else list(range(len(inputs.samples)))
     settings: dict[str, Any] = {
@@ -60,6 +63,7 @@ def make_loader(
     if variant.plain:
         return torch.utils.data.DataLoader(dataset, pin_memory=torch.cuda.is_available(), **settings)
     settings |= {"backend": variant.backend, "memory_format": memory_format, "engine": engine}
+    settings |= {"augment": list(inputs.augment), "num_classes": inputs.num_classes}
     if variant.beton is not None:
         return DataLoader(variant.beton, transform=transform, **settings)
     return DataLoader(dataset, **settings)

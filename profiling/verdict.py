@@ -1,4 +1,4 @@
-"""From measured stage costs to words: what limits the rate, what a removal would bring, what was foretold.
+"""From stage costs to a verdict: what limits the rate, what a removal would bring, what was foretold.
 
 Pure functions of numbers. The model of the pipeline:
 
@@ -67,9 +67,10 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The bottleneck, what comes next without it, forecasts, and all of it in sentences.
+    """The bottleneck, what comes next without it, forecasts.
 
-    cpus_needed: usable CPUs that the loader would need to keep up with the model alone.
+    cpus_needed: usable CPUs that the loader would need to keep up with the model alone. sentences: the
+    verdict in two, details: the rest in words; `verdict_words.in_words` fills in both.
     """
 
     bottleneck: str
@@ -79,7 +80,8 @@ class Verdict:
     following: Forecast | None
     model_images_per_s: float
     cpus_needed: float
-    sentences: tuple[str, ...]
+    sentences: tuple[str, ...] = ()
+    details: tuple[str, ...] = ()
 
 
 def forecast(stages: Sequence[StageCost], *, cpus: float, workers: int) -> Forecast:
@@ -147,32 +149,16 @@ def judge(
     if calibrated is not None:
         loader, together = _calibrate(loader, together, stages, calibrated, gpu)
     demand = 1000.0 / model.wall_ms
-    draft = Verdict(
+    cpu_ms = measured.loader_cpu_ms or sum(stage.cpu_ms for stage in loader_stages)
+    return Verdict(
         bottleneck=together.stage,
         slowest_loader_stage=_largest(loader_stages, by_cpu=True),
         loader=loader,
         together=together,
         following=_without(stages, together.stage, cpus, workers),
         model_images_per_s=demand,
-        cpus_needed=demand
-        * (measured.loader_cpu_ms or sum(stage.cpu_ms for stage in loader_stages))
-        / 1000.0,
-        sentences=(),
+        cpus_needed=demand * cpu_ms / 1000.0,
     )
-    words = [
-        _model_words(draft, measured, workers)
-        if draft.bottleneck == model.name
-        else _loader_words(draft, measured, cpus, workers, gpu),
-        _scaling_words(draft, stages, cpus),
-        _next_words(draft),
-        *_check_words(draft, measured, workers),
-    ]
-    if not gpu:
-        words.append(
-            f"Model and loader share {_count(cpus, 'CPU')} here, so what one uses the other lacks. "
-            "There is no GPU: the GPU half (transfer, kernels, a GPU's model step) was not measured."
-        )
-    return replace(draft, sentences=tuple(word for word in words if word))
 
 
 def _calibrate(
@@ -198,103 +184,3 @@ def _without(stages: Sequence[StageCost], name: str, cpus: float, workers: int) 
     if not any(stage.wall_ms > 0.0 or stage.cpu_ms > 0.0 for stage in rest):
         return None
     return forecast(rest, cpus=cpus, workers=workers)
-
-
-def _model_words(verdict: Verdict, measured: Measured, workers: int) -> str:
-    rate = measured.loader or verdict.loader.images_per_s
-    factor = rate / verdict.model_images_per_s
-    faster = (
-        f"{_times(factor)} as fast as needed"
-        if factor >= _BALANCED
-        else "about as fast: the two are balanced"
-    )
-    return (
-        f"{_capital(_named(verdict.bottleneck))} is the bottleneck: alone it takes "
-        f"{_rate(verdict.model_images_per_s)}, "
-        f"and the loader with {_count(workers, 'worker')} gives {_rate(rate)}, {faster}."
-    )
-
-
-def _loader_words(verdict: Verdict, measured: Measured, cpus: float, workers: int, gpu: bool) -> str:
-    rate = measured.loader or verdict.loader.images_per_s
-    demand = verdict.model_images_per_s
-    waiting = max(0.0, 1.0 - rate / demand)
-    text = (
-        f"{_capital(_named(verdict.bottleneck))} is the bottleneck: "
-        f"the loader with {_count(workers, 'worker')} "
-        f"gives {_rate(rate)}, and the model step alone could take {_rate(demand)}"
-    )
-    text += f", so it would wait {waiting:.0%} of the time." if waiting >= 0.01 else "."
-    if gpu:
-        text += f" Keeping up takes {_count(verdict.cpus_needed, 'CPU')} for the loader; usable are {cpus:g}."
-    if verdict.together.bound == "workers" and workers + 1 <= cpus:
-        text += f" More workers would help: {workers} of {cpus:g} usable CPUs decode."
-    return text
-
-
-def _scaling_words(verdict: Verdict, stages: Sequence[StageCost], cpus: float) -> str:
-    name = verdict.slowest_loader_stage
-    (stage,) = (stage for stage in stages if stage.name == name)
-    if stage.cpu_ms <= 0.0:
-        return ""
-    total = sum(other.cpu_ms for other in stages if other.lane != "model")
-    text = (
-        f"Within the loader {_named(name)} costs most, {stage.cpu_ms:.2f} of {total:.2f} CPU-ms per image: "
-        f"1 core does {_rate(1000.0 / stage.cpu_ms)} of it"
-    )
-    return text + (f", {cpus:g} cores {_rate(cpus * 1000.0 / stage.cpu_ms)}." if cpus != 1 else ".")
-
-
-def _next_words(verdict: Verdict) -> str:
-    following = verdict.following
-    if following is None:
-        return ""
-    gain = following.images_per_s / verdict.together.images_per_s
-    text = (
-        f"If {_named(verdict.bottleneck)} cost nothing, {_named(following.stage)} would be next at "
-        f"{_rate(following.images_per_s)} ({_times(gain)})"
-    )
-    return text + (": little to gain, the two are balanced." if gain < _BALANCED else ".")
-
-
-def _check_words(verdict: Verdict, measured: Measured, workers: int) -> list[str]:
-    pairs = (
-        (f"The loader alone with {_count(workers, 'worker')}", verdict.loader, measured.loader),
-        ("Loader and model together", verdict.together, measured.together),
-    )
-    return [
-        f"{name}: {_rate(foretold.images_per_s)}{_between(foretold)} predicted from "
-        f"{'the scaling curve' if foretold.low is not None else 'the stage costs'}, {_rate(found)} measured "
-        f"(prediction {foretold.images_per_s / found - 1.0:+.0%})."
-        for name, foretold, found in pairs
-        if found is not None
-    ]
-
-
-def _between(found: Forecast) -> str:
-    if found.low is None or found.high is None:
-        return ""
-    return f" ({found.low:,.0f} to {found.high:,.0f})"
-
-
-def _rate(images_per_s: float) -> str:
-    digits = 1 if images_per_s < 10 else 0
-    return f"{images_per_s:,.{digits}f} images/s"
-
-
-def _times(factor: float) -> str:
-    return f"{factor:,.0f}x" if factor >= 10 else f"{factor:.2g}x"
-
-
-def _count(number: float, noun: str) -> str:
-    shown = f"{number:.2g}" if number < 10 and number != int(number) else f"{number:,.0f}"
-    return f"{shown} {noun}" if number == 1 else f"{shown} {noun}s"
-
-
-def _named(stage: str) -> str:
-    """The stage in a sentence: what is called after a thing, not an act, has an article."""
-    return f"the {stage}" if " " in stage else stage
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

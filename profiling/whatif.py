@@ -7,6 +7,7 @@ from typing import Any
 
 from fastpipe.errors import ArgumentError
 from fastpipe.profiling.demand import known_gpus, published
+from fastpipe.profiling.fixes import without_policy
 from fastpipe.profiling.naming import nearest
 from fastpipe.profiling.predict import Basis, Change, predict_loader
 from fastpipe.profiling.timing import Spread
@@ -102,18 +103,31 @@ _READERS: dict[str, Any] = {
 }
 
 
-def answer(question: Question, basis: Basis, *, pillow_ms: float | None, device_ms: float | None) -> Answer:
-    """Predict. One process per GPU, each with its share of CPUs and workers; GPUs do not slow each other."""
+def answer(
+    question: Question,
+    basis: Basis,
+    *,
+    pillow_ms: float | None,
+    device_ms: float | None,
+    inside: bool = False,
+) -> Answer:
+    """Predict. One process per GPU, each with its share of CPUs and workers; GPUs do not slow each other.
+
+    inside: the device stage of the basis has the recipe's RandAugment; asking for none leaves it there.
+    """
     gpus = question.gpus
     cpus = basis.cpus if question.cpus is None else question.cpus
     share = max(cpus / gpus, 1e-3)
     workers = question.workers or max(1, int(share))
-    change = Change(costs=_costs(question, basis, pillow_ms, device_ms), cpus=share, workers=workers)
+    costs = _costs(question, basis, pillow_ms, device_ms, inside)
+    change = Change(costs=costs, cpus=share, workers=workers)
     one = predict_loader(basis, change)
     # Less than a CPU for each rank: the curve starts at one.
     fraction = min(1.0, share)
     loader = Spread(**{part: gpus * fraction * getattr(one, part) for part in ("median", "low", "high")})
     demand, assumptions = _demand(question, basis)
+    if inside and question.randaugment == "none":
+        assumptions = (*assumptions, "RandAugment is on the device, as the profiled recipe has it")
     rate = Spread(**{part: min(demand, getattr(loader, part)) for part in ("median", "low", "high")})
     bound = "loader" if loader.median < demand else "GPUs" if question.gpu or not basis.shared else "model"
     needed = cpus * demand / loader.median
@@ -135,9 +149,12 @@ def answer(question: Question, basis: Basis, *, pillow_ms: float | None, device_
     )
 
 
-def _costs(question: Question, basis: Basis, pillow_ms: float | None, device_ms: float | None) -> Any:
+def _costs(
+    question: Question, basis: Basis, pillow_ms: float | None, device_ms: float | None, inside: bool
+) -> Any:
     """Stage costs with RandAugment where it was asked for. On a GPU the device stage costs no CPU."""
-    costs = list(basis.costs)
+    moved = inside and question.randaugment == "host" and device_ms is not None
+    costs = list(without_policy(basis.costs, device_ms or 0.0) if moved else basis.costs)
     if question.gpu is not None:
         costs = [replace(cost, wall_ms=1e-6, cpu_ms=0.0) if cost.lane == "main" else cost for cost in costs]
     if question.randaugment == "none":
@@ -148,7 +165,7 @@ def _costs(question: Question, basis: Basis, pillow_ms: float | None, device_ms:
         raise ArgumentError("what_if: randaugment was not timed in this profile. Leave it out")
     if question.randaugment == "host":
         return (*costs, replace(worker, name="RandAugment, Pillow", wall_ms=added, cpu_ms=added))
-    if question.gpu is not None:
+    if question.gpu is not None or inside:
         return tuple(costs)
     return (*costs, replace(worker, name="RandAugment", lane="main", wall_ms=added, cpu_ms=added))
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from torchvision import transforms as T
 
 from fastpipe.backends.registry import BACKENDS
-from fastpipe.choose import usable_cpus
+from fastpipe.cgroups import usable_cpus
 from fastpipe.errors import ArgumentError
 from fastpipe.profiling.demand import rate_of
 from fastpipe.profiling.naming import nearest
 from fastpipe.profiling.whatif import Question, parse
-from fastpipe.transforms import lift
-from fastpipe.types import Plan
+from fastpipe.transforms import ColOut, RandAugment, RandomErasing, Resize, TrivialAugmentWide, lift
+from fastpipe.types import Plan, Spec
 
-__all__ = ["Options", "Workload", "make_workload", "nearest", "transform_of"]
+__all__ = ["Options", "Workload", "make_workload", "nearest", "torch_transform", "transform_of"]
 
 _MODEL, _RESOLUTION, _BATCH_SIZE = "resnet18", 176, 64
 _MOST_WORKERS = 8
@@ -66,7 +66,8 @@ def _at_least(name: str, value: int | None, least: int) -> None:
 class Workload:
     """The training that the stages are timed for.
 
-    models: the library that `model` is a name of. seconds: spent on each stage, roughly.
+    models: the library that `model` is a name of. augment: the recipe's augmentations, on the device stage.
+    seconds: spent on each stage, roughly.
     target: images/s that stand in for the model, and where they come from. question: what `--what-if` asks.
     """
 
@@ -84,12 +85,24 @@ class Workload:
     target: tuple[float, str] | None = None
     verify: bool = False
     question: Question | None = None
+    augment: tuple[Spec, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def side(self) -> int:
+        """Pixels of a side of what reaches the model: ColOut and Resize change it on the device."""
+        side = self.resolution
+        for spec in self.augment:
+            if isinstance(spec, ColOut):
+                side = max(1, int((1.0 - spec.p_row) * side))
+            elif isinstance(spec, Resize):
+                side = spec.size if isinstance(spec.size, int) else spec.size[0]
+        return side
 
 
 def make_workload(options: Options) -> Workload:
     """Fill in what was not given. Raises what loading a recipe raises; MissingExtraError names its extra."""
-    recipe, notes = _recipe(options.recipe)
+    recipe, augment, notes = _recipe(options.recipe, options.resolution)
     default_s = _QUICK_SECONDS if options.quick else _SECONDS
     return Workload(
         data=options.data,
@@ -106,6 +119,7 @@ def make_workload(options: Options) -> Workload:
         target=None if options.target_images_per_s is None else rate_of(options.target_images_per_s),
         verify=options.verify,
         question=None if options.what_if is None else parse(options.what_if),
+        augment=augment,
         notes=notes,
     )
 
@@ -114,13 +128,15 @@ def _default_workers() -> int:
     return max(1, min(_MOST_WORKERS, int(usable_cpus())))
 
 
-def _recipe(name: str | None) -> tuple[Any, tuple[str, ...]]:
-    """The trainer's recipe, and what of it the profiler leaves out."""
+def _recipe(name: str | None, resolution: int | None) -> tuple[Any, tuple[Spec, ...], tuple[str, ...]]:
+    """The trainer's recipe at the resolution given, its augmentations, and what the profiler leaves out."""
     if name is None:
-        return None, ()
-    from fastpipe.train import load_recipe
+        return None, (), ()
+    from fastpipe.train import augment_specs, load_recipe
 
     recipe = load_recipe(name)
+    # The profile stays at full size: progressive resizing has nothing to do there.
+    sized = replace(recipe, train_resolution=resolution or recipe.train_resolution, progressive_resizing=None)
     left_out = [
         word
         for word, given in (
@@ -135,7 +151,7 @@ def _recipe(name: str | None) -> tuple[Any, tuple[str, ...]]:
         notes.append(f"The timed model step leaves out the recipe's {', '.join(left_out)}.")
     if recipe.progressive_resizing is not None:
         notes.append(f"Progressive resizing is left out: every step is at {recipe.train_resolution} pixels.")
-    return recipe, tuple(notes)
+    return recipe, augment_specs(sized), tuple(notes)
 
 
 def transform_of(resolution: int) -> tuple[Any, Plan]:
@@ -147,3 +163,30 @@ def transform_of(resolution: int) -> tuple[Any, Plan]:
     if plan is None:
         raise ArgumentError(f"resolution {resolution} gives a pipeline that cannot be lifted")
     return transform, plan
+
+
+def torch_transform(transform: Any, augment: tuple[Spec, ...]) -> tuple[Any, str]:
+    """The pipeline with torchvision's classes for `augment`, as torch's workers would run it, in words too.
+
+    ColOut, MixUp and CutMix have none that works on single images: they are left out, and named.
+    """
+    steps, ours, left_out = list(transform.transforms), [], []
+    place = next(place for place, step in enumerate(steps) if isinstance(step, T.ToTensor))
+    for spec in augment:
+        if isinstance(spec, RandAugment):
+            steps.insert(place, T.RandAugment(num_ops=spec.length))
+        elif isinstance(spec, TrivialAugmentWide):
+            steps.insert(place, T.TrivialAugmentWide())
+        elif isinstance(spec, RandomErasing):
+            steps.append(T.RandomErasing(p=spec.p))
+        else:
+            left_out.append(type(spec).__name__)
+            continue
+        ours.append(type(spec).__name__)
+    if not augment:
+        return transform, "the same work"
+    words = [
+        f"torchvision's {', '.join(ours)}" if ours else "",
+        f"no {', '.join(left_out)}" if left_out else "",
+    ]
+    return T.Compose(steps), "; ".join(word for word in words if word)

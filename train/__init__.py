@@ -12,12 +12,13 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__all__ = ["DivergedError", "NoEffectWarning", "TrainConfig", "load_recipe", "run"]
+__all__ = ["DivergedError", "NoEffectWarning", "TrainConfig", "augment_specs", "load_recipe", "run"]
 
 _HOMES = {
     "DivergedError": "fastpipe.train.errors",
     "NoEffectWarning": "fastpipe.train.errors",
     "TrainConfig": "fastpipe.train.config",
+    "augment_specs": "fastpipe.train.augment",
     "load_recipe": "fastpipe.train.cli",
     "run": "fastpipe.train.runner",
 }

@@ -8,6 +8,7 @@ import zlib
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
+from fastpipe.cgroups import usable_cpus
 from fastpipe.errors import SampleError
 from fastpipe.storage.beton import Beton
 from fastpipe.storage.beton_dataset import decode_sample
@@ -36,9 +37,7 @@ def verify_beton(
     """
     beton = Beton(path)
     if num_workers is None:
-        num_workers = (
-            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        )
+        num_workers = max(1, int(usable_cpus()))
     starts = range(0, len(beton), _CHUNK)
     bad: list[tuple[int, str]] = []
     with reporting(f"Verifying {beton.path}", progress) as report:

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 import numpy.typing as npt
 
+from fastpipe.cgroups import usable_cpus
 from fastpipe.errors import ArgumentError, DataError, EmptyDatasetError, SampleError
 from fastpipe.storage.beton import Beton
 from fastpipe.storage.beton_encode import Encoding
@@ -135,7 +136,7 @@ def _check_arguments(path: str, on_error: str, num_workers: int | None, overwrit
 
 def _workers(asked: int | None, num_images: int) -> int:
     if asked is None:
-        asked = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        asked = max(1, int(usable_cpus()))
     return min(asked, -(-num_images // CHUNK))
 
 

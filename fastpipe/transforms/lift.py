@@ -18,6 +18,7 @@ from fastpipe.transforms.crops import LeadingCrop, leading_crop
 from fastpipe.transforms.read import NotKnown, check_plain, describe
 from fastpipe.transforms.steps import Form, Known, is_noop, kind_of, read_step
 from fastpipe.transforms.trial import Trial
+from fastpipe.transforms.wrappers import unwrap, why_opaque
 from fastpipe.types import Plan, Spec, StepNote
 
 __all__ = ["Lifted", "flatten", "lift"]
@@ -68,7 +69,7 @@ def lift(transform: Any, *, sample: Sample | None = None) -> Lifted:
 
 
 def flatten(transform: Any) -> tuple[Any, ...]:
-    """The steps one by one: Compose, nn.Sequential and torchvision's classification preset are opened."""
+    """The steps one by one: Compose, nn.Sequential, torchvision's preset and plain wrappers are opened."""
     if transform is None:
         return ()
     try:
@@ -81,7 +82,8 @@ def flatten(transform: Any) -> tuple[Any, ...]:
         return tuple(step for part in transform for step in flatten(part))
     if type(transform) is ImageClassification:
         return _open_preset(transform)
-    return (transform,)
+    inner = unwrap(transform)
+    return (transform,) if inner is None else flatten(inner)
 
 
 def _open_preset(preset: Any) -> tuple[Any, ...]:
@@ -136,9 +138,11 @@ def _check(
 ) -> None:
     """Raise NotKnown when the device stage cannot take over at the cut, or there is nothing to take over."""
     if cut and reading.forms[cut] not in ("pil", "uint8"):
+        last = steps[head.count + cut - 1]
+        opaque = why_opaque(last)
         raise NotKnown(
             "the steps on the workers must end in an RGB PIL image or a uint8 [3, H, W] tensor; "
-            f"after {describe(steps[head.count + cut - 1])} it is {reading.words[cut]}"
+            f"after {describe(last)} it is {reading.words[cut]}" + (f"; it {opaque}" if opaque else "")
         )
     if reading.forms[-1] == "pil":
         raise NotKnown(

@@ -36,6 +36,7 @@ from fastpipe.transforms.specs import (
     TrivialAugmentWide,
 )
 from fastpipe.transforms.timm_steps import read_timm_erasing, read_timm_policy, timm_classes
+from fastpipe.transforms.wrappers import why_opaque
 from fastpipe.types import Spec
 
 __all__ = ["Form", "Known", "is_noop", "kind_of", "read_step"]
@@ -90,7 +91,7 @@ def _why_unknown(step: Any) -> str:
     for cls in type(step).__mro__[1:]:
         if cls in _READERS or cls in CROPS:
             return f"a subclass of {cls.__name__}, which may do something else"
-    return "not a step that fastpipe knows"
+    return why_opaque(step) or "not a step that fastpipe knows"
 
 
 def _expect(form: Form, *allowed: Form) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fastpipe.kernel_files import ROOT
 from fastpipe.profiling.card.cpu import cpu_facts, cpu_notes
 from fastpipe.profiling.card.disk import disk_notes, read_rates
 from fastpipe.profiling.card.files import file_facts, file_notes
@@ -17,7 +18,6 @@ from fastpipe.profiling.card.gpu import Cuda, gpu_facts, gpu_notes
 from fastpipe.profiling.card.memory import memory_facts, memory_notes
 from fastpipe.profiling.card.software import jpeg_simd_gain, software_facts, software_notes
 from fastpipe.profiling.card.storage import storage_facts, storage_notes
-from fastpipe.profiling.card.tree import ROOT
 from fastpipe.profiling.inputs import open_train_index
 from fastpipe.rng import permutation
 

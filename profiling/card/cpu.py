@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from fastpipe.profiling.card.cgroups import cpu_quota
-from fastpipe.profiling.card.tree import ROOT, lines, number, span, text
+from fastpipe.cgroups import cpu_quota
+from fastpipe.kernel_files import ROOT, lines, number, span, text
 from fastpipe.profiling.host import cpu_model
 
 __all__ = ["cpu_facts", "cpu_notes"]

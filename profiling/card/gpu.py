@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
-from fastpipe.profiling.card.tree import ROOT, number, text
+from fastpipe.kernel_files import ROOT, number, text
 
 __all__ = ["Cuda", "TorchCuda", "gpu_facts", "gpu_notes"]
 

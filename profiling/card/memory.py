@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fastpipe.profiling.card.cgroups import memory_limit
-from fastpipe.profiling.card.tree import ROOT, lines, text
+from fastpipe.cgroups import memory_limit
+from fastpipe.kernel_files import ROOT, lines, text
 
 __all__ = ["memory_facts", "memory_notes"]
 

@@ -136,23 +136,24 @@ def _rate(rate: float) -> str:
 
 
 def describe_lift(loader: LoaderSummary) -> Lift:
-    """Build fastpipe's loader on the observed data set and read its plan; no image but the first is read."""
-    from fastpipe import DataLoader
+    """fastpipe's plan for the observed data set; no image but the first is read.
+
+    No loader is made: choosing its backend would import DALI and FFCV into the script's process.
+    """
+    from fastpipe.explain import Explanation
+    from fastpipe.planning import plan_loader
 
     facts = loader.facts
-    plan = DataLoader(
-        facts.dataset,
-        batch_size=facts.batch_size,
-        collate_fn=facts.collate_fn,
-        num_workers=facts.num_workers,
-    ).explain()
-    names = [step.step.split("(")[0] for step in plan.steps if step.where == "device"]
+    planned = plan_loader(facts.dataset, batched=facts.batched, collate_fn=facts.collate_fn, augment=())
+    lifted = planned.plan is not None
+    plan = Explanation(lifted=lifted, reason=planned.reason, steps=planned.notes, choice=None, facts=())
+    names = [step.step.split("(")[0] for step in plan.steps if step.where == "device"] if lifted else []
     stages = [stage for stage in loader.stages if title(stage.name) in names]
     return Lift(
-        lifted=plan.lifted,
+        lifted=lifted,
         reason=plan.reason,
         text=str(plan),
-        moved=tuple(dict.fromkeys(names)) if plan.lifted else (),
-        saved_cpu_ms=sum(stage.cpu_ms for stage in stages) if plan.lifted else 0.0,
-        saved_ms=sum(stage.cost_ms for stage in stages) if plan.lifted else 0.0,
+        moved=tuple(dict.fromkeys(names)),
+        saved_cpu_ms=sum(stage.cpu_ms for stage in stages),
+        saved_ms=sum(stage.cost_ms for stage in stages),
     )

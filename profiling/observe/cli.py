@@ -76,10 +76,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         traceback.print_exception(error.with_traceback(None))
         return 1
     session = Session(args, folder)
+    pid = os.getpid()
     try:
         return _run(session, program, args.arguments)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if os.getpid() == pid:  # a child of the script's own os.fork comes by here too
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -105,10 +107,11 @@ def _run(session: Session, program: Program, arguments: list[str]) -> int:
     session.observe(observer)
     observer.install()
     pid = os.getpid()
+    status = 1
     try:
         status = _outcome(program, arguments)
     finally:
-        session.ended()
+        session.ended(status)
         if os.getpid() == pid:
             observer.close()
     return status

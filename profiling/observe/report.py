@@ -13,6 +13,7 @@ from rich.table import Table
 
 from fastpipe.profiling.observe.advice import Lift, Verdict, title
 from fastpipe.profiling.observe.memory import Memory
+from fastpipe.profiling.observe.ranks import RankWait, spread_words
 from fastpipe.profiling.observe.summary import LoaderSummary, Summary
 
 __all__ = ["SCHEMA_VERSION", "Observation", "render", "to_dict", "write_text"]
@@ -23,7 +24,10 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """All that one process of a script showed. rank is RANK of the environment, where it is set."""
+    """All that one process of a script showed. rank is RANK of the environment, where it is set.
+
+    ranks: what the ranks of this machine wait, in rank 0's of several.
+    """
 
     script: str
     rank: int | None
@@ -33,6 +37,7 @@ class Observation:
     memory: tuple[Memory, ...]
     shm_peak: int
     notes: tuple[str, ...]
+    ranks: tuple[RankWait, ...] = ()
 
 
 def to_dict(seen: Observation) -> dict[str, Any]:
@@ -56,6 +61,7 @@ def to_dict(seen: Observation) -> dict[str, Any]:
         "shm_peak_bytes": seen.shm_peak,
         "verdict": None if seen.verdict is None else _verdict_dict(seen),
         "lift": None if seen.lift is None else asdict(seen.lift),
+        "ranks": [asdict(wait) for wait in seen.ranks],
         "notes": list(seen.notes),
     }
 
@@ -150,6 +156,9 @@ def render(seen: Observation, console: Console) -> None:
     )
     for line in _memory(seen):
         _say(console, line)
+    if seen.ranks:
+        console.print(_ranks(seen))
+        _say(console, spread_words(seen.ranks))
     for sentence in () if seen.verdict is None else seen.verdict.sentences:
         _say(console, sentence)
     for note in seen.notes:
@@ -213,6 +222,16 @@ def _stages(loader: LoaderSummary) -> Table:
             f"{stage.calls_per_image:.3g}",
             stage.where,
         )
+    return table
+
+
+def _ranks(seen: Observation) -> Table:
+    table = Table()
+    for name in ("rank", "steps", "images/s", "step ms", "wait", "p99"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for wait in seen.ranks:
+        figures = (wait.images_per_s, wait.step_ms, wait.wait_ms, wait.wait_p99_ms)
+        table.add_row(str(wait.rank), str(wait.steps), *map(_number, figures))
     return table
 
 

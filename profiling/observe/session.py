@@ -15,6 +15,8 @@ from typing import Any
 from rich.console import Console
 
 from fastpipe.profiling.observe.advice import Lift, describe_lift, judge
+from fastpipe.profiling.observe.ending import Ending
+from fastpipe.profiling.observe.ranks import RankWait, meeting_of, wait_of
 from fastpipe.profiling.observe.records import ProcessLog, read_folder
 from fastpipe.profiling.observe.report import Observation, render, to_dict, write_text
 from fastpipe.profiling.observe.summary import LoaderSummary, summarise
@@ -35,15 +37,17 @@ class Session:
         self.folder = folder
         self.rank = int(rank) if (rank := os.environ.get("RANK", "")).isdigit() else None
         self._running = True
+        self._ending = Ending()
 
     def observe(self, observer: Observer) -> None:
         """Report what `observer` saw when it closes; then end the script if that was asked for."""
         self._observer = observer
         observer.on_close = self._report
 
-    def ended(self) -> None:
+    def ended(self, status: int) -> None:
         """The script is over: from now on nothing is left to stop."""
         self._running = False
+        self._ending.over(status)
 
     def _report(self) -> None:
         try:
@@ -55,9 +59,12 @@ class Session:
             traceback.print_exc()
         if self.args.stop and self._running:
             self._stop()
+        elif self._running and not self.rank:
+            sys.stderr.write("fastpipe-profile: the hooks are out, the script goes on\n")
 
     def _stop(self) -> None:
         if threading.current_thread() is threading.main_thread():
+            self._ending.watch()
             raise Stopped
         # It would end the thread that reads the loader, and leave the main one waiting for it.
         sys.stderr.write(
@@ -77,6 +84,7 @@ class Session:
             pins=observer.pins,
         )
         main = summary.main
+        ranks, late = self._ranks(main)
         lift, notes = (None, []) if main is None else _lift(main)
         seen = Observation(
             script=self.args.script,
@@ -86,11 +94,27 @@ class Session:
             lift=lift,
             memory=tuple(observer.memory),
             shm_peak=observer.shm_peak,
-            notes=(*notes, *_notes(observer, main, self.args.steps, summary.steps)),
+            ranks=ranks,
+            notes=(*notes, *late, *_notes(observer, main, self.args.steps, summary.steps)),
         )
         if not self.rank:
             self._render(seen)
         self._write(seen, logs, end)
+
+    def _ranks(self, main: LoaderSummary | None) -> tuple[tuple[RankWait, ...], list[str]]:
+        """What the ranks of this machine wait, where this is rank 0 of several."""
+        meeting = meeting_of(self.rank)
+        if meeting is None or self.rank is None:
+            return (), []
+        try:
+            meeting.bring(None if main is None else wait_of(self.rank, main))
+        except OSError as error:
+            return (), [f"the ranks' waits are not compared: {error}"]
+        if self.rank != 0:
+            return (), []
+        found, missing = meeting.meet()
+        meeting.leave()
+        return found, [f"{missing} ranks of this machine had no report in time"] if missing else []
 
     def _render(self, seen: Observation) -> None:
         sys.stdout.flush()

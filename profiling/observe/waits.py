@@ -60,6 +60,7 @@ class LoaderFacts:
     start_method: str
     pin_memory: bool
     persistent: bool
+    batched: bool = True  # False: batch_size=None, samples come one by one
     epochs: int = 0
 
 
@@ -224,6 +225,7 @@ def _facts(number: int, loader: Any) -> LoaderFacts:
         start_method="" if not loader.num_workers else (context or multiprocessing).get_start_method(),
         pin_memory=loader.pin_memory,
         persistent=loader.persistent_workers,
+        batched=loader.batch_sampler is not None,
     )
 
 

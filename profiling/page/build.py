@@ -97,7 +97,8 @@ def _verdict(report: dict[str, Any]) -> Markup:
     verdict = report["verdict"]
     sentences = [str(line) for line in verdict.get("sentences") or [verdict["text"]]]
     lead = el("p", sentences[0], class_="lead")
-    rest = [el("p", sentence) for sentence in sentences[1:]]
+    details = [str(line) for line in verdict.get("details") or []]  # before 2.1 they were sentences
+    rest = [el("p", sentence) for sentence in (*sentences[1:], *details)]
     return el("div", lead, _tiles(report), *rest)
 
 

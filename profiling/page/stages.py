@@ -122,7 +122,13 @@ def stage_table(report: dict[str, Any]) -> Markup:
         raise ValueError("no stage was timed")
     head = ("stage", "images/s", "interval", "CPU-ms/image", "n", "what")
     names = [el("th", name, class_="num" if name in head[1:5] else None) for name in head]
-    return el("div", el("table", el("tr", *names), *map(_table_row, listed)), class_="wide")
+    missing = [_missing_row(row) for row in rows(report.get("not_measured"))]
+    return el("div", el("table", el("tr", *names), *map(_table_row, listed), *missing), class_="wide")
+
+
+def _missing_row(row: dict[str, Any]) -> Markup:
+    cells = [el("td", NONE, class_="num") for _ in range(4)]
+    return el("tr", el("td", row.get("name")), *cells, el("td", f"not measured: {row.get('why')}"))
 
 
 def _table_row(row: dict[str, Any]) -> Markup:

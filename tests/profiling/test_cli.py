@@ -55,7 +55,19 @@ def test_a_profile_of_a_real_model_prints_table_verdict_and_json(
 
 def check_schema(found: dict[str, Any]) -> None:
     assert set(found) == {
-        *("schema_version", "created", "host", "data", "workload", "stages", "together", "verdict", "notes"),
+        *(
+            "schema_version",
+            "schema_minor",
+            "created",
+            "not_measured",
+            "host",
+            "data",
+            "workload",
+            "stages",
+            "together",
+            "verdict",
+            "notes",
+        ),
         *(
             "scaling",
             "details",
@@ -68,7 +80,10 @@ def check_schema(found: dict[str, Any]) -> None:
             "what_if",
         ),
     }
-    assert found["schema_version"] == 2
+    assert (found["schema_version"], found["schema_minor"]) == (2, 1)
+    assert found["workload"]["augment"] == [] and found["workload"]["model_side"] == 32
+    for row in found["not_measured"]:
+        assert set(row) == {"name", "why"}
     check_later_sections(found)
     # Overhead is a difference, and left out where there is none to speak of.
     names = [stage["name"] for stage in found["stages"] if stage["name"] != "worker overhead"]
@@ -89,12 +104,34 @@ def check_schema(found: dict[str, Any]) -> None:
     assert {"cpu", "cpus_usable", "gpu", "torch", "torchvision", "pillow"} <= set(found["host"])
 
 
+def test_the_schema_page_names_every_section(folder: Path, plant_model: Plant, tmp_path: Path) -> None:
+    plant_model(0.0)
+    report = tmp_path / "profile.json"
+    more = ["--json", str(report), "--trace", str(tmp_path / "trace.json")]
+    assert main([str(folder), *SMALL, "--workers", "0", *more]) == 0
+    found = json.loads(report.read_text(encoding="utf-8"))
+    page = Path(__file__).parents[2] / "docs" / "profile-schema.md"
+    rows = [
+        line.split("|") for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")
+    ]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row[1])}
+    assert named == set(found)
+    words = {row[1].strip().strip("`"): "|".join(row[2:]) for row in rows}
+    for section in ("timeline", "host_card"):
+        missing = [name for name in found[section] if f"`{name}`" not in words[section]]
+        assert not missing, f"{section} has undocumented fields"
+    assert {"row", "name", "kind", "batch", "start_s", "end_s"} == set(found["timeline"]["spans"][0])
+
+
 def check_later_sections(found: dict[str, Any]) -> None:
     assert [point["workers"] for point in found["scaling"]["points"]] == [1]
     curve = found["scaling"]["fit"]["curve"]
     assert curve[0]["images_per_s"]["low"] <= curve[0]["images_per_s"]["median"]
     names = {row["name"] for row in found["details"]}
-    assert {"read cold", "list", "header", "RandAugment, Pillow", "device stage + MixUp"} <= names
+    timed = {"read cold", "list", "header", "collate", "RandAugment, Pillow", "device stage + MixUp"}
+    assert timed <= names
+    missing = {row["name"] for row in found["not_measured"]}
+    assert {"decode of the crop", "pin", "host to device"} <= names | missing and not names & missing
     runs = found["differential"]
     assert [row["name"] for row in runs["runs"]] == [
         "model",

@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from fastpipe.profiling.verdict import Measured, StageCost, forecast, judge
+from fastpipe.profiling.fixes import Fix
+from fastpipe.profiling.timing import Spread
+from fastpipe.profiling.verdict import Measured, StageCost, Verdict, forecast
+from fastpipe.profiling.verdict import judge as bare
+from fastpipe.profiling.verdict_words import in_words
+
+
+def judge(
+    stages: list[StageCost],
+    *,
+    measured: Measured,
+    best: Fix | None = None,
+    freed: float | None = None,
+    **setting: Any,
+) -> Verdict:
+    verdict = bare(stages, measured=measured, **setting)
+    return in_words(verdict, stages, measured, best=best, freed=freed, **setting)
+
+
+def text_of(verdict: Verdict) -> str:
+    return " ".join((*verdict.sentences, *verdict.details))
 
 
 def stage(name: str, lane: str, ms: float, cpu_ms: float | None = None) -> StageCost:
@@ -68,7 +90,7 @@ def test_a_slow_model_on_a_gpu_is_the_bottleneck() -> None:
     assert verdict.bottleneck == "model step"
     assert verdict.slowest_loader_stage == "decode"
     assert verdict.following is not None and verdict.following.stage == "decode"
-    text = " ".join(verdict.sentences)
+    text = text_of(verdict)
     assert "The model step is the bottleneck: alone it takes 100 images/s" in text
     assert "the loader with 4 workers gives 1,500 images/s, 15x as fast as needed" in text
     assert "1 core does 500 images/s of it, 4 cores 2,000 images/s" in text
@@ -79,10 +101,12 @@ def test_a_fast_model_makes_decode_the_bottleneck_and_tells_the_cores_needed() -
     verdict = judge([*pipeline(), on_gpu(0.5)], cpus=2, workers=2, gpu=True, measured=Measured(loader=700.0))
     assert verdict.bottleneck == "decode"
     assert verdict.cpus_needed == pytest.approx(2000 * 2.65 / 1000)
-    text = " ".join(verdict.sentences)
-    assert "Decode is the bottleneck: the loader with 2 workers gives 700 images/s" in text
+    text = text_of(verdict)
+    assert (
+        verdict.sentences[0]
+        == "Decode is the bottleneck: 5.3 CPUs are needed for 2,000 images/s, you have 2."
+    )
     assert "could take 2,000 images/s, so it would wait 65% of the time" in text
-    assert "Keeping up takes 5.3 CPUs for the loader; usable are 2." in text
 
 
 def test_what_comes_next_is_the_rate_without_the_bottleneck() -> None:
@@ -90,8 +114,46 @@ def test_what_comes_next_is_the_rate_without_the_bottleneck() -> None:
     rest = forecast([*pipeline(decode=0.0), on_gpu(0.5)], cpus=2, workers=2)
     assert verdict.following is not None
     assert verdict.following.images_per_s == pytest.approx(rest.images_per_s) == pytest.approx(2000.0)
-    assert (
-        "If decode cost nothing, the model step would be next at 2,000 images/s (2.6x)." in verdict.sentences
+    assert verdict.sentences[1:] == (
+        "If decode cost nothing, the model step would be next at 2,000 images/s (2.6x).",
+    )
+
+
+def fix(name: str, rate: float, base: float) -> Fix:
+    point = Spread(median=rate, low=rate, high=rate)
+    return Fix(
+        name=name,
+        images_per_s=point,
+        loader_images_per_s=point,
+        base=base,
+        accuracy="none",
+        command="",
+    )
+
+
+def test_a_verdict_is_two_sentences() -> None:
+    """The form asked for: how many CPUs, what helps, what is next; the rest is details."""
+    verdict = judge(
+        [*pipeline(), on_gpu(0.5)],
+        cpus=4,
+        workers=4,
+        gpu=True,
+        measured=Measured(loader=1400.0, together=1390.0),
+        best=fix("backend dali", 1900.0, 1400.0),
+        freed=1.1,
+    )
+    assert verdict.sentences == (
+        "Decode is the bottleneck: 5.3 CPUs are needed for 2,000 images/s, you have 4.",
+        "RandAugment on the device frees 1.1 of them already; 1,900 images/s (1.4x) are predicted with "
+        "backend dali; if decode cost nothing, the model step would be next at 2,000 images/s (1.3x).",
+    )
+    assert len(verdict.details) == 4
+
+
+def test_enough_cpus_and_few_workers_are_told_apart() -> None:
+    verdict = judge([*pipeline(), on_gpu(0.5)], cpus=16, workers=1, gpu=True, measured=Measured(loader=390.0))
+    assert verdict.sentences[0] == (
+        "Decode is the bottleneck: 2,000 images/s need 5.3 CPUs of your 16, 1 worker gives 390 images/s."
     )
 
 
@@ -105,7 +167,7 @@ def test_on_a_cpu_model_and_loader_share_the_cores() -> None:
     )
     assert verdict.bottleneck == "model step"
     assert verdict.together.images_per_s == pytest.approx(2000 / 22.65)
-    text = " ".join(verdict.sentences)
+    text = text_of(verdict)
     assert (
         "Loader and model together: 88 images/s predicted from the stage costs, 80 images/s measured" in text
     )
@@ -130,12 +192,12 @@ def test_any_planted_stage_is_named(slow: str) -> None:
 def test_a_tie_is_called_balanced() -> None:
     stages = [stage("decode", "worker", 2.0), on_gpu(1.0)]
     verdict = judge(stages, cpus=8, workers=2, gpu=True, measured=Measured(loader=1000.0))
-    assert "balanced" in " ".join(verdict.sentences)
+    assert "balanced" in text_of(verdict)
 
 
 def test_idle_cores_are_pointed_out() -> None:
     verdict = judge([*pipeline(), on_gpu(0.1)], cpus=16, workers=2, gpu=True, measured=Measured())
-    assert "More workers would help: 2 of 16 usable CPUs decode." in " ".join(verdict.sentences)
+    assert "More workers would help: 2 of 16 usable CPUs decode." in text_of(verdict)
 
 
 def test_stages_without_cost_are_refused() -> None:

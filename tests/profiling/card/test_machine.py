@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from fastpipe.profiling.card.cgroups import cpu_quota, memory_limit
 from fastpipe.profiling.card.cpu import cpu_facts, cpu_notes
 from fastpipe.profiling.card.gpu import gpu_facts, gpu_notes
 from fastpipe.profiling.card.memory import memory_facts, memory_notes
@@ -73,27 +72,7 @@ def test_a_quota_below_nproc_is_found_and_said(tmp_path: Path, files: dict[str, 
     assert "Affinity leaves this process 3 of 4" in notes
 
 
-def test_the_lowest_quota_on_the_way_up_holds(tmp_path: Path) -> None:
-    plant(
-        tmp_path, {**V2, "sys/fs/cgroup/pod/cpu.max": "50000 100000\n", "sys/fs/cgroup/cpu.max": "max 100000"}
-    )
-    assert cpu_quota(tmp_path) == (0.5, 2)
-
-
-def test_in_a_container_the_mount_itself_counts(tmp_path: Path) -> None:
-    """The path in /proc is the host's and does not exist below the container's mount."""
-    plant(tmp_path, {"proc/self/cgroup": "0::/../../host/pod\n", "sys/fs/cgroup/cpu.max": "200000 100000\n"})
-    assert cpu_quota(tmp_path) == (2.0, 2)
-
-
-@pytest.mark.parametrize("content", ["max 100000\n", "", "-1\n", "100000\n", "5 0\n"])
-def test_no_quota_and_nonsense_are_no_limit(tmp_path: Path, content: str) -> None:
-    plant(tmp_path, {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": content})
-    assert cpu_quota(tmp_path) is None
-
-
 def test_an_empty_tree_is_not_an_error(tmp_path: Path) -> None:
-    assert cpu_quota(tmp_path) is None and memory_limit(tmp_path) is None
     assert cpu_facts(tmp_path, affinity={0})["cores"] is None
     assert storage_facts("/data", tmp_path)["kind"] == "unknown"
     found = memory_facts(tmp_path, usage=_no_shm)
@@ -102,28 +81,6 @@ def test_an_empty_tree_is_not_an_error(tmp_path: Path) -> None:
 
 def _no_shm(path: Path) -> tuple[int, int, int]:
     raise FileNotFoundError(path)
-
-
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        ({"proc/self/cgroup": "0::/a\n", "sys/fs/cgroup/a/memory.max": f"{2 * GIB}\n"}, (2 * GIB, 2)),
-        ({"proc/self/cgroup": "0::/a\n", "sys/fs/cgroup/a/memory.max": "max\n"}, None),
-        (
-            {"proc/self/cgroup": "4:memory:/a\n", "sys/fs/cgroup/memory/a/memory.limit_in_bytes": f"{GIB}\n"},
-            (GIB, 1),
-        ),
-        (  # no limit, as version 1 writes it
-            {
-                "proc/self/cgroup": "4:memory:/\n",
-                "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
-            },
-            None,
-        ),
-    ],
-)
-def test_memory_limits(tmp_path: Path, files: dict[str, str], expected: tuple[int, int] | None) -> None:
-    assert memory_limit(plant(tmp_path, files)) == expected
 
 
 def test_a_small_shm_and_a_memory_limit_are_said(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import multiprocessing
 import multiprocessing.process
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -36,6 +37,15 @@ class Numbers(Dataset):
     def __getitem__(self, index):
         burn(self.seconds)
         return torch.full((4,), float(index)), index
+"""
+
+
+_WHOLE = """
+import sys
+from fastpipe.profiling.observe import ending
+ending.GRACE = {grace}
+from fastpipe.profiling.cli import main
+sys.exit(main(["run", *sys.argv[1:]]))
 """
 
 
@@ -93,5 +103,20 @@ def observe(tmp_path: Path) -> Observe:
 
     def call(source: str, *options: str, **more: Any) -> Ran:
         return run_script(tmp_path, source, *options, **more)
+
+    return call
+
+
+@pytest.fixture
+def run_whole(tmp_path: Path) -> Callable[..., Any]:
+    """`run_whole(source, *options, grace=30.0)` runs it in an interpreter of its own, to that one's exit.
+
+    grace: seconds for what a stopped script left. A command that hangs fails by its time.
+    """
+
+    def call(source: str, *options: str, grace: float = 30.0) -> subprocess.CompletedProcess[str]:
+        (tmp_path / "train.py").write_text(HEAD + source, encoding="utf-8")
+        argv = [sys.executable, "-c", _WHOLE.format(grace=grace), "--warmup", "1", *options, "train.py"]
+        return subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=400)
 
     return call

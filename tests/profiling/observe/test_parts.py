@@ -16,6 +16,7 @@ from fastpipe.profiling.observe.patches import Patches
 from fastpipe.profiling.observe.recorder import Control, Recorder, timed
 from fastpipe.profiling.observe.records import Batch, StageCost, Writer, read_folder, read_log
 from fastpipe.profiling.observe.transfer import TransferHooks
+from fastpipe.transforms import flatten
 
 
 def written(folder: Path) -> bytes:
@@ -159,3 +160,30 @@ def test_control_reaches_other_openers(tmp_path: Path, over: bool) -> None:
     if over:
         control.finish()
     assert other.over is over
+
+
+def test_an_observed_preset_is_lifted_as_ever() -> None:
+    """Observing must not change what fastpipe's own loader does with a script's transforms."""
+
+    class Preset:
+        def __init__(self) -> None:
+            self.transforms = transforms.Compose([transforms.CenterCrop(8), transforms.ToTensor()])
+
+        def __call__(self, img: Any) -> Any:
+            return self.transforms(img)
+
+    class Module(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.transforms = torch.nn.Sequential(transforms.CenterCrop(8), torch.nn.Identity())
+
+        def forward(self, img: Any) -> Any:
+            return self.transforms(img)
+
+    for cls in (Preset, Module):
+        call: Any = cls.__call__
+        patches = Patches()
+        assert len(flatten(cls())) == 2
+        patches.set(cls, "__call__", timed(f"transform:{cls.__name__}", call))
+        assert len(flatten(cls())) == 2
+        patches.undo()

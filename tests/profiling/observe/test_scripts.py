@@ -272,3 +272,39 @@ def test_trace_has_a_row_for_main_and_workers(observe: Any, tmp_path: Path) -> N
     rows = {event["args"]["name"] for event in events if event["name"] == "process_name"}
     assert {"main process", "loader 0, worker 0", "loader 0, worker 1"} <= rows
     assert {"wait for loader 0", "rest of the step", "collate", "pickle"} <= {e["name"] for e in complete}
+
+
+def test_a_fork_of_the_scripts_own_leaves_the_records_alone(observe: Any) -> None:
+    source = """
+for step, batch in enumerate(DataLoader(Numbers(), 4)):
+    if step == 3:
+        pid = os.fork()
+        if not pid:
+            sys.exit(0)
+        os.waitpid(pid, 0)
+"""
+    ran = observe(source)
+    assert ran.report["window"]["steps"] == 6
+    assert stages(ran)["dataset"]["cost_ms_per_image"] > 0
+
+
+def test_nothing_is_imported_for_the_advice(observe: Any, tmp_path: Path) -> None:
+    source = """
+from PIL import Image
+from torchvision import datasets, transforms
+os.makedirs("photos/a")
+for number in range(40):
+    Image.new("RGB", (32, 32)).save(f"photos/a/{number}.jpg")
+class Preset:
+    def __init__(self):
+        self.transforms = transforms.Compose([transforms.CenterCrop(8), transforms.ToTensor()])
+    def __call__(self, img):
+        return self.transforms(img)
+data = datasets.ImageFolder("photos", Preset())
+before = [name for name in ("ffcv", "nvidia.dali", "kornia") if name in sys.modules]
+for batch in DataLoader(data, 4): pass
+print([name for name in ("ffcv", "nvidia.dali", "kornia") if name in sys.modules and name not in before])
+"""
+    ran = observe(source)
+    assert (ran.status, ran.out) == (0, "[]\n"), ran.err
+    assert ran.report["lift"]["moved"] == ["ToTensor"]

@@ -6,12 +6,13 @@ sched-bwc.html (cpu.cfs_quota_us). A limit of any group on the way up holds, so 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from fastpipe.profiling.card.tree import ROOT, lines, number, text
+from fastpipe.kernel_files import ROOT, lines, number, text
 
-__all__ = ["cpu_quota", "memory_limit"]
+__all__ = ["cpu_quota", "memory_limit", "usable_cpus"]
 
 # Version 1 says "no limit" as the largest multiple of a page; no machine has an exbibyte.
 _NO_LIMIT = 1 << 60
@@ -29,6 +30,13 @@ def cpu_quota(root: Path = ROOT) -> tuple[float, int] | None:
         if quota_us is not None and period_us is not None and quota_us > 0 and period_us > 0:
             found.append((quota_us / period_us, 1))
     return min(found, default=None)
+
+
+def usable_cpus(root: Path = ROOT) -> float:
+    """CPUs that affinity and the cgroups' quotas leave to this process; can be a fraction."""
+    count = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    quota = cpu_quota(root)
+    return count if quota is None else min(count, quota[0])
 
 
 def memory_limit(root: Path = ROOT) -> tuple[int, int] | None:

@@ -1,0 +1,76 @@
+"""A script ended by --stop is gone within a known time, whatever it left running."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import threading
+import traceback
+
+__all__ = ["GRACE", "Ending"]
+
+GRACE = 30.0
+"""Seconds for what a stopped script left: torch itself gives each DataLoader worker 5 s."""
+
+_MOST_FRAMES = 8
+
+
+class Ending:
+    """Watches from another thread how a stopped script comes to its end.
+
+    While the script unwinds (its `finally` may save a checkpoint) nothing is cut off, only said where it is.
+    Once it is over Python joins the threads that are no daemons, then the processes, before it exits: what
+    has not ended by itself after GRACE seconds is ended, with the status that the script had.
+    """
+
+    def __init__(self) -> None:
+        self._over = threading.Event()
+        self._status = 0
+        self._thread: threading.Thread | None = None
+
+    def watch(self) -> None:
+        """The script is about to be stopped by an exception in this thread."""
+        watched = threading.get_ident()
+        self._thread = threading.Thread(
+            target=self._run, args=(watched,), name="fastpipe-profile", daemon=True
+        )
+        self._thread.start()
+
+    def over(self, status: int) -> None:
+        """The script is over; Python's own exit is what follows. Nothing happens without `watch`."""
+        self._status = status
+        self._over.set()
+
+    def _run(self, watched: int) -> None:
+        if not self._over.wait(GRACE):
+            _say(f"--stop was raised {GRACE:g} s ago and the script still runs, here:\n{_stack_of(watched)}")
+            self._over.wait()
+        # Gone with the process, if that ends in time.
+        threading.Event().wait(GRACE)
+        children = multiprocessing.active_children()
+        names = [thread.name for thread in threading.enumerate() if _holds_up(thread)]
+        names += [child.name for child in children if not child.daemon]
+        _say(
+            f"{GRACE:g} s after --stop the script's own {', '.join(names) or 'functions of atexit'} "
+            "still run; they are ended"
+        )
+        for child in children:
+            child.terminate()
+        sys.stdout.flush()
+        os._exit(self._status)
+
+
+def _holds_up(thread: threading.Thread) -> bool:
+    """Whether Python waits for it on leaving."""
+    return not thread.daemon and thread is not threading.main_thread()
+
+
+def _stack_of(ident: int) -> str:
+    frame = sys._current_frames().get(ident)
+    return "" if frame is None else "".join(traceback.format_stack(frame)[-_MOST_FRAMES:])
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"fastpipe-profile: {text.rstrip()}\n")
+    sys.stderr.flush()
