@@ -2,7 +2,8 @@
 
     python benchmarks/observe_overhead.py [--pairs 10] [--repeats 5] [--json OUT.json]
 
-Cost: CPU seconds of the process tree for the same batches with and without hooks, in alternating loaders.
+Cost: CPU seconds of the process tree for the same batches with and without hooks, in alternating loaders,
+and once more without, as a measure of the noise.
 Planted: a stage that burns a known CPU time; the stage's own time as the tool reports it.
 """
 
@@ -140,7 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pairs", type=int, default=10)
+    parser.add_argument("--pairs", type=int, default=21)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--batches", type=int, default=16)
     parser.add_argument("--json")
@@ -148,17 +149,20 @@ def main() -> None:
     torch.set_num_threads(1)
     found: dict[str, Any] = {"cost": {}, "planted": {}}
     for workers in (0, 1):
-        pairs = []
+        rounds = []
         for number in range(args.pairs + 1):
-            order = (False, True) if number % 2 else (True, False)
-            spent = {side: one_side(side, workers, args.batches) for side in order}
-            pairs.append((spent[True], spent[False]))
-        ratios = [on / off for on, off in pairs[1:]]
-        low, middle, high = statistics.quantiles(ratios, n=4)
-        found["cost"][workers] = {"pairs": pairs[1:], "ratio": [low, middle, high]}
-        print(
-            f"workers={workers}: CPU on/off {middle:.3f} (quartiles {low:.3f} to {high:.3f}), n={len(ratios)}"
-        )
+            # Two sides without hooks: what they differ by is noise. Each has every place in turn.
+            order = [("on", "off", "again")[(number + place) % 3] for place in range(3)]
+            rounds.append({side: one_side(side == "on", workers, args.batches) for side in order})
+        found["cost"][workers] = {"rounds": rounds[1:]}
+        for side, words in (("on", "with hooks"), ("again", "without, again")):
+            ratios = [spent[side] / spent["off"] for spent in rounds[1:]]
+            low, middle, high = statistics.quantiles(ratios, n=4)
+            found["cost"][workers][f"{side} / off"] = [low, middle, high]
+            print(
+                f"workers={workers}: CPU {words} / without {middle:.3f} (quartiles {low:.3f} to {high:.3f}), "
+                f"n={len(ratios)}"
+            )
     for place in ("dataset", "transform", "collate"):
         base = [stage_ms(planted("", 1, args.batches)[0], place) for _ in range(args.repeats)]
         runs = [planted(place, 1, args.batches) for _ in range(args.repeats)]

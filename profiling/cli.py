@@ -94,7 +94,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--trace", metavar="FILE", help="write a few batches there, for ui.perfetto.dev")
     parser.add_argument("--quick", action="store_true", help="about 20 s on 2 cores instead of up to 90 s")
     parser.add_argument(
-        "--seconds-per-stage", type=float, metavar="S", help="time for each stage: 3, or 0.6 with --quick"
+        "--seconds-per-stage", type=float, metavar="S", help="time for each stage: 1.4, or 0.3 with --quick"
     )
     return parser
 

@@ -106,7 +106,7 @@ def fitting_batch(step: ModelStep, asked: int, longest_s: float) -> int:
 
     Tries small batches first, doubling: the first call also warms the libraries up.
     """
-    size = min(asked, 4)
+    size = min(asked, 2)
     step(*step.synthetic(size))
     while True:
         before = time.perf_counter()

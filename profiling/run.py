@@ -33,6 +33,7 @@ from fastpipe.profiling.remedies import find_fixes
 from fastpipe.profiling.result import Profile
 from fastpipe.profiling.setting import Announce, Setting, setting_of
 from fastpipe.profiling.stages import StageResult
+from fastpipe.profiling.steadiness import Steadiness
 from fastpipe.profiling.together import time_with_model
 from fastpipe.profiling.variants import Variant
 from fastpipe.profiling.workload import Workload
@@ -93,7 +94,8 @@ class _Timed:
 def _execute(setting: Setting, stack: ExitStack) -> Profile:
     """Measure everything, and conclude."""
     workload = setting.workload
-    others = OtherLoad()
+    others, steadiness = OtherLoad(), Steadiness()
+    setting = _probing(setting, steadiness)
     setting.announce("files")
     inputs = fetch(
         workload.data,
@@ -107,7 +109,23 @@ def _execute(setting: Setting, stack: ExitStack) -> Profile:
     timed = _time_path(setting, inputs, variant, step, stack)
     explored = _explore(setting, inputs, variant, step, timed)
     found = _conclude(setting, inputs, timed, explored)
-    return replace(found, notes=(*load_notes(others), *found.notes))
+    return replace(
+        found,
+        stages=steadiness.widened(found.stages),
+        together=steadiness.widened(found.together),
+        explored=replace(found.explored, details=steadiness.widened(found.explored.details)),
+        notes=(*load_notes(others), *steadiness.notes(), *found.notes),
+    )
+
+
+def _probing(setting: Setting, steadiness: Steadiness) -> Setting:
+    """The setting that looks at the machine's speed whenever a part begins."""
+
+    def announce(part: str) -> None:
+        setting.announce(part)
+        steadiness.probe()
+
+    return replace(setting, announce=announce)
 
 
 def _time_path(setting: Setting, inputs: Inputs, variant: Variant, step: Step, stack: ExitStack) -> _Timed:

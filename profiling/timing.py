@@ -61,14 +61,19 @@ class Timing:
     images: int
     rates: tuple[float, ...] = ()
     """images/s of each repeat, where the figure comes from repeats of its own."""
+    scatter: float = 0.0
+    """Standard deviation of the logarithm of the machine's own speed, from one second to another."""
 
     @property
     def interval(self) -> Spread:
-        """images/s with the 95 % interval of its mean, by Student's t on logarithms.
+        """images/s with the 95 % interval of its mean, by Student's t on logarithms, and the scatter.
 
-        Without repeats of its own, or with one, the interval is the point: nothing is known of the spread.
+        Without repeats of its own, or with one, the repeats add nothing: nothing is known of their spread.
         """
-        return interval(self.rates) if len(self.rates) > 1 else self._point()
+        found = interval(self.rates) if len(self.rates) > 1 else self._point()
+        half = math.hypot(math.log(found.high / found.median), 1.96 * self.scatter)
+        low, high = found.median * math.exp(-half), found.median * math.exp(half)
+        return Spread(median=found.median, low=low, high=high)
 
     def _point(self) -> Spread:
         rate = self.images_per_s.median

@@ -26,7 +26,7 @@ OF_THE_RUN = {
     "num_workers",
     "output_dir",
 }
-OF_THE_RUN |= {"fit_to_data", "checkpoint_interval", "skip_nonfinite"}
+OF_THE_RUN |= {"fit_to_data", "checkpoint_interval", "skip_nonfinite", "validate_raw"}
 
 
 def part(text: str, name: str) -> str:
