@@ -51,7 +51,8 @@ def mutate(content: bytes, regions: list[tuple[int, int]], rng: np.random.Genera
             return bytes(changed[:at])
         elif kind == 3:
             other = int(rng.integers(start, stop))
-            changed[at : at + 8] = changed[other : other + 8]
+            size = min(8, len(changed) - max(at, other))  # a shorter copy would shrink the file
+            changed[at : at + size] = changed[other : other + size]
         else:
             size = int(rng.choice((2, 4, 8)))
             value = int(rng.choice(np.array(INTERESTING, np.uint64))) & ((1 << 8 * size) - 1)
