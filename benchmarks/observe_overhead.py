@@ -1,6 +1,6 @@
 """What `fastpipe-profile run` costs a script (limit 2 %), and planted stages against measured ones (10 %).
 
-    python benchmarks/observe_overhead.py [--pairs 10] [--repeats 5] [--json OUT.json]
+    python benchmarks/observe_overhead.py [--pairs 21] [--repeats 5] [--json OUT.json]
 
 Cost: CPU seconds of the process tree for the same batches with and without hooks, in alternating loaders,
 and once more without, as a measure of the noise.

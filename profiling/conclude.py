@@ -69,7 +69,8 @@ def find_verdict(
     """The verdict in words, with the fix that brings most to the loader as it is."""
     workers = setting.workload.workers
     shown: dict[str, Any] = {"cpus": setting.cpus, "workers": workers, "gpu": setting.apart}
-    foretold = predict_loader(basis) if workers else None
+    # With --quick the curve goes through this very loader's epochs: foretelling them by it would be no check.
+    foretold = predict_loader(basis) if workers and not setting.workload.quick else None
     verdict = judge(basis.costs, measured=measured, calibrated=foretold, **shown)
     base = predict_training(basis).median
     best = next((fix for fix in fixes if fix.helps and fix.base == base), None)

@@ -51,7 +51,7 @@ def num_parts(workload: Workload) -> int:
 
 
 def profile(workload: Workload, announce: Announce = lambda part: None) -> Profile:
-    """Measure the workload on this machine: about 30 times `workload.seconds`.
+    """Measure the workload on this machine: about 50 times `workload.seconds`.
 
     Raises what opening the data raises, ArgumentError for a model or size that cannot be run, and
     BackendError for a backend that cannot serve, and when a worker process dies.

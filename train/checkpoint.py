@@ -91,9 +91,7 @@ def load_plain(path: Path) -> Any:
     Raises DataError for a missing or damaged file.
     """
     if not path.is_file():
-        raise DataError(
-            f"checkpoint {str(path)!r} does not exist. --resume takes auto or the path of a last.ckpt"
-        )
+        raise DataError(f"checkpoint {str(path)!r} does not exist. Name the last.ckpt of a run")
     try:
         _check_sums(path)
         return torch.load(path, map_location="cpu", weights_only=True)

@@ -6,7 +6,7 @@ import resource
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -112,14 +112,12 @@ def summary_record(
 ) -> dict[str, Any]:
     """What summary.json says of a finished training; `test` are the counts of the test split."""
     config, seconds = trainer.config, sum(trainer.epoch_seconds)
-    raw = measured.counts if measured.raw is None else measured.raw
+    both = replace(measured, raw=measured.counts if measured.raw is None else measured.raw)
     summary: dict[str, Any] = {
         "recipe": config.recipe,
         "model": config.model,
         "data": config.data,
-        **measured.shares(),
-        "top1_raw": top1(raw),
-        "top5_raw": top5(raw),
+        **both.shares(),
         "epochs": trainer.epoch,
         "steps": trainer.step,
         "images_per_s": round(trainer.images_seen / seconds, 3),

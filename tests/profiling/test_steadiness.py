@@ -7,10 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from fastpipe.profiling import steadiness
+from fastpipe.profiling import run, steadiness
+from fastpipe.profiling.demand import target_timing
+from fastpipe.profiling.setting import setting_of
 from fastpipe.profiling.stages import StageResult
 from fastpipe.profiling.steadiness import Steadiness
 from fastpipe.profiling.timing import Repeat, summarize
+from fastpipe.profiling.workload import Options, make_workload
 
 
 def stage(rates: list[float]) -> StageResult:
@@ -58,8 +61,6 @@ def test_a_machine_of_two_speeds_widens_the_interval_by_its_scatter(monkeypatch:
 
 
 def test_a_given_rate_is_not_widened(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fastpipe.profiling.demand import target_timing
-
     given = StageResult(name="model step", lane="model", what="given", timing=target_timing(2470.0))
     after = probed(monkeypatch, [0.002, 0.004] * 4).widened([given])[0].timing.interval
     assert (after.low, after.high) == (2470.0, 2470.0)
@@ -67,3 +68,13 @@ def test_a_given_rate_is_not_widened(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_two_probes_say_nothing_of_the_scatter(monkeypatch: pytest.MonkeyPatch) -> None:
     assert probed(monkeypatch, [0.002, 0.004]).scatter == 0.0
+
+
+def test_every_part_of_a_profile_is_announced_and_probed() -> None:
+    parts: list[str] = []
+    found = Steadiness()
+    setting = run._probing(setting_of(make_workload(Options(data="demo")), parts.append), found)
+    for part in ("files", "read", "decode"):
+        setting.announce(part)
+    assert parts == ["files", "read", "decode"]
+    assert len(found._logs) == 3 and found.scatter > 0.0
