@@ -4,7 +4,7 @@
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 16
 
-demo: ## install, train on the embedded photos, profile; under 6 minutes on 2 cores
+demo: ## install, train on the embedded photos, profile; 3 to 5 minutes on 2 cores once installed
 	@scripts/demo
 
 test: ## install, run the tests that need no GPU and only seconds each
