@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import threading
 import time
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -211,37 +212,81 @@ class Slow:
 
     def __init__(self) -> None:
         self.go = threading.Event()
+        self.num_waiting = 0
 
     def __call__(self, label: int) -> int:
+        self.num_waiting += 1
         self.go.wait(20)
         return label
 
 
-def busy_threads() -> set[threading.Thread]:
-    return {t for t in own_threads() if t.name == "fastpipe-ffcv" and t not in ffcv_threads._idle}
+class Counting:
+    """A target_transform that counts its samples."""
+
+    def __init__(self) -> None:
+        self.num = 0
+
+    def __call__(self, label: int) -> int:
+        self.num += 1
+        return label
 
 
-def test_a_killed_thread_is_noticed(mixed: Path) -> None:
-    """Killed where nothing of ours catches it: while it waits for work.
+@pytest.fixture
+def borrowed(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
+    """The threads that loaders of this test took: other tests' may be on their way back to the idle ones."""
+    threads: list[threading.Thread] = []
+    borrow = ffcv_threads._borrow
 
-    Only this iterator's threads: an idle one would die in a later test, with its first batch in hand.
-    """
-    slow = Slow()
-    others = busy_threads()
-    dataset = BetonDataset(mixed, transforms.Compose([CROP, transforms.ToTensor()]), slow)
-    iterator = iter(open_loader(dataset, num_workers=2, batch_size=10, prefetch_factor=1))
-    time.sleep(0.2)
-    victims = busy_threads() - others
-    assert len(victims) == 2
-    for victim in victims:
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(
-            ctypes.c_ulong(victim.ident or 0), ctypes.py_object(SystemExit)
-        )
-    slow.go.set()
+    def noted(num: int) -> list[ffcv_threads._Thread]:
+        taken = borrow(num)
+        threads.extend(taken)
+        return taken
+
+    monkeypatch.setattr(ffcv_threads, "_borrow", noted)
+    return threads
+
+
+def kill(threads: list[threading.Thread]) -> None:
+    """Raises SystemExit in each, as soon as it runs Python's code again."""
+    assert len(threads) == 2
+    for thread in threads:
+        number, error = ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit)
+        assert ctypes.pythonapi.PyThreadState_SetAsyncExc(number, error) == 1
+
+
+def expect_a_dead_thread(iterator: Iterator[Any]) -> None:
     began = time.monotonic()
     with pytest.raises(RuntimeError, match="a decoding thread"):
         list(iterator)
     assert time.monotonic() - began < 10
+
+
+def test_a_thread_killed_at_work_is_noticed(mixed: Path, borrowed: list[threading.Thread]) -> None:
+    slow = Slow()
+    dataset = BetonDataset(mixed, transforms.Compose([CROP, transforms.ToTensor()]), slow)
+    iterator = iter(open_loader(dataset, num_workers=2, batch_size=10, prefetch_factor=1))
+    deadline = time.monotonic() + 15
+    while slow.num_waiting < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    kill(borrowed)
+    slow.go.set()
+    expect_a_dead_thread(iterator)
+
+
+def test_a_thread_killed_while_it_waits_for_work_is_noticed(
+    mixed: Path, borrowed: list[threading.Thread]
+) -> None:
+    """It takes the next batch with it: nothing of ours catches what is raised there."""
+    counting = Counting()
+    dataset = BetonDataset(mixed, transforms.Compose([CROP, transforms.ToTensor()]), counting)
+    iterator = iter(open_loader(dataset, num_workers=2, batch_size=1, prefetch_factor=1))
+    seen, deadline = -1, time.monotonic() + 30
+    while counting.num != seen and time.monotonic() < deadline:  # until all is made that is made ahead
+        seen = counting.num
+        time.sleep(0.5)
+    assert 2 <= counting.num < 15
+    kill(borrowed)
+    expect_a_dead_thread(iterator)
 
 
 def test_a_batch_that_takes_too_long_is_an_error(mixed: Path) -> None:

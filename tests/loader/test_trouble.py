@@ -8,7 +8,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 
 import psutil
 import pytest
@@ -209,32 +208,29 @@ SCRIPT = """
     from torchvision import transforms
     from fastpipe import DataLoader
     transform = transforms.Compose([transforms.RandomResizedCrop(32), transforms.ToTensor()])
-    loader = DataLoader(sys.argv[1], 2, transform=transform, num_workers=2, seed=1)
+    # One epoch without an end: within os.fork Python itself drops a KeyboardInterrupt.
+    order = torch.utils.data.RandomSampler(range(24), replacement=True, num_samples=10**8)
+    batches = iter(DataLoader(sys.argv[1], 2, sampler=order, transform=transform, num_workers=2, seed=1))
+    next(batches)
     print("ready", flush=True)
-    while True:
-        for batch in loader:
-            pass
+    for batch in batches:
+        pass
 """
 
 
 def test_ctrl_c_ends_the_script_and_its_workers(photos):
     script = textwrap.dedent(SCRIPT)
-    process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", script, str(photos)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stdout.readline() == "ready\n"
-    parent = psutil.Process(process.pid)
-    deadline = time.monotonic() + 30
-    while len(parent.children(recursive=True)) < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    workers = parent.children(recursive=True)
-    assert len(workers) >= 2
-    os.killpg(process.pid, signal.SIGINT)  # what a terminal does
-    _, stderr = process.communicate(timeout=30)
+    command = [sys.executable, "-W", "ignore", "-c", script, str(photos)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, start_new_session=True, **pipes) as process:
+        try:
+            assert process.stdout.readline() == "ready\n"
+            workers = psutil.Process(process.pid).children(recursive=True)
+            assert len(workers) >= 2
+            os.killpg(process.pid, signal.SIGINT)  # what a terminal does
+            _, stderr = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode != 0
     assert "KeyboardInterrupt" in stderr
     _, alive = psutil.wait_procs(workers, timeout=10)
