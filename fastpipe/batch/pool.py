@@ -93,7 +93,7 @@ class WorkerPool:
             inner = self._loader(torch.Generator() if again else self._options.generator)
         if self._options.persistent_workers and self._persistent is None:
             self._persistent, self._base_seed = inner, stream.seed
-        return _results(iter(inner))
+        return _results(iter(inner), keep=self._options.persistent_workers)
 
     def _loader(self, generator: torch.Generator | None) -> _Inner:
         options = self._options
@@ -118,20 +118,33 @@ class WorkerPool:
         self._persistent = None
 
 
-def _results(iterator: Iterator[Any]) -> Iterator[Any]:
-    while True:
-        try:
-            result = next(iterator)
-        except StopIteration:
-            return
-        except (ConnectionError, EOFError) as error:
-            # The tensor of a worker that died meanwhile cannot be fetched; torch looks for that too late.
-            workers = getattr(iterator, "_workers", ())
-            wait([worker.sentinel for worker in workers], timeout=_DYING_S)
-            dead = [str(worker.pid) for worker in workers if not worker.is_alive()]
-            if not dead:
+def _results(iterator: Iterator[Any], *, keep: bool) -> Iterator[Any]:
+    """What the workers made. Unless they are to be kept, they end with this generator, however it ends.
+
+    Left to torch's `__del__` they outlive an error, whose traceback holds torch's iterator. Collected with it
+    in a cycle, that has lost its queues before it can tell the workers, and waits 5 s for each in vain.
+    """
+    try:
+        while True:
+            try:
+                result = next(iterator)
+            except StopIteration:
+                return
+            except (ConnectionError, EOFError) as error:
+                _explain_death(iterator, error)
                 raise
-            raise RuntimeError(f"DataLoader worker (pid(s) {', '.join(dead)}) exited unexpectedly") from error
-        if isinstance(result, Failure):
-            raise result.error
-        yield result
+            if isinstance(result, Failure):
+                raise result.error
+            yield result
+    finally:
+        if not keep:
+            getattr(iterator, "_shutdown_workers", bool)()  # torch has no public name for it
+
+
+def _explain_death(iterator: Iterator[Any], error: Exception) -> None:
+    """The tensor of a worker that died meanwhile cannot be fetched; torch looks for that too late."""
+    workers = getattr(iterator, "_workers", ())
+    wait([worker.sentinel for worker in workers], timeout=_DYING_S)
+    dead = [str(worker.pid) for worker in workers if not worker.is_alive()]
+    if dead:
+        raise RuntimeError(f"DataLoader worker (pid(s) {', '.join(dead)}) exited unexpectedly") from error

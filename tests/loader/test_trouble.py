@@ -203,6 +203,26 @@ def test_broken_off_epochs_leave_no_thread_and_no_process(photos):
     assert len(_children()) <= children
 
 
+def _fails(label):
+    raise ZeroDivisionError("by a label")
+
+
+@pytest.mark.parametrize("expected", [SampleError, ZeroDivisionError])
+def test_an_error_ends_the_workers_although_it_is_kept(folder, expected):
+    """Ended when the error is collected, they cost 5 s each: torch's queues are gone by then."""
+    dataset = ImageFolder(str(folder), TRAIN, target_transform=_fails)
+    if expected is SampleError:
+        dataset.target_transform = None
+        _break(folder)
+    before = _children()
+    iterator = iter(DataLoader(dataset, 4, num_workers=2, seed=1))
+    assert len(_children() - before) >= 2
+    with pytest.raises(expected) as kept:
+        list(iterator)
+    assert kept.tb is not None
+    assert not _children() - before
+
+
 SCRIPT = """
     import sys, torch
     from torchvision import transforms
