@@ -92,7 +92,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", metavar="FILE", help="write the report there too, with a schema_version")
     parser.add_argument("--html", metavar="FILE", help="write the report there as one page, for a browser")
     parser.add_argument("--trace", metavar="FILE", help="write a few batches there, for ui.perfetto.dev")
-    parser.add_argument("--quick", action="store_true", help="about 25 s on 2 cores instead of 90 s")
+    parser.add_argument("--quick", action="store_true", help="15 to 25 s on 2 cores instead of 75 to 90 s")
     parser.add_argument(
         "--seconds-per-stage", type=float, metavar="S", help="time for each stage: 1.4, or 0.3 with --quick"
     )

@@ -37,6 +37,7 @@ def basis_of(
     curve: Curve | None,
     ours: StageResult,
     together: StageResult,
+    scatter: float,
 ) -> Basis:
     """What predictions start from."""
     return Basis(
@@ -47,6 +48,7 @@ def basis_of(
         shared=not setting.apart,
         together=together.timing.interval,
         loader_cpu_ms=ours.timing.cpu_ms.median,
+        scatter=scatter,
     )
 
 

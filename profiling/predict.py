@@ -12,11 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-import numpy.typing as npt
-
 from fastpipe.profiling.scaling import Curve
-from fastpipe.profiling.timing import Spread
+from fastpipe.profiling.timing import Spread, widened
 from fastpipe.profiling.verdict import StageCost, forecast
 
 __all__ = ["Basis", "Change", "predict_loader", "predict_training", "scaled"]
@@ -27,7 +24,8 @@ class Basis:
     """What was measured. costs: all stages, the model's too. together: images/s of loader and model.
 
     loader_cpu_ms: CPU-ms per image of the real loader's process tree, which is more than its stages'.
-    shared: the model runs on the CPUs that the loader uses.
+    shared: the model runs on the CPUs that the loader uses. scatter: of the machine's own speed, which was
+    what it was while this was measured and will be another one when a prediction is tried.
     """
 
     costs: tuple[StageCost, ...]
@@ -37,6 +35,7 @@ class Basis:
     shared: bool
     together: Spread
     loader_cpu_ms: float
+    scatter: float = 0.0
 
     @property
     def demand(self) -> float:
@@ -67,29 +66,22 @@ def scaled(costs: Sequence[StageCost], factors: dict[str, float]) -> tuple[Stage
 
 def predict_loader(basis: Basis, change: Change | None = None) -> Spread:
     """images/s of the loader alone after the change, with a 95 % interval."""
-    centre, draws = _loader(basis, change or Change())
-    return _spread(centre, draws)
+    change = change or Change()
+    cpus, workers = _machine(basis, change)
+    # Workers beyond the CPUs take turns; the law was fitted on workers that have a CPU each.
+    found = _times(basis.curve.at(max(1.0, min(float(workers), cpus))), _ratio(basis, change, together=False))
+    return widened(found, basis.scatter)
 
 
 def predict_training(basis: Basis, change: Change | None = None) -> Spread:
     """images/s of loader and model after the change, with a 95 % interval."""
     change = change or Change()
     if basis.shared:
-        ratio = _ratio(basis, change, together=True)
-        found = basis.together
-        return Spread(median=found.median * ratio, low=found.low * ratio, high=found.high * ratio)
-    centre, draws = _loader(basis, change)
+        return widened(_times(basis.together, _ratio(basis, change, together=True)), basis.scatter)
+    found = predict_loader(basis, change)
     costs = change.costs or basis.costs
     demand = 1000.0 / next(cost.wall_ms for cost in costs if cost.lane == "model")
-    return _spread(min(centre, demand), np.minimum(draws, demand))
-
-
-def _loader(basis: Basis, change: Change) -> tuple[float, npt.NDArray[np.float64]]:
-    cpus, workers = _machine(basis, change)
-    # Workers beyond the CPUs take turns; the law was fitted on workers that have a CPU each.
-    effective = max(1.0, min(float(workers), cpus))
-    ratio = _ratio(basis, change, together=False)
-    return basis.curve.at(effective).median * ratio, basis.curve.sample(effective) * ratio
+    return Spread(median=min(found.median, demand), low=min(found.low, demand), high=min(found.high, demand))
 
 
 def _ratio(basis: Basis, change: Change, *, together: bool) -> float:
@@ -111,6 +103,5 @@ def _machine(basis: Basis, change: Change) -> tuple[float, int]:
     )
 
 
-def _spread(centre: float, draws: npt.NDArray[np.float64]) -> Spread:
-    low, high = np.quantile(draws, (0.025, 0.975)).tolist()
-    return Spread(median=centre, low=min(low, centre), high=max(high, centre))
+def _times(found: Spread, ratio: float) -> Spread:
+    return Spread(median=found.median * ratio, low=found.low * ratio, high=found.high * ratio)

@@ -108,7 +108,7 @@ def _execute(setting: Setting, stack: ExitStack) -> Profile:
     step = make_step(setting, inputs)
     timed = _time_path(setting, inputs, variant, step, stack)
     explored = _explore(setting, inputs, variant, step, timed)
-    found = _conclude(setting, inputs, timed, explored)
+    found = _conclude(setting, inputs, timed, explored, steadiness.scatter)
     return replace(
         found,
         stages=steadiness.widened(found.stages),
@@ -171,10 +171,10 @@ def _explore(setting: Setting, inputs: Inputs, variant: Variant, step: Step, tim
     )
 
 
-def _conclude(setting: Setting, inputs: Inputs, timed: _Timed, explored: Explored) -> Profile:
+def _conclude(setting: Setting, inputs: Inputs, timed: _Timed, explored: Explored, scatter: float) -> Profile:
     workload, loaders, ours = setting.workload, timed.loaders, timed.ours
     costs = tuple(setting.cost(stage) for stage in timed.stages)
-    basis = basis_of(setting, costs, loaders.curve, ours, timed.together)
+    basis = basis_of(setting, costs, loaders.curve, ours, timed.together, scatter)
     fixes = find_fixes(basis, explored, loaders.found, loaders.others, inside=setting.has_policy)
     sizes = {"asked": workload.batch_size, "loader": loaders.batch_size, "model": timed.model_batch}
     notes = own_notes(setting, loaders.batch_size, timed.model_batch)

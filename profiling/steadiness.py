@@ -64,5 +64,5 @@ class Steadiness:
             return []
         return [
             f"The machine's own speed scattered by {self.scatter:.0%} meanwhile (standard deviation of one "
-            "computation, repeated between the stages); the stages' intervals include it."
+            "computation, repeated between the stages); the intervals include it."
         ]

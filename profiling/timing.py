@@ -22,6 +22,7 @@ __all__ = [
     "measure",
     "student",
     "summarize",
+    "widened",
 ]
 
 # A repeat shorter than this would count the 10 ms ticks in which other processes' CPU time is known.
@@ -70,10 +71,7 @@ class Timing:
 
         Without repeats of its own, or with one, the repeats add nothing: nothing is known of their spread.
         """
-        found = interval(self.rates) if len(self.rates) > 1 else self._point()
-        half = math.hypot(math.log(found.high / found.median), 1.96 * self.scatter)
-        low, high = found.median * math.exp(-half), found.median * math.exp(half)
-        return Spread(median=found.median, low=low, high=high)
+        return widened(interval(self.rates) if len(self.rates) > 1 else self._point(), self.scatter)
 
     def _point(self) -> Spread:
         rate = self.images_per_s.median
@@ -179,6 +177,14 @@ def interval(rates: Sequence[float]) -> Spread:
     centre = float(logs.mean())
     half = student(len(logs) - 1) * float(logs.std(ddof=1)) / math.sqrt(len(logs))
     return Spread(median=math.exp(centre), low=math.exp(centre - half), high=math.exp(centre + half))
+
+
+def widened(found: Spread, scatter: float) -> Spread:
+    """A 95 % interval of images/s; its sides widened, by squares, by the scatter of the machine's speed."""
+    below = math.hypot(math.log(found.median / found.low), 1.96 * scatter)
+    above = math.hypot(math.log(found.high / found.median), 1.96 * scatter)
+    median = found.median
+    return Spread(median=median, low=median * math.exp(-below), high=median * math.exp(above))
 
 
 def summarize(repeats: Sequence[Repeat]) -> Timing:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,21 @@ def test_workers_beyond_the_cpus_bring_nothing() -> None:
 
 def test_training_never_exceeds_the_demand() -> None:
     assert predict_training(basis(demand=450.0)).median == pytest.approx(450.0)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_prediction_is_as_wide_as_the_machines_speed_scatters(shared: bool) -> None:
+    """Measured without any spread at 600 images/s, on a machine whose speed has a log deviation of 0.1."""
+    start = replace(basis(demand=1e6, shared=shared), scatter=0.1)
+    for found in (predict_training(start), predict_loader(start)):
+        assert found.median == pytest.approx(600)
+        assert (found.low, found.high) == pytest.approx((600 * math.exp(-0.196), 600 * math.exp(0.196)))
+
+
+def test_a_demand_that_was_given_does_not_scatter() -> None:
+    found = predict_training(replace(basis(demand=500.0), scatter=0.2))
+    assert (found.median, found.high) == pytest.approx((500, 500))
+    assert found.low == pytest.approx(600 * math.exp(-1.96 * 0.2))
 
 
 def test_on_shared_cpus_a_cheaper_decode_leaves_more_for_the_model() -> None:

@@ -21,13 +21,15 @@ from fastpipe.errors import ArgumentError
 __all__ = ["SAM", "perturbation"]
 
 
-def perturbation(grads: list[Tensor], *, rho: float, eps: float = 1e-12) -> tuple[list[Tensor], Tensor]:
-    """The step uphill for each gradient, and the norm of all gradients (a scalar; inf or nan after overflow).
+def perturbation(grads: list[Tensor], *, rho: float, eps: float = 1e-12) -> Tensor:
+    """Make the gradients the step uphill, in place: another copy of a model's size costs its page faults.
 
-    A common factor in the gradients (a loss scale) cancels.
+    Returns the norm of all gradients (a scalar; inf or nan after overflow). A common factor in the
+    gradients (a loss scale) cancels.
     """
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
-    return [grad * (rho / (norm + eps)) for grad in grads], norm
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+    torch._foreach_mul_(grads, rho / (norm + eps))
+    return norm
 
 
 class SAM:
@@ -42,7 +44,8 @@ class SAM:
                 f"sam.rho must be above 0 and sam.interval at least 1. Found: {rho!r} and {interval!r}"
             )
         self.rho, self.interval, self.eps = rho, interval, eps
-        self._kept: list[tuple[Tensor, Tensor]] = []
+        self._moved: list[Tensor] = []
+        self._kept: list[Tensor] = []
 
     def due(self, step: int) -> bool:
         """Whether `step` (from 0) is one with two passes: the last of every `interval`."""
@@ -55,14 +58,16 @@ class SAM:
         Then every process's gradients hold inf, so that a loss scaler skips the update everywhere.
         """
         moved = [p for p in params if p.grad is not None]
-        uphill, norm = perturbation([p.grad for p in moved if p.grad is not None], rho=self.rho, eps=self.eps)
+        grads = [p.grad for p in moved if p.grad is not None]
+        norm = perturbation(grads, rho=self.rho, eps=self.eps)
         if not _finite_everywhere(norm):
             for p in moved:
                 p.grad = torch.full_like(p, torch.inf)
             return False
         # Copies, since w + e - e is not w in floating point.
-        self._kept = [(p, p.clone(memory_format=torch.preserve_format)) for p in moved]
-        torch._foreach_add_(moved, uphill)
+        self._moved = moved
+        self._kept = [p.clone(memory_format=torch.preserve_format) for p in moved]
+        torch._foreach_add_(moved, grads)
         for p in moved:
             p.grad = None
         return True
@@ -70,9 +75,9 @@ class SAM:
     @torch.no_grad()
     def descend(self) -> None:
         """Bring the weights back to w, bit for bit; the gradients at w + e stay."""
-        for param, kept in self._kept:
-            param.copy_(kept)
-        self._kept = []
+        if self._moved:
+            torch._foreach_copy_(self._moved, self._kept)
+        self._moved, self._kept = [], []
 
 
 def _finite_everywhere(norm: Tensor) -> bool:
