@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 
 from fastpipe.batch import Ahead, RequestStream
+from fastpipe.batch.failure import close_if_can
 from fastpipe.batch.quarantine import IncidentLog
 from fastpipe.device import DeviceStage, MixedBatch
 from fastpipe.device.transfer import Transfer
@@ -111,16 +112,14 @@ class LiftedLane:
 class PlainLane:
     """What the user's collate_fn made, moved to the device if one was asked for."""
 
-    def __init__(self, device: torch.device | None, first: int) -> None:
+    def __init__(self, device: torch.device | None) -> None:
         self.transfer = Transfer(device) if device is not None else None
-        self._number = first
 
-    def prepare(self, result: tuple[Any, tuple[Incident, ...]]) -> Ready:
+    def prepare(self, result: tuple[Any, tuple[Incident, ...], int]) -> Ready:
         """Start the transfer."""
-        data, incidents = result
+        data, incidents, number = result
         moved = (data, None) if self.transfer is None else self.transfer(data)
-        self._number += 1
-        return Ready(number=self._number - 1, payload=moved, incidents=incidents)
+        return Ready(number=number, payload=moved, incidents=incidents)
 
     def release(self, ready: Ready) -> Any:
         """The batch itself."""
@@ -130,9 +129,24 @@ class PlainLane:
         return data
 
 
-class EpochIterator(Iterator[Any]):
-    """Yields the batches of one epoch.
+class _Prepared(Iterator[Ready]):
+    """`map(prepare, results)` that can be closed. An error of either is one batch's; the next one follows."""
 
+    def __init__(self, prepare: Callable[[Any], Ready], results: Iterator[Any]) -> None:
+        self._prepare = prepare
+        self._results = results
+
+    def __next__(self) -> Ready:
+        return self._prepare(next(self._results))
+
+    def close(self) -> None:
+        close_if_can(self._results)
+
+
+class EpochIterator(Iterator[Any]):
+    """Yields the batches of one epoch. Behind a batch that raised it goes on, as torch's iterators do.
+
+    in_order: a batch that comes means that all before it have come, or raised.
     ahead: prepare batches in a thread, so that the device stage overlaps with the consumer's work.
     again: the workers' seed was drawn before; draw none from the user's generator.
     """
@@ -145,9 +159,11 @@ class EpochIterator(Iterator[Any]):
         position: Position,
         incidents: IncidentLog,
         *,
+        in_order: bool,
         ahead: bool,
         again: bool,
     ) -> None:
+        self._in_order = in_order
         self._stream = stream
         self._start = start
         self._lane = lane
@@ -159,7 +175,7 @@ class EpochIterator(Iterator[Any]):
 
     def _begin(self, *, again: bool) -> Iterator[Ready]:
         results = self._start(self._stream, again=again)
-        prepared = map(self._lane.prepare, results)
+        prepared = _Prepared(self._lane.prepare, results)
         return Ahead(prepared, depth=_DEPTH) if self._ahead else prepared
 
     def __iter__(self) -> EpochIterator:
@@ -177,9 +193,16 @@ class EpochIterator(Iterator[Any]):
                 raise
             self._incidents.note(ready.incidents)
             batch = self._lane.release(ready)
-        self._stream.delivered(ready.number)
-        self._position.delivered += 1
+        self._count(ready.number)
         return batch
+
+    def _count(self, number: int) -> None:
+        if self._in_order:
+            self._stream.passed(number)
+            self._position.delivered = number + 1
+        else:
+            self._stream.delivered(number)
+            self._position.delivered += 1
 
     def restart(self) -> None:
         """Drop what was prepared and not delivered, and ask for it again."""

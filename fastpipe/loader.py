@@ -209,9 +209,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             iterator = EpochIterator(
                 stream,
                 source.start,
-                lane_of(self, planned, position.delivered),
+                lane_of(self, planned),
                 position,
                 incidents,
+                in_order=self.in_order,
                 ahead=self.num_workers > 0,
                 again=draw_nothing,
             )

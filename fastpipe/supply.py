@@ -94,10 +94,10 @@ def request_stream(loader: Any, epoch: int, position: Position) -> RequestStream
     )
 
 
-def lane_of(loader: Any, planned: Planned, first: int) -> Lane:
-    """What becomes of a batch on its way to the script; first: the index of the first one."""
+def lane_of(loader: Any, planned: Planned) -> Lane:
+    """What becomes of a batch on its way to the script."""
     if planned.plan is None:
-        return PlainLane(None if loader.device is None else resolve_device(loader.device), first)
+        return PlainLane(None if loader.device is None else resolve_device(loader.device))
     if loader._policy.active:
         with_size(planned.plan, loader._policy.override or 224)  # raises here, not in a worker
     stage = DeviceStage(

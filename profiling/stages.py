@@ -201,7 +201,7 @@ def whole_host_half(inputs: Inputs, plan: Plan, batch_size: int) -> Stage:
 
     def unit() -> int:
         result = work[_request(next(requests))]
-        return len(result.request.ids) if isinstance(result, HostBatch) else _raise(result.error)
+        return len(result.request.ids) if isinstance(result, HostBatch) else result.throw()
 
     return Stage(name="host half, 1 process", lane=None, what="read to packed batch", unit=unit)
 
@@ -228,7 +228,3 @@ def _endless(ids: list[int], batch_size: int) -> Iterator[Any]:
     while True:
         yield np.array([ids[(start + place) % len(ids)] for place in range(batch_size)], dtype=np.int64)
         start += batch_size
-
-
-def _raise(error: Exception) -> int:
-    raise error

@@ -16,6 +16,7 @@ from fastpipe.backends.dali_finish import finish_batch
 from fastpipe.backends.dali_pipeline import Graph, Inputs, Runner
 from fastpipe.backends.dali_samples import Item, Prepared, read_item
 from fastpipe.batch import RequestStream
+from fastpipe.batch.failure import Failure, Results
 from fastpipe.batch.locate import sample_key
 from fastpipe.batch.mend import Mender
 from fastpipe.batch.pool import next_base_seed
@@ -73,7 +74,7 @@ class DaliSource:
         session = _Session(self, stream)
         if workers.num_workers:
             session.prepare()  # now, as torch's workers: the sampler may draw from a global generator
-        return session.batches()
+        return Results(session.batches())
 
     def runner(self, batch_size: int) -> Runner:
         """A pipeline that is ready to begin: the one kept, or a new one."""
@@ -111,7 +112,7 @@ class _Session:
         if source.job.workers.num_workers > 1:
             self._threads = ThreadPoolExecutor(source.threads, thread_name_prefix="fastpipe-dali")
 
-    def batches(self) -> Iterator[HostBatch]:
+    def batches(self) -> Iterator[HostBatch | Failure]:
         """The batches in order. Pipeline and threads are let go of at the end, or when this is closed."""
         try:
             while self._start_runs():
@@ -222,8 +223,12 @@ class _Session:
         done = self._threads.map(lambda part: [function(item) for item in part], slices)
         return [result for part in done for result in part]
 
-    def _finish(self, prepared: Prepared, images: Any) -> HostBatch:
-        batch = finish_batch(prepared, images, self._source.graph, self._source.job.dataset, self._each)
+    def _finish(self, prepared: Prepared, images: Any) -> HostBatch | Failure:
+        source = self._source
+        try:
+            batch = finish_batch(prepared, images, source.graph, source.job.dataset, self._each)
+        except Exception as error:
+            return Failure(error)
         if self._source.job.workers.pin_memory and torch.cuda.is_available():
             return batch.pin_memory()
         return batch

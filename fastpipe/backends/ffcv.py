@@ -14,6 +14,7 @@ from fastpipe.backends.ffcv_native import availability, open_native
 from fastpipe.backends.ffcv_threads import Batches
 from fastpipe.backends.ffcv_turbo import exact_fault
 from fastpipe.batch import RequestStream, WorkerOptions
+from fastpipe.batch.failure import Failure, Results
 from fastpipe.batch.mend import Mender
 from fastpipe.batch.pool import next_base_seed
 from fastpipe.transforms import RandomResizedCrop, ResizeCrop
@@ -99,7 +100,7 @@ class FfcvSource:
             torch.empty((), dtype=torch.int64).random_(generator=options.generator)
             self._base_seed = stream.seed if options.persistent_workers else None
         if not options.num_workers:
-            return _in_place(stream, self._work)
+            return Results(_in_place(stream, self._work))
         depth = options.num_workers * (options.prefetch_factor or _PREFETCH)
         return Batches(
             stream,
@@ -114,10 +115,15 @@ class FfcvSource:
         """Nothing outlives an epoch but idle threads, which are the process's own."""
 
 
-def _in_place(stream: RequestStream, work: BatchWork) -> Iterator[HostBatch]:
+def _in_place(stream: RequestStream, work: BatchWork) -> Iterator[HostBatch | Failure]:
     state = ThreadState()
     for request in stream:
-        yield work(request, state, _never)
+        try:
+            batch: HostBatch | Failure = work(request, state, _never)
+        except Exception as error:
+            batch = Failure(error)
+        yield batch
+        del batch  # it is the consumer's
 
 
 def _never() -> bool:

@@ -76,14 +76,16 @@ def _borrow(num: int) -> list[_Thread]:
 
 @dataclass(slots=True)
 class _Job(Generic[T]):
-    request: Request
+    """A batch to be made. Without a request: the error of asking for it."""
+
+    request: Request | None = None
     done: threading.Event = field(default_factory=threading.Event)
     result: T | None = None
     error: BaseException | None = None
 
-    def run(self, work: Work[S, T], state: S, stop: Stop) -> None:
+    def run(self, request: Request, work: Work[S, T], state: S, stop: Stop) -> None:
         try:
-            self.result = work(self.request, state, stop)
+            self.result = work(request, state, stop)
         except Exception as error:
             self.error = error
         except BaseException as error:  # raised as it is, SystemExit would end the consumer without a word
@@ -111,8 +113,8 @@ class _Crew(Generic[S, T]):
         try:
             state = make_state()
             while (job := self.jobs.get()) is not None:
-                if not self.stop.is_set():
-                    job.run(work, state, self.stop.is_set)
+                if job.request is not None and not self.stop.is_set():
+                    job.run(job.request, work, state, self.stop.is_set)
                 del job  # do not keep a delivered batch alive while waiting
         except BaseException as error:  # raised into the thread from outside while it waited
             self.error = error
@@ -138,7 +140,8 @@ class Batches(Iterator[T], Generic[S, T]):
 
     threads: how many. make_state: called in each thread, for what it reuses from batch to batch.
     timeout: seconds to wait for one batch, 0 for no limit. Requests are drawn in the caller's thread.
-    An error of `work` is raised in its batch's turn, RuntimeError when a thread died or the time is over.
+    An error of `work` is raised in its batch's turn, and the next batch follows; so is one of `requests`,
+    which is the end. RuntimeError when a thread died or the time is over, and again at every later call.
     """
 
     def __init__(
@@ -153,6 +156,7 @@ class Batches(Iterator[T], Generic[S, T]):
     ) -> None:
         self._requests = iter(requests)
         self._timeout = timeout
+        self._error: RuntimeError | None = None
         self._crew: _Crew[S, T] = _Crew(threads, work, make_state)
         self._finalizer = weakref.finalize(self, self._crew.close)
         self._pending: deque[_Job[T]] = deque()
@@ -160,12 +164,20 @@ class Batches(Iterator[T], Generic[S, T]):
             self._ask()
 
     def _ask(self) -> None:
-        request = next(self._requests, None)
-        if request is not None:
-            self._pending.append(_Job(request))
-            self._crew.jobs.put(self._pending[-1])
+        try:
+            job: _Job[T] = _Job(next(self._requests))
+        except StopIteration:
+            return
+        except Exception as error:
+            job = _Job(error=error)
+            job.done.set()
+            self._requests = iter(())
+        self._pending.append(job)
+        self._crew.jobs.put(job)
 
     def __next__(self) -> T:
+        if self._error is not None:
+            raise self._error
         if not self._pending or not self._finalizer.alive:
             self.close()
             raise StopIteration
@@ -185,12 +197,14 @@ class Batches(Iterator[T], Generic[S, T]):
             alive = all(thread.is_alive() for thread in self._crew.threads)
             if (not alive or self._crew.error is not None) and not job.done.is_set():
                 self.close()
-                raise RuntimeError(
+                self._error = RuntimeError(
                     "a decoding thread of the DataLoader died, or stayed behind when this process was forked"
-                ) from self._crew.error
+                )
+                raise self._error from self._crew.error
             if self._timeout and time.monotonic() - began >= self._timeout:
                 self.close()
-                raise RuntimeError(f"DataLoader timed out after {self._timeout} seconds")
+                self._error = RuntimeError(f"DataLoader timed out after {self._timeout} seconds")
+                raise self._error
 
     def close(self) -> None:
         """Give the threads back; what they prepared is dropped."""

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from fastpipe.batch.failure import close_if_can
+
 __all__ = ["Ahead"]
 
 T = TypeVar("T")
@@ -45,13 +47,24 @@ class _Shared(Generic[T]):
 
 def _run(shared: _Shared[T], source: Iterator[T]) -> None:
     try:
-        for item in source:
-            if not shared.put(item):
-                return
-            del item  # do not keep a delivered batch alive while the next one is made
+        while shared.put(_next(source)):
+            pass
+    except StopIteration:
         shared.put(_End())
     except BaseException as error:  # handed to the consumer, who raises it
         shared.put(_Raised(error))
+    finally:
+        close_if_can(source)
+
+
+def _next(source: Iterator[T]) -> T | _Raised:
+    """In a frame of its own: a delivered batch is not kept alive while the next one is made."""
+    try:
+        return next(source)
+    except StopIteration:
+        raise
+    except Exception as error:
+        return _Raised(error)
 
 
 def _finish(shared: _Shared[T], thread: threading.Thread) -> None:
@@ -63,8 +76,9 @@ def _finish(shared: _Shared[T], thread: threading.Thread) -> None:
 class Ahead(Generic[T]):
     """Iterator over `source`, computed up to `depth` items ahead in a daemon thread.
 
-    An exception of the source is raised here; a thread that died without a word raises
-    RuntimeError, never a hang. The source is let go of in the thread when that ends.
+    An exception of the source is raised here in its turn, and what the source yields behind it follows; a
+    thread that died without a word raises RuntimeError, never a hang. The source is closed, where it has a
+    `close`, in the thread: the traceback of its error may hold it for long, and be collected in any order.
     """
 
     def __init__(self, source: Iterator[T], *, depth: int) -> None:
@@ -90,7 +104,6 @@ class Ahead(Generic[T]):
                 self.close()
                 raise StopIteration
             if isinstance(item, _Raised):
-                self.close()
                 raise item.error
             return item
 

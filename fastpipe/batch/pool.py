@@ -10,8 +10,9 @@ from typing import Any, Final
 import torch
 import torch.utils.data
 
+from fastpipe.batch.failure import Failure, Results
 from fastpipe.batch.requests import RequestStream
-from fastpipe.batch.worker import Failure, InitWorker
+from fastpipe.batch.worker import InitWorker
 from fastpipe.types import Request
 
 __all__ = ["WorkerOptions", "WorkerPool", "next_base_seed"]
@@ -56,6 +57,20 @@ class _Requests(torch.utils.data.Sampler[Request]):
         return iter(()) if self.stream is None else self.stream
 
 
+class _Guarded(torch.utils.data.Dataset[Any]):
+    """The work, its errors as results: as torch raises them, a batch's cannot be told from a worker's."""
+
+    def __init__(self, work: torch.utils.data.Dataset[Any]) -> None:
+        self.dataset = getattr(work, "dataset", work)
+        self._work = work
+
+    def __getitem__(self, request: Request) -> Any:
+        try:
+            return self._work[request]
+        except Exception as error:
+            return Failure.caught(error)
+
+
 class _Inner(torch.utils.data.DataLoader[Any]):
     """torch's loader, which here only runs the workers."""
 
@@ -70,7 +85,7 @@ class WorkerPool:
     """
 
     def __init__(self, work: torch.utils.data.Dataset[Any], options: WorkerOptions) -> None:
-        self._work = work
+        self._work = _Guarded(work)
         self._options = options
         self._requests = _Requests()
         self._persistent: _Inner | None = None
@@ -93,7 +108,7 @@ class WorkerPool:
             inner = self._loader(torch.Generator() if again else self._options.generator)
         if self._options.persistent_workers and self._persistent is None:
             self._persistent, self._base_seed = inner, stream.seed
-        return _results(iter(inner), keep=self._options.persistent_workers)
+        return Results(_results(iter(inner), keep=self._options.persistent_workers))
 
     def _loader(self, generator: torch.Generator | None) -> _Inner:
         options = self._options
@@ -125,17 +140,10 @@ def _results(iterator: Iterator[Any], *, keep: bool) -> Iterator[Any]:
     in a cycle, that has lost its queues before it can tell the workers, and waits 5 s for each in vain.
     """
     try:
-        while True:
-            try:
-                result = next(iterator)
-            except StopIteration:
-                return
-            except (ConnectionError, EOFError) as error:
-                _explain_death(iterator, error)
-                raise
-            if isinstance(result, Failure):
-                raise result.error
-            yield result
+        yield from iterator
+    except (ConnectionError, EOFError) as error:
+        _explain_death(iterator, error)
+        raise
     finally:
         if not keep:
             getattr(iterator, "_shutdown_workers", bool)()  # torch has no public name for it

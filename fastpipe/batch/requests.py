@@ -121,6 +121,11 @@ class RequestStream:
                     del self._undelivered[place]
                     return
 
+    def passed(self, batch: int) -> None:
+        """Forget batches up to number `batch`: the consumer has them, or went on behind their errors."""
+        with self._lock:
+            self._undelivered = deque(r for r in self._undelivered if r.batch > batch)
+
     def rewind(self) -> None:
         """Ask again for everything that was sent and not delivered, at the size that holds now."""
         with self._lock:

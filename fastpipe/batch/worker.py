@@ -17,6 +17,7 @@ import torch.utils.data
 from PIL import Image
 
 from fastpipe.batch.buffer import allocate, collate_labels
+from fastpipe.batch.failure import Failure
 from fastpipe.batch.locate import locate, read_rgb
 from fastpipe.batch.mend import Mender, OnError, Policy
 from fastpipe.decode import crop_and_resize, num_uniforms
@@ -26,17 +27,10 @@ from fastpipe.rng import Stream, integer_seeds, uniforms
 from fastpipe.transforms import with_size
 from fastpipe.types import HostBatch, Incident, Plan, Request, Spec
 
-__all__ = ["Failure", "FolderWork", "InitWorker", "KeyedWork", "as_pixels", "own_generators"]
+__all__ = ["FolderWork", "InitWorker", "KeyedWork", "as_pixels", "own_generators"]
 
 # What an un-lifted data set raises on a broken file; anything else is a bug of the script and stays one.
 _BROKEN_FILE = (SampleError, OSError, SyntaxError, Image.DecompressionBombError)
-
-
-class Failure:
-    """A sample's error on its way to the consumer, whole: torch's wrapper would keep only its text."""
-
-    def __init__(self, error: SampleError) -> None:
-        self.error = error
 
 
 def _reseed(seed: int) -> None:
@@ -78,7 +72,7 @@ class InitWorker:
 class KeyedWork(torch.utils.data.Dataset[Any]):
     """An un-lifted data set, its generators reseeded by each sample's own key when `reseed`.
 
-    Yields what the user's `collate_fn` makes of the samples.
+    Gives what the user's `collate_fn` makes of the samples, the incidents, and the batch's number.
     """
 
     def __init__(
@@ -116,7 +110,8 @@ class KeyedWork(torch.utils.data.Dataset[Any]):
                 incidents.append(_skipped(self.dataset, sample_id, error))
         if not samples:
             return Failure(SampleError(f"every sample of batch {request.batch} is broken: {incidents[0]}"))
-        return self.collate_fn(samples if self.batched else samples[0]), tuple(incidents)
+        data = self.collate_fn(samples if self.batched else samples[0])
+        return data, tuple(incidents), request.batch
 
 
 def _skipped(dataset: Any, sample_id: int, error: Exception) -> Incident:

@@ -50,6 +50,45 @@ def test_raise(lab, broken):
         list(loader)
 
 
+def outcomes(iterator):
+    """Batches, and None for each that raised, as a script's own `while` with a `try` in it sees them."""
+    while True:
+        try:
+            yield next(iterator)
+        except StopIteration:
+            return
+        except SampleError:
+            yield None
+
+
+def test_going_on(lab, broken, saved):
+    """on_error="raise": the iterator goes on behind a batch that raised, as torch's; so does a state"""
+    dataset, sample_id = broken
+    whole = list(lab.loader(labels="classes"))
+    whole[sample_id // 6] = None
+    loader = lab.loader(dataset=dataset)
+    states = []
+    for number, batch in enumerate(outcomes(iter(loader))):
+        _same(batch, whole[number])
+        states.append(saved(loader.state_dict()))
+    assert len(states) == 4 and states[-1]["delivered"] == (4 if whole[-1] else 3)
+    for number, state in enumerate(states[:3]):
+        resumed = lab.loader(dataset=dataset)
+        resumed.load_state_dict(state)
+        # Where the script stopped at the error, the batch is still to come, and raises again.
+        first = number if whole[number] is None else number + 1
+        rest = list(outcomes(iter(resumed)))
+        assert len(rest) == 4 - first
+        for batch, expected in zip(rest, whole[first:], strict=True):
+            _same(batch, expected)
+
+
+def _same(batch, expected):
+    assert (batch is None) == (expected is None)
+    if batch is not None:
+        assert torch.equal(batch[0], expected[0]) and torch.equal(batch[1], expected[1])
+
+
 def test_skip(lab, broken, caplog):
     """on_error="skip": that batch is shorter, the others are untouched, it says so"""
     dataset, sample_id = broken

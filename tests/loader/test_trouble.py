@@ -1,5 +1,6 @@
 """What goes wrong on real machines: broken files, dead workers, Ctrl-C, thread and process leaks."""
 
+import gc
 import logging
 import os
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 import psutil
 import pytest
@@ -203,23 +205,74 @@ def test_broken_off_epochs_leave_no_thread_and_no_process(photos):
     assert len(_children()) <= children
 
 
-def _fails(label):
-    raise ZeroDivisionError("by a label")
+def _fails_at_one(label):
+    if label == 1:
+        raise ZeroDivisionError("by a label")
+    return label
 
 
-@pytest.mark.parametrize("expected", [SampleError, ZeroDivisionError])
-def test_an_error_ends_the_workers_although_it_is_kept(folder, expected):
-    """Ended when the error is collected, they cost 5 s each: torch's queues are gone by then."""
-    dataset = ImageFolder(str(folder), TRAIN, target_transform=_fails)
-    if expected is SampleError:
-        dataset.target_transform = None
+def _outcomes(loader):
+    """Labels of each batch or the name of its error, as a script that goes on behind errors sees them."""
+    iterator, found = iter(loader), []
+    while True:
+        try:
+            found.append(next(iterator)[1].tolist())
+        except StopIteration:
+            return found
+        except Exception as error:
+            found.append(type(error).__name__)
+
+
+@pytest.mark.parametrize("options", [{}, {"seed": 1}, {"seed": 1, "backend": "torch"}])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_behind_an_error_it_goes_on_as_torchs_does(photos, workers, options):
+    dataset = ImageFolder(str(photos), TRAIN, target_transform=_fails_at_one)
+    theirs = _outcomes(torch.utils.data.DataLoader(dataset, 3, num_workers=workers))
+    assert theirs.count("ZeroDivisionError") == 4 and len(theirs) == 8
+    assert _outcomes(DataLoader(dataset, 3, num_workers=workers, **options)) == theirs
+
+
+def test_dead_workers_are_an_error_at_every_call(photos):
+    """StopIteration would say that the epoch was complete."""
+    before = _children()
+    iterator = iter(DataLoader(ImageFolder(str(photos), TRAIN), 1, num_workers=1, timeout=20))
+    next(iterator)
+    for worker in _children() - before:
+        os.kill(worker, signal.SIGKILL)
+    errors = 0
+    for _ in range(40):  # some batches were made before
+        try:
+            next(iterator)
+        except RuntimeError as error:
+            assert "DataLoader worker" in str(error)
+            errors += 1
+    assert errors >= 10
+
+
+def _kept_error(dataset):
+    """An error in whose traceback this frame holds both the iterator and the error: a cycle."""
+    iterator = iter(DataLoader(dataset, 4, num_workers=2, seed=1))
+    try:
+        list(iterator)
+    except (SampleError, ZeroDivisionError) as error:
+        kept = error
+    return kept
+
+
+@pytest.mark.parametrize("broken_file", [True, False])
+def test_collecting_an_error_does_not_wait_for_the_workers(folder, broken_file):
+    """Collected with torch's queues, its iterator cannot tell the workers to end, and waits 5 s for each."""
+    dataset = ImageFolder(str(folder), TRAIN, target_transform=None if broken_file else _fails_at_one)
+    if broken_file:
         _break(folder)
     before = _children()
-    iterator = iter(DataLoader(dataset, 4, num_workers=2, seed=1))
-    assert len(_children() - before) >= 2
-    with pytest.raises(expected) as kept:
-        list(iterator)
-    assert kept.tb is not None
+    kept = _kept_error(dataset)
+    assert kept.__traceback__ is not None
+    del kept
+    began = time.monotonic()
+    gc.collect()
+    gc.collect()
+    assert time.monotonic() - began < 4
     assert not _children() - before
 
 

@@ -1,0 +1,77 @@
+"""A batch that could not be made, on its way to the consumer, who may go on to the next one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, NoReturn, TypeVar
+
+import torch.utils.data
+from torch._utils import ExceptionWrapper
+
+__all__ = ["Failure", "Results", "close_if_can"]
+
+T = TypeVar("T")
+
+
+class Failure:
+    """Stands in a batch's place. An error that cannot cross the process border is wrapped by `caught`."""
+
+    def __init__(self, error: Exception | ExceptionWrapper) -> None:
+        self.error = error
+
+    @classmethod
+    def caught(cls, error: Exception) -> Failure:
+        """Of an error of the user's code, from within `except`: in a worker in torch's wrapper, as text."""
+        info = torch.utils.data.get_worker_info()
+        if info is None:
+            return cls(error)
+        wrapper: Callable[..., ExceptionWrapper] = ExceptionWrapper
+        return cls(wrapper(where=f"in DataLoader worker process {info.id}"))
+
+    def throw(self) -> NoReturn:
+        """Raise it, as torch's loader would have."""
+        error: Any = self.error
+        try:
+            if isinstance(error, ExceptionWrapper):
+                error.reraise()  # type: ignore[no-untyped-call]
+            raise error
+        finally:
+            del self, error  # the traceback holds this frame
+
+
+class Results(Iterator[T], Generic[T]):
+    """Raises the failures among the items, and goes on behind them as torch's iterators do.
+
+    An error of `items` itself (dead workers, a failing sampler) is no batch's: it is raised again at every
+    call, since StopIteration would tell a script that catches errors that the epoch is complete.
+    """
+
+    def __init__(self, items: Iterator[T | Failure]) -> None:
+        self._items = items
+        self._error: Exception | None = None
+
+    def __next__(self) -> T:
+        if self._error is not None:
+            raise self._error
+        try:
+            item = next(self._items)
+        except StopIteration:
+            raise
+        except Exception as error:
+            self._error = error
+            raise
+        if isinstance(item, Failure):
+            try:
+                item.throw()
+            finally:
+                del item  # the traceback holds this frame
+        return item
+
+    def close(self) -> None:
+        """End what makes the items."""
+        close_if_can(self._items)
+
+
+def close_if_can(iterator: object) -> None:
+    """Call `close`, which generators and our iterators have and others need not."""
+    getattr(iterator, "close", bool)()
