@@ -14,7 +14,7 @@ import pytest
 from fastpipe.profiling.observe.ranks import Meeting, RankWait, meeting_of, spread_words
 
 TRAIN = """
-import os, time
+import os, sys, time
 import torch
 import torch.distributed as dist
 from torch.utils.data import DataLoader, Dataset
@@ -29,7 +29,7 @@ class Slow(Dataset):
 dist.init_process_group("gloo")
 for images, labels in DataLoader(Slow(), 4):
     dist.all_reduce(images)
-print("rank", dist.get_rank(), "is through", flush=True)
+sys.stdout.write(f"rank {dist.get_rank()} is through\\n")  # at once: the ranks share a pipe
 dist.destroy_process_group()
 """
 
