@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 
 from fastpipe.batch import Ahead, RequestStream
-from fastpipe.batch.failure import close_if_can
 from fastpipe.batch.quarantine import IncidentLog
 from fastpipe.device import DeviceStage, MixedBatch
 from fastpipe.device.transfer import Transfer
@@ -129,20 +128,6 @@ class PlainLane:
         return data
 
 
-class _Prepared(Iterator[Ready]):
-    """`map(prepare, results)` that can be closed. An error of either is one batch's; the next one follows."""
-
-    def __init__(self, prepare: Callable[[Any], Ready], results: Iterator[Any]) -> None:
-        self._prepare = prepare
-        self._results = results
-
-    def __next__(self) -> Ready:
-        return self._prepare(next(self._results))
-
-    def close(self) -> None:
-        close_if_can(self._results)
-
-
 class EpochIterator(Iterator[Any]):
     """Yields the batches of one epoch. Behind a batch that raised it goes on, as torch's iterators do.
 
@@ -175,7 +160,7 @@ class EpochIterator(Iterator[Any]):
 
     def _begin(self, *, again: bool) -> Iterator[Ready]:
         results = self._start(self._stream, again=again)
-        prepared = _Prepared(self._lane.prepare, results)
+        prepared = map(self._lane.prepare, results)
         return Ahead(prepared, depth=_DEPTH) if self._ahead else prepared
 
     def __iter__(self) -> EpochIterator:

@@ -15,6 +15,7 @@ from fastpipe.backends.base import BatchSource, Numerics
 from fastpipe.batch import SeededSampler
 from fastpipe.batch.mend import OnError
 from fastpipe.batch.order import check_seed
+from fastpipe.batch.shutdown import end_workers_with
 from fastpipe.device.engines import EngineName
 from fastpipe.device.stage import resolve_device
 from fastpipe.epoch import EpochIterator, MovedIterator, Position
@@ -182,6 +183,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def _iterate_as_torch(self, epoch: int) -> Iterator[Any]:
         self._pending = None
         iterator: Any = super().__iter__()
+        end_workers_with(iterator)
         if self.device is not None:
             iterator = MovedIterator(iterator, resolve_device(self.device))
         # torch's iterators count what they yielded, so ours need not stand between.

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from fastpipe.batch.failure import close_if_can
-
 __all__ = ["Ahead"]
 
 T = TypeVar("T")
@@ -53,8 +51,6 @@ def _run(shared: _Shared[T], source: Iterator[T]) -> None:
         shared.put(_End())
     except BaseException as error:  # handed to the consumer, who raises it
         shared.put(_Raised(error))
-    finally:
-        close_if_can(source)
 
 
 def _next(source: Iterator[T]) -> T | _Raised:
@@ -77,8 +73,8 @@ class Ahead(Generic[T]):
     """Iterator over `source`, computed up to `depth` items ahead in a daemon thread.
 
     An exception of the source is raised here in its turn, and what the source yields behind it follows; a
-    thread that died without a word raises RuntimeError, never a hang. The source is closed, where it has a
-    `close`, in the thread: the traceback of its error may hold it for long, and be collected in any order.
+    thread that died without a word raises RuntimeError, never a hang. The source is let go of in the
+    thread when that ends.
     """
 
     def __init__(self, source: Iterator[T], *, depth: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 import torch.utils.data
 from torch._utils import ExceptionWrapper
 
-__all__ = ["Failure", "Results", "close_if_can"]
+__all__ = ["Failure", "Results"]
 
 T = TypeVar("T")
 
@@ -66,12 +66,3 @@ class Results(Iterator[T], Generic[T]):
             finally:
                 del item  # the traceback holds this frame
         return item
-
-    def close(self) -> None:
-        """End what makes the items."""
-        close_if_can(self._items)
-
-
-def close_if_can(iterator: object) -> None:
-    """Call `close`, which generators and our iterators have and others need not."""
-    getattr(iterator, "close", bool)()

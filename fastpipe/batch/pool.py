@@ -12,6 +12,7 @@ import torch.utils.data
 
 from fastpipe.batch.failure import Failure, Results
 from fastpipe.batch.requests import RequestStream
+from fastpipe.batch.shutdown import end_workers_with
 from fastpipe.batch.worker import InitWorker
 from fastpipe.types import Request
 
@@ -108,7 +109,9 @@ class WorkerPool:
             inner = self._loader(torch.Generator() if again else self._options.generator)
         if self._options.persistent_workers and self._persistent is None:
             self._persistent, self._base_seed = inner, stream.seed
-        return Results(_results(iter(inner), keep=self._options.persistent_workers))
+        iterator = iter(inner)
+        end_workers_with(iterator)
+        return Results(_results(iterator))
 
     def _loader(self, generator: torch.Generator | None) -> _Inner:
         options = self._options
@@ -133,20 +136,12 @@ class WorkerPool:
         self._persistent = None
 
 
-def _results(iterator: Iterator[Any], *, keep: bool) -> Iterator[Any]:
-    """What the workers made. Unless they are to be kept, they end with this generator, however it ends.
-
-    Left to torch's `__del__` they outlive an error, whose traceback holds torch's iterator. Collected with it
-    in a cycle, that has lost its queues before it can tell the workers, and waits 5 s for each in vain.
-    """
+def _results(iterator: Iterator[Any]) -> Iterator[Any]:
     try:
         yield from iterator
     except (ConnectionError, EOFError) as error:
         _explain_death(iterator, error)
         raise
-    finally:
-        if not keep:
-            getattr(iterator, "_shutdown_workers", bool)()  # torch has no public name for it
 
 
 def _explain_death(iterator: Iterator[Any], error: Exception) -> None:

@@ -15,6 +15,9 @@ import torch
 
 ONE = pytest.mark.parametrize("workers", [1])
 NONE_AND_ONE = pytest.mark.parametrize("workers", [0, 1])
+# Each of these starts an interpreter, 5 s: one of the two runs every time.
+NONE_AND_SLOWLY_ONE = pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+ONE_AND_SLOWLY_NONE = pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 1])
 
 
 def _ids(batches):
@@ -134,7 +137,7 @@ THREAD = """
 """
 
 
-@NONE_AND_ONE
+@ONE_AND_SLOWLY_NONE
 def test_a_killed_thread(lab):
     """a thread of the loader killed: an error or every batch, never a hang or a short epoch"""
     done = lab.run(THREAD, timeout=150)
@@ -192,7 +195,7 @@ FORK = """
 """
 
 
-@NONE_AND_ONE
+@NONE_AND_SLOWLY_ONE
 def test_a_fork_after_use(lab):
     """a process forked after the loader ran loads the same batches"""
     done = lab.run(FORK)

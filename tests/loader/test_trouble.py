@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 import time
+import weakref
 
 import psutil
 import pytest
@@ -249,31 +250,43 @@ def test_dead_workers_are_an_error_at_every_call(photos):
     assert errors >= 10
 
 
-def _kept_error(dataset):
-    """An error in whose traceback this frame holds both the iterator and the error: a cycle."""
-    iterator = iter(DataLoader(dataset, 4, num_workers=2, seed=1))
+def _kept_error(dataset, options):
+    """An error in whose traceback this frame holds loader, iterator and error: a cycle. And what it must not keep."""
+    loader = DataLoader(dataset, 4, num_workers=2, **options)
+    loader.worker_init_fn = _Init(loader)
+    iterator = iter(loader)
     try:
         list(iterator)
-    except (SampleError, ZeroDivisionError) as error:
+    except ZeroDivisionError as error:
         kept = error
-    return kept
+    return kept, [weakref.ref(loader), weakref.ref(iterator)]
 
 
-@pytest.mark.parametrize("broken_file", [True, False])
-def test_collecting_an_error_does_not_wait_for_the_workers(folder, broken_file):
+class _Init:
+    """A method of a trainer that knows its loader, say."""
+
+    def __init__(self, loader):
+        self.loader = loader
+
+    def __call__(self, worker):
+        pass
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+@pytest.mark.parametrize("options", [{}, {"seed": 1}, {"backend": "torch"}])
+def test_collecting_an_error_does_not_wait_for_the_workers(photos, options, persistent):
     """Collected with torch's queues, its iterator cannot tell the workers to end, and waits 5 s for each."""
-    dataset = ImageFolder(str(folder), TRAIN, target_transform=None if broken_file else _fails_at_one)
-    if broken_file:
-        _break(folder)
+    dataset = ImageFolder(str(photos), TRAIN, target_transform=_fails_at_one)
     before = _children()
-    kept = _kept_error(dataset)
-    assert kept.__traceback__ is not None
-    del kept
+    error, gone = _kept_error(dataset, {**options, "persistent_workers": persistent})
+    assert len(_children() - before) >= 2
+    del error
     began = time.monotonic()
     gc.collect()
     gc.collect()
     assert time.monotonic() - began < 4
     assert not _children() - before
+    assert [ref() for ref in gone] == [None, None]
 
 
 SCRIPT = """
