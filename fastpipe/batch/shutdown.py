@@ -1,8 +1,8 @@
 """Ends the worker processes of torch's iterators that are collected as part of a reference cycle.
 
-A kept error makes such a cycle (its traceback holds the frame that holds it), and so does a model. There the
-collector runs the finalizers of torch's queues first, so torch's `__del__` cannot tell the workers to end any more and
-waits 5 s for each of them in vain, wherever the collector happened to run.
+A kept error makes such a cycle (its traceback holds the frame that holds it), and many a trainer is one.
+There the collector runs the finalizers of torch's queues first, so torch's `__del__` cannot tell the workers
+to end any more and waits 5 s for each of them in vain, wherever the collector happened to run.
 """
 
 from __future__ import annotations

@@ -251,7 +251,7 @@ def test_dead_workers_are_an_error_at_every_call(photos):
 
 
 def _kept_error(dataset, options):
-    """An error in whose traceback this frame holds loader, iterator and error: a cycle. And what it must not keep."""
+    """An error whose traceback holds this frame, and that all three: a cycle; and refs to see it go."""
     loader = DataLoader(dataset, 4, num_workers=2, **options)
     loader.worker_init_fn = _Init(loader)
     iterator = iter(loader)
