@@ -140,8 +140,9 @@ class Batches(Iterator[T], Generic[S, T]):
 
     threads: how many. make_state: called in each thread, for what it reuses from batch to batch.
     timeout: seconds to wait for one batch, 0 for no limit. Requests are drawn in the caller's thread.
-    An error of `work` is raised in its batch's turn, and the next batch follows; so is one of `requests`,
-    which is the end. RuntimeError when a thread died or the time is over, and again at every later call.
+    An error of `work` is raised in its batch's turn, and the next batch follows. One of `requests` has its
+    turn too, but nothing follows: it is raised at every later call, as is RuntimeError when a thread died or
+    the time is over.
     """
 
     def __init__(
@@ -156,7 +157,7 @@ class Batches(Iterator[T], Generic[S, T]):
     ) -> None:
         self._requests = iter(requests)
         self._timeout = timeout
-        self._error: RuntimeError | None = None
+        self._error: BaseException | None = None
         self._crew: _Crew[S, T] = _Crew(threads, work, make_state)
         self._finalizer = weakref.finalize(self, self._crew.close)
         self._pending: deque[_Job[T]] = deque()
@@ -185,6 +186,7 @@ class Batches(Iterator[T], Generic[S, T]):
         self._wait(job)
         self._ask()
         if job.error is not None:
+            self._error = job.error if job.request is None else None
             try:
                 raise job.error
             finally:

@@ -207,6 +207,19 @@ def test_a_thread_that_is_told_to_exit_does_not_end_the_script(mixed: Path) -> N
         images_of(open_loader(dataset, num_workers=2))
 
 
+@pytest.mark.parametrize("workers", WORKERS)
+def test_a_failing_sampler_raises_after_the_batches_before_it(mixed: Path, workers: int) -> None:
+    def ids() -> Any:
+        yield from range(14)
+        raise KeyError("my sampler")
+
+    iterator = iter(open_loader(mixed, num_workers=workers, batch_size=2, sampler=ids()))
+    assert len([next(iterator) for _ in range(7)]) == 7
+    for _ in range(3):  # StopIteration would say that the epoch was complete
+        with pytest.raises(KeyError, match="my sampler"):
+            next(iterator)
+
+
 class Slow:
     """A target_transform that waits until told."""
 
