@@ -200,8 +200,7 @@ def whole_host_half(inputs: Inputs, plan: Plan, batch_size: int) -> Stage:
     requests = _endless(inputs.ids, batch_size)
 
     def unit() -> int:
-        result = work[_request(next(requests))]
-        return len(result.request.ids) if isinstance(result, HostBatch) else result.throw()
+        return len(work[_request(next(requests))].request.ids)
 
     return Stage(name="host half, 1 process", lane=None, what="read to packed batch", unit=unit)
 

@@ -8,22 +8,24 @@ from typing import Any, Generic, NoReturn, TypeVar
 import torch.utils.data
 from torch._utils import ExceptionWrapper
 
+from fastpipe.errors import SampleError
+
 __all__ = ["Failure", "Results"]
 
 T = TypeVar("T")
 
 
 class Failure:
-    """Stands in a batch's place. An error that cannot cross the process border is wrapped by `caught`."""
+    """Stands in a batch's place."""
 
     def __init__(self, error: Exception | ExceptionWrapper) -> None:
         self.error = error
 
     @classmethod
     def caught(cls, error: Exception) -> Failure:
-        """Of an error of the user's code, from within `except`: in a worker in torch's wrapper, as text."""
+        """From within `except`. Out of a worker a SampleError comes whole, any other as torch's text."""
         info = torch.utils.data.get_worker_info()
-        if info is None:
+        if info is None or isinstance(error, SampleError):
             return cls(error)
         wrapper: Callable[..., ExceptionWrapper] = ExceptionWrapper
         return cls(wrapper(where=f"in DataLoader worker process {info.id}"))

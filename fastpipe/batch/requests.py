@@ -124,7 +124,8 @@ class RequestStream:
     def passed(self, batch: int) -> None:
         """Forget batches up to number `batch`: the consumer has them, or went on behind their errors."""
         with self._lock:
-            self._undelivered = deque(r for r in self._undelivered if r.batch > batch)
+            while self._undelivered and self._undelivered[0].batch <= batch:
+                self._undelivered.popleft()
 
     def rewind(self) -> None:
         """Ask again for everything that was sent and not delivered, at the size that holds now."""

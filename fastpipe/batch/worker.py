@@ -17,7 +17,6 @@ import torch.utils.data
 from PIL import Image
 
 from fastpipe.batch.buffer import allocate, collate_labels
-from fastpipe.batch.failure import Failure
 from fastpipe.batch.locate import locate, read_rgb
 from fastpipe.batch.mend import Mender, OnError, Policy
 from fastpipe.decode import crop_and_resize, num_uniforms
@@ -109,7 +108,7 @@ class KeyedWork(torch.utils.data.Dataset[Any]):
                     raise
                 incidents.append(_skipped(self.dataset, sample_id, error))
         if not samples:
-            return Failure(SampleError(f"every sample of batch {request.batch} is broken: {incidents[0]}"))
+            raise SampleError(f"every sample of batch {request.batch} is broken: {incidents[0]}")
         data = self.collate_fn(samples if self.batched else samples[0])
         return data, tuple(incidents), request.batch
 
@@ -134,12 +133,9 @@ class FolderWork(torch.utils.data.Dataset[Any]):
         self.reseed = reseed
         self.mender = Mender(dataset, policy or Policy())
 
-    def __getitem__(self, request: Request) -> HostBatch | Failure:
+    def __getitem__(self, request: Request) -> HostBatch:
         with own_generators():
-            try:
-                return _Assembly(self, request).run()
-            except SampleError as error:
-                return Failure(error)
+            return _Assembly(self, request).run()
 
 
 class _Assembly:
