@@ -6,6 +6,7 @@ for a CUDA driver.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import weakref
 from collections.abc import Callable
@@ -18,8 +19,28 @@ __all__ = ["Graph", "Runner", "load_dali"]
 
 Inputs = tuple[Any, ...]
 
-# Pipelines that a fork has copied: their threads are not in this process, so they must not be shut down here.
-_FOREIGN: Final[list[Any]] = []
+# Pipelines with threads in this process, and those held over a fork.
+_live: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
+_held: Final[list[list[Any]]] = []
+
+
+def _hold() -> None:
+    """What is held is not collected. DALI's `__del__` begins a shutdown, which in a forked process waits for
+    ever for the threads that are not there; to hold a pipeline once the collector found it is too late."""
+    _held.append(list(_live))
+
+
+def _disown() -> None:
+    """In the forked process: nor may DALI's function at exit, or the interpreter's end, shut them down."""
+    for pipeline in _live:
+        engine, pipeline._pipe = getattr(pipeline, "_pipe", None), None
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(engine))
+    _live.clear()
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_hold, after_in_parent=_held.pop, after_in_child=_disown)
 
 
 def load_dali() -> Any:
@@ -73,17 +94,18 @@ class Runner:
         """False in a process forked after this was made."""
         return self._pid == os.getpid()
 
-    def __del__(self) -> None:
-        # In a forked process the pipeline's threads are missing, and shutting it down would wait for them.
+    def _check(self) -> None:
         if not self.usable:
-            _FOREIGN.append(self.__dict__.get("_pipeline"))
+            raise RuntimeError("the pipeline stayed behind when this process was forked")
 
     def submit(self) -> None:
         """Start runs until `depth` are under way; nothing once `provide` has ended."""
+        self._check()
         self._pipeline.schedule_run()
 
     def result(self) -> Any:
         """The images of the oldest run, a TensorListCPU that is the caller's. RuntimeError when it failed."""
+        self._check()
         (images,) = self._pipeline.share_outputs()
         self._pipeline.release_outputs()  # with the dynamic executor the buffers outlive this
         return images
@@ -125,6 +147,7 @@ def _built(dali: Any, graph: Graph, feed: _Feed, batch_size: int, threads: int, 
         prefetch_queue_depth=depth,
         exec_dynamic=True,  # the default since 1.51: outputs are buffers of their own
     )
+    _live.add(pipeline)
     with pipeline:
         inputs = dali.fn.external_source(source=feed, num_outputs=graph.num_inputs, batch=True)
         images = _images(dali, graph, inputs)

@@ -143,7 +143,7 @@ class _Session:
             if not self._waiting:
                 return False
             size = len(self._waiting[0].request.ids)
-            if self._runner is None or self._runner.batch_size < size:
+            if self._runner is None or not self._runner.usable or self._runner.batch_size < size:
                 self._renew(size)
         self._submit()
         return bool(self._under_way)
@@ -160,7 +160,10 @@ class _Session:
             return
         try:
             self._runner.submit()
-        except RuntimeError as error:  # of a run that was started earlier: its result raises the same
+        except RuntimeError as error:
+            if not self._under_way:
+                raise
+            # Of a run that was started earlier: its result raises the same.
             _log.debug("DALI: %s", error)
 
     def _result(self) -> Any:
