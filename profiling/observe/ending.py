@@ -6,7 +6,11 @@ import multiprocessing
 import os
 import sys
 import threading
+import time
 import traceback
+from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
+from typing import Final
 
 __all__ = ["GRACE", "Ending"]
 
@@ -14,6 +18,7 @@ GRACE = 30.0
 """Seconds for what a stopped script left: torch itself gives each DataLoader worker 5 s."""
 
 _MOST_FRAMES = 8
+_DYING_S: Final = 1.0  # for a process to end by SIGTERM, then by SIGKILL
 
 
 class Ending:
@@ -55,10 +60,19 @@ class Ending:
             f"{GRACE:g} s after --stop the script's own {', '.join(names) or 'functions of atexit'} "
             "still run; they are ended"
         )
-        for child in children:
-            child.terminate()
+        _end(children)
         sys.stdout.flush()
         os._exit(self._status)
+
+
+def _end(children: Sequence[BaseProcess]) -> None:
+    """They are gone when this process is, also those that take no notice of SIGTERM."""
+    for end in (BaseProcess.terminate, BaseProcess.kill):
+        for child in children:
+            end(child)
+        deadline_s = time.monotonic() + _DYING_S
+        for child in children:
+            child.join(max(0.0, deadline_s - time.monotonic()))
 
 
 def _holds_up(thread: threading.Thread) -> bool:

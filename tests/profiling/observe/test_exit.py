@@ -59,11 +59,12 @@ def test_end_with_workers_that_nobody_shut_down(run_whole: Any) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_stop_ends_what_the_script_left_running(run_whole: Any) -> None:
     source = """
-import multiprocessing, threading
+import multiprocessing, signal, threading
 context = multiprocessing.get_context("fork")
 full = context.Queue()
 
 def wait_for_ever(pipe):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     pipe.recv()
 
 near, far = context.Pipe()
