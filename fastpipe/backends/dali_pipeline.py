@@ -25,13 +25,13 @@ _held: Final[list[list[Any]]] = []
 
 
 def _hold() -> None:
-    """What is held is not collected. DALI's `__del__` begins a shutdown, which in a forked process waits for
-    ever for the threads that are not there; to hold a pipeline once the collector found it is too late."""
+    """What is held is not collected. DALI's `__del__` would wait in the forked process for the threads that
+    it does not have, and the collector calls it before anybody could still take hold of a pipeline."""
     _held.append(list(_live))
 
 
 def _disown() -> None:
-    """In the forked process: nor may DALI's function at exit, or the interpreter's end, shut them down."""
+    """In the forked process, for good: DALI's function at exit would wait as well."""
     for pipeline in _live:
         engine, pipeline._pipe = getattr(pipeline, "_pipe", None), None
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(engine))
@@ -94,18 +94,12 @@ class Runner:
         """False in a process forked after this was made."""
         return self._pid == os.getpid()
 
-    def _check(self) -> None:
-        if not self.usable:
-            raise RuntimeError("the pipeline stayed behind when this process was forked")
-
     def submit(self) -> None:
         """Start runs until `depth` are under way; nothing once `provide` has ended."""
-        self._check()
         self._pipeline.schedule_run()
 
     def result(self) -> Any:
         """The images of the oldest run, a TensorListCPU that is the caller's. RuntimeError when it failed."""
-        self._check()
         (images,) = self._pipeline.share_outputs()
         self._pipeline.release_outputs()  # with the dynamic executor the buffers outlive this
         return images

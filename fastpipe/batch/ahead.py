@@ -95,7 +95,10 @@ class Ahead(Generic[T]):
             except queue.Empty:
                 if self._thread.is_alive() or not self._shared.items.empty():
                     continue
-                raise RuntimeError("the thread that prepares batches ended without a result") from None
+                raise RuntimeError(
+                    "the thread that prepares batches ended without a result, or stayed behind when this "
+                    "process was forked"
+                ) from None
             if isinstance(item, _End):
                 self.close()
                 raise StopIteration

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -206,91 +202,15 @@ def test_a_pipeline_is_kept_for_the_next_epoch_and_not_after_a_break(photos: Pat
     assert len(pixels(loader)) == len(first)
 
 
-def in_child(work: Any) -> int:
-    """The exit status of `work` in a forked process: 0 when it was true and no finalizer failed or hung."""
-    pid = os.fork()
-    if not pid:
-        try:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # pytest-timeout has a handler of its own
-            signal.alarm(60)
-            sys.unraisablehook = lambda _: os._exit(5)
-            os._exit(0 if work() else 3)
-        finally:
-            os._exit(4)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+def test_a_pipeline_that_takes_no_batch_is_an_error_and_no_end(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def submit(runner: Any) -> None:
+        raise RuntimeError("planted")
 
-
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_fork_makes_a_pipeline_of_its_own(photos: Path) -> None:
-    loader = load(photos, num_workers=1, persistent_workers=True)
-    expected = pixels(loader)
-    loader.set_epoch(0)
-    assert in_child(lambda: same(pixels(loader), expected)) == 0
-    loader.set_epoch(0)
-    assert same(pixels(loader), expected)
-
-
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_forked_process_does_not_wait_for_the_threads_of_a_collected_pipeline(photos: Path) -> None:
-    """The collector calls DALI's own `__del__` for a pipeline in a cycle: torch's workers hung there."""
-
-    def drop_one_in_a_cycle() -> None:
-        loader = load(photos, num_workers=0, batch_size=4)
-        iterator = iter(loader)
-        next(iterator)
-        cycle: list[Any] = [iterator, loader]
-        cycle.append(cycle)
-
-    gc.collect()
-    gc.disable()
-    try:
-        drop_one_in_a_cycle()
-        assert in_child(lambda: gc.collect() >= 0) == 0
-    finally:
-        gc.enable()
-
-
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_an_epoch_goes_on_in_a_forked_process(photos: Path) -> None:
-    loader = load(photos, num_workers=0, batch_size=4)
-    expected = pixels(loader)
-    loader.set_epoch(0)
-    iterator = iter(loader)
-    next(iterator)
-
-    def goes_on() -> bool:
-        return same([batch[0] for batch in iterator], expected[1:])
-
-    assert in_child(goes_on) == 0
-    assert goes_on()
-
-
-FORKS_AND_EXITS = """
-import os, signal, sys
-from torchvision import transforms
-from torchvision.datasets import ImageFolder
-from fastpipe import DataLoader
-
-pipeline = transforms.Compose([transforms.RandomResizedCrop(16), transforms.ToTensor()])
-photos = ImageFolder(sys.argv[1], pipeline)
-loader = DataLoader(photos, batch_size=4, seed=0, backend="dali", num_workers={workers})
-iterator = iter(loader)
-next(iterator)
-pid = os.fork()
-if pid:
-    sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-signal.alarm(60)
-"""
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_forked_process_ends(photos: Path, workers: int) -> None:
-    """As scripts do, with exit functions and the interpreter's own clearing."""
-    code = FORKS_AND_EXITS.format(workers=workers)
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(photos)], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    monkeypatch.setattr(dali_pipeline.Runner, "submit", submit)
+    with pytest.raises(RuntimeError, match="planted"):
+        list(load(photos))
 
 
 def num_tasks() -> int:
