@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from fastpipe.backends.base import Backend, BatchSource, Job
-from fastpipe.batch import RequestStream
+from fastpipe.batch import Drawer, RequestStream
 from fastpipe.batch.worker import own_generators
 from fastpipe.errors import DataError
 from fastpipe.storage.cache import file_lock, make_dir, replace_file, user_cache_dir
@@ -178,7 +178,7 @@ def _rate(
     resolution: Callable[[int, int], int | None],
     clock: Callable[[], float],
 ) -> float:
-    stream = RequestStream(batches, seed=0, epoch=0, resolution=resolution)
+    stream = RequestStream(Drawer(batches, seed=0, epoch=0, resolution=resolution))
     start, images = clock(), 0
     for batch in source.start(stream, again=True):
         images += len(batch.images)

@@ -24,7 +24,21 @@ RANKS = {
     **dict.fromkeys(("probe", "choose"), 6),
     # The parts of the facade, and "": what `from fastpipe import x` gets.
     **dict.fromkeys(
-        ("arguments", "epoch", "explain", "planning", "sources", "state", "supply", "loader", ""), 7
+        (
+            *(
+                "arguments",
+                "counting",
+                "epoch",
+                "explain",
+                "planning",
+                "replay",
+                "sources",
+                "state",
+                "supply",
+            ),
+            *("loader", ""),
+        ),
+        7,
     ),
     **dict.fromkeys(("train", "profiling"), 8),
 }

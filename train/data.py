@@ -140,7 +140,7 @@ def _ramp(config: TrainConfig, progressive: ProgressiveResizingConfig) -> RampSi
     )
 
 
-def train_loader(config: TrainConfig, index: FolderIndex, shard: Shard = _ALONE) -> DataLoader:
+def train_loader(config: TrainConfig, index: FolderIndex, shard: Shard = _ALONE) -> DataLoader[Any]:
     """Random crops, flips and the recipe's augmentations at the step's resolution; full batches only.
 
     `shard` gets its share of every batch: together all ranks have the same images at every world size.
@@ -166,7 +166,7 @@ def train_loader(config: TrainConfig, index: FolderIndex, shard: Shard = _ALONE)
     )
 
 
-def eval_loader(config: TrainConfig, index: FolderIndex, shard: Shard = _ALONE) -> DataLoader:
+def eval_loader(config: TrainConfig, index: FolderIndex, shard: Shard = _ALONE) -> DataLoader[Any]:
     """The centre of every image, none left out, and none twice over all ranks: sum counts over them."""
     transform = T.Compose(
         [
@@ -197,7 +197,7 @@ def _filter(config: TrainConfig) -> T.InterpolationMode:
 
 def _loader(
     config: TrainConfig, index: FolderIndex, transform: Any, shard: Shard, **settings: Any
-) -> DataLoader:
+) -> DataLoader[Any]:
     workers = resolve_workers(config.num_workers)
     numerics: Literal["exact"] | None = None
     if config.backend == "ffcv":  # the one that reads no folders: a copy of them, with a folder's numerics

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Collection
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,7 +45,7 @@ def fitted_here(
 
 def make_parts(
     config: TrainConfig, indexes: Indexes, shard: Shard, device: torch.device, *, explicit: Collection[str]
-) -> tuple[DataLoader, nn.Module]:
+) -> tuple[DataLoader[Any], nn.Module]:
     """This rank's loader and the model, with the same weights on every rank."""
     seed_everything(config.seed)
     # A rank mixes its own share: one image cannot be mixed.

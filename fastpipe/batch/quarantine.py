@@ -133,7 +133,7 @@ def _entry(incident: Incident) -> bytes:
         "path": incident.key,
         "action": incident.action,
         "reason": incident.reason,
-        "sample_id": incident.sample_id,
+        "sample_id": incident.sample_id if isinstance(incident.sample_id, int) else repr(incident.sample_id),
         "substitute": incident.substitute,
         "lasting": incident.lasting and incident.action != "rescued",
         "size": stamp and stamp[0],
