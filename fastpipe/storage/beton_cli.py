@@ -196,7 +196,12 @@ def _tell(written: Written, seconds: float) -> None:
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
+    """Print a line. A reader that has gone (`| head`) changes neither what is done nor the exit status."""
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
