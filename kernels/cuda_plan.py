@@ -23,7 +23,7 @@ from fastpipe.kernels.cuda_layout import (
     KIND,
     LINE_MAPS,
     LINES,
-    LONG_FIXED,
+    MATRIX,
     OP,
     PIXELS,
     SLOT,
@@ -54,7 +54,7 @@ Floats = npt.NDArray[np.float64]
 _MAX_ELEMENTS = 2**32 - 1
 _MAX_IMAGES = 65535
 _MAX_SIDE = 65535
-_MAX_COORDINATE = 2**29
+_MAX_MAPS = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +88,7 @@ def make_plan(
     numbers = np.zeros(codes.shape) if values is None else np.asarray(values, np.float64)
     warps = np.zeros((num, depth, 6)) if matrices is None else np.asarray(matrices, np.float64)
     bilinear = np.zeros(codes.shape, bool) if interpolations is None else np.asarray(interpolations) == 1
+    bilinear &= ~_moves_whole_pixels(warps)
     whole = np.zeros((depth, num, WHOLE_ROW), np.int64)
     whole[:, :, OP] = codes.T
     whole[:, :, VALUE] = _whole_values(codes, numbers).T
@@ -99,7 +100,7 @@ def make_plan(
     maps = _fill_warps(whole, codes, warps, bilinear, height, width)
     lists, spans = _lists(whole, codes, bilinear)
     rows = whole.astype(np.int32)
-    _fill_bilinear(rows, codes, warps, bilinear, height, width)
+    _fill_bilinear(rows, codes, warps, bilinear)
     parts = [rows.ravel(), reals.view(np.int32).ravel(), maps, lists]
     starts = np.cumsum([part.size for part in parts[:3]]).tolist()
     # An even number in all, so that it can be read as int64.
@@ -107,16 +108,25 @@ def make_plan(
     return CudaPlan(numbers=np.concatenate(parts), header=(num, depth, *starts, *spans))
 
 
-def check_elements(shape: Sequence[int]) -> None:
+def check_elements(shape: Sequence[int], name: str = "images") -> None:
     """Raise ValueError for a batch [B,H,W,3] that is empty or beyond the kernels' 32-bit indices."""
     if min(shape) < 1:
         raise ValueError(
-            f"images must hold at least one image of at least 1 x 1 pixels. Found: {list(shape)}"
+            f"{name} must hold at least one image of at least 1 x 1 pixels. Found: {list(shape)}"
         )
     if shape[0] > _MAX_IMAGES or math.prod(shape) > _MAX_ELEMENTS or max(shape[1:3]) > _MAX_SIDE:
         raise ValueError(
-            f"images must be at most {_MAX_IMAGES} of together {_MAX_ELEMENTS} elements on CUDA, with sides "
-            f"of at most {_MAX_SIDE} pixels. Found: {list(shape)}"
+            f"{name} must be at most {_MAX_IMAGES} of together {_MAX_ELEMENTS} elements on CUDA, with sides "
+            f"of at most {_MAX_SIDE} pixels. Found: {list(shape)}. Remedy: fewer images in a batch"
+        )
+
+
+def _check_maps(num: int) -> None:
+    """Raise ValueError where nearest warps' maps are longer than the int32 that says where one starts."""
+    if num > _MAX_MAPS:
+        raise ValueError(
+            f"the source pixels of nearest warps must be at most {_MAX_MAPS} numbers in a batch on CUDA "
+            f"(2 for each pixel of a warp beyond fixed point). Found: {num}. Remedy: fewer images in a batch"
         )
 
 
@@ -155,6 +165,7 @@ def _fill_warps(
         rows = whole[depth]
         nearest = affine & ~bilinear[:, depth]
         straight = nearest & (matrix[:, 1] == 0.0) & (matrix[:, 3] == 0.0)
+        _check_maps(start + int(np.count_nonzero(straight)) * (width + height))
         made = _line_maps(matrix[straight], height, width)
         rows[straight, KIND] = LINES
         rows[straight, LINE_MAPS] = start + np.arange(len(made)) * (width + height)
@@ -164,7 +175,9 @@ def _fill_warps(
         fixed = _fixed_coefficients(matrix[turned])
         rows[turned, FIXED : FIXED + 6] = fixed
         small = _fits_fixed_point(matrix[turned], height, width)
-        for place in np.flatnonzero(~(small & _fits_int32(fixed, height, width))):
+        listed = np.flatnonzero(~(small & _fits_int32(fixed, height, width)))
+        _check_maps(start + len(listed) * 2 * height * width)
+        for place in listed:
             walked = _walk(matrix[turned[place]], height, width)
             made = _fixed_walk(fixed[place], height, width) if small[place] else walked
             rows[turned[place], KIND], rows[turned[place], LINE_MAPS] = PIXELS, start
@@ -174,31 +187,27 @@ def _fill_warps(
 
 
 def _fill_bilinear(
-    rows: npt.NDArray[np.int32],
-    codes: Ints,
-    warps: Floats,
-    bilinear: npt.NDArray[np.bool_],
-    height: int,
-    width: int,
+    rows: npt.NDArray[np.int32], codes: Ints, warps: Floats, bilinear: npt.NDArray[np.bool_]
 ) -> None:
-    """Fill LONG_FIXED of every bilinear warp. Raises ValueError where coordinates do not fit into 64 bits."""
-    longs = rows.view(np.int64)
+    """Fill MATRIX of every bilinear warp."""
+    reals = rows.view(np.float64)
     for depth in range(codes.shape[1]):
-        used = np.flatnonzero((codes[:, depth] == AFFINE) & bilinear[:, depth])
-        corners = np.abs(_corners(warps[used, depth], height, width))
-        if corners.size and corners.max() > _MAX_COORDINATE:
-            raise ValueError(
-                f"matrices of bilinear warps must stay within +-{_MAX_COORDINATE} pixels on CUDA. "
-                f"Found: {corners.max()}"
-            )
-        longs[depth, used, LONG_FIXED : LONG_FIXED + 6] = _fixed_coefficients(warps[used, depth], 32)
+        used = (codes[:, depth] == AFFINE) & bilinear[:, depth]
+        reals[depth, used, MATRIX : MATRIX + 6] = warps[used, depth]
 
 
-def _fixed_coefficients(matrices: Floats, bits: int = 16) -> Ints:
-    """[K, 6] with `bits` after the point, the origin at the first pixel's middle (rules.fixed_point)."""
+def _moves_whole_pixels(warps: Floats) -> npt.NDArray[np.bool_]:
+    """Then all bilinear weights are 0, and the cheaper nearest gives the same bytes. [..., 6] to [...]."""
+    straight = (warps[..., [0, 1, 3, 4]] == (1.0, 0.0, 0.0, 1.0)).all(axis=-1)
+    moves = warps[..., [2, 5]]
+    return np.asarray(straight & (moves == np.floor(moves)).all(axis=-1))
+
+
+def _fixed_coefficients(matrices: Floats) -> Ints:
+    """[K, 6] in 16.16, the origin at the first pixel's middle (rules.fixed_point)."""
     a, b, c, d, e, f = matrices.T
     ordered = np.stack([a, b, c + a * 0.5 + b * 0.5, d, e, f + d * 0.5 + e * 0.5], axis=1)
-    return np.asarray(np.floor(np.clip(ordered, -1e9, 1e9) * 2.0**bits + 0.5), np.int64)
+    return np.asarray(np.floor(np.clip(ordered, -1e9, 1e9) * 65536.0 + 0.5), np.int64)
 
 
 def _corners(coefficients: npt.NDArray[Any], height: int, width: int) -> npt.NDArray[Any]:
