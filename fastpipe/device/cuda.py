@@ -24,6 +24,7 @@ from fastpipe.device.cuda_passes import Passes
 from fastpipe.device.draw import ErasingParams, Params, ResizeParams
 from fastpipe.device.engines import Engine, FusedEngine, Output, TorchEngine
 from fastpipe.device.policies import OpParams
+from fastpipe.extras import install_command
 
 __all__ = ["CudaEngine", "differences", "missing_for_cuda"]
 
@@ -39,7 +40,7 @@ def missing_for_cuda() -> str | None:
     from fastpipe.kernels.cuda_compile import missing_package
 
     package = missing_package()
-    return None if package is None else "pip install 'fastpipe[cuda]'"
+    return None if package is None else install_command("cuda")
 
 
 class CudaEngine:
