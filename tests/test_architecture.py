@@ -16,7 +16,7 @@ FACADE = "fastpipe/__init__.py"
 # A module may import only equal or lower rank.
 RANKS = {
     **dict.fromkeys(
-        ("errors", "extras", "installed", "types", "rng", "kernel_files", "cgroups", "kernels"), 0
+        ("broken", "errors", "extras", "installed", "types", "rng", "kernel_files", "cgroups", "kernels"), 0
     ),
     "storage": 1,
     **dict.fromkeys(("decode", "transforms", "augment"), 2),

@@ -19,6 +19,7 @@ from PIL import Image
 from fastpipe.batch.buffer import allocate, collate_labels
 from fastpipe.batch.locate import locate, read_rgb
 from fastpipe.batch.mend import Mender, OnError, Policy
+from fastpipe.broken import is_broken_file
 from fastpipe.decode import crop_and_resize, num_uniforms
 from fastpipe.decode.pillow import pixels
 from fastpipe.errors import SampleError
@@ -27,9 +28,6 @@ from fastpipe.transforms import with_size
 from fastpipe.types import HostBatch, Incident, Plan, Request, Spec
 
 __all__ = ["FolderWork", "InitWorker", "KeyedWork", "as_pixels", "own_generators"]
-
-# What an un-lifted data set raises on a broken file; anything else is a bug of the script and stays one.
-_BROKEN_FILE = (SampleError, OSError, SyntaxError, Image.DecompressionBombError)
 
 
 def _reseed(seed: int) -> None:
@@ -103,8 +101,8 @@ class KeyedWork(torch.utils.data.Dataset[Any]):
                 _reseed(int(seeds[place]))
             try:
                 samples.append(self.dataset[sample_id])
-            except _BROKEN_FILE as error:
-                if self.on_error == "raise":
+            except Exception as error:
+                if self.on_error == "raise" or not is_broken_file(error):
                     raise
                 incidents.append(_skipped(self.dataset, sample_id, error))
         if not samples:
