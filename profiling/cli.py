@@ -41,7 +41,7 @@ whole process tree; figures are medians with quartiles, the first repeat dropped
 examples:
   fastpipe-profile demo --quick
   fastpipe-profile /data/imagenet --model resnet50 --resolution 176 --workers 8 --json profile.json
-  fastpipe-profile /data/imagenet --recipe mild          (needs: pip install 'fastpipe[train]')
+  fastpipe-profile /data/imagenet --recipe mild          (needs: pip install timm jsonargparse)
 
 Another command observes an unmodified script: fastpipe-profile run train.py ARGS... (run --help)
 

@@ -28,7 +28,7 @@ class Options:
     watts: float | None = None
     """Of all machines of the run together, on average; summary.json gets energy_kwh."""
     wandb: str | None = None
-    """The project of Weights & Biases that gets the numbers as well; needs fastpipe[wandb]."""
+    """The project of Weights & Biases that gets the numbers as well; needs the package wandb."""
     quiet: bool = False
     """Print errors and the last line only."""
 

@@ -20,6 +20,7 @@ from torch.utils.data._utils.fetch import _MapDatasetFetcher
 from fastpipe.batch.buffer import allocate, collate_labels, without_samples
 from fastpipe.batch.locate import label_at, leaves, locate, read_rgb
 from fastpipe.batch.mend import Mender, OnError, Policy
+from fastpipe.broken import is_broken_file
 from fastpipe.decode import crop_and_resize, num_uniforms
 from fastpipe.decode.pillow import pixels
 from fastpipe.errors import SampleError
@@ -29,15 +30,9 @@ from fastpipe.types import HostBatch, Incident, Plan, Request, Spec
 
 __all__ = ["Collated", "FolderWork", "InitWorker", "KeyedWork", "as_pixels", "own_generators", "reseed"]
 
-# What an un-lifted data set raises on a broken file; anything else is a bug of the script and stays one.
-_BROKEN_FILE = (SampleError, OSError, SyntaxError, Image.DecompressionBombError)
-
 
 def reseed(seed: int) -> None:
-    """Seed python, numpy and torch.
-
-    Seed: 64 bits, of which torch takes 63: its initial_seed() is then an int64.
-    """
+    """Seed python, numpy and torch with 64 bits; torch takes 63, so that its initial_seed() is an int64."""
     random.seed(seed)
     np.random.seed((seed & 0xFFFFFFFF, seed >> 32))
     torch.default_generator.manual_seed(seed & ((1 << 63) - 1))
@@ -128,8 +123,8 @@ class KeyedWork(torch.utils.data.Dataset[Any]):
                 reseed(seeds[place])
             try:
                 samples.append(self._sample(sample_id))
-            except _BROKEN_FILE as error:
-                if self.on_error == "raise":
+            except Exception as error:
+                if self.on_error == "raise" or not is_broken_file(error):
                     raise
                 incidents.append(_skipped(self.dataset, sample_id, error))
         if incidents and not samples:

@@ -24,7 +24,11 @@ from fastpipe.device.cuda_passes import Passes
 from fastpipe.device.draw import ErasingParams, Params, ResizeParams
 from fastpipe.device.engines import Engine, FusedEngine, Output, TorchEngine
 from fastpipe.device.policies import OpParams
+<<<<<<< HEAD
 from fastpipe.kernels.tolerance import disagreement
+=======
+from fastpipe.extras import install_command
+>>>>>>> p-name
 
 __all__ = ["CudaEngine", "differences", "missing_for_cuda"]
 
@@ -38,7 +42,7 @@ def missing_for_cuda() -> str | None:
     from fastpipe.kernels.cuda_compile import missing_package
 
     package = missing_package()
-    return None if package is None else "pip install 'fastpipe[cuda]'"
+    return None if package is None else install_command("cuda")
 
 
 class CudaEngine:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import fastpipe.installed  # noqa: F401 - refuses another project's `fastpipe`, which may be in front
 from fastpipe.errors import ArgumentError, FastpipeError
 from fastpipe.storage.beton_verify import verify_beton
 from fastpipe.storage.beton_writer import Written, write_beton
