@@ -21,6 +21,7 @@ from fastpipe.device.stage import resolve_device
 from fastpipe.epoch import EpochIterator, MovedIterator, Position
 from fastpipe.errors import ArgumentError
 from fastpipe.explain import Explanation, facts_of
+from fastpipe.integrations import PreparedMark, remember
 from fastpipe.planning import Planned, plan_loader
 from fastpipe.sources import refuse_what_needs_lifting, resolve_workers
 from fastpipe.state import EpochClock, check_state, make_state, replayed, sampler_state
@@ -63,6 +64,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     CutMix labels are float32 [B, classes], and the batch has attributes hard_labels, partner and weight.
     What cannot be lifted runs through torch's own code; `explain()` says what runs where and why.
     """
+
+    _is_accelerate_prepared = PreparedMark()
 
     def __init__(
         self,
@@ -159,6 +162,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             pin_memory_device=pin_memory_device,
             in_order=in_order,
         )
+        remember(self)
 
     def _plan(self) -> Planned:
         if self.backend == "torch":
@@ -198,7 +202,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         incidents = self._supply.incidents(self)
         position = Position(
             epoch=epoch,
-            delivered=saved["delivered"] if saved else 0,
+            delivered=saved["delivered"] if saved else self._batches()[1],
             generator=torch.get_rng_state() if self.generator is None else self.generator.get_state(),
             sampler=sampler_state(self.sampler),
         )
@@ -224,6 +228,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         incidents.begin(num_samples(self))
         self._position, self._live = position, weakref.ref(iterator)
         return iterator
+
+    def _batches(self) -> tuple[Any, int]:
+        """What yields the ids of each batch of the epoch, and how many batches are left out at its start."""
+        return self._index_sampler, 0
 
     def _key_seed(self, saved: Mapping[str, Any] | None, source: BatchSource) -> int:
         if self.seed is not None:

@@ -8,6 +8,7 @@ from typing import Any, cast
 from fastpipe.backends.base import BatchSource
 from fastpipe.batch import RequestStream, SeededSampler, current_rank
 from fastpipe.batch.mend import Policy
+from fastpipe.batch.nested import deciding_sampler
 from fastpipe.batch.order import known_repeats
 from fastpipe.batch.quarantine import IncidentLog
 from fastpipe.device.stage import DeviceStage, resolve_device
@@ -81,14 +82,15 @@ class Supply:
 
 def request_stream(loader: Any, epoch: int, position: Position) -> RequestStream:
     """The loader's batches of this epoch, from `position` on."""
-    if isinstance(loader.sampler, SeededSampler):
-        loader.sampler.set_epoch(epoch)
+    sampler = deciding_sampler(loader.sampler, loader.batch_sampler)
+    if isinstance(sampler, SeededSampler):
+        sampler.set_epoch(epoch)
     return RequestStream(
-        loader._index_sampler,
+        loader._batches()[0],
         seed=position.base_seed or 0,
         epoch=epoch,
         resolution=loader._policy,
-        repeats=known_repeats(loader.sampler, loader.batch_sampler),
+        repeats=known_repeats(sampler, loader.batch_sampler),
         skip=position.delivered,
         rank=current_rank(),
     )

@@ -24,7 +24,19 @@ RANKS = {
     **dict.fromkeys(("probe", "choose"), 6),
     # The parts of the facade, and "": what `from fastpipe import x` gets.
     **dict.fromkeys(
-        ("arguments", "epoch", "explain", "planning", "sources", "state", "supply", "loader", ""), 7
+        (
+            "arguments",
+            "epoch",
+            "explain",
+            "integrations",
+            "planning",
+            "sources",
+            "state",
+            "supply",
+            "loader",
+            "",
+        ),
+        7,
     ),
     **dict.fromkeys(("train", "profiling"), 8),
 }
@@ -38,6 +50,7 @@ CUDA_LANGUAGE = (("numba", "cuda"), ("numba.cuda", "types"))
 OPTIONAL = (
     *("ffcv", "nvidia", "kornia", "numba.cuda", "timm", "jsonargparse", "skimage", "sklearn", "plotly"),
     *("tensorboard", "torch.utils.tensorboard", "wandb", "onnx", "onnxscript"),
+    *("accelerate", "lightning"),
 )
 
 
