@@ -63,7 +63,7 @@ def facts_of(loader: Any, planned: Planned, choice: Choice | None) -> tuple[tupl
         ("batch", f"{str(dtype).removeprefix('torch.')}, {layout}, on {resolve_device(loader.device)}")
     )
     if any(step.kind == "mix" for step in planned.plan.device) and loader.engine != "none":
-        num = count_classes(loader.dataset, loader.num_classes)
+        num = count_classes(loader.dataset, loader.num_classes, planned.num_classes)
         classes = "of unknown width: pass num_classes=" if num is None else f"[B, {num}]"
         facts.append(("labels", f"float32 {classes}, mixed; hard_labels, partner and weight beside them"))
     facts.append(("engine", engine_note(loader.engine, resolve_device(loader.device))))

@@ -108,7 +108,7 @@ def lane_of(loader: Any, planned: Planned) -> Lane:
         engine=loader.engine,
         dtype=loader.dtype,
         memory_format=loader.memory_format,
-        num_classes=count_classes(loader.dataset, loader.num_classes),
+        num_classes=count_classes(loader.dataset, loader.num_classes, planned.num_classes),
     )
     stage.warm_up()
     return LiftedLane(stage)

@@ -33,6 +33,8 @@ class PreparedMark:
 
 def remember(loader: Any) -> bool:
     """Let a client that rebuilds this loader find it again. False: one is here that cannot be served."""
+    if "on_error" not in vars(loader):
+        return True  # torchdata's class, where a script has put ours in the place of torch's: not made by us
     if not any(one is loader for one in list(_live.values())):
         _live[next(_numbers)] = loader
     return _REBUILDER not in sys.modules or bool(importlib.import_module(_OURS).install())
