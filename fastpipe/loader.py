@@ -24,6 +24,7 @@ from fastpipe.device.stage import resolve_device
 from fastpipe.epoch import EpochIterator, MovedIterator, Position
 from fastpipe.errors import ArgumentError
 from fastpipe.explain import Explanation, facts_of
+from fastpipe.integrations import PreparedMark, remember
 from fastpipe.planning import Planned, plan_loader
 from fastpipe.replay import (
     draws_base_seed,
@@ -80,6 +81,8 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
     CutMix labels are float32 [B, classes], and the batch has attributes hard_labels, partner and weight.
     What cannot be lifted runs through torch's own code; `explain()` says what runs where and why.
     """
+
+    _is_accelerate_prepared = PreparedMark()
 
     def __init__(
         self,
@@ -179,6 +182,7 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
             pin_memory_device=pin_memory_device,
             in_order=in_order,
         )
+        remember(self)
 
     def _plan(self) -> Planned:
         if self.backend == "torch":
@@ -240,7 +244,7 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
         source, fresh = self._supply.source(self, planned)
         incidents = self._supply.incidents(self)
         position = self._position_at(epoch)
-        position.delivered = saved["delivered"] if saved else 0
+        position.delivered = saved["delivered"] if saved else self._batches()[1]
         lane = lane_of(self, planned)
         with replayed(saved, self):
             position.base_seed = self._key_seed(saved, source)
@@ -264,6 +268,10 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
         incidents.begin(num_samples(self))
         self._position, self._live = position, weakref.ref(iterator)
         return iterator
+
+    def _batches(self) -> tuple[Any, int]:
+        """What yields the ids of each batch of the epoch, and how many batches are left out at its start."""
+        return self._index_sampler, 0
 
     def _key_seed(self, saved: Mapping[str, Any] | None, source: BatchSource) -> int:
         if self.seed is not None:

@@ -9,6 +9,7 @@ from fastpipe.backends.base import BatchSource
 from fastpipe.batch import Drawer, SeededSampler, current_rank, read_one, read_positions, read_samples
 from fastpipe.batch.drawing import Reader
 from fastpipe.batch.mend import Policy
+from fastpipe.batch.nested import deciding_sampler
 from fastpipe.batch.order import known_repeats, length
 from fastpipe.batch.quarantine import IncidentLog
 from fastpipe.batch.targets import thread_labels
@@ -89,20 +90,21 @@ class Supply:
 
 def drawer_of(loader: Any, planned: Planned, choice: Choice | None, position: Position) -> Drawer:
     """What draws the loader's batches of this epoch, from `position` on."""
-    if isinstance(loader.sampler, SeededSampler):
-        loader.sampler.set_epoch(position.epoch)
+    sampler = deciding_sampler(loader.sampler, loader.batch_sampler)
+    if isinstance(sampler, SeededSampler):
+        sampler.set_epoch(position.epoch)
     read: Reader = read_positions
     if planned.plan is None:
         read = read_samples if loader._auto_collation else read_one
     threads = choice is not None and registry.load(choice.backend).capabilities.workers == "threads"
     keyed = loader.seed is not None or loader.num_workers > 0
     return Drawer(
-        loader._index_sampler,
+        loader._batches()[0],
         seed=position.base_seed or 0,
         epoch=position.epoch,
         resolution=loader._policy,
         read=read,
-        repeats=known_repeats(loader.sampler, loader.batch_sampler) if loader._auto_collation else None,
+        repeats=known_repeats(sampler, loader.batch_sampler) if loader._auto_collation else None,
         skip=position.delivered,
         rank=current_rank(),
         labels=thread_labels(loader.dataset, keyed=keyed) if threads else None,
@@ -121,7 +123,7 @@ def lane_of(loader: Any, planned: Planned) -> Lane:
         engine=loader.engine,
         dtype=loader.dtype,
         memory_format=loader.memory_format,
-        num_classes=count_classes(loader.dataset, loader.num_classes),
+        num_classes=count_classes(loader.dataset, loader.num_classes, planned.num_classes),
     )
     stage.warm_up()
     return LiftedLane(stage)

@@ -27,18 +27,8 @@ RANKS = {
     # The parts of the facade, and "": what `from fastpipe import x` gets.
     **dict.fromkeys(
         (
-            *(
-                "arguments",
-                "counting",
-                "epoch",
-                "explain",
-                "planning",
-                "replay",
-                "sources",
-                "state",
-                "supply",
-            ),
-            *("loader", ""),
+            *("arguments", "counting", "epoch", "explain", "integrations", "planning", "replay", "sources"),
+            *("state", "supply", "loader", ""),
         ),
         7,
     ),
@@ -54,6 +44,7 @@ CUDA_LANGUAGE = (("numba", "cuda"), ("numba.cuda", "types"))
 OPTIONAL = (
     *("ffcv", "nvidia", "kornia", "numba.cuda", "timm", "jsonargparse", "skimage", "sklearn", "plotly"),
     *("tensorboard", "torch.utils.tensorboard", "wandb", "onnx", "onnxscript"),
+    *("accelerate", "lightning"),
 )
 
 

@@ -24,11 +24,8 @@ from fastpipe.device.cuda_passes import Passes
 from fastpipe.device.draw import ErasingParams, Params, ResizeParams
 from fastpipe.device.engines import Engine, FusedEngine, Output, TorchEngine
 from fastpipe.device.policies import OpParams
-<<<<<<< HEAD
-from fastpipe.kernels.tolerance import disagreement
-=======
 from fastpipe.extras import install_command
->>>>>>> p-name
+from fastpipe.kernels.tolerance import disagreement
 
 __all__ = ["CudaEngine", "differences", "missing_for_cuda"]
 
