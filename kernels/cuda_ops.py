@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from fastpipe.kernels.cuda_compile import ptx_files
+from fastpipe.kernels.cuda_cache import ptx_files
 from fastpipe.kernels.cuda_driver import Driver
 from fastpipe.kernels.cuda_layout import STATISTICS_PARTS
 from fastpipe.kernels.cuda_plan import PATHS
