@@ -96,6 +96,7 @@ class DeviceStage:
         request = Request(seed=0, epoch=0, batch=0, ids=nothing, repeats=nothing)
         images = torch.zeros((1, 8, 8, 3), dtype=torch.uint8, device="cpu")
         labels = torch.zeros(1, dtype=torch.int64, device="cpu")
+        images, labels = pinned(images, self.device), pinned(labels, self.device)
         host = HostBatch(images=images, labels=labels, request=request)
         for steps in _outcomes(self.steps):
             self._run(host, steps)
