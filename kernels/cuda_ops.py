@@ -92,7 +92,7 @@ def _fused_cuda(
     with torch.cuda.device(images.device):
         out = _empty(images, norm, channels_last)
         buffers = {"images": images, "numbers": numbers, "norm": norm, "out": out}
-        buffers |= {"reals": numbers, "longs": numbers.view(torch.int64), **_scratch(images, header)}
+        buffers |= {"reals": numbers, "matrices": numbers.view(torch.float64), **_scratch(images, header)}
         launches = schedule(
             header,
             height,

@@ -23,7 +23,7 @@ from fastpipe.kernels.cuda_layout import (
     KIND,
     LINE_MAPS,
     LINES,
-    LONG_FIXED,
+    MATRIX,
     OP,
     PIXELS,
     SLOT,
@@ -54,7 +54,6 @@ Floats = npt.NDArray[np.float64]
 _MAX_ELEMENTS = 2**32 - 1
 _MAX_IMAGES = 65535
 _MAX_SIDE = 65535
-_MAX_COORDINATE = 2**29
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +87,7 @@ def make_plan(
     numbers = np.zeros(codes.shape) if values is None else np.asarray(values, np.float64)
     warps = np.zeros((num, depth, 6)) if matrices is None else np.asarray(matrices, np.float64)
     bilinear = np.zeros(codes.shape, bool) if interpolations is None else np.asarray(interpolations) == 1
+    bilinear &= ~_moves_whole_pixels(warps)
     whole = np.zeros((depth, num, WHOLE_ROW), np.int64)
     whole[:, :, OP] = codes.T
     whole[:, :, VALUE] = _whole_values(codes, numbers).T
@@ -99,7 +99,7 @@ def make_plan(
     maps = _fill_warps(whole, codes, warps, bilinear, height, width)
     lists, spans = _lists(whole, codes, bilinear)
     rows = whole.astype(np.int32)
-    _fill_bilinear(rows, codes, warps, bilinear, height, width)
+    _fill_bilinear(rows, codes, warps, bilinear)
     parts = [rows.ravel(), reals.view(np.int32).ravel(), maps, lists]
     starts = np.cumsum([part.size for part in parts[:3]]).tolist()
     # An even number in all, so that it can be read as int64.
@@ -174,31 +174,27 @@ def _fill_warps(
 
 
 def _fill_bilinear(
-    rows: npt.NDArray[np.int32],
-    codes: Ints,
-    warps: Floats,
-    bilinear: npt.NDArray[np.bool_],
-    height: int,
-    width: int,
+    rows: npt.NDArray[np.int32], codes: Ints, warps: Floats, bilinear: npt.NDArray[np.bool_]
 ) -> None:
-    """Fill LONG_FIXED of every bilinear warp. Raises ValueError where coordinates do not fit into 64 bits."""
-    longs = rows.view(np.int64)
+    """Fill MATRIX of every bilinear warp."""
+    reals = rows.view(np.float64)
     for depth in range(codes.shape[1]):
-        used = np.flatnonzero((codes[:, depth] == AFFINE) & bilinear[:, depth])
-        corners = np.abs(_corners(warps[used, depth], height, width))
-        if corners.size and corners.max() > _MAX_COORDINATE:
-            raise ValueError(
-                f"matrices of bilinear warps must stay within +-{_MAX_COORDINATE} pixels on CUDA. "
-                f"Found: {corners.max()}"
-            )
-        longs[depth, used, LONG_FIXED : LONG_FIXED + 6] = _fixed_coefficients(warps[used, depth], 32)
+        used = (codes[:, depth] == AFFINE) & bilinear[:, depth]
+        reals[depth, used, MATRIX : MATRIX + 6] = warps[used, depth]
 
 
-def _fixed_coefficients(matrices: Floats, bits: int = 16) -> Ints:
-    """[K, 6] with `bits` after the point, the origin at the first pixel's middle (rules.fixed_point)."""
+def _moves_whole_pixels(warps: Floats) -> npt.NDArray[np.bool_]:
+    """Then all bilinear weights are 0, and the cheaper nearest gives the same bytes. [..., 6] to [...]."""
+    straight = (warps[..., [0, 1, 3, 4]] == (1.0, 0.0, 0.0, 1.0)).all(axis=-1)
+    moves = warps[..., [2, 5]]
+    return np.asarray(straight & (moves == np.floor(moves)).all(axis=-1))
+
+
+def _fixed_coefficients(matrices: Floats) -> Ints:
+    """[K, 6] in 16.16, the origin at the first pixel's middle (rules.fixed_point)."""
     a, b, c, d, e, f = matrices.T
     ordered = np.stack([a, b, c + a * 0.5 + b * 0.5, d, e, f + d * 0.5 + e * 0.5], axis=1)
-    return np.asarray(np.floor(np.clip(ordered, -1e9, 1e9) * 2.0**bits + 0.5), np.int64)
+    return np.asarray(np.floor(np.clip(ordered, -1e9, 1e9) * 65536.0 + 0.5), np.int64)
 
 
 def _corners(coefficients: npt.NDArray[Any], height: int, width: int) -> npt.NDArray[Any]:

@@ -3,9 +3,8 @@
     images uint8 [B,H,W,3] on the GPU -> flip, policy, table, cast, layout -> [B,3,H,W] -> erasing
                                                 -> ColOut, resize, MixUp, CutMix: `cuda_passes.py`
 
-At the first use on a device it compares itself with the CPU kernels, within contract 6: bytes equal, but
-bilinear warps, which may differ by 1 level on 5e-4 of the bytes. If it does not start or does not agree, the
-torch engine serves; see `cuda_trust.py`.
+At the first use on a device it compares itself with the CPU kernels, within `kernels/tolerance.py`. If it does
+not start or does not agree, the torch engine serves; see `cuda_trust.py`.
 """
 
 from __future__ import annotations
@@ -27,14 +26,13 @@ from fastpipe.device.draw import ErasingParams, Params, ResizeParams
 from fastpipe.device.engines import Engine, FusedEngine, Output, TorchEngine
 from fastpipe.device.policies import OpParams
 from fastpipe.device.transfer import pinned
+from fastpipe.kernels.tolerance import disagreement
 
 __all__ = ["CudaEngine", "differences", "missing_for_cuda"]
 
 _log = logging.getLogger(__name__)
 
 Finish = Callable[[torch.Tensor, Params, Output], torch.Tensor]
-
-_LARGEST_SHARE = 5e-4
 
 
 def missing_for_cuda() -> str | None:
@@ -193,7 +191,7 @@ def _compared(
     cpu = FusedEngine()
     augmented = images if params.ops is None else cpu.augment(images, params)
     expected = cpu.finish(augmented, params, output)
-    return _disagreement(ours, expected, tolerant=tolerant, levels=output.dtype == torch.uint8)
+    return disagreement(ours, expected, tolerant=tolerant, table=output.table)
 
 
 def _check_sizes_and_mixes(num: int, height: int, width: int) -> Iterator[tuple[str, Params]]:
@@ -248,14 +246,5 @@ def _check_params(mode: int, num: int, height: int, width: int) -> Params:
         interpolations=np.full(ops.shape, mode, np.uint8),
         fills=np.tile(np.array([7, 99, 201], np.uint8), (num, 1)),
     )
-    return Params(flip=np.arange(num) % 3 == 1, ops=drawn)
-
-
-def _disagreement(ours: torch.Tensor, expected: torch.Tensor, *, tolerant: bool, levels: bool) -> str:
-    difference = (ours.double() - expected.double()).abs()
-    differ, total = int((difference > 0).sum()), difference.numel()
-    if differ == 0 or (
-        tolerant and differ <= _LARGEST_SHARE * total and (not levels or difference.max() <= 1)
-    ):
-        return ""
-    return f"{differ} of {total} bytes differ, by up to {float(difference.max()):g}"
+    # Each operation as it is and flipped: the same ones come again after len(codes) images.
+    return Params(flip=(turn + turn // len(codes)) % 2 == 1, ops=drawn)
