@@ -19,7 +19,7 @@ import torch
 from fastpipe.kernels.cuda_cache import ptx_files
 from fastpipe.kernels.cuda_driver import Driver
 from fastpipe.kernels.cuda_layout import STATISTICS_PARTS
-from fastpipe.kernels.cuda_plan import PATHS
+from fastpipe.kernels.cuda_plan import PATHS, check_elements
 from fastpipe.kernels.cuda_schedule import Launch, kernel_names, schedule, schedule_erase
 
 __all__ = ["BITS", "LIBRARY", "erase_boxes", "fused", "load_kernels", "run_launches"]
@@ -88,6 +88,7 @@ def _fused_cuda(
         raise ValueError(f"images must be uint8 [B, H, W, 3]. Found: {images.dtype} {list(images.shape)}")
     if not images.is_contiguous() or norm.dtype not in BITS or norm.shape != (768,):
         raise ValueError(f"images must be contiguous, norm [768]. Found: {images.stride()}, {norm.shape}")
+    check_elements(images.shape)
     _, height, width, _ = images.shape
     with torch.cuda.device(images.device):
         out = _empty(images, norm, channels_last)
@@ -129,6 +130,9 @@ def _identity_levels(device: torch.device) -> torch.Tensor:
 
 
 def _erase_cuda(out: torch.Tensor, boxes: torch.Tensor, values: torch.Tensor, largest: int) -> None:
+    check_elements((*out.shape[:1], *out.shape[2:], 3), "out")
+    if len(boxes) > len(out):
+        raise ValueError(f"boxes must be one for each of {len(out)} images at most. Found: {len(boxes)}")
     channels_last = not out.is_contiguous()
     launch = schedule_erase(
         len(boxes),

@@ -54,6 +54,7 @@ Floats = npt.NDArray[np.float64]
 _MAX_ELEMENTS = 2**32 - 1
 _MAX_IMAGES = 65535
 _MAX_SIDE = 65535
+_MAX_MAPS = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,16 +108,25 @@ def make_plan(
     return CudaPlan(numbers=np.concatenate(parts), header=(num, depth, *starts, *spans))
 
 
-def check_elements(shape: Sequence[int]) -> None:
+def check_elements(shape: Sequence[int], name: str = "images") -> None:
     """Raise ValueError for a batch [B,H,W,3] that is empty or beyond the kernels' 32-bit indices."""
     if min(shape) < 1:
         raise ValueError(
-            f"images must hold at least one image of at least 1 x 1 pixels. Found: {list(shape)}"
+            f"{name} must hold at least one image of at least 1 x 1 pixels. Found: {list(shape)}"
         )
     if shape[0] > _MAX_IMAGES or math.prod(shape) > _MAX_ELEMENTS or max(shape[1:3]) > _MAX_SIDE:
         raise ValueError(
-            f"images must be at most {_MAX_IMAGES} of together {_MAX_ELEMENTS} elements on CUDA, with sides "
-            f"of at most {_MAX_SIDE} pixels. Found: {list(shape)}"
+            f"{name} must be at most {_MAX_IMAGES} of together {_MAX_ELEMENTS} elements on CUDA, with sides "
+            f"of at most {_MAX_SIDE} pixels. Found: {list(shape)}. Remedy: fewer images in a batch"
+        )
+
+
+def _check_maps(num: int) -> None:
+    """Raise ValueError where nearest warps' maps are longer than the int32 that says where one starts."""
+    if num > _MAX_MAPS:
+        raise ValueError(
+            f"the source pixels of nearest warps must be at most {_MAX_MAPS} numbers in a batch on CUDA "
+            f"(2 for each pixel of a warp beyond fixed point). Found: {num}. Remedy: fewer images in a batch"
         )
 
 
@@ -155,6 +165,7 @@ def _fill_warps(
         rows = whole[depth]
         nearest = affine & ~bilinear[:, depth]
         straight = nearest & (matrix[:, 1] == 0.0) & (matrix[:, 3] == 0.0)
+        _check_maps(start + int(np.count_nonzero(straight)) * (width + height))
         made = _line_maps(matrix[straight], height, width)
         rows[straight, KIND] = LINES
         rows[straight, LINE_MAPS] = start + np.arange(len(made)) * (width + height)
@@ -164,7 +175,9 @@ def _fill_warps(
         fixed = _fixed_coefficients(matrix[turned])
         rows[turned, FIXED : FIXED + 6] = fixed
         small = _fits_fixed_point(matrix[turned], height, width)
-        for place in np.flatnonzero(~(small & _fits_int32(fixed, height, width))):
+        listed = np.flatnonzero(~(small & _fits_int32(fixed, height, width)))
+        _check_maps(start + len(listed) * 2 * height * width)
+        for place in listed:
             walked = _walk(matrix[turned[place]], height, width)
             made = _fixed_walk(fixed[place], height, width) if small[place] else walked
             rows[turned[place], KIND], rows[turned[place], LINE_MAPS] = PIXELS, start

@@ -18,7 +18,7 @@ import torch
 from fastpipe import kernels
 from fastpipe.device.batch_draws import ColOutParams, MixParams
 from fastpipe.device.cuda import CudaEngine, _check_params, _check_sizes_and_mixes, differences
-from fastpipe.device.draw import ErasingParams, Params
+from fastpipe.device.draw import ErasingParams, Params, ResizeParams
 from fastpipe.device.engines import FusedEngine, Output
 from fastpipe.device.policies import OpParams, Policy, draw_policy, num_uniforms
 from fastpipe.kernels import cuda_finish_ops, cuda_ops
@@ -295,6 +295,71 @@ def test_images_that_begin_anywhere_in_memory(engine: Engine) -> None:
         assert images.data_ptr() % 4 == (memory.data_ptr() + start) % 4
         for output in OUTPUTS:
             compare(engine, images, Params(flip=np.arange(9) % 2 == 0), output)
+
+
+HUGE = (65535, 147, 148)  # 4,277,206,740 elements; most pages of such a batch are never touched
+
+
+def huge() -> tuple[torch.Tensor, torch.Tensor]:
+    """A black batch with one image of noise, its last, and that image alone."""
+    images, last = torch.from_numpy(np.zeros((*HUGE, 3), np.uint8)), noise(1, *HUGE[1:])
+    images[-1:] = last
+    return images, last
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("op", ["identity", "autocontrast", "color", "nearest", "bilinear"])
+def test_the_last_image_of_the_largest_batch(no_gpu: None, op: str) -> None:
+    """Just below element 2^32: an index that is signed, or wraps, is another image's."""
+    num, height, width = HUGE
+    images, last = huge()
+    ops = np.full((num, 1), kernels.OPS["identity"], np.int16)
+    ops[-1] = kernels.OPS["affine" if op in kernels.INTERPOLATIONS else op]
+    modes = np.full((num, 1), kernels.INTERPOLATIONS.get(op, 0), np.uint8)
+    matrices = np.tile(kernels.rotate(20, height, width), (num, 1, 1))
+    fills = np.full((num, 3), 9, np.uint8)
+    drawn = OpParams(
+        ops=ops, values=np.full((num, 1), 1.5), matrices=matrices, interpolations=modes, fills=fills
+    )
+    params = Params(ops=drawn, flip=np.arange(num) % 2 == 0)
+    for layout in (NCHW, NHWC):
+        compare_last(images, last, params, Output(dtype=torch.uint8, memory_format=layout, table=None))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", ["picked", "resized", "CutMix"])
+def test_the_last_image_of_the_largest_last_pass(no_gpu: None, step: str) -> None:
+    num, height, width = HUGE
+    images, last = huge()
+    params = Params(flip=np.arange(num) % 2 == 0, colout=colout(height, width, (140, 141)))
+    if step == "resized":
+        params = dataclasses.replace(params, resize=ResizeParams(height=146, width=149))
+    if step == "CutMix":
+        mix = MixParams(partner=np.arange(num), weight=0.5, region=(130, 140, 10, 1))
+        params = dataclasses.replace(params, mix=mix)
+    output = Output(dtype=torch.uint8, memory_format=NHWC, table=None)
+    if step == "CutMix":
+        output = dataclasses.replace(output, dtype=torch.bfloat16, table=TABLE)
+    compare_last(images, last, params, output)
+
+
+def compare_last(images: torch.Tensor, last: torch.Tensor, params: Params, output: Output) -> None:
+    """The last image of a batch of which the rest is black and is left out."""
+    compiled = OnCpu()
+    compiled.last_only = True
+    with launching(compiled) as engine:
+        ours = engine._finish(images, params, output)[-1:].clone()
+    ops, mix = params.ops, params.mix
+    if ops is not None:
+        names = [field.name for field in dataclasses.fields(ops)]
+        ops = OpParams(**{name: getattr(ops, name)[-1:] for name in names})
+    if mix is not None:
+        mix = dataclasses.replace(mix, partner=np.zeros(1, np.int64))
+    alone = dataclasses.replace(
+        params, flip=None if params.flip is None else params.flip[-1:], ops=ops, mix=mix
+    )
+    expected = FusedEngine().finish(last, alone, output)
+    assert disagreement(ours, expected, tolerant=False, table=output.table) == ""
 
 
 def test_no_kernel_is_left_out(engine: Engine, compiled: Any) -> None:
