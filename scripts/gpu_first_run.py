@@ -2,9 +2,9 @@
 
     scripts/gpu-first-run [--plan] [--rehearse] [--only 3 9] [--output FOLDER]
 
-Called by scripts/gpu-first-run. Exit status 0: every step that this machine can run went well; 1: one did not,
-or there is no CUDA device. The steps' own programs are in gpu_steps.py; each prints its figures as JSON in its
-last line.
+Called by scripts/gpu-first-run. Exit status 0: every step that this machine can run went well; 1: one did
+not, or there is no CUDA device. The steps' own programs are in gpu_steps.py; each prints its figures as JSON
+in its last line.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 STEPS_FILE = str(Path(__file__).with_name("gpu_steps.py"))
 PYTHON = [sys.executable, "-P"]
-CHECK = [*PYTHON, "-W", "error", STEPS_FILE, "check"]
+CHECK = [*PYTHON, STEPS_FILE, "check"]
 CRASHED = (139, -11)  # as a shell says it, and as subprocess does
 
 
@@ -43,7 +43,7 @@ class Command:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What is looked at, what must come out, and how. rehearsal: the same on the CPU, small; none where empty."""
+    """What is looked at, what must come out, and how. rehearsal: the same on the CPU, small, where it can."""
 
     number: int
     what: str
@@ -58,11 +58,13 @@ def ours(name: str, *more: str, **options: Any) -> Command:
 
 
 def on_cpu(name: str, *more: str) -> Sequence[Command]:
+    """The same on the CPU, small."""
     return [ours(name, "--device", "cpu", "--small", *more)]
 
 
 RANKS = [*PYTHON, "-m", "torch.distributed.run", "--nproc-per-node", "2", STEPS_FILE, "ranks"]
-NSYS = ["nsys", "profile", "--trace", "cuda,osrt", "--capture-range", "cudaProfilerApi", "--force-overwrite"]
+NSYS = ["nsys", "profile", "--trace", "cuda", "--force-overwrite", "true"]
+NSYS += ["--capture-range", "cudaProfilerApi", "--capture-range-end", "stop"]
 STEPS = (
     Step(number=1, what="GPU, driver, capability; torch's CUDA version", commands=[ours("machine")]),
     Step(

@@ -3,8 +3,8 @@
     images uint8 [B,H,W,3] on the GPU -> flip, policy, table, cast, layout -> [B,3,H,W] -> erasing
                                                 -> ColOut, resize, MixUp, CutMix: `cuda_passes.py`
 
-At the first use on a device it compares itself with the CPU kernels, within `kernels/tolerance.py`. If it does
-not start or does not agree, the torch engine serves; see `cuda_trust.py`.
+At the first use on a device it compares itself with the CPU kernels, within `kernels/tolerance.py`. If it
+does not start or does not agree, the torch engine serves; see `cuda_trust.py`.
 """
 
 from __future__ import annotations
