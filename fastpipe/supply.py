@@ -13,7 +13,8 @@ from fastpipe.batch.nested import deciding_sampler
 from fastpipe.batch.order import known_repeats, length
 from fastpipe.batch.quarantine import IncidentLog
 from fastpipe.batch.targets import thread_labels
-from fastpipe.device.stage import DeviceStage, resolve_device
+from fastpipe.device.stage import resolve_device
+from fastpipe.device.stages import Stages
 from fastpipe.epoch import Lane, LiftedLane, PlainLane, Position
 from fastpipe.planning import Planned, count_classes
 from fastpipe.sources import build_source, choose_backend, incident_log, numerics_of
@@ -24,7 +25,7 @@ __all__ = ["Supply", "drawer_of", "lane_of", "num_samples"]
 
 
 class Supply:
-    """What a loader keeps from epoch to epoch: the backend it chose, its source, the record of incidents.
+    """What a loader keeps from epoch to epoch: backend, source, device stages, the record of incidents.
 
     Each thing is made when it is first needed, and again when the loader's attributes ask for another.
     `loader` is the DataLoader that owns it: handed in, not kept, so that neither keeps the other alive.
@@ -35,6 +36,7 @@ class Supply:
         self._choice: tuple[Any, Choice] | None = None
         self._saved: str | None = None
         self._log: tuple[Any, IncidentLog] | None = None
+        self.stages = Stages()
 
     @property
     def persistent(self) -> BatchSource | None:
@@ -117,7 +119,7 @@ def lane_of(loader: Any, planned: Planned) -> Lane:
         return PlainLane(None if loader.device is None else resolve_device(loader.device))
     if loader._policy.active:
         with_size(planned.plan, loader._policy.override or 224)  # raises here, not in a worker
-    stage = DeviceStage(
+    stage = loader._supply.stages.get(
         planned.plan,
         device=resolve_device(loader.device),
         engine=loader.engine,
@@ -125,7 +127,6 @@ def lane_of(loader: Any, planned: Planned) -> Lane:
         memory_format=loader.memory_format,
         num_classes=count_classes(loader.dataset, loader.num_classes, planned.num_classes),
     )
-    stage.warm_up()
     return LiftedLane(stage)
 
 

@@ -16,13 +16,13 @@ from typing import Any
 
 import torch
 
-from fastpipe.kernels.cuda_compile import ptx_files
+from fastpipe.kernels.cuda_cache import ptx_files
 from fastpipe.kernels.cuda_driver import Driver
 from fastpipe.kernels.cuda_layout import STATISTICS_PARTS
 from fastpipe.kernels.cuda_plan import PATHS, check_elements
 from fastpipe.kernels.cuda_schedule import Launch, kernel_names, schedule, schedule_erase
 
-__all__ = ["BITS", "LIBRARY", "erase_boxes", "fused", "run_launches"]
+__all__ = ["BITS", "LIBRARY", "erase_boxes", "fused", "load_kernels", "run_launches"]
 
 BITS = {torch.uint8: 8, torch.float16: 16, torch.bfloat16: 16, torch.float32: 32}
 
@@ -122,8 +122,10 @@ def _scratch(images: torch.Tensor, header: Sequence[int]) -> dict[str, torch.Ten
 @cache
 def _identity_levels(device: torch.device) -> torch.Tensor:
     levels = torch.arange(256, dtype=torch.uint8, device=device).repeat(3)
-    # Kept for every stream, so it must be there before another one reads it.
-    torch.cuda.synchronize(device)
+    # Kept for every stream, so it must be there before another one reads it. The stream alone is waited for:
+    # waiting for the whole device fails while any thread captures a CUDA graph.
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
     return levels
 
 
@@ -174,6 +176,15 @@ def run_launches(
                 base, size = bases[argument[0].partition(":")[0]]
                 arguments.append((True, base + argument[1] * size))
         driver.launch(index, launch.kernel, launch.grid, launch.block, stream, arguments)
+
+
+def load_kernels(device: torch.device) -> None:
+    """Compile, or find on disk, the kernels for a device, and load those that every batch may need.
+
+    Raises DriverError where the driver does not take them, RuntimeError where compiling fails.
+    """
+    Driver.shared().enter(device.index)
+    _load_kernels(device.index, tuple(kernel_names(8)))
 
 
 @cache

@@ -18,6 +18,7 @@ from fastpipe.train.checkpoint import save_checkpoint
 from fastpipe.train.cli import to_yaml
 from fastpipe.train.config import TrainConfig
 from fastpipe.train.cost import cost_record, extrapolation_record
+from fastpipe.train.cudnn import cudnn_benchmark
 from fastpipe.train.data import Indexes, eval_loader
 from fastpipe.train.distributed import (
     broadcast_state,
@@ -87,7 +88,7 @@ def run(
         parts = _Run(fitted, indexes, show, shard, device, options, started_s=started_s, explicit=explicit)
         parts.resume(config.output_dir)
         parts.make_folder(config.output_dir)
-        with parts.pauses.listening():
+        with parts.pauses.listening(), cudnn_benchmark(parts.config, device):
             return parts.execute()
 
 

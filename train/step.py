@@ -82,16 +82,17 @@ class Updater:
 
     def __post_init__(self) -> None:
         ema = self.config.ema
-        self.optimizer = build_optimizer(self.config.optimizer, self.model)
+        self.precision = resolved_precision(self.config.precision, self.device)
+        scaled = self.precision == "amp_fp16"
+        self.optimizer = build_optimizer(self.config.optimizer, self.model, scaled=scaled)
         self.reset_ema = ema is not None and ema.reset_during_warmup
         self.ema = (
             EMA(half_life_batches=ema.half_life_batches, update_interval=ema.update_interval) if ema else None
         )
         sam = self.config.sam
         self.sam = SAM(rho=sam.rho, interval=sam.interval) if sam else None
-        self.precision = resolved_precision(self.config.precision, self.device)
         # A disabled scaler passes everything through.
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "amp_fp16")
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
         # Of the gradients before clipping, since the start or the last resume; read once, at the end.
         self.largest_norm = torch.zeros((), device=self.device)
         self.steps_per_epoch = len(self.loader)

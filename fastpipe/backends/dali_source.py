@@ -69,7 +69,7 @@ class DaliSource:
         """An iterator over the batches. Draws a base seed as torch's iterator would, unless `again`."""
         workers = self.job.workers
         if not again and self._base_seed is None:
-            torch.empty((), dtype=torch.int64).random_(generator=workers.generator)
+            torch.empty((), dtype=torch.int64, device="cpu").random_(generator=workers.generator)
             self._base_seed = stream.seed if workers.persistent_workers else None
         session = _Session(self, stream)
         if workers.num_workers:

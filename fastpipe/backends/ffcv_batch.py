@@ -103,7 +103,7 @@ class _Assembly:
         """Where the pixels of this place go, uint8 [*size, 3] of the batch's own fresh memory."""
         if self.array is None:
             shape = (len(self.request.ids), *size, 3)
-            self.images = torch.empty(shape, dtype=torch.uint8, pin_memory=self.work.pin)
+            self.images = torch.empty(shape, dtype=torch.uint8, pin_memory=self.work.pin, device="cpu")
             self.array = self.images.numpy()
         found = self.array.shape[1:3]
         if found != size:

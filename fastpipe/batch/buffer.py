@@ -21,16 +21,16 @@ def allocate(num: int, height: int, width: int) -> torch.Tensor:
     """
     shape = (num, height, width, 3)
     if torch.utils.data.get_worker_info() is None:
-        return torch.empty(shape, dtype=torch.uint8)
+        return torch.empty(shape, dtype=torch.uint8, device="cpu")
     numel = num * height * width * 3
     storage = torch.UntypedStorage._new_shared(numel, device="cpu")  # type: ignore[no-untyped-call]
-    return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)
+    return torch.empty(0, dtype=torch.uint8, device="cpu").set_(storage).view(shape)
 
 
 def collate_labels(labels: Sequence[Any]) -> Any:
     """int64 [B] for integer labels, else what torch's default_collate makes of them."""
     if all(type(label) is int for label in labels):
-        return torch.tensor(labels, dtype=torch.int64)
+        return torch.tensor(labels, dtype=torch.int64, device="cpu")
     return default_collate(list(labels))
 
 

@@ -41,7 +41,7 @@ def next_base_seed(generator: torch.Generator | None) -> int:
     """The seed that torch's next iterator will draw, without drawing it."""
     copy = torch.Generator()
     copy.set_state(torch.get_rng_state() if generator is None else generator.get_state())
-    return int(torch.empty((), dtype=torch.int64).random_(generator=copy).item())
+    return int(torch.empty((), dtype=torch.int64, device="cpu").random_(generator=copy).item())
 
 
 def _same(item: Any) -> Any:

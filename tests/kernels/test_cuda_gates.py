@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from fastpipe import kernels
+from fastpipe.kernels.cuda_cache import ptx_files
 from fastpipe.kernels.cuda_compile import (
     Assembled,
     assemble,
     complaints,
     find_tool,
     missing_package,
-    ptx_files,
 )
 from fastpipe.kernels.cuda_finish_plan import (
     MIXED,
