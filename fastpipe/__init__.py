@@ -2,6 +2,7 @@
 
 from importlib.metadata import version as _version
 
+import fastpipe.early as _early  # noqa: F401 - first of all: it hears signals
 from fastpipe.batch import DistributedEvalSampler as DistributedEvalSampler
 from fastpipe.batch import DistributedSampler as DistributedSampler
 from fastpipe.batch import PageLocalSampler as PageLocalSampler

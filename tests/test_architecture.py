@@ -16,6 +16,7 @@ FACADE = "fastpipe/__init__.py"
 # A module may import only equal or lower rank.
 RANKS = {
     **dict.fromkeys(("errors", "types", "rng", "kernel_files", "cgroups", "kernels"), 0),
+    **dict.fromkeys(("stop_signals", "early"), 0),
     "storage": 1,
     **dict.fromkeys(("decode", "transforms", "augment"), 2),
     "batch": 3,

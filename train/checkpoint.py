@@ -42,6 +42,8 @@ def save_checkpoint(state: dict[str, Any], path: Path) -> None:
     DataError when the disk does not take it.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    for stale in path.parent.glob(f".{path.name}.*.tmp"):  # of a run that was killed while it wrote
+        stale.unlink(missing_ok=True)
     try:
         with temporary.open("wb") as file:
             torch.save({"format": FORMAT, **plain(state)}, file)

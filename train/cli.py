@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fastpipe.errors import ArgumentError, FastpipeError, MissingExtraError
+from fastpipe.stop_signals import listening, stop_early
 from fastpipe.train.augment import GROUPS, with_group
 from fastpipe.train.commands import command_of, run_command
 from fastpipe.train.config import TrainConfig, scale_schedule
@@ -270,10 +271,11 @@ def _jsonargparse() -> Any:
     return jsonargparse
 
 
+@listening(stop_early, command=True)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status.
 
-    0, 2 (wrong argument), 1 (failed run), 130 (Ctrl-C), 143 (SIGTERM).
+    0, 2 (wrong argument), 1 (failed run); stopped and saved: 130 (Ctrl-C), 143 (SIGTERM), 75 (SIGUSR1).
     """
     args = sys.argv[1:] if argv is None else argv
     try:

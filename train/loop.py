@@ -147,6 +147,7 @@ class Trainer(Updater):
             tell(unread.read())
             self.save()
             self.clock.leave_out(time.perf_counter() - started_s)
+            self.pauses.check()  # no further step when a signal came meanwhile
 
     def _labels(self, batch: Any) -> Tensor:
         loss = self.config.loss

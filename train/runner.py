@@ -14,6 +14,7 @@ import torch
 from rich.console import Console
 
 from fastpipe.errors import ArgumentError
+from fastpipe.stop_signals import listening, note_only
 from fastpipe.train.checkpoint import save_checkpoint
 from fastpipe.train.cli import to_yaml
 from fastpipe.train.config import TrainConfig
@@ -24,6 +25,7 @@ from fastpipe.train.distributed import (
     current_shard,
     device_of_rank,
     from_first,
+    maxima,
     process_group,
     together,
 )
@@ -87,8 +89,7 @@ def run(
         parts = _Run(fitted, indexes, show, shard, device, options, started_s=started_s, explicit=explicit)
         parts.resume(config.output_dir)
         parts.make_folder(config.output_dir)
-        with parts.pauses.listening():
-            return parts.execute()
+        return parts.execute()
 
 
 class _Run:
@@ -110,7 +111,8 @@ class _Run:
         self.last_epoch = options.extrapolate_from or fitted.config.epochs
         self.config, self.changes = fitted.config, fitted.changes
         self.indexes, self.show, self.shard, self.device = indexes, show, shard, device
-        self.epochs_measured, self.saved_step, self.resumed = 0, 0, ""
+        self.epochs_measured, self.resumed = 0, ""
+        self.saved: tuple[int, int] | None = None  # the step and the measured epochs of the last checkpoint
         self.wall_before_s, self.validation_s = 0.0, 0.0
         loader, model = together(lambda: make_parts(self.config, indexes, shard, device, explicit=explicit))
         self.pauses = Pauses(
@@ -140,7 +142,8 @@ class _Run:
             return
         together(lambda: check_fits(state, path, self.trainer, self.indexes.classes, self.last_epoch))
         self.trainer.load_state_dict(state)
-        self.epochs_measured, self.saved_step = state["epochs_measured"], self.trainer.step
+        self.epochs_measured = state["epochs_measured"]
+        self.saved = self._reached()
         self.wall_before_s, self.validation_s = state["seconds"]["wall"], state["seconds"]["validation"]
         self.resumed = f"resumed from {path} after epoch {self.epochs_measured}, step {self.trainer.step}"
 
@@ -164,28 +167,36 @@ class _Run:
             # With the backend that was taken, so that the file repeats this run and not the choice.
             self.folder.write_config(to_yaml(replace(self.config, backend=self.backend)))
             self._announce()
-            return self._finish(self._epochs())
-        except StoppedError as stopped:
-            self._save()
-            self.show.last(f"{stopped} after step {self.trainer.step}: saved, --resume auto continues")
-            raise
+            with listening(note_only):  # before this there is nothing to save
+                return self._train()
         except DivergedError as error:
             raise DivergedError(f"{error.message}. {self._last_good()}", step=error.step) from error
         finally:
             self.folder.close()
+
+    def _train(self) -> dict[str, Any]:
+        try:
+            return self._finish(self._epochs())
+        except StoppedError as stopped:
+            if self.saved != self._reached():  # the signal may have come while it was saving
+                self._save()
+            maxima([0])  # whoever starts the processes ends all of them when the first one goes
+            self.show.last(f"{stopped} after step {self.trainer.step}: saved, --resume auto continues")
+            raise
 
     def _choose_backend(self) -> None:
         choice = self.loader.choose_backend()  # after resuming, since a resumed run keeps its backend
         self.backend, self.why_backend = (choice.backend, choice.reason) if choice else ("torch", "as asked")
 
     def _last_good(self) -> str:
-        if not self.saved_step:
+        if self.saved is None:
             return "No checkpoint was written before it"
-        return f"The last good checkpoint is {self.folder.checkpoint}, after step {self.saved_step}"
+        return f"The last good checkpoint is {self.folder.checkpoint}, after step {self.saved[0]}"
 
     def _epochs(self) -> Measured | None:
         measured = None
         while self.epochs_measured < self.last_epoch:
+            self.pauses.check()
             if self.trainer.epoch == self.epochs_measured:
                 self._epoch()
             measured = self._after_epoch()
@@ -206,8 +217,11 @@ class _Run:
         self.folder.flush()
         if self.shard.rank == 0:
             save_checkpoint(state, self.folder.checkpoint)
-        self.saved_step = self.trainer.step
+        self.saved = self._reached()
         self.pauses.saved()
+
+    def _reached(self) -> tuple[int, int]:
+        return self.trainer.step, self.epochs_measured
 
     def _finish(self, measured: Measured | None) -> dict[str, Any]:
         warn_clipping_without_effect(self.config, float(self.trainer.largest_norm))

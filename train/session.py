@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 from fastpipe.errors import ArgumentError, FastpipeError, MissingExtraError
+from fastpipe.stop_signals import exit_status
 from fastpipe.train.cli import Invocation
 from fastpipe.train.config_checks import check_world_size
 from fastpipe.train.errors import PeerError, StoppedError
@@ -38,7 +39,7 @@ def start(invocation: Invocation, args: Sequence[str]) -> int:
             recipe_batch_size=invocation.recipe_batch_size,
         )
     except StoppedError as stopped:
-        return 128 + stopped.number
+        return exit_status(stopped.number)
     except KeyboardInterrupt:
         _say("interrupted. --resume auto continues after the last checkpoint")
         return 130
