@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from fastpipe.errors import ArgumentError
+from fastpipe.output import put
 
 __all__ = ["command_of", "run_command"]
 
@@ -61,7 +61,7 @@ def _evaluate(args: Sequence[str]) -> int:
     own = {"batch_size": given.batch_size, "num_workers": given.num_workers}
     result = evaluate(given.evaluate, given.data, **own, told=Told(**told))
     text = json.dumps(result, indent=2) if given.json else "\n".join(evaluation_lines(result))
-    sys.stdout.write(text + "\n")
+    put(text + "\n")
     return 0
 
 
@@ -81,6 +81,6 @@ def _export(args: Sequence[str]) -> int:
 
     checkpoint, out = given.export
     card = export(checkpoint, out, raw=given.raw)
-    sys.stdout.write(f"{out}: {card['weights']} weights of {card['model']}, {card['num_classes']} classes\n")
-    sys.stdout.write("\n".join(f"    {line}" for line in card["rebuild"]) + "\n")
+    put(f"{out}: {card['weights']} weights of {card['model']}, {card['num_classes']} classes\n")
+    put("\n".join(f"    {line}" for line in card["rebuild"]) + "\n")
     return 0
