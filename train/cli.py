@@ -20,7 +20,7 @@ from fastpipe.output import ends_with_its_reader, put, version
 from fastpipe.train.augment import with_group
 from fastpipe.train.commands import command_of, run_command
 from fastpipe.train.config import TrainConfig, scale_schedule
-from fastpipe.train.config_checks import round_to_multiple
+from fastpipe.train.config_checks import check_from_scratch, round_to_multiple
 from fastpipe.train.groups import dump_yaml, expanded, load_yaml, text_of, with_groups_read
 from fastpipe.train.keys import (
     check_keys,
@@ -181,7 +181,8 @@ def parse(argv: Sequence[str]) -> Invocation:
     options = Options(**{name: parsed.pop(name) for name in OPTION_NAMES})
     values = follow_epochs(follow_train_resolution(parsed, recipe, explicit), recipe, explicit)
     config = scale_schedule(config_from_dict({**values, "recipe": recipe.recipe}))
-    check_options(options, config)  # here too, so that no process starts for nothing
+    check_from_scratch(config)  # both here too, so that no process starts for nothing
+    check_options(options, config)
     return Invocation(
         config=config,
         explicit=explicit,

@@ -32,8 +32,18 @@ def _workers(text: str) -> int | str:
     return text if text == "auto" else int(text)
 
 
+def _asks_for_help(args: Sequence[str], parser: argparse.ArgumentParser) -> bool:
+    """Print the help where it is asked for; argparse would take `--evaluate --help` for a missing value."""
+    if not {"-h", "--help"} & set(args):
+        return False
+    put(parser.format_help())
+    return True
+
+
 def _evaluate(args: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="fastpipe-train", allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="fastpipe-train", allow_abbrev=False, description="Measure the accuracy of a checkpoint on DATA."
+    )
     parser.add_argument(
         "--evaluate",
         required=True,
@@ -52,6 +62,8 @@ def _evaluate(args: Sequence[str]) -> int:
     exported.add_argument("--model", help="as timm calls it; the recipe's if not given")
     exported.add_argument("--val-resolution", type=int, help="pixels; the recipe's if not given")
     exported.add_argument("--val-resize", type=int, help="pixels; the recipe's if not given")
+    if _asks_for_help(args, parser):
+        return 0
     given = parser.parse_args(args)
     # Imported late: the help of a command needs neither torch nor timm.
     from fastpipe.train.evaluate import evaluate, evaluation_lines
@@ -66,7 +78,11 @@ def _evaluate(args: Sequence[str]) -> int:
 
 
 def _export(args: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="fastpipe-train", allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="fastpipe-train",
+        allow_abbrev=False,
+        description="Write a checkpoint's weights or model to OUT, and a card that says what it is.",
+    )
     parser.add_argument(
         "--export",
         required=True,
@@ -76,6 +92,8 @@ def _export(args: Sequence[str]) -> int:
         help="a run's last.ckpt, and the file to write: .pt for a state_dict, .onnx for a whole model",
     )
     parser.add_argument("--raw", action="store_true", help="the last weights and not their average (EMA)")
+    if _asks_for_help(args, parser):
+        return 0
     given = parser.parse_args(args)
     from fastpipe.train.export import export
 

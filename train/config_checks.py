@@ -12,13 +12,26 @@ from fastpipe.train.interval import parse_interval
 if TYPE_CHECKING:
     from fastpipe.train.config import TrainConfig
 
-__all__ = ["check_config", "check_world_size", "round_to_multiple"]
+__all__ = ["check_config", "check_from_scratch", "check_world_size", "round_to_multiple"]
 
 
 def check_config(config: TrainConfig) -> None:
     """Raise ArgumentError for the first value that no data set could make right."""
     for check in (_check_counts, _check_sizes, _check_fractions, _check_augmentations, _check_methods):
         check(config)
+
+
+def check_from_scratch(config: TrainConfig) -> None:
+    """Raise ArgumentError for a model with a tag of pretrained weights: training starts without any.
+
+    Apart from `check_config`, since a checkpoint of an earlier version may hold such a name.
+    """
+    architecture, tagged, tag = config.model.partition(".")
+    if tagged:
+        raise ArgumentError(
+            f"model {config.model!r} names pretrained weights ({tag!r}), and they cannot be loaded: training "
+            f"starts from scratch. Give --model {architecture}"
+        )
 
 
 def check_world_size(config: TrainConfig, world_size: int) -> None:

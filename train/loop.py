@@ -90,6 +90,8 @@ class Trainer(Updater):
     epoch_seconds: list[float] = field(default_factory=list)
     wait_seconds: list[float] = field(default_factory=list)
     images_seen: int = 0
+    left_out: int = 0
+    """Steps among those done for which no batch came, since all its images were broken."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -124,6 +126,10 @@ class Trainer(Updater):
         clock.stop()
         self.epoch += 1
         self.fresh = True
+        # A batch of which nothing was left did not come: the next epoch begins where it would have begun, so
+        # that rates and checkpoints, which count steps, stay with the epochs.
+        missing = max(0, self.epoch * self.steps_per_epoch - self.step)
+        self.step, self.left_out = self.step + missing, self.left_out + missing
         self.images_seen += clock.images
         self.epoch_seconds.append(clock.total_s)
         self.wait_seconds.append(clock.wait_s)
@@ -215,6 +221,7 @@ class Trainer(Updater):
             "epoch_seconds": self.epoch_seconds,
             "wait_seconds": self.wait_seconds,
             "images_seen": self.images_seen,
+            "left_out": self.left_out,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -229,6 +236,7 @@ class Trainer(Updater):
         self.epoch_seconds = list(state["epoch_seconds"])
         self.wait_seconds = list(state["wait_seconds"])
         self.images_seen, self.skipped = state["images_seen"], state["skipped"]
+        self.left_out = state.get("left_out", 0)  # checkpoints of an earlier version have none
         so_far = state["epoch_so_far"]
         self.fresh, self.loss_sum, self.losses = so_far["fresh"], so_far["loss_sum"], so_far["losses"]
         self.clock = EpochClock(**{name: so_far[name] for name in ("images", "wait_s", "total_s")})
@@ -244,5 +252,6 @@ class Trainer(Updater):
     def check_weights(self) -> None:
         """Raise DivergedError unless all weights are finite: what is saved must be worth continuing."""
         if not torch.stack(torch._foreach_norm(list(self.model.parameters()))).isfinite().all():
-            log = StepLog(step=self.step - 1, loss=math.nan, lr=self.lr(self.step - 1), resolution=0)
+            last = self.step - 1
+            log = StepLog(step=last, loss=math.nan, lr=self.lr(last), resolution=self.resolution)
             raise diverged(log, "a weight")

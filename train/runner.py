@@ -17,6 +17,7 @@ from fastpipe.errors import ArgumentError
 from fastpipe.train.checkpoint import save_checkpoint
 from fastpipe.train.cli import to_yaml
 from fastpipe.train.config import TrainConfig
+from fastpipe.train.config_checks import check_from_scratch
 from fastpipe.train.cost import cost_record, extrapolation_record
 from fastpipe.train.data import Indexes, eval_loader
 from fastpipe.train.distributed import (
@@ -68,6 +69,7 @@ def run(
         raise ArgumentError(
             "data must name what to train on: demo, a folder, or a data set of torchvision. Give --data"
         )
+    check_from_scratch(config)
     check_options(options, config)
     started_s = time.perf_counter()
     shard, device = current_shard(), device_of_rank()
