@@ -51,7 +51,11 @@ def _evaluate(args: Sequence[str]) -> int:
         metavar="CKPT",
         help="a run's last.ckpt, or weights that --export wrote",
     )
-    parser.add_argument("--data", required=True, help="demo, a folder, or a data set of torchvision")
+    parser.add_argument(
+        "--data",
+        required=True,
+        help="what to measure on: val/ and test/ of a folder, a folder of classes, a .beton, demo, or a name",
+    )
     parser.add_argument("--batch-size", type=int, help="images a step; as in training if not given")
     parser.add_argument("--num-workers", type=_workers, help="auto, or a number; as in training if not given")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

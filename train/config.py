@@ -32,7 +32,9 @@ class TrainConfig:
     recipe: str = "custom"
     """The name of the recipe."""
     data: str | None = None
-    """demo, a folder, or the name of a data set of torchvision (cifar10, imagenette, ...)."""
+    """demo, a folder, a .beton file, or the name of a data set of torchvision (cifar10, imagenette, ...)."""
+    held_out: float = 0.1
+    """Of a single .beton without a val.beton: the share of each class that is measured and not trained on."""
     model: str = "resnet50"
     """A name that timm.create_model knows."""
     epochs: int = 36

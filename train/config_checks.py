@@ -95,6 +95,7 @@ def _check_sizes(c: TrainConfig) -> None:
 
 
 def _check_fractions(c: TrainConfig) -> None:
+    _require(0.0 < c.held_out < 1.0, "held_out", "a share above 0 and below 1", c.held_out)
     _require(0.0 <= c.loss.label_smoothing < 1.0, "loss.label_smoothing", "in [0, 1)", c.loss.label_smoothing)
     p = c.progressive_resizing
     if p is None:

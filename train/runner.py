@@ -67,7 +67,8 @@ def run(
     """
     if config.data is None:
         raise ArgumentError(
-            "data must name what to train on: demo, a folder, or a data set of torchvision. Give --data"
+            "data must name what to train on: demo, a folder, a .beton file, or a data set of torchvision. "
+            "Give --data"
         )
     check_from_scratch(config)
     check_options(options, config)
@@ -225,6 +226,8 @@ class _Run:
         sizes = (len(self.indexes.train), len(self.indexes.classes), self.trainer.steps_per_epoch)
         for line in announcement(c, self.changes, *sizes, self.shard.world_size, self.device):
             self.show.line(line)
+        if self.indexes.note:
+            self.show.line(self.indexes.note)
         self.show.line(f"backend: {self.backend} ({self.why_backend})")
         self.show.line(f"run folder: {self.folder.path}")
         if self.resumed:
