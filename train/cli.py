@@ -254,5 +254,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return start(invocation, args)
     except FastpipeError as error:
-        sys.stderr.write(f"fastpipe-train: error: {error}\n")
+        from fastpipe.train.broken import in_options
+
+        sys.stderr.write(f"fastpipe-train: error: {in_options(error)}\n")
         return 2 if isinstance(error, ArgumentError | MissingExtraError) else 1

@@ -58,6 +58,14 @@ def _evaluate(args: Sequence[str]) -> int:
     )
     parser.add_argument("--batch-size", type=int, help="images a step; as in training if not given")
     parser.add_argument("--num-workers", type=_workers, help="auto, or a number; as in training if not given")
+    parser.add_argument(
+        "--on-error",
+        choices=("raise", "skip", "replace"),
+        help="for an image that cannot be decoded; as in training if not given",
+    )
+    parser.add_argument(
+        "--max-bad", type=float, help="the share of images that may be so; as in training if not given"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     exported = parser.add_argument_group(
         "weights without a checkpoint", "what model they are of, if no card says"
@@ -74,7 +82,8 @@ def _evaluate(args: Sequence[str]) -> int:
     from fastpipe.train.exported import Told
 
     told = {name: getattr(given, name) for name in ("recipe", "model", "val_resolution", "val_resize")}
-    own = {"batch_size": given.batch_size, "num_workers": given.num_workers}
+    names = ("batch_size", "num_workers", "on_error", "max_bad")
+    own = {name: getattr(given, name) for name in names}
     result = evaluate(given.evaluate, given.data, **own, told=Told(**told))
     text = json.dumps(result, indent=2) if given.json else "\n".join(evaluation_lines(result))
     put(text + "\n")

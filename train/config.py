@@ -91,6 +91,10 @@ class TrainConfig:
     """Compile the model, once for each resolution."""
     backend: str = "auto"
     """auto, or the loader backend that must be used."""
+    on_error: Literal["raise", "skip", "replace"] = "raise"
+    """For an image that cannot be decoded. skip: a smaller batch. replace: by another one of its class."""
+    max_bad: float = 0.01
+    """The share of an epoch's images that may be skipped or replaced, and at least 5; more is an error."""
     num_workers: int | Literal["auto"] = "auto"
     """Decoding processes; auto: as many as there are usable CPUs, at most 8."""
     output_dir: str | None = None

@@ -182,6 +182,8 @@ def _loader(config: TrainConfig, index: Images, transform: Any, shard: Shard, **
         persistent_workers=workers > 0,
         seed=config.seed,
         backend=config.backend,
+        on_error=config.on_error,
+        max_bad=config.max_bad,
         numerics=numerics,
         memory_format=memory_format(config.channels_last),
         **settings,

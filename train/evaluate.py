@@ -14,6 +14,7 @@ from fastpipe.errors import ArgumentError, DataError
 from fastpipe.train.accuracy import per_class, sum_counts, top1, top5
 from fastpipe.train.algorithms.channels_last import memory_format
 from fastpipe.train.algorithms.test_time_flip import flipped_logits
+from fastpipe.train.broken import broken_counts, broken_words
 from fastpipe.train.checkpoint import FORMAT, is_checkpoint, load_plain
 from fastpipe.train.config import TrainConfig
 from fastpipe.train.data import eval_loader
@@ -34,6 +35,8 @@ def evaluate(
     *,
     batch_size: int | None = None,
     num_workers: int | str | None = None,
+    on_error: str | None = None,
+    max_bad: float | None = None,
     told: Told = _NOTHING,
 ) -> dict[str, Any]:
     """Top-1, top-5 and per class, for each set of weights and for each split that is not trained on.
@@ -47,7 +50,8 @@ def evaluate(
         data, trained_on=own.get("data"), held_out=own.get("held_out", TrainConfig().held_out)
     )
     trained = _trained(state, checkpoint, told, next(iter(splits.values())).classes)
-    config = _with_given(trained.config, data=data, batch_size=batch_size, num_workers=num_workers)
+    given = {"batch_size": batch_size, "num_workers": num_workers, "on_error": on_error, "max_bad": max_bad}
+    config = _with_given(trained.config, data=data, **given)
     for images in splits.values():
         _check_classes(trained, images, data)
     device = device_of_rank()
@@ -108,13 +112,14 @@ def _measure(
     forward = _forward(config, model, device)
     results: dict[str, Any] = {}
     for name, images in splits.items():
-        batches = _on_device(eval_loader(config, images), config, device)
-        counts = sum_counts(forward, batches, num_classes=len(classes))
+        loader = eval_loader(config, images)
+        counts = sum_counts(forward, _on_device(loader, config, device), num_classes=len(classes))
         results[name] = {
             "images": int(counts[:, 0].sum()),
             "top1": top1(counts),
             "top5": top5(counts),
             "per_class": per_class(counts, classes),
+            "broken_samples": broken_counts(loader),
         }
     return results
 
@@ -153,5 +158,7 @@ def evaluation_lines(result: Mapping[str, Any]) -> Iterator[str]:
         for split, found in splits.items():
             five = "" if found["top5"] is None else f"  top-5 {found['top5']:.3f}"
             yield f"{weights:4s} {split}: top-1 {found['top1']:.3f}{five}  ({found['images']} images)"
+            for words in broken_words({split: found["broken_samples"]}):
+                yield f"    {words}"
             for name, share in found["per_class"].items():
                 yield f"    {name}: " + ("no images" if share is None else f"{share:.3f}")

@@ -24,6 +24,7 @@ from torch import Tensor
 from fastpipe.train.accuracy import sum_counts
 from fastpipe.train.algorithms.label_smoothing import targets_as_composer
 from fastpipe.train.algorithms.test_time_flip import flipped_logits
+from fastpipe.train.broken import Counts, added, broken_counts, summed_counts
 from fastpipe.train.checkpoint import rng_state, set_rng_state
 from fastpipe.train.distributed import current_shard, gathered, maxima, summed, tensors_of_first
 from fastpipe.train.errors import StoppedError
@@ -93,8 +94,12 @@ class Trainer(Updater):
     left_out: int = 0
     """Steps among those done for which no batch came, since all its images were broken."""
 
+    broken_before: Counts = field(default_factory=dict)
+    """What `broken` was when the run was resumed."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._broken_at_start = broken_counts(self.loader)
         shard = current_shard()
         self.rank, self.world_size = shard.rank, shard.world_size
 
@@ -222,6 +227,7 @@ class Trainer(Updater):
             "wait_seconds": self.wait_seconds,
             "images_seen": self.images_seen,
             "left_out": self.left_out,
+            "broken": self.broken(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -236,7 +242,8 @@ class Trainer(Updater):
         self.epoch_seconds = list(state["epoch_seconds"])
         self.wait_seconds = list(state["wait_seconds"])
         self.images_seen, self.skipped = state["images_seen"], state["skipped"]
-        self.left_out = state.get("left_out", 0)  # checkpoints of an earlier version have none
+        # Checkpoints of an earlier version have neither.
+        self.left_out, self.broken_before = state.get("left_out", 0), state.get("broken", {})
         so_far = state["epoch_so_far"]
         self.fresh, self.loss_sum, self.losses = so_far["fresh"], so_far["loss_sum"], so_far["losses"]
         self.clock = EpochClock(**{name: so_far[name] for name in ("images", "wait_s", "total_s")})
@@ -248,6 +255,11 @@ class Trainer(Updater):
             set_rng_state(saved[self.rank])
         else:
             torch.manual_seed(self.config.seed + 1_000_003 * self.step + self.rank)
+
+    def broken(self) -> Counts:
+        """Training samples skipped and replaced in all epochs so far; all ranks call it together."""
+        here = summed_counts(broken_counts(self.loader), self._broken_at_start)
+        return added(self.broken_before, here)
 
     def check_weights(self) -> None:
         """Raise DivergedError unless all weights are finite: what is saved must be worth continuing."""

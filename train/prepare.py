@@ -13,7 +13,7 @@ from torch import nn
 
 from fastpipe.loader import DataLoader
 from fastpipe.train.config import TrainConfig
-from fastpipe.train.config_checks import check_world_size
+from fastpipe.train.config_checks import check_on_error, check_world_size
 from fastpipe.train.data import Indexes, open_data, train_loader
 from fastpipe.train.distributed import one_at_a_time
 from fastpipe.train.errors import NoEffectWarning
@@ -46,6 +46,7 @@ def fitted_here(
     num = len(indexes.train)
     fitted = fit_to_data(config, num, explicit=explicit, recipe_batch_size=recipe_batch_size)
     check_world_size(fitted.config, shard.world_size)
+    check_on_error(config, shard.world_size)
     return fitted, indexes
 
 

@@ -284,7 +284,7 @@ class _Run:
     def _summary(self, measured: Measured) -> dict[str, Any]:
         test = None
         if self.indexes.test is not None:
-            test = self.trainer.evaluate(eval_loader(self.config, self.indexes.test, self.shard))
+            test = measure(self.trainer, eval_loader(self.config, self.indexes.test, self.shard), raw=False)
         wall_s, seconds = self._wall_s(), self.trainer.epoch_seconds
         longer = extrapolation_record(seconds, self.config.epochs) if self.options.extrapolate_from else {}
         return {
