@@ -28,6 +28,7 @@ RANKS = {
         ("arguments", "epoch", "explain", "planning", "sources", "state", "supply", "loader", ""), 7
     ),
     **dict.fromkeys(("train", "profiling"), 8),
+    "output": 0,
 }
 APART = {"train": "profiling", "profiling": "train"}
 # The one file of kernels that may use Pillow: it draws our pixels beside Pillow's. It is a program, and may

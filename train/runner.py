@@ -18,6 +18,7 @@ from fastpipe.stop_signals import listening, note_only
 from fastpipe.train.checkpoint import save_checkpoint
 from fastpipe.train.cli import to_yaml
 from fastpipe.train.config import TrainConfig
+from fastpipe.train.config_checks import check_from_scratch
 from fastpipe.train.cost import cost_record, extrapolation_record
 from fastpipe.train.data import Indexes, eval_loader
 from fastpipe.train.distributed import (
@@ -68,8 +69,10 @@ def run(
     """
     if config.data is None:
         raise ArgumentError(
-            "data must name what to train on: demo, a folder, or a data set of torchvision. Give --data"
+            "data must name what to train on: demo, a folder, a .beton file, or a data set of torchvision. "
+            "Give --data"
         )
+    check_from_scratch(config)
     check_options(options, config)
     started_s = time.perf_counter()
     shard, device = current_shard(), device_of_rank()
@@ -237,6 +240,8 @@ class _Run:
         sizes = (len(self.indexes.train), len(self.indexes.classes), self.trainer.steps_per_epoch)
         for line in announcement(c, self.changes, *sizes, self.shard.world_size, self.device):
             self.show.line(line)
+        if self.indexes.note:
+            self.show.line(self.indexes.note)
         self.show.line(f"backend: {self.backend} ({self.why_backend})")
         self.show.line(f"run folder: {self.folder.path}")
         if self.resumed:
@@ -293,7 +298,7 @@ class _Run:
     def _summary(self, measured: Measured) -> dict[str, Any]:
         test = None
         if self.indexes.test is not None:
-            test = self.trainer.evaluate(eval_loader(self.config, self.indexes.test, self.shard))
+            test = measure(self.trainer, eval_loader(self.config, self.indexes.test, self.shard), raw=False)
         wall_s, seconds = self._wall_s(), self.trainer.epoch_seconds
         longer = extrapolation_record(seconds, self.config.epochs) if self.options.extrapolate_from else {}
         return {
