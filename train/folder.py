@@ -100,12 +100,8 @@ class RunFolder:
 
     def write_config(self, text: str) -> None:
         """Save the configuration as it is really run."""
-<<<<<<< HEAD
-        replace_text(self.path / "config.yaml", text)
-=======
         with self._writing("config.yaml"):
-            (self.path / "config.yaml").write_text(text, encoding="utf-8")
->>>>>>> p-train2
+            replace_text(self.path / "config.yaml", text)
 
     def log(self, kind: str, step: int, values: dict[str, float | int | None]) -> None:
         """One line `{"kind": ..., "step": ..., **values}`, and one point per number in TensorBoard."""

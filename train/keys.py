@@ -18,6 +18,7 @@ __all__ = [
     "check_keys",
     "config_from_dict",
     "config_to_dict",
+    "differing",
     "flat_keys",
     "group_classes",
     "suggest",
@@ -120,3 +121,18 @@ def config_to_dict(config: Any) -> dict[str, Any]:
     """Nested plain values in the order of the fields, ready for YAML and for a checkpoint."""
     values = {f.name: getattr(config, f.name) for f in fields(config)}
     return {k: config_to_dict(v) if is_dataclass(v) else v for k, v in values.items()}
+
+
+def differing(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted key -> (before, after) for what two nested configurations do not have alike.
+
+    A group that one of them does not have is one entry.
+    """
+    found: dict[str, Any] = {}
+    for key, old in before.items():
+        new = after[key]
+        if isinstance(old, dict) and isinstance(new, dict):
+            found |= differing(old, new, f"{prefix}{key}.")
+        elif old != new:
+            found[prefix + key] = (old, new)
+    return found

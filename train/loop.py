@@ -30,6 +30,7 @@ from fastpipe.train.distributed import current_shard, gathered, maxima, summed, 
 from fastpipe.train.errors import StoppedError
 from fastpipe.train.keys import config_to_dict
 from fastpipe.train.losses import StepLog, UnreadLosses, diverged
+from fastpipe.train.optimizers import continue_optimizer
 from fastpipe.train.pauses import Pauses
 from fastpipe.train.step import Updater
 from fastpipe.train.timing import EpochClock
@@ -236,8 +237,9 @@ class Trainer(Updater):
         self.model.load_state_dict(state["model"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"], self.model)
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        continue_optimizer(self.optimizer, state["optimizer"])
+        if state["scaler"] and self.scaler.is_enabled():  # another precision or device starts a scale anew
+            self.scaler.load_state_dict(state["scaler"])
         self.loader.load_state_dict(state["loader"])
         self.epoch, self.step = state["epoch"], state["step"]
         self.epoch_seconds = list(state["epoch_seconds"])

@@ -43,7 +43,7 @@ from fastpipe.train.prepare import fitted_here, make_parts
 from fastpipe.train.progress import Display
 from fastpipe.train.records import Measured, epoch_line, epoch_record, measure, step_record, summary_record
 from fastpipe.train.report import announcement, conclusion
-from fastpipe.train.resume import check_fits, load_to_resume
+from fastpipe.train.resume import changed_with, check_fits, load_to_resume
 from fastpipe.train.timing import EpochClock
 from fastpipe.train.trackers import WandbRun, import_wandb
 from fastpipe.types import Shard
@@ -115,6 +115,7 @@ class _Run:
         self.config, self.changes = fitted.config, fitted.changes
         self.indexes, self.show, self.shard, self.device = indexes, show, shard, device
         self.epochs_measured, self.resumed = 0, ""
+        self.changed: list[dict[str, Any]] = []  # settings that this run was resumed with
         self.saved: tuple[int, int] | None = None  # the step and the measured epochs of the last checkpoint
         self.wall_before_s, self.validation_s = 0.0, 0.0
         loader, model = together(lambda: make_parts(self.config, indexes, shard, device, explicit=explicit))
@@ -147,6 +148,7 @@ class _Run:
         self.trainer.load_state_dict(state)
         self.epochs_measured = state["epochs_measured"]
         self.saved = self._reached()
+        self.changed = changed_with(state, self.config)
         self.wall_before_s, self.validation_s = state["seconds"]["wall"], state["seconds"]["validation"]
         self.resumed = f"resumed from {path} after epoch {self.epochs_measured}, step {self.trainer.step}"
 
@@ -215,6 +217,7 @@ class _Run:
             **self.trainer.state_dict(),
             "classes": list(self.indexes.classes),
             "epochs_measured": self.epochs_measured,
+            "changed": self.changed,
             "seconds": {"wall": self._wall_s(), "validation": self.validation_s},
         }
         self.folder.flush()
@@ -246,6 +249,8 @@ class _Run:
         self.show.line(f"run folder: {self.folder.path}")
         if self.resumed:
             self.show.line(self.resumed)
+        for change in self.changed:
+            self.show.line("changed after step {step}: {key} {before} -> {after}".format(**change))
         if self.options.extrapolate_from:
             self.show.line(
                 f"only the first {self.last_epoch} of {c.epochs} epochs are trained: the time to train is "
@@ -306,6 +311,7 @@ class _Run:
             "backend": self.backend,
             "processes": self.shard.world_size,
             "fit_to_data": {key: list(change) for key, change in self.changes.items()},
+            "changed_on_resume": self.changed,
             "validation_s": round(self.validation_s, 3),
             "wall_s": round(wall_s, 3),
             **cost_record(wall_s, self.options),
