@@ -313,6 +313,10 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
         """
         return self._supply.choice(self, self._plan())
 
+    def incident_counts(self) -> dict[str, int]:
+        """How many samples were "skipped", "replaced" and "rescued" so far in what was delivered."""
+        return dict(self._supply.incidents(self).counts)
+
     def explain(self) -> Explanation:
         """Each step of the transform, where it runs and why; which backend, and why not the others."""
         planned = self._plan()

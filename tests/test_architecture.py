@@ -18,6 +18,7 @@ RANKS = {
     **dict.fromkeys(
         ("broken", "errors", "extras", "installed", "types", "rng", "kernel_files", "cgroups", "kernels"), 0
     ),
+    **dict.fromkeys(("stop_signals", "early"), 0),
     "storage": 1,
     **dict.fromkeys(("decode", "transforms", "augment"), 2),
     "batch": 3,
@@ -33,6 +34,7 @@ RANKS = {
         7,
     ),
     **dict.fromkeys(("train", "profiling"), 8),
+    "output": 0,
 }
 APART = {"train": "profiling", "profiling": "train"}
 # The one file of kernels that may use Pillow: it draws our pixels beside Pillow's. It is a program, and may

@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -169,6 +170,7 @@ class IncidentLog:
     def __init__(self, quarantine: Quarantine | None, max_bad: float) -> None:
         self.quarantine = quarantine
         self.max_bad = max_bad
+        self.counts: Counter[str] = Counter()  # of what was delivered since, by action
         self._said: set[tuple[str, str]] = set()
         self._limit = 0
         self._bad = 0
@@ -196,6 +198,7 @@ class IncidentLog:
         """Take the incidents of a batch that is about to be delivered. Raises DataError at too many."""
         if not incidents:
             return
+        self.counts.update(incident.action for incident in incidents)
         new = []
         for incident in incidents:
             said = (incident.key, incident.action)
