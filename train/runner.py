@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import time
 import warnings
 from collections.abc import Collection
@@ -210,6 +211,8 @@ class _Run:
             self.epochs_measured += 1
             if self.pauses.after_epoch(self.trainer.step) or self.epochs_measured == self.last_epoch:
                 self._save()
+            if self.epochs_measured < self.last_epoch:
+                self._stop_without_reader()
         return measured
 
     def _save(self) -> None:
@@ -258,6 +261,12 @@ class _Run:
                 f"only the first {self.last_epoch} of {c.epochs} epochs are trained: the time to train is "
                 "extrapolated by a formula of ours"
             )
+        self._stop_without_reader()
+
+    def _stop_without_reader(self) -> None:
+        """Raise StoppedError, on all ranks, when nobody reads the output of rank 0 any more (`| head`)."""
+        if maxima([int(self.show.closed)])[0]:
+            raise StoppedError(signal.SIGPIPE)
 
     def _epoch(self) -> None:
         trainer, epoch = self.trainer, self.trainer.epoch
@@ -275,7 +284,9 @@ class _Run:
                 resolution=resolution,
             )
 
-        self.show.start_epoch(epoch, self.config.epochs, trainer.steps_per_epoch)
+        steps = trainer.steps_per_epoch
+        done = trainer.step - epoch * steps
+        self.show.start_epoch(epoch, self.config.epochs, steps, done=done, last_epoch=self.last_epoch)
         try:
             trainer.train_epoch(watch)
         finally:
@@ -294,7 +305,8 @@ class _Run:
         loss = self.trainer.loss_sum / max(1, self.trainer.losses)
         self.folder.log("epoch", self.trainer.step, epoch_record(epoch, loss, clock, measured))
         self.folder.flush()
-        self.show.line(epoch_line(epoch, self.config.epochs, loss, clock, measured))
+        line = epoch_line(epoch, self.config.epochs, loss, clock, measured)
+        self.show.line(line + self.show.run_left())
         return measured
 
     def _measure(self, *, raw: bool) -> Measured:

@@ -13,6 +13,7 @@ from fastpipe.train.broken import in_options
 from fastpipe.train.cli import Invocation
 from fastpipe.train.config_checks import check_on_error, check_world_size
 from fastpipe.train.errors import PeerError, StoppedError
+from fastpipe.train.hush import hush_launcher
 from fastpipe.train.launch import launch, record_failure
 from fastpipe.train.runner import run
 from fastpipe.train.seeds import run_seeds
@@ -31,6 +32,7 @@ def start(invocation: Invocation, args: Sequence[str]) -> int:
         check_on_error(invocation.config, nproc)
         if "batch_size" in invocation.explicit:  # said once, before anything starts
             check_world_size(invocation.config, nproc)
+        hush_launcher()
         return launch(nproc, without_nproc(args))
     try:
         train = run if invocation.options.seeds is None else run_seeds
