@@ -45,7 +45,7 @@ pickle.loads(pickle.dumps(Numbers()))
 for batch in DataLoader(Numbers(), 4, num_workers=1): pass
 """
     ran = observe(source, arguments=["--steps", "3", "-m"])
-    assert ran.out == "__main__ train.py ['train.py', '--steps', '3', '-m'] 7 True\n"
+    assert ran.out == f"__main__ {tmp_path}/train.py ['train.py', '--steps', '3', '-m'] 7 True\n"
     assert ran.status == 0, ran.err
 
 
