@@ -19,7 +19,7 @@ from fastpipe.profiling.files_out import check_writable, write_values
 from fastpipe.profiling.host import OtherLoad, describe_host
 from fastpipe.profiling.inputs import Inputs, fetch
 from fastpipe.profiling.stages import Stage, packed
-from fastpipe.profiling.terminal import ended, report_console
+from fastpipe.profiling.terminal import ended, print_table, report_console
 from fastpipe.profiling.timing import Timing, measure
 from fastpipe.profiling.variants import Variant, beton_of, make_loader, unavailable
 from fastpipe.profiling.workload import transform_of
@@ -202,7 +202,7 @@ def _render(
         cpu = price.timing.cpu_ms
         spread = f"{cpu.low:.3g}-{cpu.high:.3g}"
         table.add_row(price.step, price.by, f"{cpu.median:.3g}", spread, str(price.timing.repeats))
-    console.print(table)
+    print_table(console, table)
     found = inputs.describe()
     note = (
         f"{found['sampled']} files, median {found['median_pixels'] / 1e6:.3g} megapixels. "

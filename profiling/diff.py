@@ -15,7 +15,7 @@ from rich.table import Table
 from fastpipe.errors import ArgumentError, DataError
 from fastpipe.profiling.diff_kinds import in_common_form, kind_of
 from fastpipe.profiling.files_out import check_writable, write_values
-from fastpipe.profiling.terminal import ended, report_console
+from fastpipe.profiling.terminal import ended, print_table, report_console
 
 __all__ = ["SCHEMA_VERSION", "compare_reports", "load_report", "main", "make_parser", "render_diff"]
 
@@ -213,7 +213,7 @@ def render_diff(found: dict[str, Any], console: Console) -> None:
     if (before, after) != (None, None):
         console.print(f"bottleneck: {same} {after}", markup=False, highlight=False)
     if found["stages"] or found["together"]:
-        console.print(_table(found))
+        print_table(console, _table(found))
     for warning in found["warnings"]:
         console.print(f"note: {warning}", markup=False, highlight=False)
 

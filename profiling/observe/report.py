@@ -18,6 +18,7 @@ from fastpipe.profiling.observe.advice import Lift, Verdict, title, who
 from fastpipe.profiling.observe.memory import Memory
 from fastpipe.profiling.observe.ranks import RankWait, spread_words
 from fastpipe.profiling.observe.summary import LoaderSummary, Summary
+from fastpipe.profiling.terminal import print_table
 
 __all__ = ["SCHEMA_VERSION", "Finding", "Observation", "render", "to_dict", "write_text"]
 
@@ -171,13 +172,15 @@ def render(seen: Observation, console: Console) -> None:
         f"fastpipe-profile run {seen.script}{rank}: {summary.steps} steps, {summary.seconds:.1f} s, {when}",
     )
     for first in range(0, len(seen.findings), _SIDE_BY_SIDE):
-        console.print(_loaders([found.loader for found in seen.findings[first : first + _SIDE_BY_SIDE]]))
+        print_table(
+            console, _loaders([found.loader for found in seen.findings[first : first + _SIDE_BY_SIDE]])
+        )
     for found in seen.findings:
         console.print(who(found.loader), style="bold", markup=False, highlight=False)
         for sentence in found.verdict.sentences:
             _say(console, sentence)
         if found.loader.stages:
-            console.print(_stages(found.loader))
+            print_table(console, _stages(found.loader))
     _say(
         console,
         f"observing cost {100 * summary.own_main_share:.2f} % of the step time in the main process and "
@@ -186,7 +189,7 @@ def render(seen: Observation, console: Console) -> None:
     for line in _memory(seen):
         _say(console, line)
     if seen.ranks:
-        console.print(_ranks(seen))
+        print_table(console, _ranks(seen))
         _say(console, spread_words(seen.ranks))
     for note in seen.notes:
         console.print(f"note: {note}", style="dim", markup=False, highlight=False)

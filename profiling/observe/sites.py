@@ -22,13 +22,8 @@ from fastpipe import profiling
 __all__ = ["Site", "names_of", "sites_of", "target_of"]
 
 _MOST = 6  # frames kept: a helper that makes loaders is called from somewhere
-_LIBRARIES: Final = tuple(
-    dict.fromkeys(
-        os.path.realpath(path) + os.sep
-        for name in ("stdlib", "platstdlib", "purelib", "platlib")
-        if (path := sysconfig.get_paths().get(name))
-    )
-)
+_STANDARD: Final = os.path.realpath(sysconfig.get_paths()["stdlib"]) + os.sep
+_INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +41,12 @@ def sites_of(loader: Any) -> tuple[Site, ...]:
     A library's own lines are left out where one of the script's is among them.
     """
     frames = [frame for frame in _frames(sys._getframe(1)) if not _is_ours(frame, loader)]
-    own = [frame for frame in frames if not frame.f_code.co_filename.startswith(_LIBRARIES)]
+    own = [frame for frame in frames if not _is_library(frame.f_code.co_filename)]
     return tuple(_site(frame) for frame in (own or frames)[:_MOST])
+
+
+def _is_library(file: str) -> bool:
+    return file.startswith(_STANDARD) or any(part in file for part in _INSTALLED)
 
 
 def _frames(frame: FrameType | None) -> list[FrameType]:
