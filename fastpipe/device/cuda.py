@@ -41,7 +41,9 @@ def missing_for_cuda() -> str | None:
     from fastpipe.kernels.cuda_compile import missing_package
 
     package = missing_package()
-    return None if package is None else install_command("cuda")
+    # The toolkit's CUDA must be torch's: their pins exclude each other.
+    extra = "cuda12" if (torch.version.cuda or "").startswith("12.") else "cuda"
+    return None if package is None else install_command(extra)
 
 
 class CudaEngine:
