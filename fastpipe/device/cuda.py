@@ -40,7 +40,9 @@ def missing_for_cuda() -> str | None:
     from fastpipe.kernels.cuda_compile import missing_package
 
     package = missing_package()
-    return None if package is None else "pip install 'fastpipe[cuda]'"
+    # The toolkit's CUDA must be torch's: their pins exclude each other.
+    extra = "cuda12" if (torch.version.cuda or "").startswith("12.") else "cuda"
+    return None if package is None else f"pip install 'fastpipe[{extra}]'"
 
 
 class CudaEngine:

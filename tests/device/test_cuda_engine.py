@@ -33,6 +33,13 @@ def test_without_numba_cuda_torch_serves_and_says_what_to_install(monkeypatch):
     assert engine_note("fused", GPU) == "torch (fused on CUDA needs: pip install 'fastpipe[cuda]')"
 
 
+@pytest.mark.parametrize(("version", "extra"), [("12.6", "cuda12"), ("13.0", "cuda"), (None, "cuda")])
+def test_the_extra_is_the_one_of_torchs_cuda(monkeypatch, version, extra):
+    monkeypatch.setattr("fastpipe.kernels.cuda_compile.missing_package", lambda: "numba-cuda")
+    monkeypatch.setattr(torch.version, "cuda", version)
+    assert cuda.missing_for_cuda() == f"pip install 'fastpipe[{extra}]'"
+
+
 def test_with_numba_cuda_the_kernels_serve(monkeypatch):
     monkeypatch.setattr(cuda, "missing_for_cuda", lambda: None)
     assert isinstance(make_engine("fused", GPU), CudaEngine)
