@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fastpipe.batch import FolderWork, RequestStream, WorkerOptions, WorkerPool
+from fastpipe.batch import Drawer, FolderWork, RequestStream, WorkerOptions, WorkerPool
 from fastpipe.batch.buffer import allocate, collate_labels
 from fastpipe.decode import crop_and_resize, decode_rgb, read
 from fastpipe.decode.pillow import pixels
@@ -186,7 +186,7 @@ def _hop(batch: HostBatch) -> Stage:
 
 def stream_of(batches: Any) -> RequestStream:
     """Requests for lists of ids, one list a batch."""
-    return RequestStream(batches, seed=0, epoch=0, resolution=_own_size)
+    return RequestStream(Drawer(batches, seed=0, epoch=0, resolution=_own_size))
 
 
 def _own_size(epoch: int, batch: int) -> None:

@@ -17,7 +17,7 @@ from fastpipe.train.algorithms.decoupled_sgd import DecoupledSGD
 from fastpipe.train.errors import NoEffectWarning
 from fastpipe.train.settings import OptimizerConfig
 
-__all__ = ["WAITING", "ScaledSGD", "build_optimizer", "parameter_groups"]
+__all__ = ["WAITING", "ScaledSGD", "build_optimizer", "continue_optimizer", "parameter_groups"]
 
 WAITING = ("lamb", "lars")
 """Optimizers of timm that know nothing of a loss scaler: it waits for the device at every step."""
@@ -87,6 +87,20 @@ def parameter_groups(model: nn.Module, *, on_norm: bool, on_bias: bool) -> list[
         )
     groups: list[dict[str, Any]] = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
+
+
+def continue_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Take over what a run has gathered (momentum, moments, counts) from the state of the same optimizer.
+
+    Settings stay those that `optimizer` was made with, where torch would take the state's: a changed decay or
+    momentum counts. The rate is set at every step anyhow.
+    """
+    own = [
+        {key: group[key] for key in group if key not in ("params", "lr")} for group in optimizer.param_groups
+    ]
+    optimizer.load_state_dict(state)
+    for group, settings in zip(optimizer.param_groups, own, strict=True):
+        group.update(settings)
 
 
 def _timm_optimizers() -> tuple[Any, Any]:

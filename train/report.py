@@ -9,6 +9,7 @@ import torch
 
 from fastpipe.storage import DEMO_NOTE
 from fastpipe.train.augment import augment_specs
+from fastpipe.train.broken import broken_words
 from fastpipe.train.config import TrainConfig
 from fastpipe.train.cudnn import cudnn_choice
 from fastpipe.train.optimizers import WAITING
@@ -69,6 +70,7 @@ def conclusion(summary: Mapping[str, Any]) -> str:
         f"top-1 {summary['top1']:.3f} (raw weights {summary['top1_raw']:.3f}){test}, "
         f"time to train {summary['time_to_train_s']:.1f} s, {summary['images_per_s']:.0f} images/s, "
         f"data wait {summary['data_wait_share']:.0%}{''.join(_reckoned(summary))}"
+        f"{''.join(f'; {words}' for words in broken_words(summary.get('broken_samples', {})))}"
     )
 
 

@@ -77,6 +77,8 @@ class Updater:
     """Its length is the number of steps in an epoch."""
     step: int = 0
     """Steps done."""
+    resolution: int = 0
+    """The side of the last step's images in pixels; 0 before the first."""
     skipped: int = 0
     """Steps among them that changed nothing, since loss or gradients were not finite."""
 
@@ -120,6 +122,7 @@ class Updater:
     def train_step(self, images: Tensor, labels: Tensor) -> Tensor:
         """One update of the weights from this rank's share of a batch. Returns its loss, on the device."""
         set_lr(self.optimizer, self.lr(self.step))
+        self.resolution = images.shape[-1]
         careful = self.config.skip_nonfinite > 0
         buffers = [buffer.clone() for buffer in self.model.buffers()] if careful else []
         loss = self._gradients(images, labels)
@@ -177,7 +180,7 @@ class Updater:
         self.skipped += 1
         if self.skipped > self.config.skip_nonfinite:
             shown = float(loss) if not math.isfinite(float(loss)) else math.nan
-            log = StepLog(step=self.step, loss=shown, lr=self.lr(self.step), resolution=0)
+            log = StepLog(step=self.step, loss=shown, lr=self.lr(self.step), resolution=self.resolution)
             raise diverged(log, f"{self.skipped - 1} such steps were skipped already, and loss or gradients")
         with torch.no_grad():
             for buffer, kept in zip(self.model.buffers(), buffers, strict=True):

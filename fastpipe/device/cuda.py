@@ -26,6 +26,7 @@ from fastpipe.device.draw import ErasingParams, Params, ResizeParams
 from fastpipe.device.engines import Engine, FusedEngine, Output, TorchEngine
 from fastpipe.device.policies import OpParams
 from fastpipe.device.transfer import pinned
+from fastpipe.extras import install_command
 from fastpipe.kernels.tolerance import disagreement
 
 __all__ = ["CudaEngine", "differences", "missing_for_cuda"]
@@ -42,7 +43,7 @@ def missing_for_cuda() -> str | None:
     package = missing_package()
     # The toolkit's CUDA must be torch's: their pins exclude each other.
     extra = "cuda12" if (torch.version.cuda or "").startswith("12.") else "cuda"
-    return None if package is None else f"pip install 'fastpipe[{extra}]'"
+    return None if package is None else install_command(extra)
 
 
 class CudaEngine:

@@ -28,9 +28,9 @@ def on_cpu(images, params, output):
 
 
 def test_without_numba_cuda_torch_serves_and_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(cuda, "missing_for_cuda", lambda: "pip install 'fastpipe[cuda]'")
+    monkeypatch.setattr(cuda, "missing_for_cuda", lambda: "pip install numba-cuda")
     assert isinstance(make_engine("fused", GPU), TorchEngine)
-    assert engine_note("fused", GPU) == "torch (fused on CUDA needs: pip install 'fastpipe[cuda]')"
+    assert engine_note("fused", GPU) == "torch (fused on CUDA needs: pip install numba-cuda)"
 
 
 @pytest.mark.parametrize(("version", "extra"), [("12.6", "cuda12"), ("13.0", "cuda"), (None, "cuda")])

@@ -38,7 +38,7 @@ BAD = Path(__file__).parent / "cuda_bad_kernels.py"
 
 pytestmark = [
     pytest.mark.cuda_gates,
-    pytest.mark.skipif(missing_package() is not None, reason="numba-cuda is not installed: fastpipe[cuda]"),
+    pytest.mark.skipif(missing_package() is not None, reason="numba-cuda is not installed"),
     pytest.mark.skipif(
         find_tool("ptxas") is None, reason="no ptxas in CUDA_HOME, the PATH or triton's wheel"
     ),

@@ -78,7 +78,10 @@ def scaled_decoupled_sgd_(
 
 
 class DecoupledSGD(torch.optim.Optimizer):
-    """`lr` at construction is the peak: it is kept as `initial_lr` before a warmup sets the first rate."""
+    """`lr` at construction is the peak: it is kept as `initial_lr` before a warmup sets the first rate.
+
+    A loaded state does not change it: the decay is scaled by this optimizer's own peak.
+    """
 
     # torch.amp.GradScaler then sets grad_scale and found_inf, tensors, in place of waiting for found_inf.
     _step_supports_amp_scaling = True
@@ -102,6 +105,13 @@ class DecoupledSGD(torch.optim.Optimizer):
         super().__init__(
             params, {"lr": lr, "initial_lr": lr, "momentum": momentum, "weight_decay": weight_decay}
         )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over momentum and settings, but not the peak."""
+        peaks = [group["initial_lr"] for group in self.param_groups]
+        super().load_state_dict(state_dict)
+        for group, peak in zip(self.param_groups, peaks, strict=True):
+            group["initial_lr"] = peak
 
     @overload
     def step(self, closure: None = None) -> None: ...
