@@ -65,8 +65,7 @@ def plain_jpeg(data: bytes | memoryview) -> JpegFacts | None:
     """The facts of a JPEG of which other decoders may have Pillow's pixels; None for all else.
 
     Whole 8-bit Huffman-coded files of 1 or 3 components (CMYK means two things), with no more pixels than
-    Pillow opens without a warning, and that it opens: what refuses there, by its EXIF or the like, is broken
-    everywhere.
+    Pillow opens without a warning, and that it opens: it may refuse what others pass over, such as EXIF.
     """
     data = bytes(data)
     facts = jpeg_facts(data)
