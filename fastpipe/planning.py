@@ -10,12 +10,14 @@ from typing import Any
 
 import torch.utils.data
 import torchvision
+from PIL import Image
 from torch.utils.data import ConcatDataset, Subset, default_collate
 from torchvision.datasets import DatasetFolder, ImageFolder
 from torchvision.datasets.folder import default_loader, pil_loader
 
 from fastpipe.batch.locate import leaves, locate, read_rgb, storage_kind
-from fastpipe.errors import ArgumentError
+from fastpipe.batch.order import length
+from fastpipe.errors import ArgumentError, DataError
 from fastpipe.storage import BetonDataset, FolderDataset
 from fastpipe.transforms import lift, merge
 from fastpipe.transforms.collate_mix import MixingCollate, mixers_named, read_collate
@@ -38,6 +40,9 @@ _TIMM_COLLATE = (
     "create_dataset and create_loader: DataLoader(ImageFolder(root, create_transform(..., "
     "interpolation='bilinear'))) is lifted, and its batches are normalised"
 )
+
+
+_TRIED = 16  # broken files in a row at the beginning of a data set are few
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,5 +170,15 @@ def _folder_refusal(dataset: Any) -> str | None:
     return None
 
 
-def _first_image(dataset: Any) -> Any:
-    return read_rgb(*locate(dataset, 0))
+def _first_image(dataset: Any) -> Image.Image:
+    """An image to try unknown steps on: the first of the data set that can be read.
+
+    A sample that cannot be read is an error in its own batch's turn, or none under on_error="skip", and no
+    reason to end here: where the first few cannot, a grey image takes their place.
+    """
+    for sample_id in range(min(_TRIED, length(dataset, _TRIED))):
+        try:
+            return read_rgb(*locate(dataset, sample_id))
+        except (DataError, TypeError, IndexError):
+            continue
+    return Image.new("RGB", (256, 256), (128, 128, 128))

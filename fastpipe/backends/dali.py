@@ -8,12 +8,13 @@ from fastpipe.backends.base import BatchSource, Capabilities, Job, Numerics
 from fastpipe.backends.dali_pipeline import Graph, load_dali
 from fastpipe.backends.dali_source import DaliSource
 from fastpipe.errors import FastpipeError
+from fastpipe.extras import install_command
 from fastpipe.transforms import RandomResizedCrop, ResizeCrop
 from fastpipe.types import Availability, Machine, Plan, Support
 
 __all__ = ["DaliBackend", "graph_of"]
 
-_REMEDY = "pip install 'fastpipe[dali]' (CUDA 13) or 'fastpipe[dali-cuda120]'; neither needs a GPU"
+_REMEDY = f"{install_command('dali')} (CUDA 13), or nvidia-dali-cuda120; neither needs a GPU"
 
 
 class DaliBackend:
@@ -42,7 +43,7 @@ class DaliBackend:
         if plan.host:
             return Support(answer="no", reason="runs no Python steps on single images")
         resizes = "Pillow resizes" if numerics == "exact" else "DALI resizes where that is bilinear"
-        reason = f"decodes JPEGs within the crop's box, Pillow the other formats; {resizes}"
+        reason = f"decodes JPEGs of one scan within the crop's box, Pillow all else; {resizes}"
         return Support(answer="yes", reason=reason)
 
     def build(self, job: Job) -> BatchSource:

@@ -15,7 +15,7 @@ from fastpipe.kernels.cuda_compile import missing_package
 
 pytestmark = [
     pytest.mark.cuda_gates,
-    pytest.mark.skipif(missing_package() is not None, reason="numba-cuda is not installed: fastpipe[cuda]"),
+    pytest.mark.skipif(missing_package() is not None, reason="numba-cuda is not installed"),
 ]
 
 
