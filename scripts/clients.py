@@ -1,7 +1,7 @@
 """Runs each client's program in an environment of its own; writes docs/compatibility.md from what they print.
 
-`clients.py [CLIENT ...]`: with names only these are run, and the page is left alone. Exit status 1 when
-something failed that is not a known "no".
+`clients.py [CLIENT ...]`: with names only these are run, and the others' rows are those of their latest run.
+Exit status 1 when something failed that is not a known "no".
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ CLIENTS = ROOT / "tests" / "clients"
 HOMES = ROOT / "build" / "clients"
 PAGE = ROOT / "docs" / "compatibility.md"
 OWN_TORCH = "# Own torch"
-# The distribution whose version stands for the client, where it is not the first of the requirements.
-NAMED = {"torchvision": "torchvision", "torch": "torch"}
 LIMIT_S = 900
 HEAD = """# Compatibility
 
@@ -38,50 +36,62 @@ How it is done, and why: [design/011-clients.md](design/011-clients.md).
 
 
 def main(names: list[str]) -> int:
-    """Run the clients that were named, or all and write the page."""
+    """Run the clients that were named, or all; the page is written from the latest run of each."""
     known = sorted(path.stem for path in CLIENTS.glob("*.txt"))
     unknown = [name for name in names if name not in known]
     if unknown:
         print(f"a client must be one of {', '.join(known)}. Found: {', '.join(unknown)}", file=sys.stderr)
         return 2
-    results = [run(name) for name in names or known]
-    failed = [
-        f"{one['client']}: {row['tried']}: {row['note']}"
-        for one in results
-        for row in one["rows"]
-        if row["result"] == "FAILED"
-    ]
-    for line in failed:
-        print(f"FAILED {line}")
-    rows = [row for one in results for row in one["rows"]]
-    print(f"{len(results)} clients, {len(rows)} rows, {len(failed)} failed")
-    if not names and not failed:
-        PAGE.write_text(HEAD + page(results), encoding="utf-8")
-        print(f"wrote {PAGE.relative_to(ROOT)}")
-    return 1 if failed else 0
+    ran = {name: run(name) for name in names or known}
+    failed = [(name, row) for name, rows in ran.items() for row in rows if row["result"] == "FAILED"]
+    for name, row in failed:
+        print(f"FAILED {name}: {row['tried']}: {row['note']}")
+    print(f"{len(ran)} clients, {sum(map(len, ran.values()))} rows, {len(failed)} failed")
+    missing = [name for name in known if not log_of(name).exists()]
+    if failed or missing:
+        print(f"docs/compatibility.md is as it was: not yet run: {', '.join(missing) or 'none'}")
+        return 1 if failed else 0
+    PAGE.write_text(HEAD + page([described(name) for name in known]), encoding="utf-8")
+    print(f"wrote {PAGE.relative_to(ROOT)}")
+    return 0
 
 
-def run(client: str) -> dict[str, Any]:
-    """The client's rows, from its program in its environment."""
+def run(client: str) -> list[dict[str, str]]:
+    """The client's rows, from its program in its environment; they stay in its log."""
     print(f"{client}:", flush=True)
     python = environment(client)
     started = time.monotonic()
     program = CLIENTS / "programs" / f"with_{client}.py"
     try:
         done = subprocess.run([python, program], capture_output=True, text=True, check=False, timeout=LIMIT_S)
-        output, status, told = done.stdout, done.returncode, done.stderr
+        output, status = done.stdout + done.stderr, done.returncode
     except subprocess.TimeoutExpired:
-        output, status, told = "", 124, f"ran for more than {LIMIT_S} s"
-    rows = [json.loads(line[4:]) for line in output.splitlines() if line.startswith("ROW ")]
-    (HOMES / f"{client}.log").write_text(output + told, encoding="utf-8")
-    if status or not rows:
-        last = next(iter(reversed(told.strip().splitlines())), "no word")
-        rows.append(
-            {"tried": "the whole program", "result": "FAILED", "fast": "", "note": f"status {status}: {last}"}
-        )
-    for row in rows:
+        output, status = f"ran for more than {LIMIT_S} s\n", 124
+    if status or not rows_in(output):
+        last = next(iter(reversed(output.strip().splitlines())), "no word")
+        row = {"tried": "the program", "result": "FAILED", "fast": "", "note": f"status {status}: {last}"}
+        output += f"\nROW {json.dumps(row)}\n"
+    log_of(client).write_text(output, encoding="utf-8")
+    for row in rows_in(output):
         print(f"  {row['result']:<9} {row['tried']}  [fast path: {row['fast']}] {row['note']}", flush=True)
     print(f"  {time.monotonic() - started:.0f} s", flush=True)
+    return rows_in(output)
+
+
+def log_of(client: str) -> Path:
+    """What the client's program printed when it last ran."""
+    return HOMES / f"{client}.log"
+
+
+def rows_in(output: str) -> list[dict[str, str]]:
+    """The rows among what a program printed."""
+    return [json.loads(line[4:]) for line in output.splitlines() if line.startswith("ROW ")]
+
+
+def described(client: str) -> dict[str, Any]:
+    """A client of the page: its versions, and the rows of its latest run."""
+    python = HOMES / client / "bin" / "python"
+    rows = rows_in(log_of(client).read_text(encoding="utf-8"))
     return {
         "client": client,
         "version": version(client, python),
@@ -95,9 +105,9 @@ def environment(client: str) -> Path:
     requirements = CLIENTS / f"{client}.txt"
     text = requirements.read_text(encoding="utf-8")
     home = HOMES / client
-    key = hashlib.sha256(
-        f"{text}|{sys.version}|{ROOT}|{(ROOT / 'pyproject.toml').read_text()}".encode()
-    ).hexdigest()
+    # .venv may change under the others: they see it as it is.
+    own = (ROOT / "pyproject.toml").read_text(encoding="utf-8") if text.startswith(OWN_TORCH) else ""
+    key = hashlib.sha256(f"{text}|{sys.version}|{ROOT}|{own}".encode()).hexdigest()
     stamp, python = home / "made-for", home / "bin" / "python"
     if stamp.exists() and stamp.read_text() == key:
         return python

@@ -97,4 +97,5 @@ def _only_cpu() -> torch.device | None:
     """The CPU, where accelerate was told to leave the GPU alone."""
     state: Any = sys.modules["accelerate.state"].PartialState
     device = state().device if state._shared_state else None
-    return device if device is not None and device.type == "cpu" else None
+    told = device is not None and device.type == "cpu" and torch.cuda.is_available()
+    return device if told else None

@@ -86,6 +86,7 @@ class Row:
     result: str = "yes"
     fast: str = "not applicable"
     note: str = ""
+    images: bool = True
     seen: list[tuple[str, bool, str]] = field(default_factory=list)
 
     def need_fast(self) -> None:
@@ -95,9 +96,9 @@ class Row:
 
 
 @contextlib.contextmanager
-def tried(what: str, note: str = "") -> Iterator[Row]:
+def tried(what: str, note: str = "", *, images: bool = True) -> Iterator[Row]:
     """Print a row for the matrix; an exception is a "no" that fails the run."""
-    row, iterate = Row(what, note=note), fastpipe.DataLoader.__iter__
+    row, iterate = Row(what, note=note, images=images), fastpipe.DataLoader.__iter__
 
     def watched(self: Any) -> Any:
         iterator = iterate(self)
@@ -112,7 +113,7 @@ def tried(what: str, note: str = "") -> Iterator[Row]:
         row.result, row.note = "FAILED", f"{type(error).__name__}: {str(error).splitlines()[:1]}"
     finally:
         fastpipe.DataLoader.__iter__ = iterate  # type: ignore[method-assign]
-    if row.seen:
+    if row.seen and row.images:
         fast = [lifted and name == "EpochIterator" for _, lifted, name in row.seen]
         names = ", ".join(sorted({f"{name} of {kind}" for kind, _, name in row.seen}))
         row.fast = f"{'yes' if all(fast) else 'no'} ({names})"

@@ -15,10 +15,14 @@ def main(ranks: int) -> None:
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
     command = [*start, str(RANKS), str(photos() / "train")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    told = sorted({line for line in done.stdout.splitlines() if line.endswith(f"{ranks} ranks")})
-    for line in told:
-        what = line.removesuffix(f", {ranks} ranks").removesuffix(f": {ranks} ranks")
-        say(Row(f"{what}, {ranks} process{'es' * (ranks > 1)}", fast="yes (EpochIterator of PreparedLoader)"))
+    modes: dict[str, list[str]] = {}
+    for line in done.stdout.splitlines():
+        if line.endswith(f", {ranks} ranks"):
+            what, _, mode = line.removesuffix(f", {ranks} ranks").partition(": ")
+            modes.setdefault(what, []).append(mode)
+    for what, told in modes.items():
+        row = f"{ranks} process{'es' * (ranks > 1)}: {what} ({'; '.join(told)})"
+        say(Row(row, fast="yes (EpochIterator of PreparedLoader)"))
     if done.returncode:
         with tried(f"all modes with {ranks} processes"):
             raise AssertionError((done.stderr.strip().splitlines() or ["?"])[-1])

@@ -96,15 +96,15 @@ def generic() -> None:
 
 if __name__ == "__main__":
     quietly()
-    with tried("DataLoader[torch.Tensor] as a base class"):
+    with tried("DataLoader[torch.Tensor] as a base class", images=False):
         generic()
-    with tried("StatefulDataLoader, with its state, 0 and 2 workers"):
+    with tried("StatefulDataLoader, with its state, 0 and 2 workers", images=False):
         stateful()
-    with tried("torchdata.nodes"):
+    with tried("torchdata.nodes", images=False):
         nodes()
-    with tried("accelerate: prepare, skip_first_batches, stateful, dispatch"):
+    with tried("accelerate: prepare, skip_first_batches, stateful, dispatch", images=False):
         prepared()
-    with tried("transformers: Trainer.train, evaluate, resume"):
+    with tried("transformers: Trainer.train, evaluate, resume", images=False):
         trained()
     with tried("an image folder through torch's own name") as row:
         assert len(list(torch.utils.data.DataLoader(folder(transform=EVAL), BATCH))) > 0
