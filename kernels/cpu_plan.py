@@ -62,7 +62,7 @@ def _fixed(value: Number) -> Number:
 
 
 @inner
-def _whole_moves(m: Floats) -> bool:
+def _whole_moves(m: Floats) -> Number:
     """Then all bilinear weights are 0, and the cheaper nearest gives the same bytes."""
     straight = m[0] == 1.0 and m[1] == 0.0 and m[3] == 0.0 and m[4] == 1.0
     return straight and m[2] == np.floor(m[2]) and m[5] == np.floor(m[5])
@@ -146,7 +146,7 @@ def count_plan(
 
 
 @inner
-def _inside(coordinate: float, size: int) -> int:
+def _inside(coordinate: float, size: int) -> Number:
     """The pixel of a coordinate, -1 outside of 0..size."""
     return np.int64(coordinate) if 0.0 <= coordinate < size else np.int64(-1)
 
@@ -189,7 +189,7 @@ def _fill_pixels(m: Floats, height: int, width: int, out: Wholes) -> None:
 
 
 @inner
-def _whole_value(op: int, value: float) -> int:
+def _whole_value(op: int, value: float) -> Number:
     """`value` where a whole number is enough: a level is below a threshold if it is below its ceiling."""
     if op in (POSTERIZE, SOLARIZE, SOLARIZE_ADD):
         return np.int64(min(max(np.ceil(value), -255.0), 256.0))

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fastpipe.kernels.cuda_ptx import with_lowest_version
+
 __all__ = [
     "Assembled",
     "assemble",
@@ -60,11 +62,11 @@ def patch_numba(cc: Capability) -> None:
 
 
 def to_ptx(function: Callable[..., None], signature: Any, cc: Capability) -> str:
-    """PTX of one kernel. `patch_numba(cc)` must have run."""
+    """PTX of one kernel, of the lowest version for its target. `patch_numba(cc)` must have run."""
     from numba import cuda
 
     ptx, _ = cuda.compile(function, signature, cc=cc, abi="numba", device=False, fastmath=False, output="ptx")
-    return str(ptx)
+    return with_lowest_version(str(ptx))
 
 
 def compile_here(cc: Capability, folder: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["Driver", "DriverError", "pack_arguments"]
+__all__ = ["Driver", "DriverError"]
 
 _OUT_OF_MEMORY = 2
 # Errors after which every further call of the process fails: the context is lost (cuda.h's own words).
@@ -42,12 +42,26 @@ class DriverError(RuntimeError):
         return DriverError, (self.call, self.words, self.code)
 
 
-def pack_arguments(arguments: Sequence[tuple[bool, int]]) -> Any:
-    """cuLaunchKernel's `kernelParams`: each (is a pointer, value) as 64 or 32 bits, kept alive."""
-    values = [ctypes.c_uint64(value) if pointer else ctypes.c_uint32(value) for pointer, value in arguments]
-    array = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
-    array.values = values  # type: ignore[attr-defined]
-    return array
+class _Slots(threading.local):
+    """cuLaunchKernel's `kernelParams` of this thread: 64 bits for each value, and their addresses.
+
+    A kernel reads as many bytes as its parameter has; on every machine with CUDA the low ones come first.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[int, tuple[Any, Any]] = {}
+
+    def of(self, count: int) -> tuple[Any, Any]:
+        """The values, to be filled, and the array of their addresses."""
+        if count not in self._made:
+            values = (ctypes.c_uint64 * count)()
+            start = ctypes.addressof(values)
+            addresses = (ctypes.c_void_p * count)(*(start + 8 * place for place in range(count)))
+            self._made[count] = values, addresses
+        return self._made[count]
+
+
+_LAUNCH_TYPES = (ctypes.c_void_p, *(ctypes.c_uint,) * 7, *(ctypes.c_void_p,) * 3)
 
 
 class Driver:
@@ -60,6 +74,9 @@ class Driver:
         self._library = library or ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
         self._functions: dict[tuple[int, str], ctypes.c_void_p] = {}
         self._loading = threading.Lock()
+        self._slots = _Slots()
+        self._launch = self._library.cuLaunchKernel
+        self._launch.argtypes = _LAUNCH_TYPES
 
     @classmethod
     @cache
@@ -68,7 +85,9 @@ class Driver:
         return cls()
 
     def _call(self, name: str, *arguments: Any) -> None:
-        code = getattr(self._library, name)(*arguments)
+        self._check(name, getattr(self._library, name)(*arguments))
+
+    def _check(self, name: str, code: int) -> None:
         if code:
             words = ctypes.c_char_p()
             self._library.cuGetErrorString(code, ctypes.byref(words))
@@ -129,10 +148,10 @@ class Driver:
         grid: Sequence[int],
         block: Sequence[int],
         stream: int,
-        arguments: Sequence[tuple[bool, int]],
+        arguments: Sequence[int],
     ) -> None:
-        """Launch a loaded kernel on `stream`. arguments: (is a pointer, value)."""
-        packed = pack_arguments(arguments)
-        sizes = [ctypes.c_uint(size) for size in (*grid, *block, 0)]
+        """Launch a loaded kernel on `stream`. arguments: addresses, and numbers below 2^32."""
+        values, addresses = self._slots.of(len(arguments))
+        values[:] = arguments
         function = self._functions[device, name]
-        self._call("cuLaunchKernel", function, *sizes, ctypes.c_void_p(stream), packed, None)
+        self._check("cuLaunchKernel", self._launch(function, *grid, *block, 0, stream, addresses, None))

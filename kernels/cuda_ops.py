@@ -166,16 +166,26 @@ def run_launches(
     for buffer in buffers.values():
         buffer.record_stream(current)
     stream = current.cuda_stream
-    bases = {name: (buffer.data_ptr(), buffer.element_size()) for name, buffer in buffers.items()}
+    bases = _Bases({name: (buffer.data_ptr(), buffer.element_size()) for name, buffer in buffers.items()})
     for launch in launches:
-        arguments = []
-        for argument in launch.arguments:
-            if isinstance(argument, int):
-                arguments.append((False, argument))
-            else:
-                base, size = bases[argument[0].partition(":")[0]]
-                arguments.append((True, base + argument[1] * size))
+        arguments = [
+            argument if isinstance(argument, int) else bases.address(*argument)
+            for argument in launch.arguments
+        ]
         driver.launch(index, launch.kernel, launch.grid, launch.block, stream, arguments)
+
+
+class _Bases(dict[str, tuple[int, int]]):
+    """Where each buffer begins and how many bytes an element has; `x:words` is x in another form."""
+
+    def __missing__(self, name: str) -> tuple[int, int]:
+        found = self[name] = self[name.partition(":")[0]]
+        return found
+
+    def address(self, name: str, element: int) -> int:
+        """The address of an element of a buffer."""
+        base, size = self[name]
+        return base + element * size
 
 
 def load_kernels(device: torch.device) -> None:

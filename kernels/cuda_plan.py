@@ -10,7 +10,7 @@ is needed to make or test a plan.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
@@ -51,12 +51,9 @@ def make_plan(
     fills: npt.NDArray[Any] | None,
     interpolations: npt.NDArray[Any] | None,
     flip: npt.NDArray[Any] | None,
-    *,
-    room: Callable[[int], npt.NDArray[np.int32]] | None = None,
 ) -> CudaPlan:
     """The plan of one batch. Arguments as `augment_batch` takes them, shape [B,H,W,3]; ops None: only flip.
 
-    room: where the numbers are written, int32 [n] for an n, 8 bytes aligned; new memory by default.
     Raises ValueError for a batch beyond the kernels' 32-bit indices.
     """
     check_elements(shape)
@@ -77,7 +74,7 @@ def make_plan(
     starts = (sizes[0], sizes[0] + sizes[1], sizes[0] + sizes[1] + sizes[2])
     total = starts[-1] + sizes[-1]
     # An even number in all, so that it can be read as int64.
-    numbers = (room or _new_room)(total + total % 2)
+    numbers = np.empty(total + total % 2, np.int32)
     numbers[total:] = 0
     rows = numbers[: sizes[0]]
     kernels.fill_plan(
@@ -109,10 +106,6 @@ def _compiled() -> ModuleType:
     from fastpipe.kernels import cpu_plan
 
     return cpu_plan
-
-
-def _new_room(size: int) -> npt.NDArray[np.int32]:
-    return np.empty(size, np.int32)
 
 
 def _array(given: npt.NDArray[Any] | None, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:

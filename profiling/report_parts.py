@@ -15,6 +15,7 @@ from fastpipe.profiling.fixes import Fix
 from fastpipe.profiling.history import Checked
 from fastpipe.profiling.interference import knee
 from fastpipe.profiling.result import Profile
+from fastpipe.profiling.terminal import print_table
 from fastpipe.profiling.timing import Spread
 
 __all__ = ["print_parts", "sections", "values_of"]
@@ -160,7 +161,7 @@ def _print_stalls(profile: Profile, console: Console) -> None:
             f"{low:+,.2f} to {high:+,.2f}",
             f"{stall.share:+.1%}",
         )
-    console.print(table)
+    print_table(console, table)
 
 
 def _latency_words(profile: Profile) -> list[str]:
@@ -202,7 +203,7 @@ def _print_fixes(profile: Profile, console: Console) -> None:
             escape(f"{fix.command}{note}"),
         )
     if shown:
-        console.print(table)
+        print_table(console, table)
     rest = [fix.name for fix in profile.fixes if not fix.helps]
     if rest:
         _say(console, f"No gain above 2 % predicted here: {', '.join(rest)}.")

@@ -41,7 +41,9 @@ def missing_for_cuda() -> str | None:
     from fastpipe.kernels.cuda_compile import missing_package
 
     package = missing_package()
-    return None if package is None else install_command("cuda")
+    # The toolkit's CUDA must be torch's: their pins exclude each other.
+    extra = "cuda12" if (torch.version.cuda or "").startswith("12.") else "cuda"
+    return None if package is None else install_command(extra)
 
 
 class CudaEngine:
@@ -112,7 +114,12 @@ class CudaEngine:
 
     def _moved(self, numbers: npt.NDArray[Any] | torch.Tensor) -> torch.Tensor:
         """A small array on the device. Pinned, so that the copy waits for nothing; the allocator keeps it."""
-        values = numbers if isinstance(numbers, torch.Tensor) else torch.tensor(numbers, device="cpu")
+        if isinstance(numbers, torch.Tensor):
+            values = numbers
+        elif numbers.flags.writeable:
+            values = torch.from_numpy(numbers)
+        else:  # filters, which are kept
+            values = torch.tensor(numbers, device="cpu")
         return pinned(values, self.device).to(self.device, non_blocking=True)
 
     def _norm(self, output: Output) -> torch.Tensor:

@@ -5,7 +5,6 @@ The kernels are the real ones, compiled to PTX; the fake driver reads from it wh
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import re
 import shutil
@@ -50,7 +49,7 @@ FULL = (*PLAIN[:2], ColOut(), ToFloat(), NORM, RandomErasing(p=1.0), MixUp(alpha
 
 pytestmark = [
     pytest.mark.cuda_gates,
-    pytest.mark.skipif(missing_package() is not None, reason="numba-cuda is not installed: fastpipe[cuda]"),
+    pytest.mark.skipif(missing_package() is not None, reason="numba-cuda is not installed"),
     pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc to compile the fake driver with"),
 ]
 
@@ -307,17 +306,8 @@ def test_the_log_is_not_blind_to_a_pointer_into_nothing(gpu: Any) -> None:
     driver = Driver.shared()
     driver.enter(0)
     driver.load(0, "plain_8", cuda_cache.ptx_files((9, 0), ["plain_8"])["plain_8"])
-    arguments = [(True, 4096)] * 6 + [(False, 1)] * 4
+    arguments = [4096] * 6 + [1] * 4
     driver.launch(0, "plain_8", (1, 1, 1), (256, 1, 1), 1, arguments)
     assert any("into no memory" in text for text in fake_gpu.hazards(gpu.log()))
     with pytest.raises(DriverError, match=r"cuLaunchKernel: unknown error \(1\)"):
         driver.launch(0, "plain_8", (1, 70_000, 1), (256, 1, 1), 1, arguments)
-
-
-def test_the_libraries_calling_convention() -> None:
-    """cuLaunchKernel takes an array of addresses; the values they lead to stay until it returns."""
-    from fastpipe.kernels.cuda_driver import pack_arguments
-
-    packed = pack_arguments([(True, 2**40 + 8), (False, 2**32 - 1)])
-    assert ctypes.c_uint64.from_address(packed[0]).value == 2**40 + 8
-    assert ctypes.c_uint32.from_address(packed[1]).value == 2**32 - 1

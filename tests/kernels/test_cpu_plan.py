@@ -80,17 +80,3 @@ def test_a_part_that_is_left_out_is_the_references_too(part: int) -> None:
     ours, expected = make_plan(shape, *given), reference.make_plan(shape, *given)
     assert ours.header == expected.header
     np.testing.assert_array_equal(ours.numbers, expected.numbers)
-
-
-def test_room_of_the_callers_is_filled_whole() -> None:
-    """Page-locked memory that holds the numbers of the batch before."""
-    asked: list[int] = []
-
-    def room(size: int) -> Any:
-        asked.append(size)
-        return np.full(size, -7, np.int32)
-
-    given = ((5, 8, 9, 3), None, None, None, None, None, np.ones(5))
-    ours, expected = make_plan(*given, room=room), reference.make_plan(*given)
-    assert asked == [len(expected.numbers)]
-    np.testing.assert_array_equal(ours.numbers, expected.numbers)
