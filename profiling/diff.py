@@ -38,8 +38,8 @@ def make_parser() -> argparse.ArgumentParser:
         "both reports have them, else quartiles. A figure without either is not repeated.",
         allow_abbrev=False,
     )
-    parser.add_argument("before", metavar="A.json")
-    parser.add_argument("after", metavar="B.json")
+    parser.add_argument("before", metavar="A.json", help="the report to compare with")
+    parser.add_argument("after", metavar="B.json", help="the newer report")
     parser.add_argument("--json", metavar="FILE", help="write the comparison there too")
     return parser
 
