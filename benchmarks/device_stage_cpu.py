@@ -47,7 +47,7 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLASSES = 1000
 OPS = {code: name for name, code in kernels.OPS.items()}
-PACKAGES = ("fastpipe", "torch", "torchvision", "numpy", "numba", "pillow", "kornia", "albumentations")
+PACKAGES = ("torch", "torchvision", "numpy", "numba", "pillow", "kornia", "albumentations")
 PEERS = ("opencv-python-headless", "nvidia-dali-cuda130")
 MISSING = "not installed"
 

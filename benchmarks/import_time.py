@@ -48,7 +48,7 @@ def record(taken: dict[str, list[float]]) -> dict[str, object]:
         "what": "CPU seconds of import fastpipe / CPU seconds of import torch, torchvision",
         "command": shlex.join(["python", "-P", *sys.argv]),
         "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in ("fastpipe", "torch", "torchvision")},
+        | {name: version(name) for name in ("fastpipe-vision", "torch", "torchvision")},
         "hardware": {"machine": platform.machine(), "cpus": os.cpu_count()},
         "n": len(ratios),
         "median_s": {name: round(statistics.median(values), 4) for name, values in taken.items()},

@@ -14,7 +14,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastpipe.kernels.cuda_compile import assemble, find_tool, missing_package, ptx_files
+from fastpipe.extras import install_command
+from fastpipe.kernels.cuda_cache import ptx_files
+from fastpipe.kernels.cuda_compile import assemble, find_tool, missing_package
 from fastpipe.kernels.cuda_finish_plan import MIXED, finish_names
 from fastpipe.kernels.cuda_schedule import kernel_names
 
@@ -243,7 +245,7 @@ def main() -> int:
     """Print the tables for every machine."""
     missing = missing_package() or next((t for t in ("ptxas", "nvdisasm") if find_tool(t) is None), None)
     if missing:
-        print(f"roofline: skipped, {missing} is absent (pip install 'fastpipe[cuda]'; triton has the tools)")
+        print(f"roofline: skipped, {missing} is absent ({install_command('cuda')}; triton has the tools)")
         return 0
     accounts = {
         machine.name: codes_of(machine, every_kernel() if machine.name in DETAILED else ["bilinear_16"])

@@ -1,7 +1,6 @@
 """fastpipe: feeds GPUs that train image classifiers."""
 
-from importlib.metadata import version as _version
-
+import fastpipe.early as _early  # noqa: F401 - first of all: it hears signals
 from fastpipe.batch import DistributedEvalSampler as DistributedEvalSampler
 from fastpipe.batch import DistributedSampler as DistributedSampler
 from fastpipe.batch import PageLocalSampler as PageLocalSampler
@@ -12,13 +11,13 @@ from fastpipe.errors import DataError as DataError
 from fastpipe.errors import EmptyDatasetError as EmptyDatasetError
 from fastpipe.errors import FastpipeError as FastpipeError
 from fastpipe.errors import MissingExtraError as MissingExtraError
+from fastpipe.errors import NameClashError as NameClashError
 from fastpipe.errors import SampleError as SampleError
 from fastpipe.errors import StateError as StateError
+from fastpipe.installed import VERSION as __version__
 from fastpipe.loader import DataLoader as DataLoader
 from fastpipe.storage import FolderDataset as FolderDataset
 from fastpipe.transforms import specs as augment
-
-__version__ = _version("fastpipe")
 
 __all__ = [
     "ArgumentError",
@@ -31,6 +30,7 @@ __all__ = [
     "FastpipeError",
     "FolderDataset",
     "MissingExtraError",
+    "NameClashError",
     "PageLocalSampler",
     "RepeatAugSampler",
     "SampleError",

@@ -6,11 +6,14 @@ FastpipeError
 │   └── SampleError          one sample cannot be read or decoded; carries its path and id
 ├── ArgumentError        an argument is wrong: name, allowed, found, remedy  (also a ValueError)
 ├── MissingExtraError    an optional package is absent; prints the pip or apt command (also an ImportError)
+├── NameClashError       another project's `fastpipe` is installed in the same place  (also an ImportError)
 ├── BackendError         a backend failed or cannot serve the plan     (also a RuntimeError)
 └── StateError           a saved state does not fit this loader        (also a RuntimeError)
 """
 
 from __future__ import annotations
+
+from fastpipe.extras import install_command
 
 __all__ = [
     "ArgumentError",
@@ -19,6 +22,7 @@ __all__ = [
     "EmptyDatasetError",
     "FastpipeError",
     "MissingExtraError",
+    "NameClashError",
     "SampleError",
     "StateError",
 ]
@@ -69,7 +73,7 @@ class MissingExtraError(FastpipeError, ImportError):
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(
             f"{purpose} needs the package {package!r}, which is not installed. "
-            f"Install it with: pip install 'fastpipe[{extra}]'"
+            f"Install it with: {install_command(extra)}"
         )
         self.package = package
         self.extra = extra
@@ -78,6 +82,23 @@ class MissingExtraError(FastpipeError, ImportError):
     def __reduce__(self) -> tuple[object, ...]:
         """Rebuild from the three fields, not from the joined message."""
         return MissingExtraError, (self.package, self.extra, self.purpose)
+
+
+class NameClashError(FastpipeError, ImportError):
+    """Another project's package `fastpipe` is installed where ours is. found: what was found of it."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(
+            f"{found} belongs to another project of the same import name: each overwrites or hides files of "
+            "the other. This package is the distribution 'fastpipe-vision'. Remove both, with: "
+            "pip uninstall fastpipe fastpipe-vision. Then install this one again in its checkout, with: "
+            "pip install ."
+        )
+        self.found = found
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Rebuild from what was found, not from the message."""
+        return NameClashError, (self.found,)
 
 
 class BackendError(FastpipeError, RuntimeError):

@@ -23,9 +23,10 @@ from typing import Any
 import numpy as np
 
 from fastpipe.backends.base import Backend, BatchSource, Job
-from fastpipe.batch import RequestStream
+from fastpipe.batch import Drawer, RequestStream
 from fastpipe.batch.worker import own_generators
 from fastpipe.errors import DataError
+from fastpipe.installed import VERSION
 from fastpipe.storage.cache import file_lock, make_dir, replace_file, user_cache_dir
 
 __all__ = ["PROBE_IMAGES", "Rates", "cached_rates", "measure", "probe_key"]
@@ -36,7 +37,7 @@ SECONDS = 2.5  # the time box of a whole probe, warm-up included
 PROBE_IMAGES = 2048  # an epoch of fewer is over before a probe would be
 _BATCH, _BATCHES = 16, 2  # a slice: small enough to alternate often
 _ROUNDS = 2  # at least so many slices of each, however long they take
-_PACKAGES = ("fastpipe", "torch", "torchvision", "pillow", "ffcv", "nvidia-dali-cuda120", "numba")
+_PACKAGES = ("torch", "torchvision", "pillow", "ffcv", "nvidia-dali-cuda120", "numba")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,7 @@ class Rates:
 
 def probe_key(**parts: Any) -> str:
     """A hash of what a measurement depends on: the parts given, the processor and the packages' versions."""
-    versions = {}
+    versions = {"fastpipe": VERSION}
     for name in _PACKAGES:
         try:
             versions[name] = importlib.metadata.version(name)
@@ -178,7 +179,7 @@ def _rate(
     resolution: Callable[[int, int], int | None],
     clock: Callable[[], float],
 ) -> float:
-    stream = RequestStream(batches, seed=0, epoch=0, resolution=resolution)
+    stream = RequestStream(Drawer(batches, seed=0, epoch=0, resolution=resolution))
     start, images = clock(), 0
     for batch in source.start(stream, again=True):
         images += len(batch.images)

@@ -16,13 +16,13 @@ from typing import Any
 
 import torch
 
-from fastpipe.kernels.cuda_compile import ptx_files
+from fastpipe.kernels.cuda_cache import ptx_files
 from fastpipe.kernels.cuda_driver import Driver
 from fastpipe.kernels.cuda_layout import STATISTICS_PARTS
 from fastpipe.kernels.cuda_plan import PATHS, check_elements
 from fastpipe.kernels.cuda_schedule import Launch, kernel_names, schedule, schedule_erase
 
-__all__ = ["BITS", "LIBRARY", "erase_boxes", "fused", "run_launches"]
+__all__ = ["BITS", "LIBRARY", "erase_boxes", "fused", "load_kernels", "run_launches"]
 
 BITS = {torch.uint8: 8, torch.float16: 16, torch.bfloat16: 16, torch.float32: 32}
 
@@ -122,8 +122,10 @@ def _scratch(images: torch.Tensor, header: Sequence[int]) -> dict[str, torch.Ten
 @cache
 def _identity_levels(device: torch.device) -> torch.Tensor:
     levels = torch.arange(256, dtype=torch.uint8, device=device).repeat(3)
-    # Kept for every stream, so it must be there before another one reads it.
-    torch.cuda.synchronize(device)
+    # Kept for every stream, so it must be there before another one reads it. The stream alone is waited for:
+    # waiting for the whole device fails while any thread captures a CUDA graph.
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
     return levels
 
 
@@ -164,16 +166,35 @@ def run_launches(
     for buffer in buffers.values():
         buffer.record_stream(current)
     stream = current.cuda_stream
-    bases = {name: (buffer.data_ptr(), buffer.element_size()) for name, buffer in buffers.items()}
+    bases = _Bases({name: (buffer.data_ptr(), buffer.element_size()) for name, buffer in buffers.items()})
     for launch in launches:
-        arguments = []
-        for argument in launch.arguments:
-            if isinstance(argument, int):
-                arguments.append((False, argument))
-            else:
-                base, size = bases[argument[0].partition(":")[0]]
-                arguments.append((True, base + argument[1] * size))
+        arguments = [
+            argument if isinstance(argument, int) else bases.address(*argument)
+            for argument in launch.arguments
+        ]
         driver.launch(index, launch.kernel, launch.grid, launch.block, stream, arguments)
+
+
+class _Bases(dict[str, tuple[int, int]]):
+    """Where each buffer begins and how many bytes an element has; `x:words` is x in another form."""
+
+    def __missing__(self, name: str) -> tuple[int, int]:
+        found = self[name] = self[name.partition(":")[0]]
+        return found
+
+    def address(self, name: str, element: int) -> int:
+        """The address of an element of a buffer."""
+        base, size = self[name]
+        return base + element * size
+
+
+def load_kernels(device: torch.device) -> None:
+    """Compile, or find on disk, the kernels for a device, and load those that every batch may need.
+
+    Raises DriverError where the driver does not take them, RuntimeError where compiling fails.
+    """
+    Driver.shared().enter(device.index)
+    _load_kernels(device.index, tuple(kernel_names(8)))
 
 
 @cache

@@ -1,5 +1,6 @@
 """Times the stages from file to model step alone and together, and says which one is the bottleneck."""
 
+import fastpipe.installed  # noqa: F401 - refuses another project's `fastpipe`, which may be in front
 from fastpipe.profiling.report import to_dict as to_dict
 from fastpipe.profiling.result import Profile as Profile
 from fastpipe.profiling.run import profile as profile

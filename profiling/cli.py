@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fastpipe.errors import FastpipeError
+from fastpipe.output import ends_with_its_reader, version
 from fastpipe.profiling.failing import FAILED, parse_condition
 from fastpipe.profiling.files_out import check_writable, exit_status, write_values
 from fastpipe.profiling.forms import with_timeline, write_forms
@@ -41,7 +42,7 @@ whole process tree; figures are medians with quartiles, the first repeat dropped
 examples:
   fastpipe-profile demo --quick
   fastpipe-profile /data/imagenet --model resnet50 --resolution 176 --workers 8 --json profile.json
-  fastpipe-profile /data/imagenet --recipe mild          (needs: pip install 'fastpipe[train]')
+  fastpipe-profile /data/imagenet --recipe mild          (needs: pip install timm jsonargparse)
 
 Another command observes an unmodified script: fastpipe-profile run train.py ARGS... (run --help)
 
@@ -59,6 +60,7 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version()}")
     parser.add_argument(
         "data",
         metavar="DATA",
@@ -99,6 +101,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@ends_with_its_reader
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns 0, 1 bad data, 2 wrong argument, 3 --fail-if, 130 on Ctrl-C."""
     argv = sys.argv[1:] if argv is None else list(argv)

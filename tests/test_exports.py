@@ -30,6 +30,7 @@ def test_fastpipe_exports_what_is_promised() -> None:
         "FastpipeError",
         "FolderDataset",
         "MissingExtraError",
+        "NameClashError",
         "PageLocalSampler",
         "RepeatAugSampler",
         "SampleError",

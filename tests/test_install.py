@@ -73,6 +73,14 @@ def test_what_was_installed_is_not_installed_again(clone):
     assert _install(clone, "dev,kornia")[1] == ["pip install --editable .[dev,kornia]"]
 
 
+def test_what_bears_the_old_name_leaves_first(clone):
+    folder, _ = clone
+    (folder / ".venv/lib/python3.11/site-packages/fastpipe-0.1.0.dist-info").mkdir(parents=True)
+    done, asked = _install(clone, "dev")
+    assert done.returncode == 0, done.stderr
+    assert asked == ["pip uninstall --yes fastpipe", "pip install --editable .[dev]"]
+
+
 def test_the_libraries_of_the_system_come_first(clone):
     folder, _ = clone
     _program(folder.parent / "bin" / "id", "#!/bin/sh\necho 0\n")

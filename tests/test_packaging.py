@@ -26,7 +26,7 @@ NOT_IN_A_CLONE = (".git", ".venv", "build", "dist", "runs", "*.egg-info", "__pyc
 IMPORT_ALL = """
 import importlib.metadata, json, sys
 import fastpipe, fastpipe.kernels, fastpipe.train, fastpipe.profiling, fastpipe.profiling.observe.cli
-points = [p for p in importlib.metadata.distribution("fastpipe").entry_points if p.group == "console_scripts"]
+points = importlib.metadata.distribution("fastpipe-vision").entry_points.select(group="console_scripts")
 for point in points:
     assert callable(point.load()), point
 files = {name: module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "fastpipe"}
@@ -104,6 +104,23 @@ def test_installed_commands_print_their_help(elsewhere: Path, command: str) -> N
     ran = run_in(elsewhere, command, "--help")
     assert ran.returncode == 0, ran.stderr
     assert command in ran.stdout
+
+
+def test_another_project_of_the_name_in_the_same_place_is_refused(elsewhere: Path, tmp_path: Path) -> None:
+    shutil.copytree(elsewhere, tmp_path / "both", symlinks=True)
+    (site,) = (tmp_path / "both").rglob("site-packages")
+    theirs = site / "fastpipe-0.0.1.dist-info"
+    theirs.mkdir()
+    (theirs / "METADATA").write_text("Metadata-Version: 2.4\nName: fastpipe\nVersion: 0.0.1\n", "utf-8")
+    python = str(tmp_path / "both" / "bin" / "python")
+    ran = run_in(tmp_path / "both", python, "-c", "import fastpipe")
+    assert ran.returncode == 1 and "fastpipe.errors.NameClashError" in ran.stderr
+    assert "'fastpipe' 0.0.1" in ran.stderr and "pip uninstall fastpipe fastpipe-vision" in ran.stderr
+    # Theirs came last: `import fastpipe` is out of our hands, the commands are not.
+    (site / "fastpipe" / "__init__.py").write_text("", encoding="utf-8")
+    for module in ("fastpipe.train.cli", "fastpipe.profiling.cli", "fastpipe.storage.beton_cli"):
+        ran = run_in(tmp_path / "both", python, "-c", f"import {module}")
+        assert ran.returncode == 1 and "fastpipe.errors.NameClashError" in ran.stderr, module
 
 
 def test_every_folder_with_code_is_a_package() -> None:

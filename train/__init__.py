@@ -12,6 +12,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+import fastpipe.installed  # noqa: F401 - refuses another project's `fastpipe`, which may be in front
+
 __all__ = ["DivergedError", "NoEffectWarning", "TrainConfig", "augment_specs", "load_recipe", "run"]
 
 _HOMES = {

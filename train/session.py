@@ -8,9 +8,12 @@ import time
 from collections.abc import Sequence
 
 from fastpipe.errors import ArgumentError, FastpipeError, MissingExtraError
+from fastpipe.stop_signals import exit_status
+from fastpipe.train.broken import in_options
 from fastpipe.train.cli import Invocation
-from fastpipe.train.config_checks import check_world_size
+from fastpipe.train.config_checks import check_on_error, check_world_size
 from fastpipe.train.errors import PeerError, StoppedError
+from fastpipe.train.hush import hush_launcher
 from fastpipe.train.launch import launch, record_failure
 from fastpipe.train.runner import run
 from fastpipe.train.seeds import run_seeds
@@ -26,8 +29,10 @@ def start(invocation: Invocation, args: Sequence[str]) -> int:
     """Train, in `--nproc` processes if that was asked for. Returns the exit status."""
     nproc = invocation.options.nproc
     if nproc is not None:
+        check_on_error(invocation.config, nproc)
         if "batch_size" in invocation.explicit:  # said once, before anything starts
             check_world_size(invocation.config, nproc)
+        hush_launcher()
         return launch(nproc, without_nproc(args))
     try:
         train = run if invocation.options.seeds is None else run_seeds
@@ -38,7 +43,7 @@ def start(invocation: Invocation, args: Sequence[str]) -> int:
             recipe_batch_size=invocation.recipe_batch_size,
         )
     except StoppedError as stopped:
-        return 128 + stopped.number
+        return exit_status(stopped.number)
     except KeyboardInterrupt:
         _say("interrupted. --resume auto continues after the last checkpoint")
         return 130
@@ -48,7 +53,7 @@ def start(invocation: Invocation, args: Sequence[str]) -> int:
         return 1
     except (FastpipeError, OSError) as error:
         record_failure(error)
-        _say(f"error: {error}")
+        _say(f"error: {in_options(error)}")
         return 2 if isinstance(error, ArgumentError | MissingExtraError) else 1
     except Exception as error:
         record_failure(error)

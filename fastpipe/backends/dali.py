@@ -8,12 +8,13 @@ from fastpipe.backends.base import BatchSource, Capabilities, Job, Numerics
 from fastpipe.backends.dali_pipeline import Graph, load_dali
 from fastpipe.backends.dali_source import DaliSource
 from fastpipe.errors import FastpipeError
+from fastpipe.extras import install_command
 from fastpipe.transforms import RandomResizedCrop, ResizeCrop
 from fastpipe.types import Availability, Machine, Plan, Support
 
 __all__ = ["DaliBackend", "graph_of"]
 
-_REMEDY = "pip install 'fastpipe[dali]' (CUDA 13) or 'fastpipe[dali-cuda120]'; neither needs a GPU"
+_REMEDY = f"{install_command('dali')} (CUDA 13), or nvidia-dali-cuda120; neither needs a GPU"
 
 
 class DaliBackend:

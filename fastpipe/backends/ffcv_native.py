@@ -17,13 +17,14 @@ import numpy as np
 
 from fastpipe.decode import Box
 from fastpipe.errors import BackendError, MissingExtraError
+from fastpipe.extras import install_command
 from fastpipe.types import Availability, Size
 
 __all__ = ["INSTALL", "Native", "Scratch", "availability", "jpeg_frame", "open_native"]
 
 INSTALL: Final = (
     "apt-get install libopencv-dev libturbojpeg0-dev pkg-config g++ python3-dev, then "
-    "pip install --no-build-isolation 'fastpipe[ffcv]' (pip's opencv-python brings no headers and no shared "
+    f"{install_command('ffcv')} (pip's opencv-python brings no headers and no shared "
     "libraries: it does not replace libopencv-dev)"
 )
 

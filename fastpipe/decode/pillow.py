@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from fastpipe.broken import decoding, described
 from fastpipe.decode.boxes import Box, draw_box, short_side
 from fastpipe.errors import SampleError
 from fastpipe.storage.jpeg import JpegFacts, jpeg_facts
@@ -72,21 +74,17 @@ def plain_jpeg(data: bytes | memoryview) -> JpegFacts | None:
 
 def open_image(data: bytes, path: str = "") -> Image.Image:
     """The image with its header read (`size` is (width, height)) and its pixels not decoded yet."""
-    try:
+    with decoding(partial(_broken, path)):
         return Image.open(io.BytesIO(data))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _broken(path, error) from error
 
 
 def to_rgb(image: Image.Image, path: str = "") -> Image.Image:
     """Decode the pixels as 8-bit RGB."""
-    try:
+    with decoding(partial(_broken, path)):
         if image.mode == "RGB":  # convert() would copy the whole image: 0.1 ms of 3 ms at 500 x 375
             image.load()
             return image
         return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, IndexError, TypeError, Image.DecompressionBombError) as error:
-        raise _broken(path, error) from error
 
 
 def decode_rgb(data: bytes, path: str = "") -> Image.Image:
@@ -95,7 +93,7 @@ def decode_rgb(data: bytes, path: str = "") -> Image.Image:
 
 
 def _broken(path: str, error: Exception) -> SampleError:
-    reason = "Pillow knows no such format" if isinstance(error, UnidentifiedImageError) else str(error)
+    reason = "Pillow knows no such format" if isinstance(error, UnidentifiedImageError) else described(error)
     return SampleError(
         f"cannot decode the image {path!r}: {reason}. Replace or delete the file, or pass "
         f'on_error="skip" or on_error="replace" to the DataLoader',

@@ -4,7 +4,7 @@
                                                 -> ColOut, resize, MixUp, CutMix: `cuda_passes.py`
 
 At the first use on a device it compares itself with the CPU kernels, within `kernels/tolerance.py`. If it
-fails, the torch engine serves.
+does not start or does not agree, the torch engine serves; see `cuda_trust.py`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ import torch
 
 from fastpipe.device.batch_draws import ColOutParams, MixParams
 from fastpipe.device.cuda_passes import Passes
+from fastpipe.device.cuda_trust import doubt
 from fastpipe.device.draw import ErasingParams, Params, ResizeParams
 from fastpipe.device.engines import Engine, FusedEngine, Output, TorchEngine
 from fastpipe.device.policies import OpParams
+from fastpipe.device.transfer import pinned
+from fastpipe.extras import install_command
 from fastpipe.kernels.tolerance import disagreement
 
 __all__ = ["CudaEngine", "differences", "missing_for_cuda"]
@@ -40,7 +43,7 @@ def missing_for_cuda() -> str | None:
     package = missing_package()
     # The toolkit's CUDA must be torch's: their pins exclude each other.
     extra = "cuda12" if (torch.version.cuda or "").startswith("12.") else "cuda"
-    return None if package is None else f"pip install 'fastpipe[{extra}]'"
+    return None if package is None else install_command(extra)
 
 
 class CudaEngine:
@@ -65,22 +68,18 @@ class CudaEngine:
         return self._finish(images, params, output)
 
     def _ready(self) -> Engine | None:
-        """Check once; the engine that serves instead of this one, or None."""
+        """The engine that serves instead of this one, or None. Finds out at the first call."""
         if self._checked:
             return self._fallback
-        self._checked = True
-        try:
-            problem = differences(self._finish, self.device)
-        except (RuntimeError, OSError, ValueError) as error:
-            problem = f"{type(error).__name__}: {error}"
-        if problem:
+        reason = doubt(self.device, lambda: differences(self._finish, self.device))
+        if reason:
             warnings.warn(
-                f"engine='fused' on {self.device} does not give the CPU kernels' pixels, "
-                f"so engine='torch' serves: {problem}",
+                f"engine='fused' on {self.device} {reason}. engine='torch' serves instead",
                 RuntimeWarning,
                 stacklevel=2,
             )
             self._fallback = TorchEngine()
+        self._checked = True
         return self._fallback
 
     def _finish(self, images: torch.Tensor, params: Params, output: Output) -> torch.Tensor:
@@ -115,17 +114,25 @@ class CudaEngine:
 
     def _moved(self, numbers: npt.NDArray[Any] | torch.Tensor) -> torch.Tensor:
         """A small array on the device. Pinned, so that the copy waits for nothing; the allocator keeps it."""
-        values = numbers if isinstance(numbers, torch.Tensor) else torch.tensor(numbers)
-        return values.pin_memory().to(self.device, non_blocking=True)
+        if isinstance(numbers, torch.Tensor):
+            values = numbers
+        elif numbers.flags.writeable:
+            values = torch.from_numpy(numbers)
+        else:  # filters, which are kept
+            values = torch.tensor(numbers, device="cpu")
+        return pinned(values, self.device).to(self.device, non_blocking=True)
 
     def _norm(self, output: Output) -> torch.Tensor:
         """[768] on the device: the value of each level per channel, rounded once by torch."""
         held = self._norms.get(output.dtype)
         if held is None or held[0] is not output.table:
-            values = torch.arange(256).repeat(3) if output.table is None else output.table.reshape(-1)
-            held = (output.table, values.to(output.dtype).to(self.device))
-            # Kept for every stream, so it must be there before another one reads it.
-            torch.cuda.synchronize(self.device)
+            levels = torch.arange(256, device="cpu").repeat(3)
+            values = levels if output.table is None else output.table.reshape(-1)
+            held = (output.table, self._moved(values.to(output.dtype)))
+            # Kept for every stream, so it must be there before another one reads it. The stream alone is
+            # waited for: waiting for the whole device fails while any thread captures a CUDA graph.
+            if self.device.type == "cuda":
+                torch.cuda.current_stream(self.device).synchronize()
             self._norms[output.dtype] = held
         return held[1]
 
@@ -137,8 +144,8 @@ class CudaEngine:
         largest = int((boxes[:, 3].astype(np.int64) * boxes[:, 4]).max(initial=0))
         if largest == 0:
             return
-        values = torch.tensor(erasing.value, dtype=torch.float32).to(out.dtype).to(self.device)
-        erase_boxes(out, self._moved(boxes), values, largest)
+        values = torch.tensor(erasing.value, dtype=torch.float32, device="cpu").to(out.dtype)
+        erase_boxes(out, self._moved(boxes), self._moved(values), largest)
 
 
 def differences(finish: Finish, device: torch.device) -> str:

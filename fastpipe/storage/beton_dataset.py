@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy.typing as npt
 from PIL import Image
 
+from fastpipe.broken import decoding, described
 from fastpipe.errors import SampleError
 from fastpipe.storage.beton import Beton
 from fastpipe.storage.beton_format import RAW
@@ -24,7 +26,7 @@ def decode_sample(beton: Beton, i: int) -> Image.Image:
     data = beton.encoded(i)
     if beton.modes[i] == RAW:
         return Image.frombytes("RGB", (width, height), data)
-    try:
+    with decoding(partial(_broken, beton, i)):
         image = Image.open(io.BytesIO(data), formats=("JPEG",))
         if image.size != (width, height):
             raise ValueError(
@@ -35,15 +37,16 @@ def decode_sample(beton: Beton, i: int) -> Image.Image:
             return image.convert("RGB")
         image.load()
         return image
-    # Pillow's plug-ins raise SyntaxError, IndexError and TypeError too for files they cannot read.
-    except (OSError, ValueError, SyntaxError, IndexError, TypeError, Image.DecompressionBombError) as err:
-        name = beton.names[i]
-        raise SampleError(
-            f"sample {i} of {beton.path!r} ({name!r}) cannot be decoded: {err}. Write it again, or pass "
-            f'on_error="skip" or on_error="replace" to the DataLoader',
-            path=name,
-            sample_id=i,
-        ) from err
+
+
+def _broken(beton: Beton, i: int, error: Exception) -> SampleError:
+    name = beton.names[i]
+    return SampleError(
+        f"sample {i} of {beton.path!r} ({name!r}) cannot be decoded: {described(error)}. Write it again, or "
+        f'pass on_error="skip" or on_error="replace" to the DataLoader',
+        path=name,
+        sample_id=i,
+    )
 
 
 class BetonDataset(FolderFace):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from PIL import Image
 
+from fastpipe.broken import decoding, described
 from fastpipe.errors import ArgumentError, SampleError
 from fastpipe.storage.beton_format import JPEG, MAX_SIDE, RAW
 from fastpipe.storage.jpeg import jpeg_facts
@@ -79,32 +82,32 @@ def encode_file(path: str, i: int, encoding: Encoding) -> Encoded:
 
     SampleError names the file and why it cannot be read or stored.
     """
+    broken = partial(_unstorable, path, i)
     try:
         with open(path, "rb") as file:
             data = file.read()
-        return _encode(data, i, encoding)
-    # Pillow's plug-ins raise SyntaxError, IndexError and TypeError too for files they cannot read.
-    except (OSError, ValueError, SyntaxError, IndexError, TypeError, Image.DecompressionBombError) as err:
-        reason = "the file is empty" if isinstance(err, OSError) and not _size(path) else str(err)
-        raise SampleError(f"the image {path!r} cannot be stored: {reason}", path=path, sample_id=i) from err
+        if not data:
+            raise ValueError("the file is empty")
+        return _encode(data, i, encoding, broken)
+    except SampleError:
+        raise
+    except (OSError, ValueError) as err:
+        raise broken(err) from err
 
 
-def _size(path: str) -> int:
-    try:
-        with open(path, "rb") as file:
-            return file.seek(0, io.SEEK_END)
-    except OSError:
-        return -1
+def _unstorable(path: str, i: int, error: Exception) -> SampleError:
+    reason = f"the image {path!r} cannot be stored: {described(error)}"
+    return SampleError(reason, path=path, sample_id=i)
 
 
-def _encode(data: bytes, i: int, encoding: Encoding) -> Encoded:
+def _encode(data: bytes, i: int, encoding: Encoding, broken: Callable[[Exception], SampleError]) -> Encoded:
     wants_raw = encoding.wants_raw(i)
     if encoding.keeps_bytes and not wants_raw:
         facts = jpeg_facts(data)
         limit = encoding.max_resolution
         if facts is not None and (limit is None or max(facts.height, facts.width) <= limit):
             return Encoded(mode=JPEG, height=facts.height, width=facts.width, data=data, kept=True)
-    with Image.open(io.BytesIO(data)) as opened:
+    with decoding(broken), Image.open(io.BytesIO(data)) as opened:
         image = opened.convert("RGB")
     if encoding.max_resolution is not None:
         image = _shrunk(image, encoding.max_resolution)

@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from fastpipe.errors import DataError, MissingExtraError
+from fastpipe.extras import install_command
 from fastpipe.storage.cache import build_once, user_cache_dir
 from fastpipe.storage.progress import Progress, reporting
 from fastpipe.storage.splits import Splits
@@ -95,7 +96,7 @@ def demo_photos() -> dict[str, Path]:
     if absent:
         raise DataError(
             f"the installed scikit-image or scikit-learn lacks {', '.join(absent)}. "
-            "Install them from their wheels: pip install --force-reinstall 'fastpipe[demo]'"
+            f"Install them from their wheels: {install_command('demo', '--force-reinstall')}"
         )
     return photos
 

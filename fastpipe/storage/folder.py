@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy.typing as npt
-from PIL import Image
 from torchvision.datasets.folder import default_loader
 
+from fastpipe.broken import is_broken_file
 from fastpipe.errors import SampleError
 from fastpipe.storage.face import FolderFace
 from fastpipe.storage.index import IMG_EXTENSIONS, FolderIndex, open_index
@@ -56,8 +56,9 @@ class FolderDataset(FolderFace):
         path, target = self.samples[index]
         try:
             image = self.loader(path)
-        # Pillow's plug-ins raise SyntaxError and ValueError too for files they cannot read.
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as err:
+        except Exception as err:
+            if not is_broken_file(err):  # `loader` may be the script's own
+                raise
             raise SampleError(
                 f"{path!r} cannot be read as an image: {type(err).__name__}: {err}. "
                 "Remove or replace the file.",

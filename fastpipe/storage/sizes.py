@@ -8,11 +8,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from fastpipe.broken import decoding
 from fastpipe.errors import ArgumentError, SampleError
 from fastpipe.storage.index import FolderIndex
 from fastpipe.storage.index_file import write_facts
@@ -87,20 +89,20 @@ def _read_size(index: FolderIndex, i: int) -> None:
 
 def _read_header(index: FolderIndex, i: int) -> None:
     path = index.path(i)
-    try:
-        with open(path, "rb") as file:
-            num_bytes = os.fstat(file.fileno()).st_size
-            with Image.open(file) as image:
-                width, height = image.size
-    # Pillow's plug-ins raise SyntaxError and ValueError too for headers they cannot read.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as err:
-        raise SampleError(
-            f"{path!r} is no readable image: {type(err).__name__}: {err}. Remove or replace the file.",
-            path=path,
-            sample_id=i,
-        ) from err
+    with decoding(partial(_unreadable, path, i)), open(path, "rb") as file:
+        num_bytes = os.fstat(file.fileno()).st_size
+        with Image.open(file) as image:
+            width, height = image.size
     index.num_bytes[i] = num_bytes
     index.image_hw[i] = height, width
+
+
+def _unreadable(path: str, i: int, error: Exception) -> SampleError:
+    return SampleError(
+        f"{path!r} is no readable image: {type(error).__name__}: {error}. Remove or replace the file.",
+        path=path,
+        sample_id=i,
+    )
 
 
 def _keep_facts(index: FolderIndex, ids: npt.NDArray[np.int64]) -> None:

@@ -15,10 +15,12 @@ import PIL
 import PIL.features
 import torch
 
+from fastpipe.installed import VERSION
+
 __all__ = ["gil_state", "jpeg_simd_gain", "software_facts", "software_notes"]
 
 _PACKAGES = (
-    *("fastpipe", "torch", "torchvision", "pillow", "pillow-simd", "numpy", "numba", "numba-cuda"),
+    *("torch", "torchvision", "pillow", "pillow-simd", "numpy", "numba", "numba-cuda"),
     *("ffcv", "nvidia-dali-cuda130", "nvidia-dali-cuda120", "kornia", "timm"),
 )
 # Below this gain the vector code is missing: it brought 1.5 on an AMD EPYC.
@@ -46,7 +48,7 @@ def software_facts() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "gil": gil_state(),
-        "packages": {name: version for name in _PACKAGES if (version := _version(name)) is not None},
+        "packages": {"fastpipe": VERSION} | {name: found for name in _PACKAGES if (found := _version(name))},
         "pillow_jpeg": f"libjpeg-turbo {turbo}" if turbo else f"libjpeg {PIL.features.version('jpg')}",
         "torchvision_jpeg": _torchvision_jpeg(),
         "torch_cuda": torch.version.cuda,

@@ -1,6 +1,6 @@
 """The page: one HTML file of a report, without scripts and without anything from a network.
 
-Drawn by hand as SVG: plotly, which the trainer's extra has, would put 4 MB of JavaScript into each page and
+Drawn by hand as SVG: plotly would put 4 MB of JavaScript into each page and
 is not in the core install; five plain charts need no script, print, and follow light and dark.
 """
 

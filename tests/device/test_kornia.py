@@ -190,7 +190,7 @@ def test_the_input_is_left_alone(kornia_engine: Any) -> None:
 def test_without_kornia_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kornia", None)
     assert "kornia" in ENGINES
-    with pytest.raises(MissingExtraError, match=r"pip install 'fastpipe\[kornia\]'"):
+    with pytest.raises(MissingExtraError, match="pip install kornia"):
         make_engine("kornia", CPU)
 
 

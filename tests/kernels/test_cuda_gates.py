@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from fastpipe import kernels
+from fastpipe.kernels.cuda_cache import ptx_files
 from fastpipe.kernels.cuda_compile import (
     Assembled,
     assemble,
     complaints,
     find_tool,
     missing_package,
-    ptx_files,
 )
 from fastpipe.kernels.cuda_finish_plan import (
     MIXED,
@@ -38,7 +38,7 @@ BAD = Path(__file__).parent / "cuda_bad_kernels.py"
 
 pytestmark = [
     pytest.mark.cuda_gates,
-    pytest.mark.skipif(missing_package() is not None, reason="numba-cuda is not installed: fastpipe[cuda]"),
+    pytest.mark.skipif(missing_package() is not None, reason="numba-cuda is not installed"),
     pytest.mark.skipif(
         find_tool("ptxas") is None, reason="no ptxas in CUDA_HOME, the PATH or triton's wheel"
     ),

@@ -162,13 +162,12 @@ def test_a_launch_hands_over_pointers_as_64_and_numbers_as_32_bits(tmp_path: Any
     ptx.write_text(".version 9.0\n.visible .entry _Zkernel(\n")
     driver.load(0, "k", ptx)
     driver.load(0, "k", ptx)
-    driver.launch(0, "k", (4, 5, 6), (32, 8, 1), 77, [(True, 2**40 + 8), (False, 2**32 - 1)])
+    driver.launch(0, "k", (4, 5, 6), (32, 8, 1), 77, [2**40 + 8, 2**32 - 1])
     names = [name for name, _ in library.calls]
     assert names == ["cuModuleLoadData", "cuModuleGetFunction", "cuLaunchKernel"]
     assert library.calls[1][1][2].value == b"_Zkernel"
     arguments = library.calls[2][1]
-    assert [size.value for size in arguments[1:8]] == [4, 5, 6, 32, 8, 1, 0]
-    assert arguments[8].value == 77
+    assert arguments[1:9] == (4, 5, 6, 32, 8, 1, 0, 77)
     assert ctypes.c_uint64.from_address(arguments[9][0]).value == 2**40 + 8
     assert ctypes.c_uint32.from_address(arguments[9][1]).value == 2**32 - 1
 

@@ -117,4 +117,4 @@ def test_without_dali_the_crop_is_not_measured(folder: Path, monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "nvidia.dali", None)
     _, plan = transform_of(16)
     stage, why = crop_decoding(fetch(str(folder), plan, seconds=0.1, quick=True), plan)
-    assert stage is None and "needs DALI" in why and "fastpipe[dali]" in why
+    assert stage is None and "needs DALI" in why and "pip install nvidia-dali-cuda130" in why

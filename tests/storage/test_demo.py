@@ -167,7 +167,7 @@ def test_missing_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: 
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == module else real(name))
     expected = package if HAS_PHOTOS else "scikit"
-    with pytest.raises(MissingExtraError, match=rf"{expected}.*pip install 'fastpipe\[demo\]'"):
+    with pytest.raises(MissingExtraError, match=rf"{expected}.*pip install scikit-image scikit-learn"):
         demo_splits(tmp_path)
 
 

@@ -1,0 +1,35 @@
+"""The packages behind each extra. Messages name these, not the extra: that holds wherever fastpipe came from.
+
+PyPI's `fastpipe` is another project (docs/install.md), so no message may send anyone to it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+__all__ = ["EXTRAS", "install_command"]
+
+# As in pyproject.toml, which a test compares; a version stands here only where the newest would not do.
+EXTRAS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "train": ("timm", "jsonargparse", "tensorboard", "docstring-parser", "typeshed-client"),
+        "demo": ("scikit-image", "scikit-learn"),
+        "ffcv": ("ffcv==1.0.2", "tbb"),  # after the libraries of docs/install.md
+        "dali": ("nvidia-dali-cuda130",),
+        "dali-cuda120": ("nvidia-dali-cuda120",),
+        "kornia": ("kornia",),
+        "wandb": ("wandb",),
+        "onnx": ("onnx", "onnxscript"),
+        "cuda": ("numba-cuda[cu13]", "cuda-toolkit==13.0.*"),
+    }
+)
+# FFCV's setup imports what it needs to build from the environment, which pip hides otherwise.
+_OPTIONS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({"ffcv": ("--no-build-isolation",)})
+
+
+def install_command(extra: str, *options: str) -> str:
+    """The pip command, for a shell, that installs the packages of an extra."""
+    return shlex.join(["pip", "install", *options, *_OPTIONS.get(extra, ()), *EXTRAS[extra]])
