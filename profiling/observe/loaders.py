@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
+import weakref
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +14,9 @@ import fastpipe
 from fastpipe.backends import registry
 from fastpipe.batch import SeededSampler
 from fastpipe.explain import Explanation
-from fastpipe.profiling.observe.sites import Site
+from fastpipe.profiling.observe.sites import Site, sites_of
 
-__all__ = ["LoaderFacts", "facts_of", "is_ours"]
+__all__ = ["LoaderFacts", "Register", "is_ours"]
 
 
 @dataclass(slots=True)
@@ -70,7 +72,7 @@ def is_ours(loader: Any) -> bool:
     return isinstance(loader, fastpipe.DataLoader)
 
 
-def facts_of(number: int, loader: Any, sites: tuple[Site, ...]) -> LoaderFacts:
+def _facts(number: int, loader: Any, sites: tuple[Site, ...]) -> LoaderFacts:
     """All that its attributes tell."""
     context = loader.multiprocessing_context
     ours = is_ours(loader)
@@ -100,3 +102,32 @@ def _size(batch_sampler: Any) -> int | None:
 def _shuffles(sampler: Any) -> bool:
     """Whether the order is another one in each epoch, as far as that can be known."""
     return isinstance(sampler, RandomSampler | SeededSampler) or getattr(sampler, "shuffle", False) is True
+
+
+class Register:
+    """The script's loaders by number, in the order in which they are first read."""
+
+    def __init__(self) -> None:
+        self.facts: dict[int, LoaderFacts] = {}
+        self._numbers: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+        self._sites: weakref.WeakKeyDictionary[Any, tuple[Site, ...]] = weakref.WeakKeyDictionary()
+
+    def made(self, loader: Any) -> None:
+        """It is being made, by the lines that led here."""
+        self._sites[loader] = sites_of(loader)
+
+    def number(self, loader: Any) -> int:
+        """Its number, a new one for one not seen before."""
+        number = self._numbers.get(loader)
+        if number is None:
+            number = self._numbers[loader] = len(self.facts)
+            # One that was not made here (a copy, from a pickle) is known by the line that first reads it.
+            self.facts[number] = _facts(number, loader, self._sites.get(loader) or sites_of(loader))
+        return number
+
+    def learn(self, number: int, loader: Any) -> None:
+        """Ask fastpipe's loader what it does."""
+        try:
+            self.facts[number].learn(loader)
+        except Exception as error:  # of the script's data set; observing must not end the script
+            sys.stderr.write(f"fastpipe-profile: loader {number} does not explain itself: {error}\n")

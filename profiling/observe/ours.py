@@ -12,17 +12,15 @@ import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import fastpipe
 from fastpipe.backends import registry
 from fastpipe.device import DeviceStage
-from fastpipe.profiling.observe.calls import Calls, current, raw
-from fastpipe.profiling.observe.native import NativeThreads, other_threads
+from fastpipe.profiling.observe.calls import marked, raw
+from fastpipe.profiling.observe.ours_dali import DaliHooks
 from fastpipe.profiling.observe.patches import Patches
 from fastpipe.profiling.observe.recorder import Control, Recorder
-from fastpipe.profiling.observe.records import StageCost
 from fastpipe.profiling.observe.stages import ASSEMBLY, StageHooks, size_of
 
 __all__ = ["DevicePass", "OwnHooks"]
@@ -64,9 +62,7 @@ class OwnHooks:
         self._num_threads = 0
         self._numbers: dict[int, int] = {}  # of loaders, by the id of their data set, as last begun
         self._device_stages: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
-        self._native: dict[int, NativeThreads] = {}
-        self._reads: dict[int, Calls] = {}
-        self._read_costs: dict[int, tuple[float, float, float]] = {}
+        self._dali = DaliHooks(control, number_of=self.number_of_data, recorder_of=self._recorder)
         self._lock = threading.Lock()
 
     @property
@@ -122,17 +118,9 @@ class OwnHooks:
     def _hook_backends(self) -> None:
         work = getattr(sys.modules.get("fastpipe.backends.ffcv_batch"), "BatchWork", None)
         if work is not None and raw(work.__call__) is work.__call__:
-            self._patches.set(work, "__call__", _marked(self._observed_work(work.__call__), work.__call__))
-        source = sys.modules.get("fastpipe.backends.dali_source")
-        if source is not None and raw(source.finish_batch) is source.finish_batch:
-            for name, observed in (
-                ("finish_batch", self._observed_finish),
-                ("read_item", self._observed_read),
-            ):
-                original = getattr(source, name)
-                self._patches.set(source, name, _marked(observed(original), original))
-            runner = source.DaliSource.runner
-            self._patches.set(source.DaliSource, "runner", self._observed_runner(runner))
+            self._patches.set(work, "__call__", marked(self._observed_work(work.__call__), work.__call__))
+        if not self._dali.installed:
+            self._dali.install(self._patches)
 
     def _recorder(self, number: int) -> Recorder:
         """One for each thread, whose records would run into each other's."""
@@ -160,84 +148,13 @@ class OwnHooks:
 
         return make
 
-    def _observed_finish(self, original: Any) -> Any:
-        def finish(prepared: Any, images: Any, graph: Any, dataset: Any, each: Any) -> Any:
-            number = None if self._control.over else self.number_of_data(dataset)
-            if number in self._native:
-                self._native[number].count()
-            if number is None or not (recorder := self._recorder(number)).wants():
-                return original(prepared, images, graph, dataset, each)
-
-            def spread(function: Any, items: Any) -> Any:
-                calls = current()
-                return each(function, items) if calls is None else calls.on_threads(each, function, items)
-
-            return recorder.observe(
-                lambda: original(prepared, images, graph, dataset, spread),
-                loader=number,
-                root=ASSEMBLY,
-                count=lambda data: size_of(data, prepared.request, batched=True),
-                more=lambda samples: self._done_before(number, samples),
-            )
-
-        return finish
-
-    def _observed_read(self, original: Any) -> Any:
-        """Files are read some batches ahead: what they take a batch is the mean of those since the last."""
-
-        def read(dataset: Any, *args: Any) -> Any:
-            number = None if self._control.over else self.number_of_data(dataset)
-            if number is None or current() is not None:
-                return original(dataset, *args)
-            calls = Calls(spans=False)
-            try:
-                return calls.measure("read", original, (dataset, *args), {})
-            finally:
-                with self._lock:
-                    self._reads.setdefault(number, Calls(spans=False)).add(calls)
-
-        return read
-
-    def _observed_runner(self, original: Any) -> Any:
-        """DALI's pipeline starts threads of its own, which Python does not know."""
-
-        def runner(source: Any, *args: Any, **kwargs: Any) -> Any:
-            before = other_threads()
-            made = original(source, *args, **kwargs)
-            number = self.number_of_data(source.job.dataset)
-            if number is not None and not self._control.over:
-                native = self._native.setdefault(number, NativeThreads())
-                native.watch(other_threads() - before)
-            return made
-
-        return runner
-
-    def _done_before(self, number: int, samples: int) -> dict[str, StageCost]:
-        """Reading and DALI's decoding for a batch of so many samples."""
-        found = {}
-        with self._lock:
-            reads = self._reads.pop(number, None)
-            if reads is not None and "read" in reads.totals:
-                self._read_costs[number] = _mean(*reads.totals["read"])
-            native = self._native.get(number)
-            spent = None if native is None else native.spent()
-        # All of its files may have been read before the last batch was finished.
-        if number in self._read_costs:
-            wall, cpu, off = self._read_costs[number]
-            found["read"] = StageCost(
-                calls=samples, wall=int(wall * samples), cpu=int(cpu * samples), off=int(off)
-            )
-        if spent is not None:
-            found["decode"] = StageCost(calls=samples, wall=spent, cpu=spent, off=0)
-        return found
-
     def _observed_making(self, original: Any) -> Any:
         def init(stage: Any, *args: Any, **kwargs: Any) -> None:
             original(stage, *args, **kwargs)
             if self._making.number is not None:
                 self._device_stages[stage] = self._making.number
 
-        return _marked(init, original)
+        return marked(init, original)
 
     def _observed_device(self, original: Any) -> Any:
         def run(stage: Any, host: Any) -> Any:
@@ -251,15 +168,3 @@ class OwnHooks:
             return batch
 
         return run
-
-
-def _mean(walls: list[int], cpus: list[int]) -> tuple[float, float, float]:
-    """Of these calls, the mean wall and CPU time, and the median of the time without a CPU; ns."""
-    off = median(max(0, wall - cpu) for wall, cpu in zip(walls, cpus, strict=True))
-    return sum(walls) / len(walls), sum(cpus) / len(cpus), off
-
-
-def _marked(observed: Any, original: Any) -> Any:
-    observed._fastpipe_original = original
-    observed.__wrapped__ = original
-    return observed

@@ -53,7 +53,14 @@ class Session:
 
     def _report(self) -> None:
         try:
-            self._say_all()
+            try:
+                self._say_all()
+            except RuntimeError as error:
+                # torch's handler of SIGCHLD raises wherever the main thread is, once for a dead worker. The
+                # script's loader finds out by itself at its next batch.
+                if "DataLoader worker" not in str(error):
+                    raise
+                self._say_all()
         except Exception:
             sys.stderr.write(
                 "fastpipe-profile: error: no report could be made, the script is not touched by it:\n"

@@ -10,7 +10,7 @@ from typing import Any
 
 from fastpipe.profiling.observe.advice import title
 from fastpipe.profiling.observe.records import ProcessLog
-from fastpipe.profiling.observe.waits import Wait
+from fastpipe.profiling.observe.steps import Wait
 from fastpipe.profiling.trace import complete, label
 
 __all__ = ["trace_events"]

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,42 +17,20 @@ from torch.utils.data import _utils, dataloader
 
 from fastpipe.profiling.observe import worker
 from fastpipe.profiling.observe.calls import raw
-from fastpipe.profiling.observe.loaders import LoaderFacts, facts_of, is_ours
+from fastpipe.profiling.observe.loaders import LoaderFacts, Register, is_ours
 from fastpipe.profiling.observe.memory import Memory, measure_workers, shm_used
 from fastpipe.profiling.observe.ours import DevicePass, OwnHooks
 from fastpipe.profiling.observe.patches import Patches
 from fastpipe.profiling.observe.recorder import Control, Recorder
-from fastpipe.profiling.observe.sites import Site, sites_of
 from fastpipe.profiling.observe.stages import StageHooks
+from fastpipe.profiling.observe.steps import Wait, gpu_busy, num_images
 from fastpipe.profiling.observe.transfer import TransferHooks
 
-__all__ = ["Observer", "Stopped", "Wait"]
+__all__ = ["Observer", "Stopped"]
 
 
 class Stopped(BaseException):
     """Ends the script of `--stop`; no Exception, so that `except Exception` lets it through."""
-
-
-@dataclass(slots=True)
-class Wait:
-    """One batch as the main process saw it; ns.
-
-    end is when the script had the batch, next_start when it asked any loader for another. own is what
-    observing took.
-    """
-
-    loader: int
-    start: int
-    end: int
-    own: int
-    since_epoch_start: int | None = None  # of the first batch: from iter() to the batch
-    epoch: int = 0
-    hidden: bool = False  # the GPU was still at work when the batch came
-    next_start: int | None = None
-    transfer: int = 0
-    stepped: bool = False  # an optimizer stepped before the next batch
-    grad: bool = True  # gradients were recorded when it was asked for
-    images: int | None = None  # in the batch, as far as its form tells
 
 
 class _Inside(threading.local):
@@ -74,14 +50,12 @@ class Observer:
         self.warmup = warmup
         self.steps = steps
         self.waits: list[Wait] = []
-        self.loaders: dict[int, LoaderFacts] = {}
+        self._register = Register()
         self.memory: list[Memory] = []
         self.shm_peak = 0
         self.closed_at: int | None = None
         self._shm_start = shm_used()
         self.on_close = on_close
-        self._numbers: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
-        self._sites: weakref.WeakKeyDictionary[Any, tuple[Site, ...]] = weakref.WeakKeyDictionary()
         self._iterators: weakref.WeakSet[Any] = weakref.WeakSet()
         self._inside = _Inside()
         self._control = Control(folder)
@@ -113,12 +87,17 @@ class Observer:
             self._control,
             self._stages,
             spans=self._spans,
-            number_of=self._number,
+            number_of=self._register.number,
             begun=self._begun,
         )
         self._own.install()
         self._stepping = register_optimizer_step_post_hook(self._stepped)
         self._transfer.install()
+
+    @property
+    def loaders(self) -> dict[int, LoaderFacts]:
+        """What is known of each loader that was read, by its number."""
+        return self._register.facts
 
     @property
     def over(self) -> bool:
@@ -157,21 +136,12 @@ class Observer:
         self.memory = measure_workers(pids)
         self.on_close()
 
-    def _number(self, loader: Any) -> int:
-        number = self._numbers.get(loader)
-        if number is None:
-            number = self._numbers[loader] = len(self.loaders)
-            # One that was not made here (a copy, from a pickle) is known by the line that first reads it.
-            sites = self._sites.get(loader) or sites_of(loader)
-            self.loaders[number] = facts_of(number, loader, sites)
-        return number
-
     def _observed_making(self, original: Any) -> Any:
         @functools.wraps(original)
         def init(loader: Any, *args: Any, **kwargs: Any) -> None:
             original(loader, *args, **kwargs)
             if os.getpid() == self.pid and not self.over:
-                self._sites[loader] = sites_of(loader)
+                self._register.made(loader)
 
         return init
 
@@ -181,7 +151,7 @@ class Observer:
         if own is not None and own.making is not None:
             return own.making, False
         if type(loader).__module__.partition(".")[0] != "fastpipe" or is_ours(loader):
-            return self._number(loader), True
+            return self._register.number(loader), True
         # What runs the workers of fastpipe's loader, made anew within an epoch.
         dataset = getattr(loader.dataset, "dataset", loader.dataset)
         return (None if own is None else own.number_of_data(dataset)), False
@@ -217,17 +187,11 @@ class Observer:
 
     def _begun(self, loader: Any, iterator: Any, began: int) -> None:
         """fastpipe's loader has given an iterator: of torch's, or one of its own that runs torch's inside."""
-        number = self._number(loader)
+        number = self._register.number(loader)
         if self.loaders[number].epochs == 0:
-            self._learn(number, loader)
+            self._register.learn(number, loader)
         self._begin(iterator, number, began)
         self._observe_class(type(iterator))
-
-    def _learn(self, number: int, loader: Any) -> None:
-        try:
-            self.loaders[number].learn(loader)
-        except Exception as error:  # of the script's data set; observing must not end the script
-            sys.stderr.write(f"fastpipe-profile: loader {number} does not explain itself: {error}\n")
 
     def _begin(self, iterator: Any, number: int, began: int) -> None:
         facts = self.loaders[number]
@@ -277,9 +241,9 @@ class Observer:
         self, iterator: Any, batch: Any, epoch: tuple[int, int, int], entered: int, start: int, end: int
     ) -> None:
         number, count, began = epoch
-        wait = Wait(loader=number, start=start, end=end, own=0, epoch=count, hidden=_gpu_busy())
+        wait = Wait(loader=number, start=start, end=end, own=0, epoch=count, hidden=gpu_busy())
         wait.grad = torch.is_grad_enabled()
-        wait.images = _num_images(batch)
+        wait.images = num_images(batch)
         if iterator._fastpipe_first:
             iterator._fastpipe_first = False
             wait.since_epoch_start = end - began
@@ -287,19 +251,3 @@ class Observer:
         self.shm_peak = max(self.shm_peak, shm_used() - self._shm_start)
         self._transfer.take()
         wait.own = (start - entered) + (time.perf_counter_ns() - end)
-
-
-def _num_images(batch: Any) -> int | None:
-    """The length of the first tensor in it; None where it has none."""
-    if isinstance(batch, torch.Tensor):
-        return len(batch) if batch.dim() else None
-    parts = batch.values() if isinstance(batch, Mapping) else batch
-    if isinstance(batch, Mapping | list | tuple) and len(batch):
-        return _num_images(next(iter(parts)))
-    return None
-
-
-def _gpu_busy() -> bool:
-    """Whether the GPU still has work of the current stream: then the wait has cost nothing yet."""
-    cuda: Any = torch.cuda
-    return bool(cuda.is_initialized()) and not cuda.current_stream().query()

@@ -153,3 +153,17 @@ for workers in (0, 2):
         assert stages["decode"]["cpu_ms_per_image"] > 0
         assert "read" in stages or backend == "ffcv"
         assert loader["start_method"] == ""
+
+
+@pytest.mark.parametrize("more", ["num_workers=1", 'device="cpu"'])
+def test_our_loader_that_runs_as_torch_does_is_counted_once(observe: Any, more: str) -> None:
+    source = f"""
+{OURS}
+loader = DataLoader(Numbers(40), 4, {more})
+for epoch in range(2):
+    for batch in loader: pass
+"""
+    ran = observe(source, "--warmup", "0", "--steps", "20")
+    (loader,) = ran.report["loaders"]
+    assert (loader["steps"], loader["epochs"], loader["images_per_batch"]) == (20, 2, 4)
+    assert (loader["kind"], loader["backend"]) == ("fastpipe.DataLoader over Numbers", None)

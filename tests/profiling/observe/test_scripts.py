@@ -351,3 +351,19 @@ def test_the_report_of_a_run_can_be_compared(
         "within noise",
     )
     assert {row["verdict"] for row in found["stages"]} == {"not repeated"}
+
+
+def test_a_worker_found_dead_while_the_report_is_made(observe: Any) -> None:
+    """torch's handler of SIGCHLD raises wherever the main thread is, once."""
+    source = """
+from fastpipe.profiling.observe import session
+real = session.names_of
+def once(*args):
+    session.names_of = real
+    raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+session.names_of = once
+for batch in DataLoader(Numbers(), 4): pass
+"""
+    ran = observe(source)
+    assert ran.status == 0 and ran.report["window"]["steps"] == 6
+    assert "no report could be made" not in ran.err
