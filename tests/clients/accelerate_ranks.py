@@ -62,6 +62,8 @@ def same_batches_as_torch(root: str, mode: str, num_workers: int) -> None:
         assert torch.equal(labels, ids), (labels, ids)
         assert torch.equal(images, pixels)
     assert ours.end_of_dataloader == theirs.end_of_dataloader and ours.remainder == theirs.remainder
+    inner = ours.base_dataloader
+    assert (type(inner).__name__, type(iter(inner)).__name__) == ("PreparedLoader", "EpochIterator")
 
 
 def hot(root: str, **more: Any) -> fastpipe.DataLoader:
