@@ -8,22 +8,35 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
-from multiprocessing import parent_process
 from pathlib import Path
 
 from fastpipe.stop_signals import listen_from_now_on, obey_parent_alone, stop_early
 
-__all__ = ["is_trainer"]
+__all__ = ["is_trainer", "program"]
 
 
-def is_trainer(argv: Sequence[str], orig_argv: Sequence[str]) -> bool:
-    """Whether Python runs the trainer: `fastpipe-train`, or `-m fastpipe.train`, whose argv[0] is -m yet."""
-    program = argv[0] if argv else ""
-    return Path(program).name == "fastpipe-train" or (program == "-m" and "fastpipe.train" in orig_argv)
+def program(orig_argv: Sequence[str]) -> str:
+    """What Python was started with: "-m NAME", "-c CODE" or a path; "" for none."""
+    rest = iter(orig_argv[1:])
+    for arg in rest:
+        if arg in ("-m", "-c"):
+            return f"{arg} {next(rest, '')}"
+        if arg in ("-W", "-X"):
+            next(rest, None)
+        elif not arg.startswith("-"):
+            return arg
+    return ""
 
 
-if parent_process() is None:
-    if is_trainer(sys.argv, sys.orig_argv):
-        listen_from_now_on(stop_early)
-elif signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, ()):
-    obey_parent_alone()  # a worker that was spawned, and not forked, by a trainer
+def is_trainer(orig_argv: Sequence[str]) -> bool:
+    """Whether Python was started as `fastpipe-train` or with -m fastpipe.train."""
+    started = program(orig_argv)
+    return started == "-m fastpipe.train" or Path(started).name == "fastpipe-train"
+
+
+if is_trainer(sys.orig_argv):
+    listen_from_now_on(stop_early)
+elif program(sys.orig_argv).startswith("-c from multiprocessing."):  # a worker that was not forked
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    if signal.SIGTERM in blocked:  # as a trainer leaves it to its workers
+        obey_parent_alone()

@@ -8,14 +8,17 @@ program at once.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
+import multiprocessing
 import os
 import signal
 import threading
 import time
 from _thread import interrupt_main
 from collections.abc import Callable, Iterable, Iterator
-from multiprocessing import parent_process
+from multiprocessing import parent_process, resource_tracker
 from types import FrameType
 
 __all__ = [
@@ -33,6 +36,7 @@ __all__ = [
 # the first sends it on: within this time both are one.
 _SAME_S = 1.0
 _REQUEUE = 75  # EX_TEMPFAIL of sysexits.h
+_LAST_S = 5.0  # for workers to end in, at the end of the program
 
 
 def exit_status(number: int) -> int:
@@ -78,6 +82,7 @@ class _Listener:
         self.number = 0
         self._heard_at: dict[int, float] = {}
         self._closed = self._interrupt = False
+        _prepare()
         # nohup has SIGHUP ignored, and means it.
         hangup = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
         self.signals = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, *((signal.SIGHUP,) * hangup))
@@ -136,6 +141,30 @@ class _Listener:
 
 
 _active: _Listener | None = None
+
+
+@functools.cache
+def _prepare() -> None:
+    """Once in a program, before the signals are blocked."""
+    atexit.register(_end_workers)
+    if multiprocessing.get_all_start_methods()[0] != "fork":  # the first one is the default
+        # Whatever thread starts multiprocessing's tracker has SIGTERM and SIGINT unblocked behind it.
+        resource_tracker.ensure_running()
+
+
+def _end_workers() -> None:
+    """Kill what a SIGTERM from here does not end, for which multiprocessing would wait for ever.
+
+    That is a worker which hears its first one only when it has been sent another one before, or hangs.
+    """
+    workers = [child for child in multiprocessing.active_children() if child.daemon]
+    for worker in workers:
+        worker.terminate()
+    end = time.monotonic() + _LAST_S
+    for worker in workers:
+        worker.join(max(0.0, end - time.monotonic()))
+        if worker.is_alive():
+            worker.kill()
 
 
 def obey_parent_alone(signals: Iterable[int] = (signal.SIGTERM, signal.SIGINT)) -> None:

@@ -275,12 +275,15 @@ def test_a_signal_to_all_processes_of_a_launcher(photos: Path, tmp_path: Path) -
     assert load_checkpoint(tmp_path / "run" / "last.ckpt")["step"] == 3 * STEPS
 
 
-def test_a_second_signal_ends_at_once_and_leaves_the_last_checkpoint(photos: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["one", pytest.param("nproc", marks=pytest.mark.slow)])
+def test_a_second_signal_ends_at_once_and_leaves_the_last_checkpoint(
+    mode: str, photos: Path, tmp_path: Path
+) -> None:
     """In the middle of writing one, which neither of the two lets end."""
     folder, same_size = tmp_path / "run", ("--progressive-resizing", "null")
     assert main([*_args(photos, folder, 0), *same_size, "--extrapolate-from", "2"]) == 0
     whole = (folder / "last.ckpt").read_bytes()
-    with _held("one", "checkpoint", tmp_path, [*_args(photos, folder, 1), *same_size]) as run:
+    with _held(mode, "checkpoint", tmp_path, [*_args(photos, folder, 1), *same_size]) as run:
         children = run.family()[1:]
         run.send(signal.SIGTERM, "group")
         time.sleep(1.5)  # the two are not the one that `timeout` sends twice
@@ -326,6 +329,37 @@ def test_a_child_obeys_its_parent_alone() -> None:
         assert child.exitcode == 0
 
 
+DEAF_CHILD = """
+import multiprocessing, time
+from fastpipe import stop_signals
+from fastpipe.stop_signals import listening, note_only
+
+def hang(started):
+    started.set()
+    while True:
+        time.sleep(60)
+
+with listening(note_only):
+    context = multiprocessing.get_context("fork")
+    started = context.Event()
+    stop_signals._obey = lambda signals: time.sleep(1000)
+    child = context.Process(target=hang, args=(started,), daemon=True)
+    child.start()
+    started.wait()
+    print(child.pid)
+"""
+
+
+def test_a_child_that_obeys_nobody_does_not_hold_up_the_end() -> None:
+    """multiprocessing ends it by SIGTERM, and waits for ever; here it is killed after five seconds."""
+    ended = subprocess.run(
+        [sys.executable, "-P", "-c", DEAF_CHILD], capture_output=True, text=True, timeout=LONG
+    )
+    assert ended.returncode == 0 and ended.stderr == ""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        _wait_until_gone(psutil.Process(int(ended.stdout)))
+
+
 def test_signals_keep_their_meaning_behind_the_block_and_reach_the_inner_one() -> None:
     before = [signal.getsignal(number) for number in STATUS]
     heard: list[int] = []
@@ -353,10 +387,16 @@ def test_a_second_ctrl_c_interrupts_a_notebook(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_trainer_is_known_by_its_name_alone() -> None:
-    assert is_trainer(["/bin/fastpipe-train", "--epochs"], ["python", "/bin/fastpipe-train", "--epochs"])
-    assert is_trainer(["-m"], ["python", "-P", "-m", "fastpipe.train", "--epochs"])
-    for other in (["train.py", "fastpipe-train"], ["/bin/fastpipe-profile"], ["-c"], []):
-        assert not is_trainer(other, ["python", "-m", "fastpipe.train"])
+    assert is_trainer(["python", "/bin/fastpipe-train", "--epochs"])
+    assert is_trainer(["python", "-X", "dev", "-P", "-m", "fastpipe.train", "--epochs"])
+    spawned = "from multiprocessing.spawn import spawn_main; spawn_main(tracker_fd=5, pipe_handle=7)"
+    for other in (
+        ["python", "train.py", "fastpipe-train"],
+        ["python", "-m", "torch.distributed.run", "-m", "fastpipe.train"],
+        ["python", "-c", spawned, "--multiprocessing-fork", "fastpipe-train"],
+        ["python"],
+    ):
+        assert not is_trainer(other)
 
 
 HOLDS_ALL = [*EARLY, *LATER]
