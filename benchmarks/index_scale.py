@@ -10,6 +10,7 @@ class folders whose mtimes are compared; the files need not exist). `rss_*`: wha
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import logging
 import multiprocessing
@@ -26,6 +27,7 @@ import psutil
 import torchvision
 
 from fastpipe.storage import IMG_EXTENSIONS, FolderIndex, image_sizes, open_index
+from fastpipe.storage.index_cache import cache_place, ctime_ns
 from fastpipe.storage.index_file import write_index
 from fastpipe.storage.scan import Listing, listing_from_names
 
@@ -50,6 +52,7 @@ def main() -> None:
         "repeats": REPEATS,
     }
     with tempfile.TemporaryDirectory() as folder:
+        os.environ["FASTPIPE_CACHE"] = str(Path(folder) / "cache")
         record |= synthetic(Path(folder) / "synthetic", args.files, args.classes)
         record |= real(Path(folder) / "real", args.real)
     print(json.dumps(record, indent=1))
@@ -73,11 +76,13 @@ def synthetic(root: Path, num_files: int, num_classes: int) -> dict[str, object]
         labels=bare.labels,
     )
     count = len(listing.labels)
-    cache = root / ".fastpipe-index.bin"
+    cache = Path(cache_place(str(root), IMG_EXTENSIONS, None))
+    cache.parent.mkdir(parents=True, exist_ok=True)
     # With every size known: the largest file and the longest check.
     sizes = np.random.default_rng(0).integers(100, 500, (count, 2)).astype(np.int32)
     num_bytes = sizes[:, 0].astype(np.int64)
-    write_s, _ = timed(lambda: write_index(str(cache), listing, IMG_EXTENSIONS, num_bytes, sizes), 1)
+    write = functools.partial(write_index, root_ctime_ns=ctime_ns(str(root)))
+    write_s, _ = timed(lambda: write(str(cache), listing, IMG_EXTENSIONS, num_bytes, sizes), 1)
     spawn = multiprocessing.get_context("spawn")
     with spawn.Pool(1) as pool:
         resident = pool.apply(growth, (str(root),))

@@ -15,7 +15,7 @@ from fastpipe.device.engines import ENGINES
 from fastpipe.errors import ArgumentError
 from fastpipe.storage import BetonDataset, FolderDataset, is_beton
 
-__all__ = ["ResolutionPolicy", "check_choice", "check_loader_arguments", "open_dataset"]
+__all__ = ["ResolutionPolicy", "check_choice", "check_group", "check_loader_arguments", "open_dataset"]
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 _FORMATS = (torch.contiguous_format, torch.channels_last)
@@ -59,6 +59,11 @@ def check_loader_arguments(
         raise ArgumentError(
             f"on_error={on_error!r} needs a map-style data set, since an IterableDataset has no ids"
         )
+    check_group(on_error)
+
+
+def check_group(on_error: str) -> None:
+    """Raise ArgumentError for "skip" where a process group exists, also one made after the loader."""
     if on_error == "skip" and torch.distributed.is_available() and torch.distributed.is_initialized():
         raise ArgumentError(
             "on_error='skip' makes batches shorter on one rank only, which hangs collectives. "

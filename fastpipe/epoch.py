@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 
-from fastpipe.batch import Ahead, RequestStream
+from fastpipe.batch import Ahead, Drawer, RequestStream
+from fastpipe.batch.ids import Trail
 from fastpipe.batch.quarantine import IncidentLog
+from fastpipe.batch.worker import Collated
 from fastpipe.device import DeviceStage, MixedBatch
 from fastpipe.device.transfer import Transfer
+from fastpipe.errors import DataError
 from fastpipe.types import Batch, HostBatch, Incident
 
 __all__ = [
@@ -34,9 +36,9 @@ _DEPTH = 1
 class Position:
     """How far the latest iterator came: what `state_dict` tells.
 
-    counter: torch's own iterator, which counts for itself, where ours does not stand between.
-    generator: the sampler's generator as it was at the epoch's start, uint8.
-    sampler: what a stateful sampler said of itself then.
+    generator: the loader's generator as it was at the epoch's start, uint8. order_generator: that of the
+    sampler, where it is another. sampler: what a stateful sampler said of itself then. trail: the ids of what
+    was delivered; None where batches come out of order or have no ids.
     """
 
     epoch: int
@@ -45,24 +47,22 @@ class Position:
     base_seed: int | None = None
     drew_base_seed: bool = True
     generator: torch.Tensor | None = None
+    order_generator: torch.Tensor | None = None
     sampler: Any = None
-    counter: weakref.ref[Any] | None = None
-
-    def num_delivered(self) -> int:
-        """Batches handed to the consumer so far."""
-        iterator = self.counter() if self.counter is not None else None
-        if iterator is not None:
-            self.delivered = iterator._num_yielded
-        return self.delivered
+    trail: Trail | None = None
 
 
 @dataclass(slots=True, kw_only=True)
 class Ready:
-    """A batch that only has to be handed over. `number` is its place in the epoch."""
+    """A batch that only has to be handed over.
+
+    `number` is its place in the epoch; `empty`: nothing is left of it.
+    """
 
     number: int
     payload: Any
     incidents: tuple[Incident, ...]
+    empty: bool = False
 
 
 class Starter(Protocol):
@@ -75,6 +75,10 @@ class Starter(Protocol):
 class Lane(Protocol):
     """Turns a worker's result into a ready batch, and that into what the consumer gets."""
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether `prepare` takes long enough to run in another thread."""
+
     def prepare(self, result: Any) -> Ready:
         """Runs ahead of the consumer, in another thread when there are worker processes."""
 
@@ -85,11 +89,15 @@ class Lane(Protocol):
 class LiftedLane:
     """uint8 batches through the device stage to `[images, labels]` (and the parameters for "none")."""
 
+    overlaps = True
+
     def __init__(self, stage: DeviceStage) -> None:
         self.stage = stage
 
     def prepare(self, result: HostBatch) -> Ready:
         """Run the device stage."""
+        if not len(result.request.ids):
+            return Ready(number=result.request.batch, payload=None, incidents=result.incidents, empty=True)
         batch = self.stage(result)
         return Ready(number=batch.request.batch, payload=batch, incidents=result.incidents)
 
@@ -113,12 +121,13 @@ class PlainLane:
 
     def __init__(self, device: torch.device | None) -> None:
         self.transfer = Transfer(device) if device is not None else None
+        self.overlaps = device is not None
 
-    def prepare(self, result: tuple[Any, tuple[Incident, ...], int]) -> Ready:
+    def prepare(self, result: Collated) -> Ready:
         """Start the transfer."""
-        data, incidents, number = result
-        moved = (data, None) if self.transfer is None else self.transfer(data)
-        return Ready(number=number, payload=moved, incidents=incidents)
+        data, incidents, number, empty = result
+        moved = (data, None) if self.transfer is None or empty else self.transfer(data)
+        return Ready(number=number, payload=moved, incidents=incidents, empty=empty)
 
     def release(self, ready: Ready) -> Any:
         """The batch itself."""
@@ -131,37 +140,53 @@ class PlainLane:
 class EpochIterator(Iterator[Any]):
     """Yields the batches of one epoch. Behind a batch that raised it goes on, as torch's iterators do.
 
-    in_order: a batch that comes means that all before it have come, or raised.
-    ahead: prepare batches in a thread, so that the device stage overlaps with the consumer's work.
-    again: the workers' seed was drawn before; draw none from the user's generator.
+    A batch of which the policy for broken samples left nothing is counted and not yielded; an epoch of
+    nothing else raises DataError.
+
+    in_order: a batch that comes means that all before it have come, or raised. ahead: 0, or prepare batches
+    in a thread, so that the device stage overlaps with the consumer's work. The sampler then stays in the
+    consumer's thread: it is asked for so many batches at once, as torch asks it, and for one more whenever
+    one came. again: the workers' seed was drawn before; draw none from the user's generator.
     """
 
     def __init__(
         self,
-        stream: RequestStream,
+        drawer: Drawer,
         start: Starter,
         lane: Lane,
         position: Position,
         incidents: IncidentLog,
         *,
         in_order: bool,
-        ahead: bool,
+        ahead: int,
         again: bool,
     ) -> None:
         self._in_order = in_order
-        self._stream = stream
+        self._drawer = drawer
+        self._stream = RequestStream(drawer)
         self._start = start
         self._lane = lane
         self._position = position
         self._incidents = incidents
         self._ahead = ahead
+        self._nothing = not position.delivered  # handed over, of the whole epoch
         self._label = f"enumerate(DataLoader)#{type(self).__name__}.__next__"
+        self._results: Iterator[Any]
         self._items = self._begin(again=again)
 
     def _begin(self, *, again: bool) -> Iterator[Ready]:
-        results = self._start(self._stream, again=again)
-        prepared = map(self._lane.prepare, results)
-        return Ahead(prepared, depth=_DEPTH) if self._ahead else prepared
+        self._results = self._start(self._stream, again=again)
+        prepared = map(self._lane.prepare, self._results)
+        if not self._ahead:
+            return prepared
+        self._stream.hand_over()
+        self._stream.feed(self._drawer, self._ahead - self._drawer.num_pending)
+        return Ahead(prepared, depth=_DEPTH, wake=self._stream.close)
+
+    @property
+    def _workers(self) -> list[Any]:
+        """The worker processes, by the name that scripts know from torch's iterators."""
+        return list(getattr(self._results, "workers", ()))
 
     def __iter__(self) -> EpochIterator:
         return self
@@ -171,22 +196,47 @@ class EpochIterator(Iterator[Any]):
             raise StopIteration
         # The label that profilers and the TensorBoard plug-in look for.
         with torch.autograd.profiler.record_function(self._label):
-            try:
-                ready = next(self._items)
-            except StopIteration:
-                self._position.finished = True
-                raise
-            self._incidents.note(ready.incidents)
-            batch = self._lane.release(ready)
-        self._count(ready.number)
-        return batch
+            while True:
+                ready = self._take()
+                if fault := self._drawer.faults.pop(ready.number, None):
+                    raise fault
+                self._incidents.note(ready.incidents)
+                batch = None if ready.empty else self._lane.release(ready)
+                self._count(ready.number)
+                if not ready.empty:
+                    self._nothing = False
+                    return batch
+
+    def _take(self) -> Ready:
+        try:
+            ready = next(self._items)
+        except StopIteration:
+            self._position.finished = True
+            self._check_that_something_came()
+            raise
+        except Exception:
+            self._ask_for_another()
+            raise
+        self._ask_for_another()
+        return ready
+
+    def _ask_for_another(self) -> None:
+        if self._ahead and not getattr(self._results, "over", False):
+            self._stream.feed(self._drawer)
+
+    def _check_that_something_came(self) -> None:
+        if self._nothing and self._position.delivered:
+            raise DataError(
+                f"not one sample of epoch {self._position.epoch} can be read: on_error skipped all of its "
+                f"{self._position.delivered} batches. The log and the quarantine list say why"
+            )
 
     def _count(self, number: int) -> None:
         if self._in_order:
-            self._stream.passed(number)
+            self._drawer.passed(number)
             self._position.delivered = number + 1
         else:
-            self._stream.delivered(number)
+            self._drawer.delivered(number)
             self._position.delivered += 1
 
     def restart(self) -> None:
@@ -194,11 +244,12 @@ class EpochIterator(Iterator[Any]):
         if self._position.finished:
             return
         self.close()
-        self._stream.rewind()
+        self._stream.refill(self._drawer.pending())
         self._items = self._begin(again=True)
 
     def close(self) -> None:
         """Stop the thread and the worker processes of this epoch."""
+        self._stream.close()
         if isinstance(self._items, Ahead):
             self._items.close()
         self._items = iter(())
@@ -213,10 +264,12 @@ class MovedIterator(Iterator[Any]):
     def __init__(self, iterator: Iterator[Any], device: torch.device) -> None:
         self._iterator = iterator
         self._transfer = Transfer(device)
-        self._num_yielded = 0
 
     def __next__(self) -> Any:
         data, ready = self._transfer(next(self._iterator))
         self._transfer.hand_over(data, ready)
-        self._num_yielded += 1
         return data
+
+    def __getattr__(self, name: str) -> Any:
+        """What torch's iterators have, such as `_workers`."""
+        return getattr(self.__dict__["_iterator"], name)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastpipe.backends.registry import load
+from fastpipe.batch.nested import deciding_sampler
 from fastpipe.device.engines import engine_note
 from fastpipe.device.stage import resolve_device
 from fastpipe.planning import Planned, count_classes
@@ -50,7 +51,8 @@ class Explanation:
 def facts_of(loader: Any, planned: Planned, choice: Choice | None) -> tuple[tuple[str, str], ...]:
     """What holds for every batch of this loader."""
     drawn_by = "torch" if loader.seed is None else f"seed {loader.seed}"
-    facts = [("order", f"{type(loader.sampler).__name__}, drawn by {drawn_by}")]
+    sampler = deciding_sampler(loader.sampler, loader.batch_sampler)
+    facts = [("order", f"{type(sampler).__name__}, drawn by {drawn_by}")]
     facts.append(("workers", _workers(loader.num_workers, choice)))
     if planned.plan is None:
         facts.append(("device", str(loader.device or "cpu (no device= was given)")))
@@ -61,7 +63,7 @@ def facts_of(loader: Any, planned: Planned, choice: Choice | None) -> tuple[tupl
         ("batch", f"{str(dtype).removeprefix('torch.')}, {layout}, on {resolve_device(loader.device)}")
     )
     if any(step.kind == "mix" for step in planned.plan.device) and loader.engine != "none":
-        num = count_classes(loader.dataset, loader.num_classes)
+        num = count_classes(loader.dataset, loader.num_classes, planned.num_classes)
         classes = "of unknown width: pass num_classes=" if num is None else f"[B, {num}]"
         facts.append(("labels", f"float32 {classes}, mixed; hard_labels, partner and weight beside them"))
     facts.append(("engine", engine_note(loader.engine, resolve_device(loader.device))))

@@ -2,38 +2,52 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.utils.data
 
-from fastpipe.arguments import ResolutionPolicy, check_loader_arguments, open_dataset
+from fastpipe.arguments import ResolutionPolicy, check_group, check_loader_arguments, open_dataset
 from fastpipe.backends.base import BatchSource, Numerics
 from fastpipe.batch import SeededSampler
+from fastpipe.batch.ids import Trail
 from fastpipe.batch.mend import OnError
 from fastpipe.batch.order import check_seed
 from fastpipe.batch.shutdown import end_workers_with
+from fastpipe.counting import counted_iterator
 from fastpipe.device.engines import EngineName
 from fastpipe.device.stage import resolve_device
 from fastpipe.epoch import EpochIterator, MovedIterator, Position
 from fastpipe.errors import ArgumentError
 from fastpipe.explain import Explanation, facts_of
+from fastpipe.integrations import PreparedMark, remember
 from fastpipe.planning import Planned, plan_loader
+from fastpipe.replay import (
+    draws_base_seed,
+    order_generator_state,
+    replayed,
+    restore_sampler,
+    sampler_state,
+)
 from fastpipe.sources import refuse_what_needs_lifting, resolve_workers
-from fastpipe.state import EpochClock, check_state, make_state, replayed, sampler_state
-from fastpipe.supply import Supply, lane_of, num_samples, request_stream
+from fastpipe.state import EpochClock, check_replay, fitted, make_state
+from fastpipe.supply import Supply, drawer_of, lane_of, num_samples
 from fastpipe.transforms import with_size
 from fastpipe.types import Choice, Spec
 
 __all__ = ["DataLoader"]
 
+_log = logging.getLogger("fastpipe")
+
 Resolution = int | Callable[[int, int], int]
+T_co = TypeVar("T_co", covariant=True)
 
 
-class DataLoader(torch.utils.data.DataLoader[Any]):
+class DataLoader(torch.utils.data.DataLoader[T_co]):
     """A drop-in for torch.utils.data.DataLoader with its seventeen arguments, and:
 
     dataset:       also a path to `root/class/*.jpg` or a `.beton`; then `transform` is a torchvision one.
@@ -44,6 +58,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                    others stay on the CPU.
     seed:          makes order, crops, flips and operations functions of (seed, epoch, id) alone: equal
                    for every worker count and world size. With a sampler of your own, its order is kept.
+                   Python, numpy and torch are seeded before each sample that the script's own code touches,
+                   which overrides what `worker_init_fn` seeded.
     augment:       specs of `fastpipe.augment` added to the lifted plan.
     num_classes:   number of classes, for MixUp and CutMix, where the data set has no `classes`.
     engine:        "fused", "torch", "kornia" (kornia's own pixels), or "none" (yields uint8 [B,H,W,3], labels
@@ -51,18 +67,22 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     numerics:      "exact" (torchvision's pixels) or "fast" (a backend may approximate).
     dtype:         of the images; None is what the pipeline implies (float32 after ToTensor).
     memory_format: of the images; torch.channels_last for convolutions that want it.
-    on_error:      for files that cannot be decoded: "raise", "skip" (a shorter batch) or "replace"
-                   (another image of the same class).
+    on_error:      for files that cannot be decoded: "raise", "skip" (a shorter batch; none where nothing is
+                   left of it, so that fewer than len() may come) or "replace" (another image of the same
+                   class).
     quarantine:    a file where "skip" and "replace" list broken samples, which the next run leaves alone.
                    None: one for each data set in the cache directory. False: no list.
     max_bad:       the share of an epoch's samples that may be skipped or replaced, and at least 5; more is
                    an error.
     resolution:    an int or a pure function (epoch, batch index) -> int: the crop's size in pixels.
+    strict_resume: raise StateError for a state that cannot be continued exactly, in place of one warning.
 
     A lifted batch is `[images, labels]`: images [B,3,H,W], labels int64 [B] on the same device. With MixUp or
     CutMix labels are float32 [B, classes], and the batch has attributes hard_labels, partner and weight.
     What cannot be lifted runs through torch's own code; `explain()` says what runs where and why.
     """
+
+    _is_accelerate_prepared = PreparedMark()
 
     def __init__(
         self,
@@ -98,6 +118,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         quarantine: str | os.PathLike[str] | Literal[False] | None = None,
         max_bad: float = 0.01,
         resolution: Resolution | None = None,
+        strict_resume: bool = False,
     ) -> None:
         dataset = open_dataset(dataset, transform)
         check_loader_arguments(
@@ -134,12 +155,14 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.quarantine = quarantine
         self.max_bad = max_bad
         self.resolution = resolution
+        self.strict_resume = strict_resume
         self._policy = ResolutionPolicy(resolution)
         self._clock = EpochClock()
         self._position: Position | None = None
         self._pending: Mapping[str, Any] | None = None
         self._live: weakref.ref[Any] | None = None
         self._supply = Supply()
+        self._said_why = False
         super().__init__(
             dataset,
             batch_size,
@@ -159,6 +182,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             pin_memory_device=pin_memory_device,
             in_order=in_order,
         )
+        remember(self)
 
     def _plan(self) -> Planned:
         if self.backend == "torch":
@@ -175,60 +199,85 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         planned = self._plan()
         if planned.plan is None:
             refuse_what_needs_lifting(self, planned.reason, resized=self._policy.active)
+            self._say_why(planned.reason)
+        check_group(self.on_error)
         epoch = self._clock.start(self.sampler, self.batch_sampler)
-        if planned.plan is None and self.seed is None and self.on_error == "raise":
+        saved = self._take_pending(epoch)
+        if planned.plan is None and self.seed is None and self.on_error == "raise" and saved is None:
             return self._iterate_as_torch(epoch)
-        return self._iterate(planned, epoch)
+        return self._iterate(planned, epoch, saved)
+
+    def _say_why(self, reason: str) -> None:
+        if not self._said_why:
+            self._said_why = True
+            _log.info("nothing is lifted, batches come as torch makes them: %s", reason)
 
     def _iterate_as_torch(self, epoch: int) -> Iterator[Any]:
-        self._pending = None
+        self._position = self._position_at(epoch)
+        self._live = None
+        if self._dataset_kind != torch.utils.data._DatasetKind.Map:
+            self._position.trail = None
+        self._position.drew_base_seed = self._iterator is None  # workers that stay keep theirs
         iterator: Any = super().__iter__()
+        self._position.base_seed = int(iterator._base_seed)
         end_workers_with(iterator)
         if self.device is not None:
-            iterator = MovedIterator(iterator, resolve_device(self.device))
-        # torch's iterators count what they yielded, so ours need not stand between.
-        self._position = Position(epoch=epoch, counter=weakref.ref(iterator))
-        self._live = None
+            return MovedIterator(iterator, resolve_device(self.device))
         return iterator  # type: ignore[no-any-return]
 
-    def _iterate(self, planned: Planned, epoch: int) -> EpochIterator:
+    def _get_iterator(self) -> Any:
+        """torch's hook: its iterators, counting for `state_dict`."""
+        return counted_iterator(self)
+
+    def _position_at(self, epoch: int) -> Position:
+        """The start of an epoch: what it is going to draw from."""
+        return Position(
+            epoch=epoch,
+            generator=torch.get_rng_state() if self.generator is None else self.generator.get_state(),
+            order_generator=order_generator_state(self),
+            sampler=sampler_state(self),
+            trail=Trail() if self.in_order else None,
+        )
+
+    def _iterate(self, planned: Planned, epoch: int, saved: Mapping[str, Any] | None) -> EpochIterator:
         self._close_shared_iterator()
-        saved = self._take_pending(epoch)
         source, fresh = self._supply.source(self, planned)
         incidents = self._supply.incidents(self)
-        position = Position(
-            epoch=epoch,
-            delivered=saved["delivered"] if saved else 0,
-            generator=torch.get_rng_state() if self.generator is None else self.generator.get_state(),
-            sampler=sampler_state(self.sampler),
-        )
-        # A resumed epoch began elsewhere: its draw is replayed, or it was never made.
-        draw_nothing = saved is not None and (saved["generator"] is None or not saved["drew_base_seed"])
-        with replayed(saved, self.generator):
+        position = self._position_at(epoch)
+        position.delivered = saved["delivered"] if saved else self._batches()[1]
+        lane = lane_of(self, planned)
+        with replayed(saved, self):
             position.base_seed = self._key_seed(saved, source)
             position.drew_base_seed = fresh if saved is None else saved["drew_base_seed"]
-            stream = request_stream(self, epoch, position)
+            drawer = drawer_of(self, planned, self._supply.choice(self, planned), position)
+            position.trail = drawer.trail if self.in_order else None
             iterator = EpochIterator(
-                stream,
+                drawer,
                 source.start,
-                lane_of(self, planned),
+                lane,
                 position,
                 incidents,
                 in_order=self.in_order,
-                ahead=self.num_workers > 0,
-                again=draw_nothing,
+                ahead=self.num_workers * (self.prefetch_factor or 0) if lane.overlaps else 0,
+                again=saved is not None and not draws_base_seed(saved, self),
             )
-            stream.fast_forward()
+            drawer.fast_forward()
         if saved is not None:
-            position.generator = saved["generator"]
+            check_replay(saved, position)
+            position.generator, position.order_generator = saved["generator"], saved.get("order_generator")
         incidents.begin(num_samples(self))
         self._position, self._live = position, weakref.ref(iterator)
         return iterator
 
+    def _batches(self) -> tuple[Any, int]:
+        """What yields the ids of each batch of the epoch, and how many batches are left out at its start."""
+        return self._index_sampler, 0
+
     def _key_seed(self, saved: Mapping[str, Any] | None, source: BatchSource) -> int:
         if self.seed is not None:
             return self.seed
-        return int(saved["base_seed"]) if saved else source.base_seed()
+        drawn = saved["base_seed"] if saved else None
+        return source.base_seed() if drawn is None else int(drawn)
 
     def _close_shared_iterator(self) -> None:
         """Persistent workers serve one iterator at a time: torch resets theirs, we end ours."""
@@ -264,6 +313,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """
         return self._supply.choice(self, self._plan())
 
+    def incident_counts(self) -> dict[str, int]:
+        """How many samples were "skipped", "replaced" and "rescued" so far in what was delivered."""
+        return dict(self._supply.incidents(self).counts)
+
     def explain(self) -> Explanation:
         """Each step of the transform, where it runs and why; which backend, and why not the others."""
         planned = self._plan()
@@ -280,27 +333,41 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """The position in plain values (about 5 kB without `seed`, else far less); see `load_state_dict`."""
         if self._pending is not None:
             return dict(self._pending)
+        return make_state(self, self._position, self._clock, keyed=self._keyed())
+
+    def _keyed(self) -> bool:
+        """Whether every random step is keyed: none is the script's own, or `seed=` seeds those."""
         planned = self._plan()
-        resumable = self.in_order and (
-            self.seed is not None or (planned.plan is not None and not planned.plan.host)
-        )
-        return make_state(self, self._position, self._clock, resumable=resumable)
+        return self.seed is not None or (planned.plan is not None and not planned.plan.host)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where `state` was saved, from the next `iter()` on: the next sample is the next one.
 
-        Raises StateError for a state of another order, seed or global batch, or one that was saved in
-        mid-epoch by a loader that cannot be resumed there.
+        Raises StateError for a state of another order or seed. A state that says `resumable: False`, or has
+        another global batch, is continued as far as it can be, with one warning that names what differs;
+        `strict_resume=True` raises StateError. The next `iter()` raises StateError if the sampler's ids are
+        not those that were delivered.
         """
-        check_state(state, self.state_dict() if self._pending is None else dict(self._pending))
-        self._clock.resume(state, self.sampler, self.batch_sampler)
-        if state.get("sampler") is not None and hasattr(self.sampler, "load_state_dict"):
-            self.sampler.load_state_dict(state["sampler"])
-        self._supply.resume(state.get("chosen"))
-        self._pending = None if state["finished"] else dict(state)
+        here = make_state(self, None, self._clock, keyed=self._keyed())
+        fit = fitted(state, here, strict=self.strict_resume)
+        self._clock.resume(fit, self.sampler, self.batch_sampler)
+        restore_sampler(self, fit.get("sampler"))
+        self._supply.resume(fit.get("chosen"))
+        self._pending = None if fit["finished"] else fit
 
     def _take_pending(self, epoch: int) -> Mapping[str, Any] | None:
         pending, self._pending = self._pending, None
         if pending is None or pending["epoch"] != epoch or pending["delivered"] == 0:
             return None
         return pending
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What pickle takes along: not the iterators, workers and devices of this process.
+
+        The memory format goes by its name: torch.save uses pickle's protocol 2, which cannot take it.
+        """
+        own = {"_live": None, "_position": None, "_supply": self._supply.unopened()}
+        return {**self.__dict__, **own, "memory_format": str(self.memory_format).removeprefix("torch.")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, memory_format=getattr(torch, state["memory_format"]))

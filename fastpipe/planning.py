@@ -11,13 +11,18 @@ from typing import Any
 
 import torch.utils.data
 import torchvision
+from PIL import Image
 from torch.utils.data import ConcatDataset, Subset, default_collate
 from torchvision.datasets import DatasetFolder, ImageFolder
 from torchvision.datasets import folder as torchvision_folder
 
 from fastpipe.batch.locate import leaves, locate, read_rgb, storage_kind
+from fastpipe.batch.order import length
+from fastpipe.errors import ArgumentError, DataError
 from fastpipe.storage import BetonDataset, FolderDataset
 from fastpipe.transforms import lift, merge
+from fastpipe.transforms.collate_mix import MixingCollate, mixers_named, read_collate
+from fastpipe.transforms.specs import ToFloat
 from fastpipe.types import Plan, Spec, StepNote
 
 __all__ = ["Planned", "count_classes", "plan_loader"]
@@ -38,13 +43,20 @@ _TIMM_COLLATE = (
 )
 
 
+_TRIED = 16  # broken files in a row at the beginning of a data set are few
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """The plan, or None with the reason; `notes` has one line for each step of the transform."""
+    """The plan, or None with the reason; `notes` has one line for each step of the transform.
+
+    num_classes: of the labels, where the script's collate_fn says it.
+    """
 
     plan: Plan | None
     reason: str
     notes: tuple[StepNote, ...] = ()
+    num_classes: int | None = None
 
 
 def plan_loader(
@@ -62,14 +74,36 @@ def plan_loader(
     lifted = lift(transform, sample=partial(_first_image, dataset))
     if lifted.plan is None:
         return Planned(plan=None, reason=lifted.reason, notes=lifted.notes)
-    plan = merge(lifted.plan, augment) if augment else lifted.plan
+    plan, mixing = lifted.plan, _mixing(collate_fn)
+    if mixing is not None:
+        if not any(isinstance(step, ToFloat) for step in plan.device):
+            return Planned(plan=None, reason="collate_fn mixes what the transform leaves in uint8")
+        plan = _with_mixing(plan, mixing)
+    plan = merge(plan, augment) if augment else plan
     kind = {"folder": "an image folder", "beton": "a .beton file", "mixed": "folders and .beton files"}
     reason = f"{kind[storage_kind(dataset)]} with a torchvision pipeline"
-    return Planned(plan=plan, reason=reason, notes=plan.notes)
+    num_classes = None if mixing is None else mixing.num_classes
+    return Planned(plan=plan, reason=reason, notes=plan.notes, num_classes=num_classes)
 
 
-def count_classes(dataset: Any, given: int | None) -> int | None:
-    """The number given, else the largest number of `classes` that a part of the data set has, else None."""
+def _mixing(collate_fn: Callable[[Any], Any]) -> MixingCollate | None:
+    return None if collate_fn is default_collate else read_collate(collate_fn)
+
+
+def _with_mixing(plan: Plan, mixing: MixingCollate) -> Plan:
+    mixed = merge(plan, (mixing.spec,))
+    note = replace(mixed.notes[-1], why="torchvision's, called by collate_fn on the whole batch")
+    return replace(mixed, notes=(*mixed.notes[:-1], note))
+
+
+def count_classes(dataset: Any, given: int | None, said: int | None = None) -> int | None:
+    """The number given, or said by collate_fn, else the largest number of `classes` of a part, else None."""
+    if said is not None:
+        if given not in (None, said):
+            raise ArgumentError(
+                f"num_classes must be {said}, as the mixer in collate_fn has it. Found: {given}"
+            )
+        return said
     if given is not None:
         return given
     counts = [len(part.classes) for part in leaves(dataset) if getattr(part, "classes", None)]
@@ -81,9 +115,12 @@ def _refusal(dataset: Any, *, batched: bool, collate_fn: Callable[[Any], Any]) -
         return "the data set is an IterableDataset, which has no ids to ask for"
     if not batched:
         return "batch_size is None, so that there is no batch to assemble"
-    if collate_fn is not default_collate:
-        return _collate_refusal(collate_fn)
     parts = list(leaves(dataset))
+    if collate_fn is not default_collate:
+        if read_collate(collate_fn) is None:
+            return _collate_refusal(collate_fn)
+        if any(getattr(part, "target_transform", None) is not None for part in parts):
+            return "collate_fn mixes labels that a target_transform makes, whose form is not known"
     for part in parts:
         reason = _folder_refusal(part)
         if reason is not None:
@@ -116,6 +153,13 @@ def _collate_refusal(collate_fn: Callable[[Any], Any]) -> str:
     timm = sys.modules.get("timm.data.loader")  # never imported for this
     if timm is not None and collate_fn is getattr(timm, "fast_collate", timm):
         return _TIMM_COLLATE
+    mixers = mixers_named(collate_fn)
+    if mixers:
+        return (
+            f"collate_fn uses torchvision's {', '.join(mixers)} in a form that is not known to be "
+            f"default_collate and that alone: write `lambda batch: mix(*default_collate(batch))`, with "
+            f"num_classes in the mixer"
+        )
     return "collate_fn is the script's own, and it expects the samples one by one"
 
 
@@ -154,5 +198,15 @@ def _is_torchvisions(loader: Any, name: str) -> bool:
     return bool(code.co_name == name and os.path.realpath(code.co_filename) == os.path.realpath(file))
 
 
-def _first_image(dataset: Any) -> Any:
-    return read_rgb(*locate(dataset, 0))
+def _first_image(dataset: Any) -> Image.Image:
+    """An image to try unknown steps on: the first of the data set that can be read.
+
+    A sample that cannot be read is an error in its own batch's turn, or none under on_error="skip", and no
+    reason to end here: where the first few cannot, a grey image takes their place.
+    """
+    for sample_id in range(min(_TRIED, length(dataset, _TRIED))):
+        try:
+            return read_rgb(*locate(dataset, sample_id))
+        except (DataError, TypeError, IndexError):
+            continue
+    return Image.new("RGB", (256, 256), (128, 128, 128))

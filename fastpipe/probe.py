@@ -26,7 +26,7 @@ import numpy as np
 import PIL.features
 
 from fastpipe.backends.base import Backend, BatchSource, Job
-from fastpipe.batch import RequestStream
+from fastpipe.batch import Drawer, RequestStream
 from fastpipe.batch.worker import own_generators
 from fastpipe.errors import DataError
 from fastpipe.installed import VERSION
@@ -194,7 +194,7 @@ def _rate(
     resolution: Callable[[int, int], int | None],
     clock: Callable[[], float],
 ) -> float:
-    stream = RequestStream(batches, seed=0, epoch=0, resolution=resolution)
+    stream = RequestStream(Drawer(batches, seed=0, epoch=0, resolution=resolution))
     start, images = clock(), 0
     for batch in source.start(stream, again=True):
         images += len(batch.images)

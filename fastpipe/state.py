@@ -6,28 +6,29 @@ already delivered are drawn again.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping
-from typing import Any
+import warnings
+from collections.abc import Mapping
+from typing import Any, Final
 
 import torch
 
+from fastpipe.batch import current_rank
+from fastpipe.batch.order import length
 from fastpipe.epoch import Position
 from fastpipe.errors import StateError
+from fastpipe.replay import order_is_replayable, sampler_state
 from fastpipe.sources import numerics_of
 
-__all__ = [
-    "STATE_VERSION",
-    "EpochClock",
-    "check_state",
-    "make_state",
-    "order_fingerprint",
-    "replayed",
-    "sampler_state",
-]
+__all__ = ["STATE_VERSION", "EpochClock", "check_replay", "fitted", "make_state", "order_fingerprint"]
 
 STATE_VERSION = 1
+NO_ORDER: Final = "none"  # of an IterableDataset
+_NOT_RESUMABLE: Final = (
+    "that loader cannot promise to continue exactly: random steps of the script's own draw anew, and a "
+    "sampler of its own must give the same order again. Pass seed=... to the loader that saves, give the "
+    "sampler state_dict and load_state_dict, or save at the end of an epoch"
+)
 _KEYS = (
     "version",
     "seed",
@@ -85,85 +86,73 @@ def _set_samplers(epoch: int, samplers: tuple[Any, ...]) -> None:
                 set_epoch(epoch)
 
 
-@contextlib.contextmanager
-def replayed(saved: Mapping[str, Any] | None, generator: torch.Generator | None) -> Iterator[None]:
-    """Let the sampler draw what it drew at the start of the saved epoch.
+def make_state(loader: Any, position: Position | None, clock: EpochClock, *, keyed: bool) -> dict[str, Any]:
+    """The state of a loader whose latest iterator is at `position` (None: it has not begun).
 
-    A generator of the loader's own stays where that leaves it; torch's global one is put back.
+    keyed: no random step depends on anything but the keys of contracts.md, section 1.
     """
-    if saved is None or saved["generator"] is None:
-        yield
-        return
-    if generator is not None:
-        generator.set_state(saved["generator"])
-        yield
-        return
-    before = torch.get_rng_state()
-    torch.set_rng_state(saved["generator"])
-    try:
-        yield
-    finally:
-        torch.set_rng_state(before)
-
-
-def sampler_state(sampler: Any) -> Any:
-    """What a sampler with the two methods of torchdata's Stateful says of itself, else None."""
-    if hasattr(sampler, "state_dict") and hasattr(sampler, "load_state_dict"):
-        return sampler.state_dict()
-    return None
-
-
-def make_state(
-    loader: Any, position: Position | None, clock: EpochClock, *, resumable: bool
-) -> dict[str, Any]:
-    """The state of a loader whose latest iterator is at `position` (None: it has not begun)."""
     if position is None:
         epoch = clock.now(loader.sampler, loader.batch_sampler)
-        position = Position(epoch=epoch, sampler=sampler_state(loader.sampler))
-    sized = loader._dataset_kind == torch.utils.data._DatasetKind.Map
+        position = Position(epoch=epoch, sampler=sampler_state(loader))
     return {
         "version": STATE_VERSION,
         "seed": loader.seed,
         "base_seed": position.base_seed,
         "drew_base_seed": position.drew_base_seed,
         "epoch": position.epoch,
-        "delivered": position.num_delivered(),
+        "delivered": position.delivered,
         "finished": position.finished,
         "batch_size": loader.batch_size or getattr(loader.batch_sampler, "batch_size", None),
-        "world_size": _world_size(loader.sampler, loader.batch_sampler),
-        "order": order_fingerprint(loader.sampler, len(loader.dataset) if sized else -1, loader.seed),
+        "world_size": _of_samplers(
+            "num_replicas", loader.sampler, loader.batch_sampler, default=_group_size()
+        ),
+        "rank": _of_samplers("rank", loader.sampler, loader.batch_sampler, default=current_rank()),
+        "order": order_fingerprint(loader),
+        "ids": None if position.trail is None else position.trail.hexdigest(),
         "backend": loader.backend,
         "chosen": loader._supply.backend,
         "numerics": numerics_of(loader),
-        "resumable": resumable,
-        "sampler": sampler_state(loader.sampler) if position.finished else position.sampler,
+        "resumable": keyed and loader.in_order and order_is_replayable(loader),
+        "sampler": sampler_state(loader) if position.finished else position.sampler,
         "generator": None if loader.seed is not None else position.generator,
+        "order_generator": position.order_generator,
     }
 
 
-def _world_size(*samplers: Any) -> int:
-    """The ranks that the sampler deals to; without such a sampler, those of the process group."""
+def _of_samplers(name: str, *samplers: Any, default: int) -> int:
+    """What a sampler that deals to ranks says; without one, what the process group says."""
     for sampler in samplers:
         for owner in (sampler, getattr(sampler, "sampler", None)):
-            num = getattr(owner, "num_replicas", None)
+            num = getattr(owner, name, None)
             if isinstance(num, int):
                 return num
+    return default
+
+
+def _group_size() -> int:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_world_size()
     return 1
 
 
-def order_fingerprint(sampler: Any, num_samples: int, seed: int | None) -> str:
+def order_fingerprint(loader: Any) -> str:
     """A hash of what decides the order, except the batch size and the world size."""
-    text = f"{type(sampler).__name__}|{num_samples}|{seed}"
+    if loader._dataset_kind != torch.utils.data._DatasetKind.Map:
+        return NO_ORDER
+    sampler, seed = loader.sampler, loader.seed
+    text = f"{type(sampler).__name__}|{length(loader.dataset, -1)}|{seed}"
     if isinstance(sampler, torch.utils.data.DistributedSampler):
         kept = ("seed", "shuffle", "drop_last", "num_repeats", "window")
         text += "".join(f"|{name}={getattr(sampler, name, None)}" for name in kept)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def check_state(state: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """Raise StateError unless the state can be continued by a loader whose own state is `expected`."""
+def fitted(state: Mapping[str, Any], expected: Mapping[str, Any], *, strict: bool) -> dict[str, Any]:
+    """The state as a loader whose own state is `expected` continues it.
+
+    Raises StateError for what is no state, or one of another order. What else cannot be kept exactly is named
+    in one warning, or is an error when `strict`.
+    """
     missing = [key for key in _KEYS if key not in state]
     if missing:
         raise StateError(f"the state is no loader state of fastpipe: it lacks {', '.join(missing)}")
@@ -171,33 +160,65 @@ def check_state(state: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
         raise StateError(
             f"the state has format version {state['version']!r}; this fastpipe reads {STATE_VERSION}"
         )
-    middle = state["delivered"] > 0 and not state["finished"]
-    if not middle:
-        return
-    if not state["resumable"]:
-        raise StateError(
-            f"the state is {state['delivered']} batches into epoch {state['epoch']} of a loader that cannot "
-            f"be resumed there, since its random steps are torch's own. Pass seed=... to the loader "
-            f"that saves, or save at the end of an epoch"
-        )
-    _check_same(state, expected)
-
-
-def _check_same(state: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    saved = (state["batch_size"] or 0) * state["world_size"]
-    here = (expected["batch_size"] or 0) * expected["world_size"]
-    if saved != here:
-        raise StateError(
-            f"the state was saved at a global batch of {saved} (batch size {state['batch_size']} on "
-            f"{state['world_size']} ranks), this loader has {here} (batch size {expected['batch_size']} on "
-            f"{expected['world_size']} ranks): position {state['delivered']} would not be the next sample. "
-            f"Set batch_size to {saved // max(expected['world_size'], 1)}"
-        )
+    fit = dict(state)
+    if state["delivered"] == 0 or state["finished"]:
+        return fit
     for key, remedy in (
         ("order", "use the same data set, sampler kind and seed"),
         ("seed", "pass the seed it was saved with"),
     ):
-        if state[key] != expected[key]:
+        if state[key] != expected[key] and expected["order"] != NO_ORDER:
             raise StateError(
                 f"the state's {key} is {state[key]!r}, this loader's is {expected[key]!r}: {remedy}"
             )
+    limits = [] if state["resumable"] else [_NOT_RESUMABLE]
+    limits += _moved(fit, expected)
+    if limits:
+        where = f"the state is {state['delivered']} batches into epoch {state['epoch']}, and "
+        if strict:
+            raise StateError(f"{where}{'; '.join(limits)}. strict_resume=True allows no difference")
+        warnings.warn(f"{where}{'; '.join(limits)}", stacklevel=3)
+    return fit
+
+
+def _moved(fit: dict[str, Any], expected: Mapping[str, Any]) -> list[str]:
+    """Put the position where a loader of another global batch continues; what that changes, in words."""
+    if expected["order"] == NO_ORDER:
+        fit["delivered"] = 0
+        return ["its data set has no ids to skip by: the epoch begins again"]
+    saved, here = _global_batch(fit), _global_batch(expected)
+    if fit["world_size"] != expected["world_size"] or fit.get("rank") != expected["rank"]:
+        fit["ids"] = None  # they were another rank's
+    if saved == here:
+        return []
+    theirs = f"{saved} (batch size {fit['batch_size']} on {fit['world_size']} ranks)"
+    ours = f"{here} (batch size {expected['batch_size']} on {expected['world_size']} ranks)"
+    sizes = f"it was saved at a global batch of {theirs}, this loader has {ours}"
+    if not saved or not here:
+        fit["delivered"] = 0
+        return [f"{sizes}: the epoch begins again. Set the same batch size to continue it"]
+    fit["delivered"], again = divmod(fit["delivered"] * saved, here)
+    if again:
+        fit["ids"] = None
+    twice = f"{again} samples are delivered again, and " if again else ""
+    return [
+        f"{sizes}: it continues at batch {fit['delivered']}; {twice}what is drawn for a whole batch "
+        f"(MixUp, CutMix, ColOut) differs. Set batch_size to {saved // max(expected['world_size'], 1)} to "
+        f"continue exactly"
+    ]
+
+
+def _global_batch(state: Mapping[str, Any]) -> int:
+    return int(state["batch_size"] or 0) * int(state["world_size"])
+
+
+def check_replay(saved: Mapping[str, Any], position: Position) -> None:
+    """Raise StateError if the ids drawn again are not those that were delivered."""
+    ids = saved.get("ids")
+    if ids is not None and position.trail is not None and position.trail.hexdigest() != ids:
+        raise StateError(
+            f"the sampler does not repeat the {saved['delivered']} batches of epoch {saved['epoch']} that "
+            f"were delivered before the state was saved: some samples would come twice and others never. Use "
+            f"a sampler whose order is fixed by a seed, or that has state_dict and load_state_dict; or save "
+            f"at the end of an epoch"
+        )

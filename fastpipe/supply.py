@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
-from typing import Any, cast
+from typing import Any
 
+from fastpipe.backends import registry
 from fastpipe.backends.base import BatchSource
-from fastpipe.batch import RequestStream, SeededSampler, current_rank
+from fastpipe.batch import Drawer, SeededSampler, current_rank, read_one, read_positions, read_samples
+from fastpipe.batch.drawing import Reader
 from fastpipe.batch.mend import Policy
-from fastpipe.batch.order import known_repeats
+from fastpipe.batch.nested import deciding_sampler
+from fastpipe.batch.order import known_repeats, length
 from fastpipe.batch.quarantine import IncidentLog
-from fastpipe.device.stage import DeviceStage, resolve_device
+from fastpipe.batch.targets import thread_labels
+from fastpipe.device.stage import resolve_device
+from fastpipe.device.stages import Stages
 from fastpipe.epoch import Lane, LiftedLane, PlainLane, Position
 from fastpipe.planning import Planned, count_classes
 from fastpipe.sources import build_source, choose_backend, incident_log, numerics_of
 from fastpipe.transforms import with_size
 from fastpipe.types import Choice
 
-__all__ = ["Supply", "lane_of", "num_samples", "request_stream"]
+__all__ = ["Supply", "drawer_of", "lane_of", "num_samples"]
 
 
 class Supply:
-    """What a loader keeps from epoch to epoch: the backend it chose, its source, the record of incidents.
+    """What a loader keeps from epoch to epoch: backend, source, device stages, the record of incidents.
 
     Each thing is made when it is first needed, and again when the loader's attributes ask for another.
     `loader` is the DataLoader that owns it: handed in, not kept, so that neither keeps the other alive.
@@ -32,6 +36,7 @@ class Supply:
         self._choice: tuple[Any, Choice] | None = None
         self._saved: str | None = None
         self._log: tuple[Any, IncidentLog] | None = None
+        self.stages = Stages()
 
     @property
     def persistent(self) -> BatchSource | None:
@@ -42,6 +47,12 @@ class Supply:
     def backend(self) -> str | None:
         """The one chosen, else the one that a resumed run used."""
         return self._saved if self._choice is None else self._choice[1].backend
+
+    def unopened(self) -> Supply:
+        """What another process may have of this: the backend to prefer."""
+        fresh = Supply()
+        fresh.resume(self.backend)
+        return fresh
 
     def resume(self, backend: str | None) -> None:
         """Choose anew, and prefer what a resumed run used."""
@@ -79,18 +90,26 @@ class Supply:
         return self._log[1]
 
 
-def request_stream(loader: Any, epoch: int, position: Position) -> RequestStream:
-    """The loader's batches of this epoch, from `position` on."""
-    if isinstance(loader.sampler, SeededSampler):
-        loader.sampler.set_epoch(epoch)
-    return RequestStream(
-        loader._index_sampler,
+def drawer_of(loader: Any, planned: Planned, choice: Choice | None, position: Position) -> Drawer:
+    """What draws the loader's batches of this epoch, from `position` on."""
+    sampler = deciding_sampler(loader.sampler, loader.batch_sampler)
+    if isinstance(sampler, SeededSampler):
+        sampler.set_epoch(position.epoch)
+    read: Reader = read_positions
+    if planned.plan is None:
+        read = read_samples if loader._auto_collation else read_one
+    threads = choice is not None and registry.load(choice.backend).capabilities.workers == "threads"
+    keyed = loader.seed is not None or loader.num_workers > 0
+    return Drawer(
+        loader._batches()[0],
         seed=position.base_seed or 0,
-        epoch=epoch,
+        epoch=position.epoch,
         resolution=loader._policy,
-        repeats=known_repeats(loader.sampler, loader.batch_sampler),
+        read=read,
+        repeats=known_repeats(sampler, loader.batch_sampler) if loader._auto_collation else None,
         skip=position.delivered,
         rank=current_rank(),
+        labels=thread_labels(loader.dataset, keyed=keyed) if threads else None,
     )
 
 
@@ -100,22 +119,19 @@ def lane_of(loader: Any, planned: Planned) -> Lane:
         return PlainLane(None if loader.device is None else resolve_device(loader.device))
     if loader._policy.active:
         with_size(planned.plan, loader._policy.override or 224)  # raises here, not in a worker
-    stage = DeviceStage(
+    stage = loader._supply.stages.get(
         planned.plan,
         device=resolve_device(loader.device),
         engine=loader.engine,
         dtype=loader.dtype,
         memory_format=loader.memory_format,
-        num_classes=count_classes(loader.dataset, loader.num_classes),
+        num_classes=count_classes(loader.dataset, loader.num_classes, planned.num_classes),
     )
-    stage.warm_up()
     return LiftedLane(stage)
 
 
 def num_samples(loader: Any) -> int:
-    """Samples of this rank's epoch; the data set's where the sampler does not tell."""
-    try:
-        size = loader.batch_size or getattr(loader.batch_sampler, "batch_size", None) or 1
-        return len(loader) * int(size)
-    except TypeError:
-        return len(cast("Sized", loader.dataset))
+    """Samples of this rank's epoch; the data set's where the sampler does not tell; 0 where neither does."""
+    size = loader.batch_size or getattr(loader.batch_sampler, "batch_size", None) or 1
+    batches = length(loader, -1)
+    return batches * int(size) if batches >= 0 else length(loader.dataset, 0)

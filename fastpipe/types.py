@@ -74,6 +74,9 @@ class Request:
 
     `ids` and `repeats` are int64 [B]; `size` is the resolution of this batch, or None for the plan's own.
     `rank` is this process's among those that train together: draws for the whole batch depend on it.
+    `asked` is what the sampler gave, for data sets that are not lifted; there `ids` only key the draws.
+    `labels` are by place, where the script's `target_transform` has run already.
+    A request without ids gives a batch without samples.
     """
 
     seed: int
@@ -83,19 +86,22 @@ class Request:
     repeats: IntArray
     size: int | None = None
     rank: int = 0
+    asked: Any = None
+    labels: tuple[Any, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
     """A sample that could not be used as it is, and what was done about it; `str()` is the log line.
 
+    sample_id: as the sampler gave it.
     key:     the file's path, or "BETON#index".
     action:  "skipped", "replaced" (by the sample `substitute`), or "rescued" (another decoder read it).
     lasting: the bytes are at fault: the quarantine list holds the sample for the next run.
     listed:  it came from the quarantine list and was not tried.
     """
 
-    sample_id: int
+    sample_id: Any
     key: str
     action: Literal["skipped", "replaced", "rescued"]
     reason: str
@@ -105,7 +111,7 @@ class Incident:
 
     def __str__(self) -> str:
         by = "" if self.substitute is None else f" by {self.substitute}"
-        return f"{self.action} sample {self.sample_id}{by}: {self.reason}"
+        return f"{self.action} sample {self.sample_id!r}{by}: {self.reason}"
 
 
 @dataclass(slots=True, kw_only=True)

@@ -116,5 +116,5 @@ def augment_batch(
 
 def _new_like(images: _Images, shape: tuple[int, ...]) -> _Images:
     if isinstance(images, torch.Tensor):
-        return torch.empty(shape, dtype=torch.uint8)
+        return torch.empty(shape, dtype=torch.uint8, device="cpu")
     return np.empty(shape, np.uint8)

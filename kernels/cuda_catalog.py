@@ -34,7 +34,7 @@ class CudaKernel:
 def catalog() -> dict[str, CudaKernel]:
     """All kernels, by name."""
     byte, whole, real = (types.CPointer(kind) for kind in (types.uint8, types.int32, types.float32))
-    word, long, size = types.CPointer(types.uint32), types.CPointer(types.int64), types.uint32
+    word, double, size = types.CPointer(types.uint32), types.CPointer(types.float64), types.uint32
     found = {
         "statistics": CudaKernel(function=statistics, arguments=(byte, whole, whole, whole, size, size)),
         "tables": CudaKernel(
@@ -59,7 +59,7 @@ def catalog() -> dict[str, CudaKernel]:
             function=warp_nearest, arguments=(byte, norm, whole, whole, whole, out, *sizes)
         )
         found[f"bilinear_{bits}"] = CudaKernel(
-            function=warp_bilinear, arguments=(byte, norm, whole, whole, long, out, *sizes)
+            function=warp_bilinear, arguments=(byte, norm, whole, whole, double, out, *sizes)
         )
         found[f"blended_{bits}"] = CudaKernel(
             function=blended, arguments=(byte, norm, whole, whole, real, out, *sizes)

@@ -1,8 +1,8 @@
 """The one door to numba on CUDA: rules compiled as device functions, and stores of four elements at once.
 
 Every `cuda_*` kernel module imports numba-cuda at its top, so nothing imports them but the compiler
-(`cuda_compile.py`, in a process of its own) and the simulator's tests. Casts are numpy's: numba and its
-simulator agree on them. numba widens 32-bit sums to 64 bits; a cast around the whole sum lets LLVM narrow it.
+(`cuda_compile.py`, in a process of its own). Casts are numpy's, so that tests can compile the same source for
+the CPU. numba widens 32-bit sums to 64 bits; a cast around the whole sum lets LLVM narrow it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numba import cuda  # noqa: TID253
 
 from fastpipe.kernels import rules
 
-__all__ = ["STORES", "mirrored", "on_device", "pixel_offset"]
+__all__ = ["STORES", "TWO_52", "lifted", "mirrored", "on_device", "pixel_offset"]
 
 _Device = Callable[..., Any]
 
@@ -25,16 +25,28 @@ def on_device(function: _Device) -> _Device:
     return cast(_Device, cuda.jit(device=True, fastmath=False)(function))
 
 
+affine_coordinate = on_device(rules.affine_coordinate)
 autocontrast_level = on_device(rules.autocontrast_level)
 blend = on_device(rules.blend)
 equalize_level = on_device(rules.equalize_level)
 gray = on_device(rules.gray)
 invert_level = on_device(rules.invert_level)
+lerp = on_device(rules.lerp)
 posterize_level = on_device(rules.posterize_level)
 rounded_mean = on_device(rules.rounded_mean)
 smooth = on_device(rules.smooth)
 solarize_add_level = on_device(rules.solarize_add_level)
 solarize_level = on_device(rules.solarize_level)
+
+
+TWO_52 = 4503599627370496.0
+_BITS_OF_TWO_52 = np.uint64(0x4330000000000000)
+
+
+@on_device
+def lifted(level: Any) -> Any:
+    """2^52 + level, exactly: its last place is 1. A conversion to float64 takes 4 times as long."""
+    return np.uint64(_BITS_OF_TWO_52 | np.uint64(level)).view(np.float64)
 
 
 @on_device

@@ -6,30 +6,77 @@ A launch costs a few microseconds of Python; the driver copies the arguments bef
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Driver", "pack_arguments"]
+import torch
+
+__all__ = ["Driver", "DriverError"]
+
+_OUT_OF_MEMORY = 2
+# Errors after which every further call of the process fails: the context is lost (cuda.h's own words).
+_STICKY = frozenset({4, 46, 214, 220, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 999})
+_THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
 
 
-def pack_arguments(arguments: Sequence[tuple[bool, int]]) -> Any:
-    """cuLaunchKernel's `kernelParams`: each (is a pointer, value) as 64 or 32 bits, kept alive."""
-    values = [ctypes.c_uint64(value) if pointer else ctypes.c_uint32(value) for pointer, value in arguments]
-    array = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
-    array.values = values  # type: ignore[attr-defined]
-    return array
+class DriverError(RuntimeError):
+    """A call of the CUDA driver failed.
+
+    code: the driver's number. sticky: the context is lost, and only a new process can use the device.
+    """
+
+    def __init__(self, call: str, words: str, code: int) -> None:
+        self.call, self.words, self.code = call, words, code
+        self.sticky = code in _STICKY
+        more = ". The process cannot use this device any more: start it anew" if self.sticky else ""
+        super().__init__(f"CUDA error in {call}: {words} ({code}){more}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Rebuild from the three fields, not from the joined message."""
+        return DriverError, (self.call, self.words, self.code)
+
+
+class _Slots(threading.local):
+    """cuLaunchKernel's `kernelParams` of this thread: 64 bits for each value, and their addresses.
+
+    A kernel reads as many bytes as its parameter has; on every machine with CUDA the low ones come first.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[int, tuple[Any, Any]] = {}
+
+    def of(self, count: int) -> tuple[Any, Any]:
+        """The values, to be filled, and the array of their addresses."""
+        if count not in self._made:
+            values = (ctypes.c_uint64 * count)()
+            start = ctypes.addressof(values)
+            addresses = (ctypes.c_void_p * count)(*(start + 8 * place for place in range(count)))
+            self._made[count] = values, addresses
+        return self._made[count]
+
+
+_LAUNCH_TYPES = (ctypes.c_void_p, *(ctypes.c_uint,) * 7, *(ctypes.c_void_p,) * 3)
 
 
 class Driver:
-    """The driver and the kernels loaded on each device. Raises RuntimeError with the driver's words."""
+    """The driver and the kernels loaded on each device. Safe to use from several threads.
+
+    Raises torch.OutOfMemoryError where the device has no memory left, else DriverError.
+    """
 
     def __init__(self, library: Any = None) -> None:
         self._library = library or ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
         self._functions: dict[tuple[int, str], ctypes.c_void_p] = {}
+        self._loading = threading.Lock()
+        self._slots = _Slots()
+        self._launch = self._library.cuLaunchKernel
+        self._launch.argtypes = _LAUNCH_TYPES
 
     @classmethod
     @cache
@@ -38,11 +85,22 @@ class Driver:
         return cls()
 
     def _call(self, name: str, *arguments: Any) -> None:
-        code = getattr(self._library, name)(*arguments)
+        self._check(name, getattr(self._library, name)(*arguments))
+
+    def _check(self, name: str, code: int) -> None:
         if code:
             words = ctypes.c_char_p()
             self._library.cuGetErrorString(code, ctypes.byref(words))
-            raise RuntimeError(f"{name}: {(words.value or b'unknown error').decode()} ({code})")
+            text = (words.value or b"unknown error").decode()
+            if code == _OUT_OF_MEMORY:
+                raise torch.OutOfMemoryError(f"CUDA out of memory in {name}: {text} ({code})")
+            raise DriverError(name, text, code)
+
+    def version(self) -> int:
+        """The CUDA version that the driver knows, 1000 * major + 10 * minor."""
+        number = ctypes.c_int()
+        self._call("cuDriverGetVersion", ctypes.byref(number))
+        return number.value
 
     def enter(self, device: int) -> None:
         """Make the primary context current in this thread, where torch has not done it yet."""
@@ -56,16 +114,32 @@ class Driver:
         self._call("cuDevicePrimaryCtxRetain", ctypes.byref(context), handle)
         self._call("cuCtxSetCurrent", context)
 
+    @contextlib.contextmanager
+    def apart_from_captures(self) -> Iterator[None]:
+        """In the block this thread is not part of a CUDA graph that another thread captures.
+
+        torch captures in the mode "global": a call of any thread that the capture could not hold, such as an
+        allocation, would fail and end the capture.
+        """
+        mode = ctypes.c_int(_THREAD_LOCAL)
+        self._call("cuThreadExchangeStreamCaptureMode", ctypes.byref(mode))
+        try:
+            yield
+        finally:
+            self._call("cuThreadExchangeStreamCaptureMode", ctypes.byref(mode))
+
     def load(self, device: int, name: str, ptx: Path) -> None:
         """Load a kernel for `device`, whose context must be current. Does nothing the second time."""
-        if (device, name) in self._functions:
-            return
-        text = ptx.read_text()
-        entry = next(line for line in text.splitlines() if ".entry" in line).split(".entry")[1].strip(" (")
-        module, function = ctypes.c_void_p(), ctypes.c_void_p()
-        self._call("cuModuleLoadData", ctypes.byref(module), ctypes.c_char_p(text.encode()))
-        self._call("cuModuleGetFunction", ctypes.byref(function), module, ctypes.c_char_p(entry.encode()))
-        self._functions[device, name] = function
+        with self._loading:
+            if (device, name) in self._functions:
+                return
+            text = ptx.read_text()
+            entry = next(line for line in text.splitlines() if ".entry" in line).split(".entry")[1]
+            module, function = ctypes.c_void_p(), ctypes.c_void_p()
+            self._call("cuModuleLoadData", ctypes.byref(module), ctypes.c_char_p(text.encode()))
+            symbol = ctypes.c_char_p(entry.strip(" (").encode())
+            self._call("cuModuleGetFunction", ctypes.byref(function), module, symbol)
+            self._functions[device, name] = function
 
     def launch(
         self,
@@ -74,10 +148,10 @@ class Driver:
         grid: Sequence[int],
         block: Sequence[int],
         stream: int,
-        arguments: Sequence[tuple[bool, int]],
+        arguments: Sequence[int],
     ) -> None:
-        """Launch a loaded kernel on `stream`. arguments: (is a pointer, value)."""
-        packed = pack_arguments(arguments)
-        sizes = [ctypes.c_uint(size) for size in (*grid, *block, 0)]
+        """Launch a loaded kernel on `stream`. arguments: addresses, and numbers below 2^32."""
+        values, addresses = self._slots.of(len(arguments))
+        values[:] = arguments
         function = self._functions[device, name]
-        self._call("cuLaunchKernel", function, *sizes, ctypes.c_void_p(stream), packed, None)
+        self._check("cuLaunchKernel", self._launch(function, *grid, *block, 0, stream, addresses, None))

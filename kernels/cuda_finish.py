@@ -148,7 +148,7 @@ def resize_rows(
 
 @on_device
 def _to_float32(value: Any) -> Any:
-    return value.view(np.uint32)
+    return np.float32(value).view(np.uint32)
 
 
 @on_device
@@ -159,7 +159,7 @@ def _to_float16(value: Any) -> Any:
 @on_device
 def _to_bfloat16(value: Any) -> Any:
     """To the nearest, ties to even: the upper half of the bits after adding just under half of the lower."""
-    bits = np.uint32(value.view(np.uint32))
+    bits = np.uint32(np.float32(value).view(np.uint32))
     odd = np.uint32(np.uint32(bits >> np.uint32(16)) & np.uint32(1))
     return np.uint16(np.uint32(bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))
 

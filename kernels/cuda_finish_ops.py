@@ -24,6 +24,7 @@ from fastpipe.kernels.cuda_finish_plan import (
 )
 from fastpipe.kernels.cuda_layout import LEVELS
 from fastpipe.kernels.cuda_ops import BITS, LIBRARY, run_launches
+from fastpipe.kernels.cuda_plan import check_elements
 
 __all__ = ["mix_into", "picked", "resized"]
 
@@ -133,6 +134,8 @@ def _check(images: torch.Tensor, numbers: torch.Tensor, height: int, width: int)
         raise ValueError(
             f"images must be contiguous uint8 [B, H, W, 3]. Found: {images.dtype} {list(images.shape)}"
         )
+    check_elements(images.shape)
+    check_elements((len(images), height, width, 3), "the result")
     size = 6 * len(images) + height + width
     if numbers.dtype != torch.int32 or numbers.shape != (size,):
         raise ValueError(f"numbers must be int32 [{size}]. Found: {numbers.dtype} {list(numbers.shape)}")

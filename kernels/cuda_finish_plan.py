@@ -72,7 +72,7 @@ def finish_numbers(
         if values.ndim != 1 or not values.size or values.min() < 0 or values.max() >= length:
             raise ValueError(f"{name} must be at least one number in 0..{length - 1}. Found: {values!r}")
     check_elements((num, height, width, 3))
-    check_elements((num, len(rows), len(columns), 3))
+    check_elements((num, len(rows), len(columns), 3), "the picked pixels")
     erased = np.zeros((num, 4), np.int32)
     if boxes is not None and apply is not None:
         erased[np.asarray(apply) != 0] = np.asarray(boxes)[np.asarray(apply) != 0]
@@ -117,19 +117,24 @@ def schedule_picked(num: int, old: Size, new: Size, *, bits: int, channels_last:
 
 def schedule_resize(
     num: int, old: Size, kept: Size, new: Size, taps: Size, *, bits: int, channels_last: bool
-) -> Iterator[Launch]:
+) -> list[Launch]:
     """Kept rows and columns of old images, filtered to a new size. taps: of rows and of columns.
 
     Buffers: images, numbers, row_filters, column_filters, middle (uint8, kept height x new width), norm, out.
+    Raises ValueError where `middle` or the result is beyond 32-bit indices: before memory is taken.
     """
     at, tile = _starts(num, kept[0]), cuda_schedule._TILE
     middle = (kept[0], new[1])
+    check_elements((num, *middle, 3), "images with their rows filtered")
+    check_elements((num, *new, 3), "resized images")
     first: tuple[Argument, ...] = (("images", 0), at["flip"], at["rows"], at["columns"])
     first = (*first, ("column_filters", 0), ("middle", 0), *old, *middle, taps[1])
-    yield Launch("resize_columns", _tiles(num, middle), tile, first)
     second: tuple[Argument, ...] = (("middle", 0), ("norm", 0), ("row_filters", 0), ("out", 0))
     second = (*second, *middle, new[0], taps[0], *_steps(new, channels_last))
-    yield Launch(f"resize_rows_{bits}", _tiles(num, new), tile, second)
+    return [
+        Launch("resize_columns", _tiles(num, middle), tile, first),
+        Launch(f"resize_rows_{bits}", _tiles(num, new), tile, second),
+    ]
 
 
 def schedule_mixed(

@@ -10,10 +10,10 @@ __all__ = [
     "LEVELS",
     "LINES",
     "LINE_MAPS",
-    "LONG_FIXED",
-    "LONG_ROW",
+    "MATRIX",
     "OP",
     "PIXELS",
+    "REAL_ROW",
     "SLOT",
     "STATISTICS_PARTS",
     "VALUE",
@@ -21,8 +21,8 @@ __all__ = [
 ]
 
 WHOLE_ROW = 24
-"""int32 numbers per image and depth; LONG_ROW, where the same memory is read as int64:"""
-LONG_ROW = 12
+"""int32 numbers per image and depth; REAL_ROW, where the same memory is read as float64:"""
+REAL_ROW = 12
 OP = 0
 FLIP = 1
 VALUE = 2
@@ -36,8 +36,8 @@ FILL = 6
 """Three."""
 FIXED = 10
 """Six, for nearest, 16.16 fixed point: x per column, per row, at the first pixel's middle; the same for y."""
-LONG_FIXED = 5
-"""The same six for bilinear, as int64: 32.32 fixed point."""
+MATRIX = 5
+"""Pillow's six coefficients for bilinear, as float64, in the place of the fixed ones."""
 
 LINES = 1
 """Nearest, source columns and rows in two lists (Pillow's walk for matrices without rotation or shear)."""

@@ -16,13 +16,13 @@ from typing import Any
 
 import torch
 
-from fastpipe.kernels.cuda_compile import ptx_files
+from fastpipe.kernels.cuda_cache import ptx_files
 from fastpipe.kernels.cuda_driver import Driver
 from fastpipe.kernels.cuda_layout import STATISTICS_PARTS
-from fastpipe.kernels.cuda_plan import PATHS
+from fastpipe.kernels.cuda_plan import PATHS, check_elements
 from fastpipe.kernels.cuda_schedule import Launch, kernel_names, schedule, schedule_erase
 
-__all__ = ["BITS", "LIBRARY", "erase_boxes", "fused", "run_launches"]
+__all__ = ["BITS", "LIBRARY", "erase_boxes", "fused", "load_kernels", "run_launches"]
 
 BITS = {torch.uint8: 8, torch.float16: 16, torch.bfloat16: 16, torch.float32: 32}
 
@@ -88,11 +88,12 @@ def _fused_cuda(
         raise ValueError(f"images must be uint8 [B, H, W, 3]. Found: {images.dtype} {list(images.shape)}")
     if not images.is_contiguous() or norm.dtype not in BITS or norm.shape != (768,):
         raise ValueError(f"images must be contiguous, norm [768]. Found: {images.stride()}, {norm.shape}")
+    check_elements(images.shape)
     _, height, width, _ = images.shape
     with torch.cuda.device(images.device):
         out = _empty(images, norm, channels_last)
         buffers = {"images": images, "numbers": numbers, "norm": norm, "out": out}
-        buffers |= {"reals": numbers, "longs": numbers.view(torch.int64), **_scratch(images, header)}
+        buffers |= {"reals": numbers, "matrices": numbers.view(torch.float64), **_scratch(images, header)}
         launches = schedule(
             header,
             height,
@@ -121,12 +122,17 @@ def _scratch(images: torch.Tensor, header: Sequence[int]) -> dict[str, torch.Ten
 @cache
 def _identity_levels(device: torch.device) -> torch.Tensor:
     levels = torch.arange(256, dtype=torch.uint8, device=device).repeat(3)
-    # Kept for every stream, so it must be there before another one reads it.
-    torch.cuda.synchronize(device)
+    # Kept for every stream, so it must be there before another one reads it. The stream alone is waited for:
+    # waiting for the whole device fails while any thread captures a CUDA graph.
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
     return levels
 
 
 def _erase_cuda(out: torch.Tensor, boxes: torch.Tensor, values: torch.Tensor, largest: int) -> None:
+    check_elements((*out.shape[:1], *out.shape[2:], 3), "out")
+    if len(boxes) > len(out):
+        raise ValueError(f"boxes must be one for each of {len(out)} images at most. Found: {len(boxes)}")
     channels_last = not out.is_contiguous()
     launch = schedule_erase(
         len(boxes),
@@ -160,16 +166,38 @@ def run_launches(
     for buffer in buffers.values():
         buffer.record_stream(current)
     stream = current.cuda_stream
-    bases = {name: (buffer.data_ptr(), buffer.element_size()) for name, buffer in buffers.items()}
+    bases = _Bases({name: (buffer.data_ptr(), buffer.element_size()) for name, buffer in buffers.items()})
     for launch in launches:
-        arguments = []
-        for argument in launch.arguments:
-            if isinstance(argument, int):
-                arguments.append((False, argument))
-            else:
-                base, size = bases[argument[0].partition(":")[0]]
-                arguments.append((True, base + argument[1] * size))
+        arguments = [
+            argument if isinstance(argument, int) else bases.address(*argument)
+            for argument in launch.arguments
+        ]
         driver.launch(index, launch.kernel, launch.grid, launch.block, stream, arguments)
+
+
+class _Bases(dict[str, tuple[int, int]]):
+    """Where each buffer begins and how many bytes an element has; `x:words` is x in another form."""
+
+    def __missing__(self, name: str) -> tuple[int, int]:
+        plain, form, _ = name.partition(":")
+        if not form:
+            raise KeyError(name)
+        found = self[name] = self[plain]
+        return found
+
+    def address(self, name: str, element: int) -> int:
+        """The address of an element of a buffer."""
+        base, size = self[name]
+        return base + element * size
+
+
+def load_kernels(device: torch.device) -> None:
+    """Compile, or find on disk, the kernels for a device, and load those that every batch may need.
+
+    Raises DriverError where the driver does not take them, RuntimeError where compiling fails.
+    """
+    Driver.shared().enter(device.index)
+    _load_kernels(device.index, tuple(kernel_names(8)))
 
 
 @cache

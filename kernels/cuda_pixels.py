@@ -1,18 +1,30 @@
 """Warps, colour, sharpness and erasing on CUDA: one pixel per thread, any size and layout.
 
 images: uint8 NHWC. norm: the bits of the output's value of each level [768]. which: the images to do.
-whole, longs, maps: what `cuda_layout.py` says; reals: a factor per image. Elements of an output pixel lie
-`channel_step` apart, pixels `pixel_step`. Coordinates are whole numbers, in fixed point.
+whole, matrices, maps: what `cuda_layout.py` says; reals: a factor per image. Elements of an output pixel lie
+`channel_step` apart, pixels `pixel_step`. Coordinates are Pillow's: 16.16 fixed point or float64.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numba import cuda  # noqa: TID253
 
-from fastpipe.kernels.cuda_device import blend, gray, mirrored, on_device, pixel_offset, smooth
+from fastpipe.kernels.cuda_device import (
+    TWO_52,
+    affine_coordinate,
+    blend,
+    gray,
+    lerp,
+    lifted,
+    mirrored,
+    on_device,
+    pixel_offset,
+    smooth,
+)
 from fastpipe.kernels.cuda_layout import (
     FILL,
     FIXED,
@@ -20,10 +32,10 @@ from fastpipe.kernels.cuda_layout import (
     KIND,
     LINE_MAPS,
     LINES,
-    LONG_FIXED,
-    LONG_ROW,
+    MATRIX,
     OP,
     PIXELS,
+    REAL_ROW,
     WHOLE_ROW,
 )
 from fastpipe.kernels.ops import COLOR
@@ -104,35 +116,41 @@ def _fixed(whole: Any, first: Any, x: Any, y: Any) -> Any:
 
 
 @on_device
-def _long_fixed(longs: Any, first: Any, x: Any, y: Any) -> Any:
-    """One source coordinate in 32.32 fixed point."""
-    per_column, per_row = _number(longs, first, 0), _number(longs, first, 1)
-    origin = _number(longs, first, 2)
-    return np.int64(origin + per_column * np.int64(x) + per_row * np.int64(y))
+def _source(reals: Any, first: Any, x: Any, y: Any) -> Any:
+    """One source coordinate of the pixel's middle, rounded as on the CPU."""
+    half = np.float64(0.5)
+    across, down = np.float64(np.int32(x)) + half, np.float64(np.int32(y)) + half
+    a, b, c = _number(reals, first, 0), _number(reals, first, 1), _number(reals, first, 2)
+    return affine_coordinate(a, b, c, across, down)
 
 
 @on_device
-def _wide_lerp(start: Any, end: Any, weight: Any) -> Any:
-    """start + (end - start) * weight with 31 more bits than start and end; one wide multiply-add."""
-    change = np.int64(np.int32(end - start)) * np.int64(weight)
-    return np.int64((np.int64(start) << np.int64(31)) + change)
+def _is_within(coordinate: Any, size: Any) -> Any:
+    return coordinate >= np.float64(0.0) and coordinate < np.float64(np.int32(size))
+
+
+@on_device
+def _taps(coordinate: Any, size: Any) -> Any:
+    """The two pixels at a coordinate in 0..size, clamped to the image, and the weight of the second."""
+    shifted = coordinate - np.float64(0.5)
+    first = np.int32(math.floor(shifted))
+    second = np.uint32(min(np.int32(first + np.int32(1)), np.int32(np.int32(size) - np.int32(1))))
+    return np.uint32(max(first, np.int32(0))), second, shifted - np.float64(first)
+
+
+@on_device
+def _between(images: Any, first: Any, second: Any, weight: Any) -> Any:
+    """rules.lerp of two levels. Their difference is exact with 2^52 in both, which saves a subtraction."""
+    start, end = lifted(images[first]), lifted(images[second])
+    return (start - np.float64(TWO_52)) + (end - start) * weight
 
 
 @on_device
 def _mixed(images: Any, taps: Any, channel: Any, x_weight: Any, y_weight: Any) -> Any:
     """The truncated level between four taps: offsets of upper left, upper right, lower left, lower right."""
-    a, b = np.int32(images[taps[0] + channel]), np.int32(images[taps[1] + channel])
-    c, d = np.int32(images[taps[2] + channel]), np.int32(images[taps[3] + channel])
-    # Eight bits are dropped so that the second product fits into 64: 2^-23 of a level.
-    above = np.int32(_wide_lerp(a, b, x_weight) >> np.int64(8))
-    below = np.int32(_wide_lerp(c, d, x_weight) >> np.int64(8))
-    return np.uint32(_wide_lerp(above, below, y_weight) >> np.int64(54))
-
-
-@on_device
-def _weight(coordinate: Any) -> Any:
-    """The fraction of a 32.32 coordinate in 31 bits."""
-    return np.int32((coordinate & np.int64(0xFFFFFFFF)) >> np.int64(1))
+    above = _between(images, taps[0] + channel, taps[1] + channel, x_weight)
+    below = _between(images, taps[2] + channel, taps[3] + channel, x_weight)
+    return np.uint32(np.int32(lerp(above, below, y_weight)))
 
 
 def warp_bilinear(
@@ -140,7 +158,7 @@ def warp_bilinear(
     norm: Any,
     which: Any,
     whole: Any,
-    longs: Any,
+    matrices: Any,
     out: Any,
     height: Any,
     width: Any,
@@ -149,34 +167,27 @@ def warp_bilinear(
 ) -> None:
     """Four taps, clamped to the image; the fill where the point itself lies outside.
 
-    In whole numbers: float32 turns up to 1 % of the bytes of a shear by 0.1 (its many results that are just
-    above or below a level), this 0.0 %, and it needs no conversions.
+    In float64, operation for operation as on the CPU: the same bytes. Nothing narrower keeps them
+    (docs/design/012): shears by a round number have whole levels everywhere, which truncation turns.
     """
     x = np.uint32(cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x)
     y = np.uint32(cuda.blockIdx.y * cuda.blockDim.y + cuda.threadIdx.y)
     if x < width and y < height:
         place = np.uint32(which[np.uint32(cuda.blockIdx.z)])
         row = np.uint32(place * np.uint32(WHOLE_ROW))
-        first = np.int64(np.uint32(place * np.uint32(LONG_ROW))) + LONG_FIXED
-        column = _long_fixed(longs, first, x, y)
-        line = _long_fixed(longs, first + 3, x, y)
+        first = np.int64(np.uint32(place * np.uint32(REAL_ROW))) + MATRIX
+        column, line = _source(matrices, first, x, y), _source(matrices, first + 3, x, y)
         red = np.uint32(_number(whole, row, FILL))
         green = np.uint32(_number(whole, row, FILL + 1))
         blue = np.uint32(_number(whole, row, FILL + 2))
-        x_in, y_in = np.int32(column >> np.int64(32)), np.int32(line >> np.int64(32))
-        # A negative coordinate is a huge unsigned one.
-        if np.uint32(x_in) < width and np.uint32(y_in) < height:
-            half = np.int64(0x80000000)
-            column, line = np.int64(column - half), np.int64(line - half)
-            left, upper = np.int32(column >> np.int64(32)), np.int32(line >> np.int64(32))
+        if _is_within(column, width) and _is_within(line, height):
             flip = _number(whole, row, FLIP)
-            right = np.uint32(min(np.int32(left + np.int32(1)), np.int32(np.int32(width) - np.int32(1))))
-            lower = np.uint32(min(np.int32(upper + np.int32(1)), np.int32(np.int32(height) - np.int32(1))))
-            a = np.uint32(np.uint32(3) * mirrored(np.uint32(max(left, np.int32(0))), width, flip))
+            left, right, x_weight = _taps(column, width)
+            upper, lower, y_weight = _taps(line, height)
+            a = np.uint32(np.uint32(3) * mirrored(left, width, flip))
             b = np.uint32(np.uint32(3) * mirrored(right, width, flip))
-            p = pixel_offset(place, np.uint32(max(upper, np.int32(0))), np.uint32(0), height, width)
+            p = pixel_offset(place, upper, np.uint32(0), height, width)
             q = pixel_offset(place, lower, np.uint32(0), height, width)
-            x_weight, y_weight = _weight(column), _weight(line)
             # In 64 bits, so that the channel is a constant in the load's address and costs nothing.
             taps = (
                 np.int64(np.uint32(p + a)),

@@ -1,4 +1,4 @@
-"""Which kernels run on a batch, in which order, on which buffers: plain data, the same for GPU and simulator.
+"""Which kernels run on a batch, in which order, on which buffers: plain data, for GPU and tests.
 
     images -> [statistics -> tables] -> points, warps, blends -> scratch 0 -> ... -> out
               \\_______ depth 0: uint8 NHWC, or `out` if it is the last _______/
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from fastpipe.kernels.cuda_layout import LONG_ROW, STATISTICS_PARTS, WHOLE_ROW
+from fastpipe.kernels.cuda_layout import REAL_ROW, STATISTICS_PARTS, WHOLE_ROW
 from fastpipe.kernels.cuda_plan import PATHS
 
 __all__ = ["Argument", "Launch", "kernel_names", "schedule", "schedule_erase"]
@@ -21,7 +21,6 @@ Argument = tuple[str, int] | int
 
 Triple = tuple[int, int, int]
 
-# The simulator's tests set smaller ones.
 _THREADS = 256
 _TABLE_THREADS = 768
 # Each block first composes its table, 768 entries: with 16 turns that is a twentieth of its loads.
@@ -52,9 +51,9 @@ def schedule(
 ) -> Iterator[Launch]:
     """The launches of one batch. `header` is the plan's; aligned: images begin at a multiple of 4 bytes.
 
-    Buffers: images, numbers (int32), reals and longs (the same as float32 and int64), norm, levels (uint8,
-    0..255 three times), tables, counts, scratch0, scratch1, out. `:words` or `:quads` behind a name: the same
-    memory in packed form.
+    Buffers: images, numbers (int32), reals and matrices (the same as float32 and float64), norm, levels
+    (uint8, 0..255 three times), tables, counts, scratch0, scratch1, out. `:words` or `:quads` behind a name:
+    the same memory in packed form.
     """
     num, depth = header[0], header[1]
     lists = header[4]
@@ -70,7 +69,7 @@ def schedule(
             planes=last and not channels_last,
             packed=width % 4 == 0 and (aligned or level > 0),
             whole=("numbers", level * num * WHOLE_ROW),
-            longs=("longs", level * num * LONG_ROW),
+            matrices=("matrices", level * num * REAL_ROW),
             reals=("reals", header[2] + level * num),
             maps=("numbers", header[3]),
             height=height,
@@ -94,7 +93,7 @@ class _Form:
     planes: bool
     packed: bool
     whole: Argument
-    longs: Argument
+    matrices: Argument
     reals: Argument
     maps: Argument
     height: int
@@ -113,7 +112,7 @@ def _launches(form: _Form, path: str, which: Argument, count: int) -> Iterator[L
         )
         yield _points(form, which, count)
     else:
-        numbers = {"nearest": form.maps, "bilinear": form.longs, "blended": form.reals}[path]
+        numbers = {"nearest": form.maps, "bilinear": form.matrices, "blended": form.reals}[path]
         grid = (_parts(form.width, _TILE[0]), _parts(form.height, _TILE[1]), count)
         arguments = (images, form.norm, which, form.whole, numbers, (form.target, 0), *size, *_steps(form))
         yield Launch(f"{path}_{form.bits}", grid, _TILE, arguments)

@@ -33,9 +33,11 @@ def normalize_table(mean: Sequence[float], std: Sequence[float], *, scale: bool 
 
     scale: divide the level by 255 first. (level - mean) / std in torch's float32, in that order.
     """
-    levels = torch.arange(256, dtype=torch.float32)
+    levels = torch.arange(256, dtype=torch.float32, device="cpu")
     levels = levels.div(255) if scale else levels
-    means, stds = (torch.as_tensor(list(numbers), dtype=torch.float32) for numbers in (mean, std))
+    means, stds = (
+        torch.as_tensor(list(numbers), dtype=torch.float32, device="cpu") for numbers in (mean, std)
+    )
     if means.shape != (3,) or stds.shape != (3,) or not bool((stds > 0).all()):
         raise ValueError(f"mean and std must have 3 numbers, std above 0. Found: mean={mean!r}, std={std!r}")
     return levels.repeat(3, 1).sub_(means.view(3, 1)).div_(stds.view(3, 1))

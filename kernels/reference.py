@@ -117,7 +117,7 @@ def mix_shares(table: torch.Tensor, values: Sequence[float], weight: float) -> t
 
     table: float32 [3, 256]. weight: the partner's, in [0, 1].
     """
-    erased = torch.tensor(list(values), dtype=torch.float32).view(3, 1)
+    erased = torch.tensor(list(values), dtype=torch.float32, device=table.device).view(3, 1)
     every = torch.cat((table, erased), dim=1)
     return torch.stack([every.mul(share) for share in mix_weights(weight)])
 

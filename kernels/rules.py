@@ -1,8 +1,8 @@
 """The per-pixel rules, one plain function each: Pillow's arithmetic, and nothing about loops or memory.
 
-Nothing here is decorated. The CPU modules compile these with `numba.njit`, coordinates in float64 as Pillow;
-they use no allocation, no exceptions, no Python objects and not one another, so `numba.cuda.jit(device=True)`
-can compile them too, coordinates in float32. Called from plain Python they give the same numbers.
+Nothing here is decorated. The CPU modules compile these with `numba.njit`; they use no allocation, no
+exceptions, no Python objects and not one another, so `numba.cuda.jit(device=True)` can compile them too.
+Coordinates are float64 on both, as Pillow's. Called from plain Python they give the same numbers.
 
 Exactness depends on the order of the operations and on no fused multiply-add: compile without fastmath.
 Formulas: Pillow 13.0 (src/libImaging/{Blend,Convert,Filter,Geometry}.c, ImageOps.py, ImageEnhance.py).

@@ -15,6 +15,7 @@ from torchvision import transforms as T
 from fastpipe.device import DeviceStage
 from fastpipe.device.engines import EngineName
 from fastpipe.profiling.crop_decode import crop_decoding
+from fastpipe.profiling.device_wait import wait_for
 from fastpipe.profiling.handover import collate, handovers
 from fastpipe.profiling.inputs import Inputs
 from fastpipe.profiling.stages import Stage, StageResult, packed
@@ -147,8 +148,7 @@ def device_unit(
 
     def unit() -> int:
         stage(host)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        wait_for(device)
         return len(host.images)
 
     return unit

@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import default_collate
 from torchvision.transforms.functional import to_tensor
 
+from fastpipe.profiling.device_wait import wait_for
 from fastpipe.profiling.inputs import Inputs
 from fastpipe.profiling.stages import Stage, packed
 
@@ -46,7 +47,7 @@ def handovers(
 
     def copy() -> Any:
         moved = pinned.to(device, non_blocking=True)
-        torch.cuda.synchronize(device)
+        wait_for(device)
         return moved
 
     return [

@@ -12,6 +12,7 @@ import torchvision
 from torch import nn
 
 from fastpipe.errors import ArgumentError, MissingExtraError
+from fastpipe.profiling.device_wait import wait_for
 from fastpipe.profiling.naming import nearest
 from fastpipe.profiling.workload import Workload
 
@@ -89,8 +90,7 @@ class ModelStep:
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        if self.amp:
-            torch.cuda.synchronize(self.device)
+        wait_for(self.device)
 
 
 def _logits(output: Any) -> torch.Tensor:

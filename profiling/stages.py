@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from fastpipe.batch import FolderWork, RequestStream, WorkerOptions, WorkerPool
+from fastpipe.batch import Drawer, FolderWork, RequestStream, WorkerOptions, WorkerPool
 from fastpipe.batch.buffer import allocate, collate_labels
 from fastpipe.decode import crop_and_resize, decode_rgb, read
 from fastpipe.decode.pillow import pixels
 from fastpipe.device import DeviceStage
+from fastpipe.profiling.device_wait import wait_for
 from fastpipe.profiling.inputs import Inputs
 from fastpipe.profiling.timing import Spread, Timing, measure
 from fastpipe.profiling.verdict import Lane
@@ -139,8 +140,7 @@ def _device(batch: HostBatch, plan: Plan, device: torch.device, memory_format: A
 
     def unit() -> int:
         stage(host)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        wait_for(device)
         return len(batch.images)
 
     names = [_WORDS.get(spec.kind, type(spec).__name__) for spec in plan.device]
@@ -186,7 +186,7 @@ def _hop(batch: HostBatch) -> Stage:
 
 def stream_of(batches: Any) -> RequestStream:
     """Requests for lists of ids, one list a batch."""
-    return RequestStream(batches, seed=0, epoch=0, resolution=_own_size)
+    return RequestStream(Drawer(batches, seed=0, epoch=0, resolution=_own_size))
 
 
 def _own_size(epoch: int, batch: int) -> None:

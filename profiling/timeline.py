@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import torch.utils.data
 
-from fastpipe.batch import Ahead, FolderWork, RequestStream, WorkerOptions, WorkerPool
+from fastpipe.batch import Ahead, Drawer, FolderWork, RequestStream, WorkerOptions, WorkerPool
 from fastpipe.device import DeviceStage
 from fastpipe.device.stage import resolve_device
 from fastpipe.profiling.differential import Paced
@@ -127,7 +127,7 @@ def _batches(
 ) -> Iterator[Any]:
     ids = iter(Cycle(inputs.ids, batch_size * _MOST_BATCHES))
     requests = iter(lambda: list(itertools.islice(ids, batch_size)), [])
-    stream = RequestStream(requests, seed=0, epoch=0, resolution=lambda epoch, batch: None)
+    stream = RequestStream(Drawer(requests, seed=0, epoch=0, resolution=lambda epoch, batch: None))
     prepared = map(prepare, pool.start(stream))
     return Ahead(prepared, depth=1) if workers else prepared
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import psutil
 
+from fastpipe.profiling.device_wait import spun_seconds
+
 __all__ = [
     "Budget",
     "Repeat",
@@ -99,8 +101,15 @@ def _children_seconds() -> float:
 
 
 def cpu_seconds(*, tree: bool = True) -> float:
-    """CPU-seconds of this process, and with `tree` of its descendants, ended ones included."""
-    return time.process_time() + (_children_seconds() if tree else 0.0)
+    """CPU-seconds of this process, and with `tree` of its descendants, ended ones included.
+
+    Without those in which a thread waited for a GPU (`device_wait`).
+    """
+    return _own_seconds() + (_children_seconds() if tree else 0.0)
+
+
+def _own_seconds() -> float:
+    return time.process_time() - spun_seconds()
 
 
 class Stopwatch:
@@ -109,13 +118,13 @@ class Stopwatch:
     def __init__(self, *, tree: bool = True) -> None:
         self._tree = tree
         self._children = _children_seconds() if tree else 0.0
-        self._own = time.process_time()
+        self._own = _own_seconds()
         self._wall = time.perf_counter()
 
     def stop(self, images: int) -> Repeat:
         """The repeat that ends now."""
         wall_s = time.perf_counter() - self._wall
-        cpu_s = time.process_time() - self._own
+        cpu_s = _own_seconds() - self._own
         if self._tree:
             cpu_s += _children_seconds() - self._children
         return Repeat(images=images, wall_s=wall_s, cpu_s=max(cpu_s, 0.0))

@@ -16,6 +16,7 @@ from fastpipe.backends.registry import load
 from fastpipe.choose import refusal, this_machine
 from fastpipe.device.engines import EngineName
 from fastpipe.errors import FastpipeError
+from fastpipe.profiling.device_wait import wait_for
 from fastpipe.profiling.inputs import Cycle, Inputs
 from fastpipe.profiling.timing import Repeat, Stopwatch
 from fastpipe.storage import FolderDataset, open_index, write_beton
@@ -75,8 +76,7 @@ def epoch(loader: Any, device: torch.device) -> Repeat:
     watch = Stopwatch()
     for batch, _ in loader:
         images += len(batch.to(device, non_blocking=True))
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    wait_for(device)
     return watch.stop(images)
 
 

@@ -6,7 +6,7 @@ import importlib.util
 import os
 import signal
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +133,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if session.config.getoption("--require-gpu") and reporter and not reporter.stats.get("passed"):
         reporter.write_line("\n--require-gpu: no test ran to its end", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_this_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Whoever runs the tests finds no index of theirs in the cache directory afterwards."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FASTPIPE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 def _photo(rng: np.random.Generator, height: int, width: int, hue: int) -> Image.Image:

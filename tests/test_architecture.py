@@ -18,6 +18,7 @@ RANKS = {
     **dict.fromkeys(
         ("broken", "errors", "extras", "installed", "types", "rng", "kernel_files", "cgroups", "kernels"), 0
     ),
+    **dict.fromkeys(("stop_signals", "early"), 0),
     "storage": 1,
     **dict.fromkeys(("decode", "transforms", "augment"), 2),
     "batch": 3,
@@ -26,9 +27,14 @@ RANKS = {
     **dict.fromkeys(("probe", "choose"), 6),
     # The parts of the facade, and "": what `from fastpipe import x` gets.
     **dict.fromkeys(
-        ("arguments", "epoch", "explain", "planning", "sources", "state", "supply", "loader", ""), 7
+        (
+            *("arguments", "counting", "epoch", "explain", "integrations", "planning", "replay", "sources"),
+            *("state", "supply", "loader", ""),
+        ),
+        7,
     ),
     **dict.fromkeys(("train", "profiling"), 8),
+    "output": 0,
 }
 APART = {"train": "profiling", "profiling": "train"}
 # The one file of kernels that may use Pillow: it draws our pixels beside Pillow's. It is a program, and may
@@ -40,6 +46,7 @@ CUDA_LANGUAGE = (("numba", "cuda"), ("numba.cuda", "types"))
 OPTIONAL = (
     *("ffcv", "nvidia", "kornia", "numba.cuda", "timm", "jsonargparse", "skimage", "sklearn", "plotly"),
     *("tensorboard", "torch.utils.tensorboard", "wandb", "onnx", "onnxscript"),
+    *("accelerate", "lightning"),
 )
 
 

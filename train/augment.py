@@ -52,7 +52,7 @@ class RandAugmentConfig:
         "torchvision_v2",
         "trivial",
     ] = "composer"
-    """trivial: TrivialAugmentWide."""
+    """Whose operations and strengths; trivial: TrivialAugmentWide."""
     depth: int = 1
     """Operations per image."""
     severity: float | None = None
@@ -68,6 +68,7 @@ class RandAugmentConfig:
     increasing: bool | None = None
     """timm: the variant whose operations all grow with the magnitude."""
     interpolation: Literal["nearest", "bilinear"] | None = None
+    """Of the operations that move pixels."""
 
 
 GROUP_KEYS = (

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from fastpipe.errors import DataError
+from fastpipe.train.disk import save_tensors, why_not_written
 
 __all__ = [
     "FORMAT",
@@ -42,22 +43,18 @@ def save_checkpoint(state: dict[str, Any], path: Path) -> None:
     DataError when the disk does not take it.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    for stale in path.parent.glob(f".{path.name}.*.tmp"):  # of a run that was killed while it wrote
+        stale.unlink(missing_ok=True)
     try:
-        with temporary.open("wb") as file:
-            torch.save({"format": FORMAT, **plain(state)}, file)
-            file.flush()
-            os.fsync(file.fileno())
+        save_tensors({"format": FORMAT, **plain(state)}, temporary)
         if path.exists():
             os.replace(path, path.with_name(PREVIOUS))
         os.replace(temporary, path)
         _sync_folder(path.parent)
-    except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError for a short write
-        reason = (
-            error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
-        )
+    except (OSError, RuntimeError) as error:
         raise DataError(
-            f"checkpoint {str(path)!r} could not be written: {reason}. The one before it is untouched: make "
-            "room and continue with --resume auto"
+            f"checkpoint {str(path)!r} could not be written: {why_not_written(error)}. The one before it is "
+            "untouched: make room and continue with --resume auto"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

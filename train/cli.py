@@ -10,18 +10,37 @@ jsonargparse.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fastpipe.errors import ArgumentError, FastpipeError, MissingExtraError
-from fastpipe.train.augment import GROUPS, with_group
+from fastpipe.output import ends_with_its_reader, put, version
+from fastpipe.stop_signals import listening, stop_early
+from fastpipe.train.augment import with_group
 from fastpipe.train.commands import command_of, run_command
 from fastpipe.train.config import TrainConfig, scale_schedule
-from fastpipe.train.config_checks import round_to_multiple
-from fastpipe.train.keys import check_keys, config_from_dict, config_to_dict, flat_keys, suggest
+from fastpipe.train.config_checks import check_from_scratch, round_to_multiple
+from fastpipe.train.groups import dump_yaml, expanded, load_yaml, text_of, with_groups_read
+from fastpipe.train.keys import (
+    check_keys,
+    config_from_dict,
+    config_to_dict,
+    flat_keys,
+    group_classes,
+    suggest,
+    switches,
+)
 from fastpipe.train.options import OPTION_NAMES, Options, check_options
+from fastpipe.train.parser import (
+    DEFAULT_RECIPE,
+    RECIPES,
+    checked,
+    make_parser,
+    print_group_help,
+    recipe_names,
+)
 from fastpipe.train.recipe_table import recipe_table
 
 __all__ = [
@@ -36,19 +55,17 @@ __all__ = [
     "to_yaml",
 ]
 
-_RECIPES = Path(__file__).parent / "recipes"
-_DEFAULT_RECIPE = "mild"
 _OWN_OPTIONS = (
     "recipe",
     "augment",
     "print_config",
     "list_recipes",
     "help",
+    "version",
     "evaluate",
     "export",
     *OPTION_NAMES,
 )
-_FLAGS = ("--fit_to_data", "--validate_raw", "--quiet")
 # In the order of the reference text's Table 1.
 _TABLE = (
     *("timm_a1", "timm_a2", "timm_a3", "pytorch_blog", "ffcv", "nvidia_mlperf", "nvidia_hparams"),
@@ -68,24 +85,20 @@ class Invocation:
     options: Options = field(default_factory=Options)
 
 
-def recipe_names() -> list[str]:
-    """The recipes that come with fastpipe."""
-    return sorted(path.stem for path in _RECIPES.glob("*.yaml"))
-
-
 def load_recipe(name: str) -> TrainConfig:
     """A recipe by name, or from a .yaml file (as `--print-config` prints it and every run saves it)."""
     is_file = name.endswith((".yaml", ".yml"))
-    path = Path(name) if is_file else _RECIPES / f"{name}.yaml"
+    path = Path(name) if is_file else RECIPES / f"{name}.yaml"
     if not path.is_file():
         if is_file:
             raise ArgumentError(
                 f"recipe file {name!r} does not exist. By name there are: {', '.join(recipe_names())}"
             )
         raise ArgumentError(f"unknown recipe {name!r}. {suggest(name, recipe_names())}")
-    values = _yaml().safe_load(path.read_text(encoding="utf-8"))
+    values = load_yaml(text_of(path, "--recipe"), where=f"recipe {str(path)!r}")
     if not isinstance(values, Mapping):
         raise ArgumentError(f"recipe {str(path)!r} must hold keys and values, as --print-config prints them")
+    values = with_groups_read(values, path.parent)
     return config_from_values(values, where=f"recipe {name!r}", recipe=path.stem)
 
 
@@ -95,8 +108,11 @@ def config_from_values(values: Mapping[str, Any], *, where: str, recipe: str) ->
     Raises ArgumentError, with `where`, for an unknown key or a wrong type.
     """
     check_keys(values, where=where)
+    for name in group_classes():
+        if not isinstance(values.get(name, {}), Mapping | None):
+            raise ArgumentError(f"{name} in {where} must hold keys and values. Found: {values[name]!r}")
     recipe = str(values.get("recipe", recipe))
-    typed = _checked(lambda: _parser().parse_object(_without_recipe(values))).as_dict()
+    typed = checked(lambda: make_parser().parse_object(_without_recipe(values))).as_dict()
     config: TrainConfig = config_from_dict(
         {k: typed[k] for k in flat_keys() if k in typed} | {"recipe": recipe}
     )
@@ -105,8 +121,7 @@ def config_from_values(values: Mapping[str, Any], *, where: str, recipe: str) ->
 
 def to_yaml(config: TrainConfig) -> str:
     """The whole configuration as YAML, in the order of the documentation."""
-    text: str = _yaml().safe_dump(config_to_dict(config), sort_keys=False, allow_unicode=True)
-    return text
+    return dump_yaml(config_to_dict(config))
 
 
 def follow_train_resolution(
@@ -147,24 +162,28 @@ def _near(size: float) -> int:
 
 def parse(argv: Sequence[str]) -> Invocation:
     """The run that a command line asks for. Raises ArgumentError with the nearest known option or recipe."""
-    args = _with_flags_as_values([_underscored(arg) for arg in argv])
+    args = expanded(_with_flags_as_values([_underscored(arg) for arg in argv]))
     explicit = frozenset(_option(arg) for arg in args if arg.startswith("--"))
     known = [*(key for key in flat_keys() if key != "recipe"), *_OWN_OPTIONS]
-    for name in sorted(explicit - set(known)):
+    of_groups = {f"{name}.help" for name in group_classes()}
+    for name in sorted(explicit - set(known) - of_groups):
         raise ArgumentError(f"unknown option '--{name}'. {suggest(name, known, prefix='--')}")
-    recipe = load_recipe(_value(args, "recipe") or _DEFAULT_RECIPE)
-    parser = _parser()
+    if asked := sorted(explicit & of_groups):
+        print_group_help(asked[0].removesuffix(".help"))
+    recipe = load_recipe(_value(args, "recipe") or DEFAULT_RECIPE)
+    parser = make_parser()
     defaults = with_group(config_to_dict(recipe), _value(args, "augment"))
     parser.set_defaults(_without_recipe(defaults))
     # jsonargparse gives --print_config a meaning of its own (without our size rule): it is ours here.
     rest = [arg for arg in args if arg not in ("--print_config", "--list_recipes")]
-    parsed = _checked(lambda: parser.parse_args(rest)).as_dict()
-    for key in ("recipe", "augment", "print-config", "list-recipes"):
+    parsed = checked(lambda: parser.parse_args(rest)).as_dict()
+    for key in ("recipe", "augment", "version", "print-config", "list-recipes"):
         del parsed[key]
     options = Options(**{name: parsed.pop(name) for name in OPTION_NAMES})
     values = follow_epochs(follow_train_resolution(parsed, recipe, explicit), recipe, explicit)
     config = scale_schedule(config_from_dict({**values, "recipe": recipe.recipe}))
-    check_options(options, config)  # here too, so that no process starts for nothing
+    check_from_scratch(config)  # both here too, so that no process starts for nothing
+    check_options(options, config)
     return Invocation(
         config=config,
         explicit=explicit,
@@ -183,10 +202,11 @@ def _underscored(arg: str) -> str:
 
 
 def _with_flags_as_values(args: list[str]) -> list[str]:
-    """A bare `--fit_to_data` and the like means true; all other options take their value."""
+    """A bare `--compile` and the like means true; all other options take their value."""
+    flags = {f"--{name}" for cls in (TrainConfig, Options) for name in switches(cls)}
     following = [*args[1:], "--"]
     return [
-        f"{arg}=true" if arg in _FLAGS and after.startswith("--") else arg
+        f"{arg}=true" if arg in flags and after.startswith("-") else arg
         for arg, after in zip(args, following, strict=False)
     ]
 
@@ -210,86 +230,33 @@ def _without_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key != "recipe"}
 
 
-def _parser() -> Any:
-    jsonargparse = _jsonargparse()
-    parser = jsonargparse.ArgumentParser(
-        prog="fastpipe-train",
-        exit_on_error=False,
-        description="Train an image classifier by a recipe. "
-        "--evaluate CKPT --data DATA measures a checkpoint, "
-        "--export CKPT OUT writes its weights (.pt) or its model (.onnx); "
-        "`--evaluate --help` and `--export --help` say more.",
-    )
-    parser.add_argument(
-        "--recipe", type=str, default=_DEFAULT_RECIPE, help=f"{', '.join(recipe_names())}, or a .yaml file"
-    )
-    parser.add_argument(
-        "--augment",
-        type=str,
-        default=None,
-        help=f"{', '.join(GROUPS)}: the augmentations of that recipe in place of this one's",
-    )
-    parser.add_argument(
-        "--print-config",
-        dest="print-config",
-        action="store_true",
-        help="print the resolved configuration and exit",
-    )
-    parser.add_argument(
-        "--list-recipes",
-        dest="list-recipes",
-        action="store_true",
-        help="print the published recipes side by side and exit",
-    )
-    parser.add_class_arguments(Options, as_group=False)
-    parser.add_class_arguments(TrainConfig, as_group=False, skip={"recipe"})
-    return parser
-
-
-def _checked(parse_them: Callable[[], Any]) -> Any:
-    jsonargparse = _jsonargparse()
-    try:
-        return parse_them()
-    except jsonargparse.ArgumentError as error:
-        raise ArgumentError(" ".join(str(error).split())) from error
-
-
-def _yaml() -> Any:
-    try:
-        import yaml
-    except ImportError as error:
-        raise MissingExtraError("pyyaml", "train", "Reading a recipe") from error
-    return yaml
-
-
-def _jsonargparse() -> Any:
-    try:
-        import jsonargparse
-    except ImportError as error:
-        raise MissingExtraError("jsonargparse", "train", "The command line of fastpipe-train") from error
-    return jsonargparse
-
-
+@listening(stop_early, command=True)
+@ends_with_its_reader
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status.
 
-    0, 2 (wrong argument), 1 (failed run), 130 (Ctrl-C), 143 (SIGTERM).
+    0, 2 (wrong argument), 1 (failed run); stopped and saved: 130 (Ctrl-C), 143 (SIGTERM), 75 (SIGUSR1).
     """
     args = sys.argv[1:] if argv is None else argv
     try:
+        if "--version" in args:  # needs no extra
+            put(f"fastpipe-train {version()}\n")
+            return 0
         if command := command_of(args):
             return run_command(command, args)
         invocation = parse(args)
         if invocation.print_config:
-            sys.stdout.write(to_yaml(invocation.config))
+            put(to_yaml(invocation.config))
             return 0
         if invocation.list_recipes:
-            sys.stdout.write(recipe_table({name: load_recipe(name) for name in _TABLE}))
+            put(recipe_table({name: load_recipe(name) for name in _TABLE}))
             return 0
         # Imported late: printing a configuration needs neither timm nor a data set.
         from fastpipe.train.session import start
 
         return start(invocation, args)
     except FastpipeError as error:
-        sys.stderr.write(f"fastpipe-train: error: {error}\n")
+        from fastpipe.train.broken import in_options
+
+        sys.stderr.write(f"fastpipe-train: error: {in_options(error)}\n")
         return 2 if isinstance(error, ArgumentError | MissingExtraError) else 1

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from fastpipe.errors import ArgumentError
+from fastpipe.output import put
 
 __all__ = ["command_of", "run_command"]
 
@@ -32,8 +32,18 @@ def _workers(text: str) -> int | str:
     return text if text == "auto" else int(text)
 
 
+def _asks_for_help(args: Sequence[str], parser: argparse.ArgumentParser) -> bool:
+    """Print the help where it is asked for; argparse would take `--evaluate --help` for a missing value."""
+    if not {"-h", "--help"} & set(args):
+        return False
+    put(parser.format_help())
+    return True
+
+
 def _evaluate(args: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="fastpipe-train", allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="fastpipe-train", allow_abbrev=False, description="Measure the accuracy of a checkpoint on DATA."
+    )
     parser.add_argument(
         "--evaluate",
         required=True,
@@ -41,9 +51,21 @@ def _evaluate(args: Sequence[str]) -> int:
         metavar="CKPT",
         help="a run's last.ckpt, or weights that --export wrote",
     )
-    parser.add_argument("--data", required=True, help="demo, a folder, or a data set of torchvision")
+    parser.add_argument(
+        "--data",
+        required=True,
+        help="what to measure on: val/ and test/ of a folder, a folder of classes, a .beton, demo, or a name",
+    )
     parser.add_argument("--batch-size", type=int, help="images a step; as in training if not given")
     parser.add_argument("--num-workers", type=_workers, help="auto, or a number; as in training if not given")
+    parser.add_argument(
+        "--on-error",
+        choices=("raise", "skip", "replace"),
+        help="for an image that cannot be decoded; as in training if not given",
+    )
+    parser.add_argument(
+        "--max-bad", type=float, help="the share of images that may be so; as in training if not given"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     exported = parser.add_argument_group(
         "weights without a checkpoint", "what model they are of, if no card says"
@@ -52,21 +74,28 @@ def _evaluate(args: Sequence[str]) -> int:
     exported.add_argument("--model", help="as timm calls it; the recipe's if not given")
     exported.add_argument("--val-resolution", type=int, help="pixels; the recipe's if not given")
     exported.add_argument("--val-resize", type=int, help="pixels; the recipe's if not given")
+    if _asks_for_help(args, parser):
+        return 0
     given = parser.parse_args(args)
     # Imported late: the help of a command needs neither torch nor timm.
     from fastpipe.train.evaluate import evaluate, evaluation_lines
     from fastpipe.train.exported import Told
 
     told = {name: getattr(given, name) for name in ("recipe", "model", "val_resolution", "val_resize")}
-    own = {"batch_size": given.batch_size, "num_workers": given.num_workers}
+    names = ("batch_size", "num_workers", "on_error", "max_bad")
+    own = {name: getattr(given, name) for name in names}
     result = evaluate(given.evaluate, given.data, **own, told=Told(**told))
     text = json.dumps(result, indent=2) if given.json else "\n".join(evaluation_lines(result))
-    sys.stdout.write(text + "\n")
+    put(text + "\n")
     return 0
 
 
 def _export(args: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="fastpipe-train", allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="fastpipe-train",
+        allow_abbrev=False,
+        description="Write a checkpoint's weights or model to OUT, and a card that says what it is.",
+    )
     parser.add_argument(
         "--export",
         required=True,
@@ -76,11 +105,13 @@ def _export(args: Sequence[str]) -> int:
         help="a run's last.ckpt, and the file to write: .pt for a state_dict, .onnx for a whole model",
     )
     parser.add_argument("--raw", action="store_true", help="the last weights and not their average (EMA)")
+    if _asks_for_help(args, parser):
+        return 0
     given = parser.parse_args(args)
     from fastpipe.train.export import export
 
     checkpoint, out = given.export
     card = export(checkpoint, out, raw=given.raw)
-    sys.stdout.write(f"{out}: {card['weights']} weights of {card['model']}, {card['num_classes']} classes\n")
-    sys.stdout.write("\n".join(f"    {line}" for line in card["rebuild"]) + "\n")
+    put(f"{out}: {card['weights']} weights of {card['model']}, {card['num_classes']} classes\n")
+    put("\n".join(f"    {line}" for line in card["rebuild"]) + "\n")
     return 0

@@ -30,32 +30,40 @@ class TrainConfig:
     """One training run. Built from a recipe file; see `config_from_dict`."""
 
     recipe: str = "custom"
+    """The name of the recipe."""
     data: str | None = None
-    """demo, a folder, or the name of a data set of torchvision (cifar10, imagenette, ...)."""
+    """demo, a folder, a .beton file, or the name of a data set of torchvision (cifar10, imagenette, ...)."""
+    held_out: float = 0.1
+    """Of a single .beton without a val.beton: the share of each class that is measured and not trained on."""
     model: str = "resnet50"
     """A name that timm.create_model knows."""
     epochs: int = 36
+    """Passes over the training images."""
     batch_size: int = 2048
-    """Of all processes together."""
+    """Images in a step, of all processes together."""
     train_resolution: int = 176
+    """The side of a training crop in pixels, a multiple of 4."""
     val_resolution: int = 224
+    """The side of the centre crop in validation, in pixels."""
     val_resize: int = 232
     """The shorter side before the centre crop of val_resolution."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    """Of every resize."""
+    """The filter of every resize."""
     precision: Literal["amp", "amp_bf16", "fp32"] = "amp"
     """amp: float16 with a loss scaler on CUDA, float32 on the CPU. amp_bf16: bfloat16 on both, unscaled."""
     channels_last: bool = True
+    """Keep the channels of a pixel side by side in memory, as convolutions on a GPU prefer."""
     seed: int = 42
+    """Of the weights, the order and every random draw."""
     init: Literal["composer", "model"] = "composer"
     """composer: Kaiming normal and BatchNorm weights U(0, 1). model: as timm made them."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     mixup_alpha: float = 0.0
-    """The partner's weight is min(l, 1 - l), l ~ Beta(alpha, alpha), one per batch; 0 is off."""
+    """MixUp: the partner's weight is min(l, 1 - l), l ~ Beta(alpha, alpha), one per batch; 0 is off."""
     cutmix_alpha: float = 0.0
-    """Likewise for one box per batch."""
+    """CutMix: likewise for one box per batch; 0 is off."""
     mixup_switch_prob: float = 0.5
     """With both on: the probability of CutMix, drawn per batch."""
     randaugment: RandAugmentConfig | None = None
@@ -83,6 +91,10 @@ class TrainConfig:
     """Compile the model, once for each resolution."""
     backend: str = "auto"
     """auto, or the loader backend that must be used."""
+    on_error: Literal["raise", "skip", "replace"] = "raise"
+    """For an image that cannot be decoded. skip: a smaller batch. replace: by another one of its class."""
+    max_bad: float = 0.01
+    """The share of an epoch's images that may be skipped or replaced, and at least 5; more is an error."""
     num_workers: int | Literal["auto"] = "auto"
     """Decoding processes; auto: as many as there are usable CPUs, at most 8."""
     output_dir: str | None = None

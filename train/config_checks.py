@@ -12,13 +12,26 @@ from fastpipe.train.interval import parse_interval
 if TYPE_CHECKING:
     from fastpipe.train.config import TrainConfig
 
-__all__ = ["check_config", "check_world_size", "round_to_multiple"]
+__all__ = ["check_config", "check_from_scratch", "check_on_error", "check_world_size", "round_to_multiple"]
 
 
 def check_config(config: TrainConfig) -> None:
     """Raise ArgumentError for the first value that no data set could make right."""
     for check in (_check_counts, _check_sizes, _check_fractions, _check_augmentations, _check_methods):
         check(config)
+
+
+def check_from_scratch(config: TrainConfig) -> None:
+    """Raise ArgumentError for a model with a tag of pretrained weights: training starts without any.
+
+    Apart from `check_config`, since a checkpoint of an earlier version may hold such a name.
+    """
+    architecture, tagged, tag = config.model.partition(".")
+    if tagged:
+        raise ArgumentError(
+            f"model {config.model!r} names pretrained weights ({tag!r}), and they cannot be loaded: training "
+            f"starts from scratch. Give --model {architecture}"
+        )
 
 
 def check_world_size(config: TrainConfig, world_size: int) -> None:
@@ -33,6 +46,15 @@ def check_world_size(config: TrainConfig, world_size: int) -> None:
         f"{parts}), such as --batch-size {nearest}",
         config.batch_size,
     )
+
+
+def check_on_error(config: TrainConfig, world_size: int) -> None:
+    """Raise ArgumentError where images cannot be skipped: batches of different size on the ranks."""
+    if config.on_error == "skip" and world_size > 1:
+        raise ArgumentError(
+            f"on_error must be raise or replace in several processes ({world_size} here), since skip makes "
+            "the batches of one of them smaller. Found: 'skip'. Give --on-error replace"
+        )
 
 
 def _require(ok: bool, name: str, allowed: str, found: object) -> None:
@@ -82,6 +104,8 @@ def _check_sizes(c: TrainConfig) -> None:
 
 
 def _check_fractions(c: TrainConfig) -> None:
+    _require(0.0 < c.max_bad <= 1.0, "max_bad", "a share in (0, 1]", c.max_bad)
+    _require(0.0 < c.held_out < 1.0, "held_out", "a share above 0 and below 1", c.held_out)
     _require(0.0 <= c.loss.label_smoothing < 1.0, "loss.label_smoothing", "in [0, 1)", c.loss.label_smoothing)
     p = c.progressive_resizing
     if p is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -12,19 +11,21 @@ from torchvision import transforms as T
 
 from fastpipe.batch import DistributedEvalSampler, DistributedSampler, RepeatAugSampler
 from fastpipe.choose import this_machine
-from fastpipe.errors import ArgumentError, DataError
+from fastpipe.errors import ArgumentError
 from fastpipe.loader import DataLoader
-from fastpipe.storage import BetonDataset, FolderDataset, FolderIndex, Splits, open_index
+from fastpipe.storage import BetonDataset, FolderDataset
 from fastpipe.train.algorithms.channels_last import memory_format
 from fastpipe.train.algorithms.progressive_resizing import ProgressiveSize
 from fastpipe.train.algorithms.ramp_resizing import RampSize
 from fastpipe.train.augment import augment_specs, resizes_on_device, side_after_colout
 from fastpipe.train.beton import as_beton
+from fastpipe.train.betons import BetonPart
 from fastpipe.train.config import TrainConfig
 from fastpipe.train.config_checks import round_to_multiple
 from fastpipe.train.distributed import local_world_size
 from fastpipe.train.errors import NoEffectWarning
 from fastpipe.train.settings import ProgressiveResizingConfig
+from fastpipe.train.splits import Images, Indexes, open_data, open_indexes
 from fastpipe.types import Shard
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "STD",
     "Indexes",
     "eval_loader",
+    "open_data",
     "open_indexes",
     "resolution_of",
     "resolve_workers",
@@ -44,41 +46,6 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 _MOST_WORKERS = 8
 _ALONE = Shard()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Indexes:
-    """The splits of a data set, indexed. `test` is None where there is none besides `validation`."""
-
-    train: FolderIndex
-    validation: FolderIndex
-    test: FolderIndex | None
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names by label."""
-        return self.train.classes
-
-
-def open_indexes(splits: Splits) -> Indexes:
-    """The indexes of all splits. Raises DataError when their classes differ, or there is only one."""
-    indexes = Indexes(
-        train=open_index(splits.train),
-        validation=open_index(splits.validation),
-        test=open_index(splits.test) if splits.test is not None else None,
-    )
-    for name, other in (("validation", indexes.validation), ("test", indexes.test)):
-        if other is not None and other.classes != indexes.classes:
-            different = sorted(set(indexes.classes) ^ set(other.classes))
-            raise DataError(
-                f"the {name} split {other.root!r} has other classes than {indexes.train.root!r}: "
-                f"{different[:5]}. Every split must hold the same class folders"
-            )
-    if len(indexes.classes) < 2:
-        raise DataError(
-            f"{indexes.train.root!r} has one class ({indexes.classes[0]!r}): there is nothing to learn"
-        )
-    return indexes
 
 
 def steps_per_epoch(num_images: int, batch_size: int) -> int:
@@ -140,7 +107,7 @@ def _ramp(config: TrainConfig, progressive: ProgressiveResizingConfig) -> RampSi
     )
 
 
-def train_loader(config: TrainConfig, index: FolderIndex, shard: Shard = _ALONE) -> DataLoader:
+def train_loader(config: TrainConfig, index: Images, shard: Shard = _ALONE) -> DataLoader[Any]:
     """Random crops, flips and the recipe's augmentations at the step's resolution; full batches only.
 
     `shard` gets its share of every batch: together all ranks have the same images at every world size.
@@ -166,7 +133,7 @@ def train_loader(config: TrainConfig, index: FolderIndex, shard: Shard = _ALONE)
     )
 
 
-def eval_loader(config: TrainConfig, index: FolderIndex, shard: Shard = _ALONE) -> DataLoader:
+def eval_loader(config: TrainConfig, index: Images, shard: Shard = _ALONE) -> DataLoader[Any]:
     """The centre of every image, none left out, and none twice over all ranks: sum counts over them."""
     transform = T.Compose(
         [
@@ -180,7 +147,7 @@ def eval_loader(config: TrainConfig, index: FolderIndex, shard: Shard = _ALONE) 
     return _loader(config, index, transform, shard, sampler=sampler, drop_last=False, resolution=None)
 
 
-def _order(config: TrainConfig, index: FolderIndex, shard: Shard) -> DistributedSampler:
+def _order(config: TrainConfig, index: Images, shard: Shard) -> DistributedSampler:
     """The order of this rank. No padding: an epoch has as many steps at every world size."""
     place: dict[str, Any] = {"num_replicas": shard.world_size, "rank": shard.rank, "seed": config.seed}
     if config.repeated_augmentation == 1:
@@ -196,12 +163,15 @@ def _filter(config: TrainConfig) -> T.InterpolationMode:
 
 
 def _loader(
-    config: TrainConfig, index: FolderIndex, transform: Any, shard: Shard, **settings: Any
-) -> DataLoader:
+    config: TrainConfig, index: Images, transform: Any, shard: Shard, **settings: Any
+) -> DataLoader[Any]:
     workers = resolve_workers(config.num_workers)
     numerics: Literal["exact"] | None = None
-    if config.backend == "ffcv":  # the one that reads no folders: a copy of them, with a folder's numerics
-        dataset: Any = BetonDataset(as_beton(index), transform)
+    if isinstance(index, BetonPart):  # training and validation must resize alike, whichever backend serves
+        dataset: Any = index.dataset(transform)
+        numerics = "exact"
+    elif config.backend == "ffcv":  # the one that reads no folders: a copy of them, with a folder's numerics
+        dataset = BetonDataset(as_beton(index), transform)
         numerics = "exact"
     else:
         dataset = FolderDataset(index.root, transform, index=index)
@@ -214,6 +184,8 @@ def _loader(
         persistent_workers=workers > 0,
         seed=config.seed,
         backend=config.backend,
+        on_error=config.on_error,
+        max_bad=config.max_bad,
         numerics=numerics,
         memory_format=memory_format(config.channels_last),
         **settings,

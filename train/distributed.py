@@ -239,11 +239,17 @@ def one_at_a_time() -> Iterator[None]:
 
 
 def wrapped(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model whose gradients are averaged over all ranks; the model itself where there is one rank."""
+    """The model whose gradients are averaged over all ranks; the model itself where there is one rank.
+
+    Buffers are each rank's own: in training nothing reads BatchNorm's statistics, and what evaluates or saves
+    takes rank 0's. Gradients lie where they are averaged, which spares a copy of them all.
+    """
     if _alone():
         return model
     ids = [device.index] if device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(model, device_ids=ids)
+    return nn.parallel.DistributedDataParallel(
+        model, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
+    )
 
 
 def unsynchronised(network: nn.Module) -> AbstractContextManager[None]:

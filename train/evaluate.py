@@ -11,15 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from fastpipe.errors import ArgumentError, DataError
-from fastpipe.storage import resolve
 from fastpipe.train.accuracy import per_class, sum_counts, top1, top5
 from fastpipe.train.algorithms.channels_last import memory_format
 from fastpipe.train.algorithms.test_time_flip import flipped_logits
+from fastpipe.train.broken import broken_counts, broken_words
 from fastpipe.train.checkpoint import FORMAT, is_checkpoint, load_plain
 from fastpipe.train.config import TrainConfig
-from fastpipe.train.data import Indexes, eval_loader, open_indexes
+from fastpipe.train.data import eval_loader
 from fastpipe.train.distributed import device_of_rank
 from fastpipe.train.exported import Told, read_exported
+from fastpipe.train.splits import Images, same_classes, splits_to_measure
 from fastpipe.train.step import autocast, resolved_precision
 from fastpipe.train.trained import Trained, trained_of
 
@@ -34,6 +35,8 @@ def evaluate(
     *,
     batch_size: int | None = None,
     num_workers: int | str | None = None,
+    on_error: str | None = None,
+    max_bad: float | None = None,
     told: Told = _NOTHING,
 ) -> dict[str, Any]:
     """Top-1, top-5 and per class, for each set of weights and for each split that is not trained on.
@@ -42,10 +45,15 @@ def evaluate(
     ones. Raises ArgumentError when `data` has other classes.
     """
     state = load_plain(checkpoint)
-    indexes = open_indexes(resolve(data))
-    trained = _trained(state, checkpoint, told, indexes.classes)
-    config = _with_given(trained.config, data=data, batch_size=batch_size, num_workers=num_workers)
-    _check_classes(trained, indexes.classes, data)
+    own = state["config"] if is_checkpoint(state) else {}
+    splits = splits_to_measure(
+        data, trained_on=own.get("data"), held_out=own.get("held_out", TrainConfig().held_out)
+    )
+    trained = _trained(state, checkpoint, told, next(iter(splits.values())).classes)
+    given = {"batch_size": batch_size, "num_workers": num_workers, "on_error": on_error, "max_bad": max_bad}
+    config = _with_given(trained.config, data=data, **given)
+    for images in splits.values():
+        _check_classes(trained, images, data)
     device = device_of_rank()
     return {
         "checkpoint": str(checkpoint),
@@ -55,7 +63,7 @@ def evaluate(
         "device": device.type,
         "precision": resolved_precision(config.precision, device),
         "weights": {
-            name: _measure(config, trained.model(weights, device), indexes, device)
+            name: _measure(config, trained.model(weights, device), splits, trained.classes, device)
             for name, weights in trained.weights().items()
         },
     }
@@ -81,32 +89,37 @@ def _with_given(config: TrainConfig, **given: Any) -> TrainConfig:
     return replace(config, **{key: value for key, value in given.items() if value is not None})
 
 
-def _check_classes(trained: Trained, found: tuple[str, ...], data: str) -> None:
-    if trained.classes == found:
+def _check_classes(trained: Trained, images: Images, data: str) -> None:
+    if same_classes(trained.classes, images):
         return
+    found = images.classes
     missing, other = sorted(set(trained.classes) - set(found)), sorted(set(found) - set(trained.classes))
     raise ArgumentError(
         f"--data {data!r} must have the {len(trained.classes)} classes that {str(trained.path)!r} was "
-        f"trained on, as folders of the same names. Found: {len(found)} classes, without {missing[:5]}, with "
+        f"trained on, under the same names. Found: {len(found)} classes, without {missing[:5]}, with "
         f"{other[:5]} instead"
     )
 
 
-def _measure(config: TrainConfig, model: nn.Module, indexes: Indexes, device: torch.device) -> dict[str, Any]:
+def _measure(
+    config: TrainConfig,
+    model: nn.Module,
+    splits: Mapping[str, Images],
+    classes: tuple[str, ...],
+    device: torch.device,
+) -> dict[str, Any]:
     """By split: images, top1, top5 (None below six classes, where it says nothing), per class."""
-    splits = {"validation": indexes.validation, "test": indexes.test}
     forward = _forward(config, model, device)
     results: dict[str, Any] = {}
-    for name, index in splits.items():
-        if index is None:
-            continue
-        batches = _on_device(eval_loader(config, index), config, device)
-        counts = sum_counts(forward, batches, num_classes=len(indexes.classes))
+    for name, images in splits.items():
+        loader = eval_loader(config, images)
+        counts = sum_counts(forward, _on_device(loader, config, device), num_classes=len(classes))
         results[name] = {
             "images": int(counts[:, 0].sum()),
             "top1": top1(counts),
             "top5": top5(counts),
-            "per_class": per_class(counts, indexes.classes),
+            "per_class": per_class(counts, classes),
+            "broken_samples": broken_counts(loader),
         }
     return results
 
@@ -145,5 +158,7 @@ def evaluation_lines(result: Mapping[str, Any]) -> Iterator[str]:
         for split, found in splits.items():
             five = "" if found["top5"] is None else f"  top-5 {found['top5']:.3f}"
             yield f"{weights:4s} {split}: top-1 {found['top1']:.3f}{five}  ({found['images']} images)"
+            for words in broken_words({split: found["broken_samples"]}):
+                yield f"    {words}"
             for name, share in found["per_class"].items():
                 yield f"    {name}: " + ("no images" if share is None else f"{share:.3f}")

@@ -7,6 +7,7 @@ file beside the weights.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -18,7 +19,8 @@ from torch import Tensor
 
 from fastpipe.errors import ArgumentError, DataError
 from fastpipe.train.data import MEAN, STD
-from fastpipe.train.exported import card_config
+from fastpipe.train.disk import save_tensors, why_not_written
+from fastpipe.train.exported import card_config, card_path
 from fastpipe.train.onnx_file import check_onnx, rebuild_onnx, write_onnx
 from fastpipe.train.trained import Trained, read_trained
 
@@ -31,7 +33,7 @@ def plain_state_dict(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def export(checkpoint: Path, out: Path, *, raw: bool = False) -> dict[str, Any]:
-    """Write `out`, a state_dict (.pt) or a model (.onnx), and a card beside it (.json), which is returned.
+    """Write `out`, a state_dict (.pt) or a model (.onnx), and a card beside it, which is returned.
 
     The EMA weights where there are any, unless `raw`. Raises ArgumentError for another ending or a file that
     is there already, DataError for a checkpoint that cannot be read or a disk that takes no more.
@@ -40,7 +42,7 @@ def export(checkpoint: Path, out: Path, *, raw: bool = False) -> dict[str, Any]:
         raise ArgumentError(f"--export must name a file that ends in .pt or .onnx. Found: {str(out)!r}")
     if out.suffix == ".onnx":
         check_onnx()
-    card_file = out.with_suffix(".json")
+    card_file = card_path(out)
     for path in (out, card_file):
         if path.exists():
             raise ArgumentError(f"--export does not overwrite: {str(path)!r} exists. Name another file")
@@ -51,8 +53,10 @@ def export(checkpoint: Path, out: Path, *, raw: bool = False) -> dict[str, Any]:
         out.parent.mkdir(parents=True, exist_ok=True)
         _write(trained, trained.weights()[name], out)
         card_file.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-    except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError for a short write
-        raise DataError(f"--export could not write {str(out)!r}: {str(error).splitlines()[0]}") from error
+    except (OSError, RuntimeError) as error:
+        with contextlib.suppress(OSError):  # without its card nobody knows what it is
+            out.unlink()
+        raise DataError(f"--export could not write {str(out)!r}: {why_not_written(error)}") from error
     return card
 
 
@@ -63,7 +67,7 @@ def _write(trained: Trained, weights: Mapping[str, Tensor], out: Path) -> None:
             model = trained.model(weights, torch.device("cpu"))
             write_onnx(model, temporary, trained.config.val_resolution)
         else:
-            torch.save(plain_state_dict(weights), temporary)
+            save_tensors(plain_state_dict(weights), temporary)
         os.replace(temporary, out)
     finally:
         temporary.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from fastpipe.train.config import TrainConfig
 from fastpipe.train.keys import config_to_dict
 from fastpipe.train.trained import Trained
 
-__all__ = ["Told", "card_config", "read_exported"]
+__all__ = ["Told", "card_config", "card_path", "read_exported"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,12 @@ class Told:
     def given(self) -> dict[str, Any]:
         """What was said, by key."""
         return {key: value for key, value in vars(self).items() if value is not None}
+
+
+def card_path(weights: Path) -> Path:
+    """The card beside exported weights; that of a model in ONNX has another name, so that both find room."""
+    name = f"{weights.name}.json" if weights.suffix == ".onnx" else f"{weights.stem}.json"
+    return weights.with_name(name)
 
 
 def card_config(config: TrainConfig) -> dict[str, Any]:
@@ -64,7 +70,7 @@ def read_exported(path: Path, weights: Mapping[str, Tensor], told: Told, classes
 
 
 def _card_of(path: Path) -> dict[str, Any]:
-    file = path.with_suffix(".json")
+    file = card_path(path)
     remedy = (
         f"--evaluate {str(path)!r} holds weights alone, and what model they are of must be said: give "
         "--recipe with the run's config.yaml, or with a recipe's name and, where they differ from it, "

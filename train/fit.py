@@ -16,7 +16,7 @@ from typing import Any
 
 from fastpipe.errors import ArgumentError
 from fastpipe.train.config import TrainConfig
-from fastpipe.train.keys import config_to_dict
+from fastpipe.train.keys import config_to_dict, differing
 
 __all__ = ["Fitted", "fit_to_data", "fitted_batch_size"]
 
@@ -72,7 +72,7 @@ def fit_to_data(
         fitted = _with_warmup(config, _WARMUP_SHARE * config.epochs)
     else:
         fitted = config
-    changes = _changes(config_to_dict(config), config_to_dict(fitted))
+    changes = differing(config_to_dict(config), config_to_dict(fitted))
     return Fitted(config=replace(fitted, fit_to_data=False), changes=changes)
 
 
@@ -106,14 +106,3 @@ def _with_ema(config: TrainConfig, total_steps: int, explicit: Collection[str]) 
     if "ema.update_interval" not in explicit:
         ema = replace(ema, update_interval=max(1, ema.half_life_batches // 5))
     return replace(config, ema=ema)
-
-
-def _changes(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
-    changed: dict[str, tuple[Any, Any]] = {}
-    for key, old in before.items():
-        new = after[key]
-        if isinstance(old, dict) and isinstance(new, dict):
-            changed |= _changes(old, new, f"{prefix}{key}.")
-        elif old != new:
-            changed[prefix + key] = (old, new)
-    return changed

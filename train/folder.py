@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from fastpipe.errors import ArgumentError, MissingExtraError
+from fastpipe.errors import ArgumentError, DataError, MissingExtraError
 from fastpipe.train.checkpoint import PREVIOUS
+from fastpipe.train.disk import why_not_written
 from fastpipe.train.trackers import WandbRun
 
 __all__ = ["CHECKPOINT", "NoFolder", "RunFolder", "make_folder", "replace_text"]
 
 CHECKPOINT = "last.ckpt"
+METRICS = "metrics.jsonl"
+# TensorBoard shows a running epoch; its own default is two minutes.
+_EVENTS_EVERY_S = 10
 
 
 def make_folder(output_dir: str | None, recipe: str, *, resuming: bool) -> Path:
@@ -45,6 +51,11 @@ def make_folder(output_dir: str | None, recipe: str, *, resuming: bool) -> Path:
     raise ArgumentError(f"runs/ holds 9999 runs called {stem}. Give --output-dir")
 
 
+def _open_lines(path: Path) -> IO[str]:
+    # Each line goes out as it is written, for `tail -f`, and so that a killed run keeps it.
+    return path.open("a", encoding="utf-8", buffering=1)
+
+
 def replace_text(path: Path, text: str) -> None:
     """Write `path` in one move: readers never see half of it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -70,47 +81,73 @@ class RunFolder:
             raise MissingExtraError("tensorboard", "train", "Logging of a training run") from error
         self.path, self._tracker = path, tracker
         self.checkpoint = path / CHECKPOINT
-        self._metrics = (path / "metrics.jsonl").open("a", encoding="utf-8")
-        self._events: Any = SummaryWriter(log_dir=str(path))
+        self._failed = False
+        with self._writing(METRICS):
+            self._metrics = _open_lines(path / METRICS)
+        self._events: Any = SummaryWriter(log_dir=str(path), flush_secs=_EVENTS_EVERY_S)
+
+    @contextlib.contextmanager
+    def _writing(self, name: str) -> Iterator[None]:
+        """Raises DataError, which names the file and the remedy, for a disk that takes no more."""
+        try:
+            yield
+        except OSError as error:
+            self._failed = True
+            raise DataError(
+                f"{str(self.path / name)!r} could not be written: {why_not_written(error)}. The last "
+                "checkpoint is untouched: make room and continue with --resume auto"
+            ) from error
 
     def write_config(self, text: str) -> None:
         """Save the configuration as it is really run."""
-        (self.path / "config.yaml").write_text(text, encoding="utf-8")
+        with self._writing("config.yaml"):
+            replace_text(self.path / "config.yaml", text)
 
     def log(self, kind: str, step: int, values: dict[str, float | int | None]) -> None:
         """One line `{"kind": ..., "step": ..., **values}`, and one point per number in TensorBoard."""
-        self._metrics.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
-        for name, value in values.items():
-            if value is not None:
-                self._events.add_scalar(f"{kind}/{name}", value, step)
+        with self._writing(METRICS):
+            self._metrics.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        with self._writing("events.out.tfevents"):
+            for name, value in values.items():
+                if value is not None:
+                    self._events.add_scalar(f"{kind}/{name}", value, step)
         if self._tracker is not None:
             self._tracker.log(kind, step, values)
 
     def rewind(self, step: int, epoch: int) -> None:
         """Forget what metrics.jsonl says after the first `step` steps and `epoch` measured epochs."""
-        path = self.path / "metrics.jsonl"
+        path = self.path / METRICS
         self._metrics.close()
         kept = [
             line for line in path.read_text(encoding="utf-8").splitlines() if _is_before(line, step, epoch)
         ]
-        replace_text(path, "".join(line + "\n" for line in kept))
-        self._metrics = path.open("a", encoding="utf-8")
+        with self._writing(METRICS):
+            replace_text(path, "".join(line + "\n" for line in kept))
+            self._metrics = _open_lines(path)
 
     def flush(self) -> None:
         """Hand everything logged so far to the operating system."""
-        self._metrics.flush()
-        self._events.flush()
+        with self._writing(METRICS):
+            self._metrics.flush()
+        with self._writing("events.out.tfevents"):
+            self._events.flush()
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Save summary.json in one move: readers never see half of it."""
-        replace_text(self.path / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+        with self._writing("summary.json"):
+            text = json.dumps(summary, indent=2, ensure_ascii=False)
+            replace_text(self.path / "summary.json", text + "\n")
         if self._tracker is not None:
             self._tracker.write_summary(summary)
 
     def close(self) -> None:
-        """Close the files."""
-        self._metrics.close()
-        self._events.close()
+        """Close the files. What a full disk did not take was said before, and is not said again."""
+        for file in (self._metrics, self._events):
+            try:
+                file.close()
+            except OSError:
+                if not self._failed:
+                    raise
         if self._tracker is not None:
             self._tracker.close()
 

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import types
 import typing
-from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from typing import Any
 
 from fastpipe.errors import ArgumentError
 from fastpipe.train.config import TrainConfig
 
-__all__ = ["check_keys", "config_from_dict", "config_to_dict", "flat_keys", "suggest"]
+__all__ = [
+    "Group",
+    "check_keys",
+    "config_from_dict",
+    "config_to_dict",
+    "differing",
+    "flat_keys",
+    "group_classes",
+    "suggest",
+    "switches",
+]
 
 
 def suggest(wrong: str, known: Iterable[str], *, prefix: str = "") -> str:
@@ -31,6 +42,41 @@ def _nested(annotation: Any) -> type[Any] | None:
     """The dataclass inside `X` or `X | None`, if there is one."""
     members = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
     return next((m for m in members if is_dataclass(m) and isinstance(m, type)), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """A key of a recipe that has keys of its own. optional: it may be null, for a method that is off."""
+
+    cls: type[Any]
+    optional: bool
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Its own keys."""
+        return tuple(f.name for f in fields(self.cls))
+
+
+@functools.cache
+def group_classes() -> Mapping[str, Group]:
+    """The groups of a recipe by name."""
+    hints = typing.get_type_hints(TrainConfig)
+    found = {name: (_nested(hint), hint) for name, hint in hints.items()}
+    return {
+        name: Group(cls=inner, optional=inner is not hint)
+        for name, (inner, hint) in found.items()
+        if inner is not None
+    }
+
+
+def switches(cls: type[Any], prefix: str = "") -> Iterator[str]:
+    """Every key in dotted form that may be true."""
+    for name, hint in typing.get_type_hints(cls).items():
+        inner = _nested(hint)
+        if inner is not None:
+            yield from switches(inner, f"{prefix}{name}.")
+        elif hint is bool or bool in typing.get_args(hint):
+            yield prefix + name
 
 
 def flat_keys(cls: type[Any] = TrainConfig, prefix: str = "") -> list[str]:
@@ -75,3 +121,18 @@ def config_to_dict(config: Any) -> dict[str, Any]:
     """Nested plain values in the order of the fields, ready for YAML and for a checkpoint."""
     values = {f.name: getattr(config, f.name) for f in fields(config)}
     return {k: config_to_dict(v) if is_dataclass(v) else v for k, v in values.items()}
+
+
+def differing(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted key -> (before, after) for what two nested configurations do not have alike.
+
+    A group that one of them does not have is one entry.
+    """
+    found: dict[str, Any] = {}
+    for key, old in before.items():
+        new = after[key]
+        if isinstance(old, dict) and isinstance(new, dict):
+            found |= differing(old, new, f"{prefix}{key}.")
+        elif old != new:
+            found[prefix + key] = (old, new)
+    return found

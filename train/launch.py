@@ -1,19 +1,24 @@
 """`--nproc N`: torchrun's own launcher with N processes on this machine, and what its ends mean.
 
-The processes run `python -m fastpipe.train` with the same options; the launcher gives signals on to them, and
-ends all of them when one fails.
+The processes run `python -m fastpipe.train` with the same options; the launcher gives signals on to them and
+waits until they have saved, and ends all of them when one fails.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import signal
 import sys
 import uuid
 from collections.abc import Sequence
 from typing import Any
 
+import psutil
+
 from fastpipe.errors import ArgumentError
+from fastpipe.stop_signals import exit_status, listening, stop_early
 
 __all__ = ["LAUNCHED", "launch", "record_failure"]
 
@@ -25,7 +30,7 @@ _GRACE_S = 120
 def launch(nproc: int, args: Sequence[str]) -> int:
     """Run `fastpipe-train ARGS` in `nproc` processes. Returns the exit status: the first failure's.
 
-    A process killed by signal n counts as 128 + n, and so does the launcher itself.
+    A process killed by signal n counts as 128 + n.
     """
     _check(nproc)
     from torch.distributed.elastic.multiprocessing import SignalException
@@ -33,11 +38,12 @@ def launch(nproc: int, args: Sequence[str]) -> int:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cpus() // nproc)))
-    # A step and a checkpoint must fit between the signal and the kill; older torch reads no such variable.
+    # What torchrun does when one process has ended: the others' last words must fit in. Older torch reads no
+    # such variable.
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(_GRACE_S))
     os.environ[LAUNCHED] = "1"
     # torchrun tells of every signal and restart; what matters is said here.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.ERROR)
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -50,9 +56,10 @@ def launch(nproc: int, args: Sequence[str]) -> int:
     )
     command = ["-P", "-m", "fastpipe.train", *args]
     try:
-        elastic_launch(config, sys.executable)(*command)
-    except SignalException as stopped:
-        return 128 + int(stopped.sigval)
+        with listening(_pass_on):
+            elastic_launch(config, sys.executable)(*command)
+    except SignalException as stopped:  # one that this process does not listen to, such as SIGQUIT
+        return exit_status(stopped.sigval)
     except ChildFailedError as error:
         return _explained(error)
     return 0
@@ -78,6 +85,16 @@ def _cpus() -> int:
     return int(this_machine().cpus)
 
 
+def _pass_on(number: int) -> None:
+    """Give the signal to the ranks, which end by themselves; before there are any, end here."""
+    ranks = psutil.Process().children()
+    for rank in ranks:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            rank.send_signal(number)
+    if not ranks:
+        stop_early(number)
+
+
 def _explained(error: Any) -> int:
     rank, failure = error.get_first_failure()
     code = int(failure.exitcode)
@@ -86,7 +103,7 @@ def _explained(error: Any) -> int:
             f"fastpipe-train: error: rank {rank} was killed by signal {-code}; the others stopped\n"
         )
         return 128 - code
-    if code < 128:
+    if code < 128 and code != exit_status(signal.SIGUSR1):
         sys.stderr.write(
             f"fastpipe-train: rank {rank} failed first, with status {code}: its error is above\n"
         )

@@ -24,11 +24,13 @@ from torch import Tensor
 from fastpipe.train.accuracy import sum_counts
 from fastpipe.train.algorithms.label_smoothing import targets_as_composer
 from fastpipe.train.algorithms.test_time_flip import flipped_logits
+from fastpipe.train.broken import Counts, added, broken_counts, summed_counts
 from fastpipe.train.checkpoint import rng_state, set_rng_state
 from fastpipe.train.distributed import current_shard, gathered, maxima, summed, tensors_of_first
 from fastpipe.train.errors import StoppedError
 from fastpipe.train.keys import config_to_dict
 from fastpipe.train.losses import StepLog, UnreadLosses, diverged
+from fastpipe.train.optimizers import continue_optimizer
 from fastpipe.train.pauses import Pauses
 from fastpipe.train.step import Updater
 from fastpipe.train.timing import EpochClock
@@ -90,9 +92,15 @@ class Trainer(Updater):
     epoch_seconds: list[float] = field(default_factory=list)
     wait_seconds: list[float] = field(default_factory=list)
     images_seen: int = 0
+    left_out: int = 0
+    """Steps among those done for which no batch came, since all its images were broken."""
+
+    broken_before: Counts = field(default_factory=dict)
+    """What `broken` was when the run was resumed."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._broken_at_start = broken_counts(self.loader)
         shard = current_shard()
         self.rank, self.world_size = shard.rank, shard.world_size
 
@@ -124,6 +132,10 @@ class Trainer(Updater):
         clock.stop()
         self.epoch += 1
         self.fresh = True
+        # A batch of which nothing was left did not come: the next epoch begins where it would have begun, so
+        # that rates and checkpoints, which count steps, stay with the epochs.
+        missing = max(0, self.epoch * self.steps_per_epoch - self.step)
+        self.step, self.left_out = self.step + missing, self.left_out + missing
         self.images_seen += clock.images
         self.epoch_seconds.append(clock.total_s)
         self.wait_seconds.append(clock.wait_s)
@@ -147,6 +159,7 @@ class Trainer(Updater):
             tell(unread.read())
             self.save()
             self.clock.leave_out(time.perf_counter() - started_s)
+            self.pauses.check()  # no further step when a signal came meanwhile
 
     def _labels(self, batch: Any) -> Tensor:
         loss = self.config.loss
@@ -215,6 +228,8 @@ class Trainer(Updater):
             "epoch_seconds": self.epoch_seconds,
             "wait_seconds": self.wait_seconds,
             "images_seen": self.images_seen,
+            "left_out": self.left_out,
+            "broken": self.broken(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -222,13 +237,16 @@ class Trainer(Updater):
         self.model.load_state_dict(state["model"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"], self.model)
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        continue_optimizer(self.optimizer, state["optimizer"])
+        if state["scaler"] and self.scaler.is_enabled():  # another precision or device starts a scale anew
+            self.scaler.load_state_dict(state["scaler"])
         self.loader.load_state_dict(state["loader"])
         self.epoch, self.step = state["epoch"], state["step"]
         self.epoch_seconds = list(state["epoch_seconds"])
         self.wait_seconds = list(state["wait_seconds"])
         self.images_seen, self.skipped = state["images_seen"], state["skipped"]
+        # Checkpoints of an earlier version have neither.
+        self.left_out, self.broken_before = state.get("left_out", 0), state.get("broken", {})
         so_far = state["epoch_so_far"]
         self.fresh, self.loss_sum, self.losses = so_far["fresh"], so_far["loss_sum"], so_far["losses"]
         self.clock = EpochClock(**{name: so_far[name] for name in ("images", "wait_s", "total_s")})
@@ -241,8 +259,14 @@ class Trainer(Updater):
         else:
             torch.manual_seed(self.config.seed + 1_000_003 * self.step + self.rank)
 
+    def broken(self) -> Counts:
+        """Training samples skipped and replaced in all epochs so far; all ranks call it together."""
+        here = summed_counts(broken_counts(self.loader), self._broken_at_start)
+        return added(self.broken_before, here)
+
     def check_weights(self) -> None:
         """Raise DivergedError unless all weights are finite: what is saved must be worth continuing."""
         if not torch.stack(torch._foreach_norm(list(self.model.parameters()))).isfinite().all():
-            log = StepLog(step=self.step - 1, loss=math.nan, lr=self.lr(self.step - 1), resolution=0)
+            last = self.step - 1
+            log = StepLog(step=last, loss=math.nan, lr=self.lr(last), resolution=self.resolution)
             raise diverged(log, "a weight")

@@ -67,8 +67,9 @@ class UnreadLosses:
 
 def diverged(log: StepLog, what: str = "the loss") -> DivergedError:
     """The error for a step whose loss, or `what`, is not finite: what to look at."""
+    size = f", {log.resolution} px" if log.resolution else ""  # unknown before this process's first step
     return DivergedError(
-        f"{what} became {log.loss} at step {log.step} (learning rate {log.lr:.4g}, {log.resolution} px). "
+        f"{what} became {log.loss} at step {log.step} (learning rate {log.lr:.4g}{size}). "
         "Look at the losses before it in metrics.jsonl: a slow rise asks for a lower --optimizer.lr or a "
         "longer --schedule.warmup-epochs; one jump for --precision fp32 (on a GPU), a look at the images and "
         "labels, or --skip-nonfinite N, which leaves out up to N such steps",

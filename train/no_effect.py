@@ -76,6 +76,7 @@ def _explicit(c: TrainConfig, explicit: Collection[str]) -> Iterator[str]:
             not (mixed and c.loss.label_smoothing),
             "is about smoothed labels under MixUp or CutMix, and one of the two is off",
         ),
+        "max_bad": (c.on_error == "raise", "bounds what on_error skips or replaces, and it raises"),
         "schedule.warmup_start": (c.schedule.warmup_epochs == 0.0, "starts a warmup, and there is none"),
         "optimizer.decoupled_weight_decay": (
             c.optimizer.weight_decay == 0.0,

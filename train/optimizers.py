@@ -17,17 +17,42 @@ from fastpipe.train.algorithms.decoupled_sgd import DecoupledSGD
 from fastpipe.train.errors import NoEffectWarning
 from fastpipe.train.settings import OptimizerConfig
 
-__all__ = ["build_optimizer", "parameter_groups"]
+__all__ = ["WAITING", "ScaledSGD", "build_optimizer", "continue_optimizer", "parameter_groups"]
+
+WAITING = ("lamb", "lars")
+"""Optimizers of timm that know nothing of a loss scaler: it waits for the device at every step."""
 
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
-def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer over the model's trainable parameters, at its peak learning rate."""
+class ScaledSGD(torch.optim.SGD):
+    """torch's SGD, fused, so that the device itself leaves out a step whose gradients overflowed.
+
+    The unfused one makes the loss scaler wait for the device at every step.
+    """
+
+    def __init__(self, params: Any, **settings: Any) -> None:
+        super().__init__(params, fused=True, **settings)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over a state, also of an optimizer that was not fused."""
+        super().load_state_dict(state_dict)
+        for group in self.param_groups:
+            group.update(fused=True, foreach=None)
+
+
+def build_optimizer(
+    config: OptimizerConfig, model: nn.Module, *, scaled: bool = False
+) -> torch.optim.Optimizer:
+    """The optimizer over the model's trainable parameters, at its peak learning rate.
+
+    scaled: a loss scaler will call it.
+    """
     groups = parameter_groups(model, on_norm=config.weight_decay_on_norm, on_bias=config.weight_decay_on_bias)
     settings: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
     if config.name == "sgd":
-        kind = DecoupledSGD if config.decoupled_weight_decay else torch.optim.SGD
+        coupled = ScaledSGD if scaled else torch.optim.SGD
+        kind = DecoupledSGD if config.decoupled_weight_decay else coupled
         return kind(groups, momentum=config.momentum, **settings)
     if config.decoupled_weight_decay:
         raise ArgumentError(
@@ -62,6 +87,20 @@ def parameter_groups(model: nn.Module, *, on_norm: bool, on_bias: bool) -> list[
         )
     groups: list[dict[str, Any]] = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
+
+
+def continue_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Take over what a run has gathered (momentum, moments, counts) from the state of the same optimizer.
+
+    Settings stay those that `optimizer` was made with, where torch would take the state's: a changed decay or
+    momentum counts. The rate is set at every step anyhow.
+    """
+    own = [
+        {key: group[key] for key in group if key not in ("params", "lr")} for group in optimizer.param_groups
+    ]
+    optimizer.load_state_dict(state)
+    for group, settings in zip(optimizer.param_groups, own, strict=True):
+        group.update(settings)
 
 
 def _timm_optimizers() -> tuple[Any, Any]:

@@ -16,7 +16,7 @@ class Options:
     """Of one invocation. They change no weight: a checkpoint and config.yaml know nothing of them."""
 
     resume: str | None = None
-    """auto (output_dir's last.ckpt, if there is one) or a checkpoint."""
+    """Continue from auto (output_dir's last.ckpt, if there is one) or from a checkpoint."""
     nproc: int | None = None
     """Train in so many processes on this machine, one a GPU; under torchrun leave it out."""
     seeds: int | None = None
@@ -24,9 +24,9 @@ class Options:
     extrapolate_from: int | None = None
     """Train so many of the epochs, and extrapolate the time to train to all of them (a formula of ours)."""
     price_per_hour: float | None = None
-    """Of all machines of the run together; summary.json gets the cost."""
+    """The price of all machines of the run together; summary.json gets the cost."""
     watts: float | None = None
-    """Of all machines of the run together, on average; summary.json gets energy_kwh."""
+    """What all machines of the run draw together, on average; summary.json gets energy_kwh."""
     wandb: str | None = None
     """The project of Weights & Biases that gets the numbers as well; needs the package wandb."""
     quiet: bool = False

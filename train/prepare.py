@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Collection
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from fastpipe.loader import DataLoader
-from fastpipe.storage import resolve
 from fastpipe.train.config import TrainConfig
-from fastpipe.train.config_checks import check_world_size
-from fastpipe.train.data import Indexes, open_indexes, train_loader
+from fastpipe.train.config_checks import check_on_error, check_world_size
+from fastpipe.train.data import Indexes, open_data, train_loader
 from fastpipe.train.distributed import one_at_a_time
+from fastpipe.train.errors import NoEffectWarning
 from fastpipe.train.fit import Fitted, fit_to_data
 from fastpipe.train.model import build_model
 from fastpipe.train.no_effect import warn_without_effect
@@ -35,16 +37,23 @@ def fitted_here(
     Raises ArgumentError where the batch cannot be dealt to the ranks.
     """
     with one_at_a_time():
-        indexes = open_indexes(resolve(config.data or ""))
+        indexes = open_data(config.data or "", held_out=config.held_out)
+    if "held_out" in explicit and not indexes.held_out:
+        warnings.warn(
+            f"held_out is of a single .beton, and {config.data!r} has images to measure on",
+            NoEffectWarning,
+            stacklevel=2,
+        )
     num = len(indexes.train)
     fitted = fit_to_data(config, num, explicit=explicit, recipe_batch_size=recipe_batch_size)
     check_world_size(fitted.config, shard.world_size)
+    check_on_error(config, shard.world_size)
     return fitted, indexes
 
 
 def make_parts(
     config: TrainConfig, indexes: Indexes, shard: Shard, device: torch.device, *, explicit: Collection[str]
-) -> tuple[DataLoader, nn.Module]:
+) -> tuple[DataLoader[Any], nn.Module]:
     """This rank's loader and the model, with the same weights on every rank."""
     seed_everything(config.seed)
     # A rank mixes its own share: one image cannot be mixed.

@@ -6,7 +6,7 @@ import resource
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fastpipe.storage import DEMO_NOTE
 from fastpipe.train.accuracy import per_class, top1, top5
+from fastpipe.train.broken import Counts, broken_counts, summed_counts
 from fastpipe.train.loop import Trainer
 from fastpipe.train.losses import StepLog
 from fastpipe.train.timing import EpochClock, time_to_train
@@ -41,6 +42,8 @@ class Measured:
     counts: Tensor
     raw: Tensor | None
     seconds: float
+    broken: Counts = field(default_factory=dict)
+    """Samples that were skipped or replaced in it."""
 
     def shares(self) -> Record:
         """top1 and top5, with `_raw` behind the name for the raw weights beside an average."""
@@ -55,9 +58,11 @@ class Measured:
 def measure(trainer: Trainer, loader: Any, *, raw: bool) -> Measured:
     """Validate on this rank's `loader`; with EMA and `raw` a second time, which takes as long again."""
     started_s = time.perf_counter()
+    before = broken_counts(loader)
     counts = trainer.evaluate(loader)
+    broken = summed_counts(broken_counts(loader), before)
     second = trainer.evaluate(loader, averaged=False) if raw and trainer.ema is not None else None
-    return Measured(counts=counts, raw=second, seconds=time.perf_counter() - started_s)
+    return Measured(counts=counts, raw=second, seconds=time.perf_counter() - started_s, broken=broken)
 
 
 def peak_memory(device: torch.device) -> Record:
@@ -108,9 +113,9 @@ def epoch_line(epoch: int, epochs: int, loss: float, clock: EpochClock, measured
 
 
 def summary_record(
-    trainer: Trainer, measured: Measured, test: Tensor | None, classes: Sequence[str]
+    trainer: Trainer, measured: Measured, test: Measured | None, classes: Sequence[str]
 ) -> dict[str, Any]:
-    """What summary.json says of a finished training; `test` are the counts of the test split."""
+    """What summary.json says of a finished training; all ranks call it together."""
     config, seconds = trainer.config, sum(trainer.epoch_seconds)
     both = replace(measured, raw=measured.counts if measured.raw is None else measured.raw)
     summary: dict[str, Any] = {
@@ -119,18 +124,22 @@ def summary_record(
         "data": config.data,
         **both.shares(),
         "epochs": trainer.epoch,
-        "steps": trainer.step,
+        "steps": trainer.step - trainer.left_out,
         "images_per_s": round(trainer.images_seen / seconds, 3),
         "data_wait_share": round(sum(trainer.wait_seconds) / seconds, 4),
         "time_to_train_s": round(time_to_train(trainer.epoch_seconds), 3),
         "device": trainer.device.type,
         "precision": trainer.precision,
         "skipped_steps": trainer.skipped,
+        "left_out_steps": trainer.left_out,
+        "on_error": config.on_error,
+        "broken_samples": {"train": trainer.broken(), "validation": measured.broken},
         "per_class": {"validation": per_class(measured.counts, classes)},
     }
     if test is not None:
-        summary |= {"test_top1": top1(test), "test_top5": top5(test)}
-        summary["per_class"]["test"] = per_class(test, classes)
+        summary |= {"test_top1": top1(test.counts), "test_top5": top5(test.counts)}
+        summary["per_class"]["test"] = per_class(test.counts, classes)
+        summary["broken_samples"]["test"] = test.broken
     if config.data == "demo":
         summary["note"] = DEMO_NOTE
     return summary

@@ -9,7 +9,10 @@ import torch
 
 from fastpipe.storage import DEMO_NOTE
 from fastpipe.train.augment import augment_specs
+from fastpipe.train.broken import broken_words
 from fastpipe.train.config import TrainConfig
+from fastpipe.train.cudnn import cudnn_choice
+from fastpipe.train.optimizers import WAITING
 from fastpipe.train.step import resolved_precision
 
 __all__ = ["announcement", "conclusion"]
@@ -40,10 +43,24 @@ def announcement(
     precision = resolved_precision(c.precision, device)
     if precision != c.precision:
         yield f"precision: {c.precision} is {precision} on {device.type}"
+    if device.type == "cuda":
+        yield from _device_notes(c, precision)
     for key, (before, after) in changes.items():
         yield f"fitted to the data: {key} {before:g} -> {after:g}"
     if augmentations := ", ".join(map(repr, augment_specs(c))):
         yield f"augment: {augmentations}"
+
+
+def _device_notes(config: TrainConfig, precision: str) -> Iterator[str]:
+    """What was decided for the GPU, and what makes the host wait for it."""
+    tried, why = cudnn_choice(config)
+    yield f"cudnn.benchmark: {'on' if tried else 'off'} ({why})"
+    if precision == "amp_fp16" and config.optimizer.name in WAITING:
+        remedy = "; --precision amp_bf16 needs no scaler" if torch.cuda.is_bf16_supported() else ""
+        yield (
+            f"note: with {config.optimizer.name} and float16 the loss scaler waits for the GPU at every step"
+            f"{remedy}"
+        )
 
 
 def conclusion(summary: Mapping[str, Any]) -> str:
@@ -53,6 +70,7 @@ def conclusion(summary: Mapping[str, Any]) -> str:
         f"top-1 {summary['top1']:.3f} (raw weights {summary['top1_raw']:.3f}){test}, "
         f"time to train {summary['time_to_train_s']:.1f} s, {summary['images_per_s']:.0f} images/s, "
         f"data wait {summary['data_wait_share']:.0%}{''.join(_reckoned(summary))}"
+        f"{''.join(f'; {words}' for words in broken_words(summary.get('broken_samples', {})))}"
     )
 
 

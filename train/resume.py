@@ -1,16 +1,36 @@
-"""Which checkpoint a run continues from, and whether it fits the run."""
+"""Which checkpoint a run continues from, whether it fits the run, and which of its settings may have changed.
+
+The table in docs/training.md is that of `MAY_CHANGE`; every other key is refused by its name.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fastpipe.errors import ArgumentError
 from fastpipe.train.checkpoint import PREVIOUS, load_newest
+from fastpipe.train.config import TrainConfig
 from fastpipe.train.folder import CHECKPOINT
+from fastpipe.train.keys import check_keys, config_from_dict, config_to_dict, differing
 from fastpipe.train.loop import Trainer
 
-__all__ = ["check_fits", "checkpoint_to_resume", "load_to_resume"]
+__all__ = ["MAY_CHANGE", "changed_with", "changes", "check_fits", "checkpoint_to_resume", "load_to_resume"]
+
+MAY_CHANGE = (
+    # From the next step on, without a mark on what the run has gathered.
+    *("optimizer.lr", "optimizer.momentum", "optimizer.weight_decay", "grad_clip", "skip_nonfinite"),
+    *("on_error", "max_bad"),
+    *("schedule.name", "schedule.warmup_epochs", "schedule.warmup_start", "schedule.resolution"),
+    "schedule.min_lr",
+    # How the same thing is computed, and where.
+    *("precision", "channels_last", "compile", "backend", "num_workers"),
+    # What is written and where; the same images may have moved.
+    *("recipe", "data", "output_dir", "checkpoint_interval", "validate_raw"),
+    # They change other keys, and those are compared.
+    *("fit_to_data", "schedule_scale"),
+)
 
 
 def checkpoint_to_resume(resume: str | None, output_dir: str | None) -> Path | None:
@@ -31,33 +51,61 @@ def load_to_resume(resume: str | None, output_dir: str | None) -> tuple[dict[str
     return None if path is None else load_newest(path)
 
 
+def changes(saved: Mapping[str, Any], config: TrainConfig) -> dict[str, tuple[Any, Any]]:
+    """What differs between a checkpoint's configuration and this run's: dotted key -> (there, here).
+
+    A group that one of the two does not have is one entry. A key that the checkpoint does not know has its
+    default there.
+    """
+    check_keys(saved, where="the checkpoint")
+    return differing(config_to_dict(config_from_dict(saved)), config_to_dict(config))
+
+
+def changed_with(state: Mapping[str, Any], config: TrainConfig) -> list[dict[str, Any]]:
+    """With which settings, and after which step, a run was resumed: before its checkpoint, and now."""
+    now = [
+        {"step": state["step"], "key": key, "before": before, "after": after}
+        for key, (before, after) in changes(state["config"], config).items()
+    ]
+    return [*state.get("changed", []), *now]
+
+
 def check_fits(
     state: dict[str, Any], path: Path, trainer: Trainer, classes: tuple[str, ...], last_epoch: int
 ) -> None:
-    """Raise ArgumentError for a checkpoint of other classes, model, length, batch or data.
+    """Raise ArgumentError for a checkpoint of other data, or of a run with other settings than may change.
 
     Also for one that is past `last_epoch`, where this run ends.
     """
-    config, saved = trainer.config, state["config"]
-    pairs = {
-        "classes": (list(state["classes"]), list(classes)),
-        "model": (saved["model"], config.model),
-        "epochs": (saved["epochs"], config.epochs),
-        "batch_size": (saved["batch_size"], config.batch_size),
-        "seed": (saved["seed"], config.seed),
-        "steps": (state["schedule"]["total_steps"], trainer.lr.total_steps),
+    _check_data(path, "classes", list(state["classes"]), list(classes))
+    refused = {
+        key: pair for key, pair in changes(state["config"], trainer.config).items() if key not in MAY_CHANGE
     }
-    for name, (there, here) in pairs.items():
-        if there != here:
-            raise ArgumentError(
-                f"the checkpoint {str(path)!r} was made with {name} {_short(there)}, this run has "
-                f"{_short(here)}. Resume with the same data, model, length, batch size and seed"
-            )
+    if refused:
+        _refuse(path, refused)
+    _check_data(path, "steps", state["schedule"]["total_steps"], trainer.lr.total_steps)
     if state["epochs_measured"] > last_epoch:
         raise ArgumentError(
             f"the checkpoint {str(path)!r} has {state['epochs_measured']} epochs, and --extrapolate-from "
             f"{last_epoch} ends before. Leave the option out, or begin in another folder"
         )
+
+
+def _check_data(path: Path, name: str, there: Any, here: Any) -> None:
+    if there != here:
+        raise ArgumentError(
+            f"the checkpoint {str(path)!r} was made with {name} {_short(there)}, this run has "
+            f"{_short(here)}. Resume with the data it was made with, or begin in another folder"
+        )
+
+
+def _refuse(path: Path, refused: Mapping[str, tuple[Any, Any]]) -> None:
+    pairs = [f"{key} {_short(there)}, this run has {_short(here)}" for key, (there, here) in refused.items()]
+    options = ", ".join(f"--{key.replace('_', '-')}" for key in refused)
+    raise ArgumentError(
+        f"the checkpoint {str(path)!r} was made with {'; with '.join(pairs)}. This cannot change on resume: "
+        f"give {options} as it was, or begin in another folder. docs/training.md lists what may change"
+    )
 
 
 def _short(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import time
 import warnings
 from collections.abc import Collection
@@ -14,16 +15,20 @@ import torch
 from rich.console import Console
 
 from fastpipe.errors import ArgumentError
+from fastpipe.stop_signals import listening, note_only
 from fastpipe.train.checkpoint import save_checkpoint
 from fastpipe.train.cli import to_yaml
 from fastpipe.train.config import TrainConfig
+from fastpipe.train.config_checks import check_from_scratch
 from fastpipe.train.cost import cost_record, extrapolation_record
+from fastpipe.train.cudnn import cudnn_benchmark
 from fastpipe.train.data import Indexes, eval_loader
 from fastpipe.train.distributed import (
     broadcast_state,
     current_shard,
     device_of_rank,
     from_first,
+    maxima,
     process_group,
     together,
 )
@@ -40,7 +45,7 @@ from fastpipe.train.prepare import fitted_here, make_parts
 from fastpipe.train.progress import Display
 from fastpipe.train.records import Measured, epoch_line, epoch_record, measure, step_record, summary_record
 from fastpipe.train.report import announcement, conclusion
-from fastpipe.train.resume import check_fits, load_to_resume
+from fastpipe.train.resume import changed_with, check_fits, load_to_resume
 from fastpipe.train.timing import EpochClock
 from fastpipe.train.trackers import WandbRun, import_wandb
 from fastpipe.types import Shard
@@ -66,8 +71,10 @@ def run(
     """
     if config.data is None:
         raise ArgumentError(
-            "data must name what to train on: demo, a folder, or a data set of torchvision. Give --data"
+            "data must name what to train on: demo, a folder, a .beton file, or a data set of torchvision. "
+            "Give --data"
         )
+    check_from_scratch(config)
     check_options(options, config)
     started_s = time.perf_counter()
     shard, device = current_shard(), device_of_rank()
@@ -87,7 +94,7 @@ def run(
         parts = _Run(fitted, indexes, show, shard, device, options, started_s=started_s, explicit=explicit)
         parts.resume(config.output_dir)
         parts.make_folder(config.output_dir)
-        with parts.pauses.listening():
+        with cudnn_benchmark(parts.config, device):
             return parts.execute()
 
 
@@ -110,7 +117,9 @@ class _Run:
         self.last_epoch = options.extrapolate_from or fitted.config.epochs
         self.config, self.changes = fitted.config, fitted.changes
         self.indexes, self.show, self.shard, self.device = indexes, show, shard, device
-        self.epochs_measured, self.saved_step, self.resumed = 0, 0, ""
+        self.epochs_measured, self.resumed = 0, ""
+        self.changed: list[dict[str, Any]] = []  # settings that this run was resumed with
+        self.saved: tuple[int, int] | None = None  # the step and the measured epochs of the last checkpoint
         self.wall_before_s, self.validation_s = 0.0, 0.0
         loader, model = together(lambda: make_parts(self.config, indexes, shard, device, explicit=explicit))
         self.pauses = Pauses(
@@ -140,7 +149,9 @@ class _Run:
             return
         together(lambda: check_fits(state, path, self.trainer, self.indexes.classes, self.last_epoch))
         self.trainer.load_state_dict(state)
-        self.epochs_measured, self.saved_step = state["epochs_measured"], self.trainer.step
+        self.epochs_measured = state["epochs_measured"]
+        self.saved = self._reached()
+        self.changed = changed_with(state, self.config)
         self.wall_before_s, self.validation_s = state["seconds"]["wall"], state["seconds"]["validation"]
         self.resumed = f"resumed from {path} after epoch {self.epochs_measured}, step {self.trainer.step}"
 
@@ -164,34 +175,44 @@ class _Run:
             # With the backend that was taken, so that the file repeats this run and not the choice.
             self.folder.write_config(to_yaml(replace(self.config, backend=self.backend)))
             self._announce()
-            return self._finish(self._epochs())
-        except StoppedError as stopped:
-            self._save()
-            self.show.last(f"{stopped} after step {self.trainer.step}: saved, --resume auto continues")
-            raise
+            with listening(note_only):  # before this there is nothing to save
+                return self._train()
         except DivergedError as error:
             raise DivergedError(f"{error.message}. {self._last_good()}", step=error.step) from error
         finally:
             self.folder.close()
+
+    def _train(self) -> dict[str, Any]:
+        try:
+            return self._finish(self._epochs())
+        except StoppedError as stopped:
+            if self.saved != self._reached():  # the signal may have come while it was saving
+                self._save()
+            maxima([0])  # whoever starts the processes ends all of them when the first one goes
+            self.show.last(f"{stopped} after step {self.trainer.step}: saved, --resume auto continues")
+            raise
 
     def _choose_backend(self) -> None:
         choice = self.loader.choose_backend()  # after resuming, since a resumed run keeps its backend
         self.backend, self.why_backend = (choice.backend, choice.reason) if choice else ("torch", "as asked")
 
     def _last_good(self) -> str:
-        if not self.saved_step:
+        if self.saved is None:
             return "No checkpoint was written before it"
-        return f"The last good checkpoint is {self.folder.checkpoint}, after step {self.saved_step}"
+        return f"The last good checkpoint is {self.folder.checkpoint}, after step {self.saved[0]}"
 
     def _epochs(self) -> Measured | None:
         measured = None
         while self.epochs_measured < self.last_epoch:
+            self.pauses.check()
             if self.trainer.epoch == self.epochs_measured:
                 self._epoch()
             measured = self._after_epoch()
             self.epochs_measured += 1
             if self.pauses.after_epoch(self.trainer.step) or self.epochs_measured == self.last_epoch:
                 self._save()
+            if self.epochs_measured < self.last_epoch:
+                self._stop_without_reader()
         return measured
 
     def _save(self) -> None:
@@ -201,13 +222,17 @@ class _Run:
             **self.trainer.state_dict(),
             "classes": list(self.indexes.classes),
             "epochs_measured": self.epochs_measured,
+            "changed": self.changed,
             "seconds": {"wall": self._wall_s(), "validation": self.validation_s},
         }
         self.folder.flush()
         if self.shard.rank == 0:
             save_checkpoint(state, self.folder.checkpoint)
-        self.saved_step = self.trainer.step
+        self.saved = self._reached()
         self.pauses.saved()
+
+    def _reached(self) -> tuple[int, int]:
+        return self.trainer.step, self.epochs_measured
 
     def _finish(self, measured: Measured | None) -> dict[str, Any]:
         warn_clipping_without_effect(self.config, float(self.trainer.largest_norm))
@@ -223,15 +248,25 @@ class _Run:
         sizes = (len(self.indexes.train), len(self.indexes.classes), self.trainer.steps_per_epoch)
         for line in announcement(c, self.changes, *sizes, self.shard.world_size, self.device):
             self.show.line(line)
+        if self.indexes.note:
+            self.show.line(self.indexes.note)
         self.show.line(f"backend: {self.backend} ({self.why_backend})")
         self.show.line(f"run folder: {self.folder.path}")
         if self.resumed:
             self.show.line(self.resumed)
+        for change in self.changed:
+            self.show.line("changed after step {step}: {key} {before} -> {after}".format(**change))
         if self.options.extrapolate_from:
             self.show.line(
                 f"only the first {self.last_epoch} of {c.epochs} epochs are trained: the time to train is "
                 "extrapolated by a formula of ours"
             )
+        self._stop_without_reader()
+
+    def _stop_without_reader(self) -> None:
+        """Raise StoppedError, on all ranks, when nobody reads the output of rank 0 any more (`| head`)."""
+        if maxima([int(self.show.closed)])[0]:
+            raise StoppedError(signal.SIGPIPE)
 
     def _epoch(self) -> None:
         trainer, epoch = self.trainer, self.trainer.epoch
@@ -249,7 +284,9 @@ class _Run:
                 resolution=resolution,
             )
 
-        self.show.start_epoch(epoch, self.config.epochs, trainer.steps_per_epoch)
+        steps = trainer.steps_per_epoch
+        done = trainer.step - epoch * steps
+        self.show.start_epoch(epoch, self.config.epochs, steps, done=done, last_epoch=self.last_epoch)
         try:
             trainer.train_epoch(watch)
         finally:
@@ -268,7 +305,8 @@ class _Run:
         loss = self.trainer.loss_sum / max(1, self.trainer.losses)
         self.folder.log("epoch", self.trainer.step, epoch_record(epoch, loss, clock, measured))
         self.folder.flush()
-        self.show.line(epoch_line(epoch, self.config.epochs, loss, clock, measured))
+        line = epoch_line(epoch, self.config.epochs, loss, clock, measured)
+        self.show.line(line + self.show.run_left())
         return measured
 
     def _measure(self, *, raw: bool) -> Measured:
@@ -279,7 +317,7 @@ class _Run:
     def _summary(self, measured: Measured) -> dict[str, Any]:
         test = None
         if self.indexes.test is not None:
-            test = self.trainer.evaluate(eval_loader(self.config, self.indexes.test, self.shard))
+            test = measure(self.trainer, eval_loader(self.config, self.indexes.test, self.shard), raw=False)
         wall_s, seconds = self._wall_s(), self.trainer.epoch_seconds
         longer = extrapolation_record(seconds, self.config.epochs) if self.options.extrapolate_from else {}
         return {
@@ -287,6 +325,7 @@ class _Run:
             "backend": self.backend,
             "processes": self.shard.world_size,
             "fit_to_data": {key: list(change) for key, change in self.changes.items()},
+            "changed_on_resume": self.changed,
             "validation_s": round(self.validation_s, 3),
             "wall_s": round(wall_s, 3),
             **cost_record(wall_s, self.options),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
 from collections.abc import Sequence
 
 from fastpipe.errors import ArgumentError, FastpipeError, MissingExtraError
+from fastpipe.stop_signals import exit_status
+from fastpipe.train.broken import InOptions, in_options
 from fastpipe.train.cli import Invocation
-from fastpipe.train.config_checks import check_world_size
+from fastpipe.train.config_checks import check_on_error, check_world_size
 from fastpipe.train.errors import PeerError, StoppedError
+from fastpipe.train.hush import hush_launcher
 from fastpipe.train.launch import launch, record_failure
 from fastpipe.train.runner import run
 from fastpipe.train.seeds import run_seeds
@@ -20,15 +24,19 @@ __all__ = ["start", "without_nproc"]
 # Whoever starts the processes looks after them every 0.1 s (torchrun's default), and must see first the one
 # that failed first.
 _AFTER_THE_FIRST_S = 2.0
+_IN_OPTIONS = InOptions()  # one, so that it is not added twice
 
 
 def start(invocation: Invocation, args: Sequence[str]) -> int:
     """Train, in `--nproc` processes if that was asked for. Returns the exit status."""
     nproc = invocation.options.nproc
     if nproc is not None:
+        check_on_error(invocation.config, nproc)
         if "batch_size" in invocation.explicit:  # said once, before anything starts
             check_world_size(invocation.config, nproc)
+        hush_launcher()
         return launch(nproc, without_nproc(args))
+    logging.getLogger("fastpipe").addFilter(_IN_OPTIONS)
     try:
         train = run if invocation.options.seeds is None else run_seeds
         train(
@@ -38,7 +46,7 @@ def start(invocation: Invocation, args: Sequence[str]) -> int:
             recipe_batch_size=invocation.recipe_batch_size,
         )
     except StoppedError as stopped:
-        return 128 + stopped.number
+        return exit_status(stopped.number)
     except KeyboardInterrupt:
         _say("interrupted. --resume auto continues after the last checkpoint")
         return 130
@@ -48,7 +56,7 @@ def start(invocation: Invocation, args: Sequence[str]) -> int:
         return 1
     except (FastpipeError, OSError) as error:
         record_failure(error)
-        _say(f"error: {error}")
+        _say(f"error: {in_options(error)}")
         return 2 if isinstance(error, ArgumentError | MissingExtraError) else 1
     except Exception as error:
         record_failure(error)

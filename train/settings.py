@@ -25,7 +25,9 @@ class OptimizerConfig:
     lr: float = 2.048
     """The peak of the schedule, for `batch_size`."""
     momentum: float = 0.875
+    """Of SGD and LARS; the first beta of LAMB."""
     weight_decay: float = 5e-4
+    """0 is off."""
     decoupled_weight_decay: bool = True
     """true: weights *= 1 - (lr / peak) * weight_decay. false: weight_decay * weights joins the gradient."""
     weight_decay_on_norm: bool = True
@@ -47,6 +49,7 @@ class ScheduleConfig:
     resolution: Literal["step", "epoch"] = "step"
     """epoch: every step has the rate of its epoch's first."""
     min_lr: float = 0.0
+    """The rate at the end of training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,7 @@ class LossConfig:
     bias_init: bool = True
     """Start the classifier's bias at -log(classes)."""
     label_smoothing: float = 0.0
+    """The share of each target that is spread over all classes."""
     label_smoothing_mixup: Literal["both", "composer"] = "both"
     """Mixed labels. both: smoothed after mixing. composer: the image's own only, its partner's stay hard."""
 
@@ -69,7 +73,9 @@ class EMAConfig:
     """The averaged weights used for evaluation."""
 
     half_life_batches: int = 100
+    """After so many steps old weights count half."""
     update_interval: int = 20
+    """Steps between two updates of the average."""
     reset_during_warmup: bool = False
     """true: every update in the warmup, and the first behind it, copies the weights, as torchvision's."""
 
@@ -84,9 +90,13 @@ class ProgressiveResizingConfig:
     """decoder: one resize, straight from the crop to the step's size. device: decoded at the full size and
     resized (nearest) behind RandAugment and ColOut, Composer's order; kind composer only."""
     initial_scale: float = 0.5
+    """The first size as a share of train_resolution."""
     delay_fraction: float = 0.4
+    """composer: the share of training at the first size."""
     finetune_fraction: float = 0.2
+    """composer: the share of training, at its end, at the full size."""
     size_increment: int = 4
+    """composer: sizes are multiples of so many pixels."""
     start_epoch: float = 0.0
     """ffcv: the last epoch at the initial size."""
     end_epoch: float = 0.0
@@ -98,7 +108,9 @@ class SAMConfig:
     """Sharpness-aware minimisation: two passes in the last of every `interval` steps."""
 
     rho: float = 0.5
+    """How far the first pass climbs."""
     interval: int = 1
+    """1: every step; 10: one step in ten."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -77,21 +77,24 @@ class Updater:
     """Its length is the number of steps in an epoch."""
     step: int = 0
     """Steps done."""
+    resolution: int = 0
+    """The side of the last step's images in pixels; 0 before the first."""
     skipped: int = 0
     """Steps among them that changed nothing, since loss or gradients were not finite."""
 
     def __post_init__(self) -> None:
         ema = self.config.ema
-        self.optimizer = build_optimizer(self.config.optimizer, self.model)
+        self.precision = resolved_precision(self.config.precision, self.device)
+        scaled = self.precision == "amp_fp16"
+        self.optimizer = build_optimizer(self.config.optimizer, self.model, scaled=scaled)
         self.reset_ema = ema is not None and ema.reset_during_warmup
         self.ema = (
             EMA(half_life_batches=ema.half_life_batches, update_interval=ema.update_interval) if ema else None
         )
         sam = self.config.sam
         self.sam = SAM(rho=sam.rho, interval=sam.interval) if sam else None
-        self.precision = resolved_precision(self.config.precision, self.device)
         # A disabled scaler passes everything through.
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "amp_fp16")
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
         # Of the gradients before clipping, since the start or the last resume; read once, at the end.
         self.largest_norm = torch.zeros((), device=self.device)
         self.steps_per_epoch = len(self.loader)
@@ -119,6 +122,7 @@ class Updater:
     def train_step(self, images: Tensor, labels: Tensor) -> Tensor:
         """One update of the weights from this rank's share of a batch. Returns its loss, on the device."""
         set_lr(self.optimizer, self.lr(self.step))
+        self.resolution = images.shape[-1]
         careful = self.config.skip_nonfinite > 0
         buffers = [buffer.clone() for buffer in self.model.buffers()] if careful else []
         loss = self._gradients(images, labels)
@@ -176,7 +180,7 @@ class Updater:
         self.skipped += 1
         if self.skipped > self.config.skip_nonfinite:
             shown = float(loss) if not math.isfinite(float(loss)) else math.nan
-            log = StepLog(step=self.step, loss=shown, lr=self.lr(self.step), resolution=0)
+            log = StepLog(step=self.step, loss=shown, lr=self.lr(self.step), resolution=self.resolution)
             raise diverged(log, f"{self.skipped - 1} such steps were skipped already, and loss or gradients")
         with torch.no_grad():
             for buffer, kept in zip(self.model.buffers(), buffers, strict=True):

@@ -13,8 +13,8 @@ from PIL import Image
 
 from fastpipe.backends.dali_pipeline import Graph
 from fastpipe.backends.dali_samples import Item, Prepared
-from fastpipe.batch.buffer import allocate, collate_labels
-from fastpipe.batch.locate import locate, read_rgb
+from fastpipe.batch.buffer import allocate, collate_labels, without_samples
+from fastpipe.batch.locate import label_at, locate, read_rgb
 from fastpipe.decode import crop_and_resize, decode_rgb
 from fastpipe.decode.pillow import pixels
 from fastpipe.errors import SampleError
@@ -48,10 +48,11 @@ def finish_batch(
     Raises SampleError by the policy.
     """
     assembly = _Assembly(prepared, dataset)
-    if graph.resize and len(prepared.places) == len(prepared.items) and images.is_dense_tensor():
+    whole = prepared.items and len(prepared.places) == len(prepared.items)
+    if graph.resize and whole and images.is_dense_tensor():
         for place, item in enumerate(prepared.items):
             if item is not None:
-                assembly.labels[place] = _label(item.folder, item.label)
+                assembly.label(place, item.folder, item.label)
         if graph.mixed and device.type == "cuda":
             return assembly.finished(_on_device(images, graph.device))
         images = images.as_cpu() if graph.mixed else images
@@ -134,7 +135,7 @@ class _Assembly:
             mending.mend(place, error, self._put)
         elif item is not None and result is not None and not isinstance(result, SampleError):
             self._store(place, result, item.path)
-            self.labels[place] = _label(item.folder, item.label)
+            self.label(place, item.folder, item.label)
             if item.error is not None:
                 mending.rescued(place, item.error)
 
@@ -145,7 +146,11 @@ class _Assembly:
         image = read_rgb(folder, index)
         draws = self.prepared.draws[place]
         self._store(place, _cropped(image, self.prepared.spec, draws, path, sample_id), path)
-        self.labels[place] = _label(folder, label)
+        self.label(place, folder, label)
+
+    def label(self, place: int, folder: Any, label: Any) -> None:
+        """Take the label of a place whose pixels are there."""
+        self.labels[place] = label_at(self.prepared.request, place, folder, label)
 
     def _store(self, place: int, image: Pixels, path: str) -> None:
         height, width = image.shape[:2]
@@ -163,13 +168,11 @@ class _Assembly:
     def finished(self, images: torch.Tensor | None) -> HostBatch:
         """The batch without the places that the policy dropped."""
         kept, request, incidents = self.prepared.mending.finish()
+        if not len(kept):
+            return without_samples(request, incidents)
         if images is None:
             raise RuntimeError("a batch with samples has no pixels")
         if len(kept) < len(images):
             images = images[torch.from_numpy(kept)]
         labels = collate_labels([self.labels[place] for place in kept.tolist()])
         return HostBatch(images=images, labels=labels, request=request, incidents=incidents)
-
-
-def _label(folder: Any, label: Any) -> Any:
-    return label if folder.target_transform is None else folder.target_transform(label)

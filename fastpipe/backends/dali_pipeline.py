@@ -109,6 +109,10 @@ class Runner:
     def rewind(self) -> None:
         """Make it ready for another epoch, after `provide` has ended and every result was taken."""
         self.provide = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Go on after `provide` has ended, once every result was taken."""
         self._pipeline.reset()
 
 

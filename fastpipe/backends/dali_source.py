@@ -69,7 +69,7 @@ class DaliSource:
         """An iterator over the batches. Draws a base seed as torch's iterator would, unless `again`."""
         workers = self.job.workers
         if not again and self._base_seed is None:
-            torch.empty((), dtype=torch.int64).random_(generator=workers.generator)
+            torch.empty((), dtype=torch.int64, device="cpu").random_(generator=workers.generator)
             self._base_seed = stream.seed if workers.persistent_workers else None
         session = _Session(self, stream)
         if workers.num_workers:
@@ -98,6 +98,7 @@ class _Session:
     """One pass over a stream.
 
     waiting: prepared, to be given to a pipeline (again). under_way: given to the pipeline, in its order.
+    dry: the pipeline was told that there is no more, which it takes for the end until it is reset.
     """
 
     def __init__(self, source: DaliSource, stream: RequestStream) -> None:
@@ -107,6 +108,7 @@ class _Session:
         self._under_way: deque[Prepared] = deque()
         self._failure: BaseException | None = None
         self._ended = False
+        self._dry = False
         self._runner: Runner | None = None
         self._threads: ThreadPoolExecutor | None = None
         if source.job.workers.num_workers > 1:
@@ -142,9 +144,12 @@ class _Session:
                 self.prepare()
             if not self._waiting:
                 return False
-            size = len(self._waiting[0].request.ids)
+            size = max(1, len(self._waiting[0].request.ids))
             if self._runner is None or not self._runner.usable or self._runner.batch_size < size:
                 self._renew(size)
+            elif self._dry:
+                self._runner.reset()
+            self._dry = False
         self._submit()
         return bool(self._under_way)
 
@@ -155,16 +160,25 @@ class _Session:
         runner.provide = lambda: _call(provide)
         self._runner = runner
 
+    def _more(self) -> bool:
+        """Whether a batch can be given to the pipeline without waiting for the script to ask for it."""
+        return bool(self._waiting) or (not self._ended and self._stream.ready())
+
     def _submit(self) -> None:
-        if self._runner is None:
-            return
-        try:
-            self._runner.submit()
-        except RuntimeError as error:
-            if not self._under_way:
-                raise
-            # Of a run that was started earlier: its result raises the same.
-            _log.debug("DALI: %s", error)
+        """Start runs until as many are under way as there may be, or can be without waiting."""
+        runner, under_way = self._runner, len(self._under_way)
+        while runner is not None and self._more() and under_way < self._source.depth:
+            try:
+                runner.submit()
+            except RuntimeError as error:
+                if not self._under_way:
+                    raise
+                # Of a run that was started earlier: its result raises the same.
+                _log.debug("DALI: %s", error)
+                return
+            if len(self._under_way) == under_way:
+                return
+            under_way = len(self._under_way)
 
     def _result(self) -> Any:
         if self._runner is None:
@@ -173,9 +187,10 @@ class _Session:
 
     def _provide(self) -> Inputs:
         """The next batch's inputs, for DALI; StopIteration at the end of what this pipeline can run."""
-        if not self._waiting:
+        if not self._waiting and self._more():
             self.prepare()
         if not self._waiting or self._runner is None:
+            self._dry = True
             raise StopIteration
         if len(self._waiting[0].request.ids) > self._runner.batch_size:
             raise StopIteration  # drained first, then a larger pipeline is made

@@ -97,7 +97,7 @@ class FfcvSource:
         """An iterator over the batches. Draws a base seed as torch's iterator would, unless `again`."""
         options = self._options
         if not again and self._base_seed is None:
-            torch.empty((), dtype=torch.int64).random_(generator=options.generator)
+            torch.empty((), dtype=torch.int64, device="cpu").random_(generator=options.generator)
             self._base_seed = stream.seed if options.persistent_workers else None
         if not options.num_workers:
             return Results(_in_place(stream, self._work))

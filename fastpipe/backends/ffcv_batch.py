@@ -14,8 +14,8 @@ from fastpipe.backends.ffcv_fast import fill_fast
 from fastpipe.backends.ffcv_native import Native
 from fastpipe.backends.ffcv_sample import Pixels, Sample, ThreadState
 from fastpipe.backends.ffcv_threads import Stop
-from fastpipe.batch.buffer import collate_labels
-from fastpipe.batch.locate import locate
+from fastpipe.batch.buffer import collate_labels, without_samples
+from fastpipe.batch.locate import label_at, locate
 from fastpipe.batch.mend import Mender, first_that_decodes
 from fastpipe.decode import crop_and_resize, num_uniforms
 from fastpipe.decode.pillow import pixels
@@ -82,8 +82,7 @@ class _Assembly:
             ) from error
         if rejected is not None:
             self.mending.rescued(place, rejected)
-        label = int(leaf.beton.labels[index])
-        self.labels[place] = label if leaf.target_transform is None else leaf.target_transform(label)
+        self.labels[place] = label_at(self.request, place, leaf, int(leaf.beton.labels[index]))
 
     def _decoders(self, leaf: Any, index: int, place: int) -> list[tuple[str, Callable[[], None]]]:
         """FFCV's library, then Pillow; Pillow alone for what has other pixels there and must not."""
@@ -104,7 +103,7 @@ class _Assembly:
         """Where the pixels of this place go, uint8 [*size, 3] of the batch's own fresh memory."""
         if self.array is None:
             shape = (len(self.request.ids), *size, 3)
-            self.images = torch.empty(shape, dtype=torch.uint8, pin_memory=self.work.pin)
+            self.images = torch.empty(shape, dtype=torch.uint8, pin_memory=self.work.pin, device="cpu")
             self.array = self.images.numpy()
         found = self.array.shape[1:3]
         if found != size:
@@ -118,6 +117,8 @@ class _Assembly:
 
     def _finished(self) -> HostBatch:
         kept, request, incidents = self.mending.finish()
+        if not len(kept):
+            return without_samples(request, incidents)
         images, array = self.images, self.array
         if images is None or array is None:
             raise RuntimeError("a batch with samples has no pixels")

@@ -12,11 +12,12 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Generic, TypeVar, cast
 
+from fastpipe.batch import RequestStream
 from fastpipe.types import Request
 
 __all__ = ["Batches", "Stop", "Work"]
@@ -138,16 +139,16 @@ class _Crew(Generic[S, T]):
 class Batches(Iterator[T], Generic[S, T]):
     """What `work` makes of each request, in order; the first `depth` are asked for at once.
 
-    threads: how many. make_state: called in each thread, for what it reuses from batch to batch.
-    timeout: seconds to wait for one batch, 0 for no limit. Requests are drawn in the caller's thread.
-    An error of `work` is raised in its batch's turn, and the next batch follows. One of `requests` has its
-    turn too, but nothing follows: it is raised at every later call, as is RuntimeError when a thread died or
-    the time is over.
+    threads: how many. make_state: called in each thread, for what it reuses from batch to batch. timeout:
+    seconds to wait for one batch, 0 for no limit. Of a stream that is fed, whatever is there is taken. An
+    error of `work` is raised in its batch's turn, and the next batch follows. One of `requests` has its turn
+    too, but nothing follows: it is raised at every later call, as is RuntimeError when a thread died or the
+    time is over.
     """
 
     def __init__(
         self,
-        requests: Iterable[Request],
+        requests: RequestStream,
         work: Work[S, T],
         make_state: Callable[[], S],
         *,
@@ -155,36 +156,46 @@ class Batches(Iterator[T], Generic[S, T]):
         depth: int,
         timeout: float = 0,
     ) -> None:
-        self._requests = iter(requests)
+        self._requests = requests
+        self._ended = False
         self._timeout = timeout
         self._error: BaseException | None = None
         self._crew: _Crew[S, T] = _Crew(threads, work, make_state)
         self._finalizer = weakref.finalize(self, self._crew.close)
         self._pending: deque[_Job[T]] = deque()
         for _ in range(depth):
-            self._ask()
+            if requests.ready():
+                self._ask()
 
     def _ask(self) -> None:
+        if self._ended:
+            return
         try:
             job: _Job[T] = _Job(next(self._requests))
         except StopIteration:
+            self._ended = True
             return
         except Exception as error:
             job = _Job(error=error)
             job.done.set()
-            self._requests = iter(())
+            self._ended = True
         self._pending.append(job)
         self._crew.jobs.put(job)
 
     def __next__(self) -> T:
         if self._error is not None:
             raise self._error
+        self._ask_for_what_is_there()
+        if not self._pending:
+            self._ask()  # of a fed stream: waits for the script
         if not self._pending or not self._finalizer.alive:
             self.close()
             raise StopIteration
         job = self._pending.popleft()
         self._wait(job)
-        self._ask()
+        if not self._requests.fed:
+            self._ask()
+        self._ask_for_what_is_there()
         if job.error is not None:
             self._error = job.error if job.request is None else None
             try:
@@ -192,6 +203,10 @@ class Batches(Iterator[T], Generic[S, T]):
             finally:
                 del job  # its traceback holds this frame
         return cast("T", job.result)
+
+    def _ask_for_what_is_there(self) -> None:
+        while self._requests.fed and self._requests.ready() and not self._ended:
+            self._ask()
 
     def _wait(self, job: _Job[T]) -> None:
         began = time.monotonic()
@@ -207,6 +222,11 @@ class Batches(Iterator[T], Generic[S, T]):
                 self.close()
                 self._error = RuntimeError(f"DataLoader timed out after {self._timeout} seconds")
                 raise self._error
+
+    @property
+    def over(self) -> bool:
+        """Whether an error that is no batch's has ended the epoch."""
+        return self._error is not None
 
     def close(self) -> None:
         """Give the threads back; what they prepared is dropped."""

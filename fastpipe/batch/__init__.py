@@ -1,6 +1,10 @@
 """Sampler order, batch requests, and the workers that fill one packed buffer per batch."""
 
 from fastpipe.batch.ahead import Ahead as Ahead
+from fastpipe.batch.drawing import Drawer as Drawer
+from fastpipe.batch.drawing import read_one as read_one
+from fastpipe.batch.drawing import read_positions as read_positions
+from fastpipe.batch.drawing import read_samples as read_samples
 from fastpipe.batch.order import DistributedSampler as DistributedSampler
 from fastpipe.batch.order import SeededSampler as SeededSampler
 from fastpipe.batch.pool import WorkerOptions as WorkerOptions
@@ -17,6 +21,7 @@ __all__ = [
     "Ahead",
     "DistributedEvalSampler",
     "DistributedSampler",
+    "Drawer",
     "FolderWork",
     "KeyedWork",
     "PageLocalSampler",
@@ -26,4 +31,7 @@ __all__ = [
     "WorkerOptions",
     "WorkerPool",
     "current_rank",
+    "read_one",
+    "read_positions",
+    "read_samples",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -63,8 +63,10 @@ def _next(source: Iterator[T]) -> T | _Raised:
         return _Raised(error)
 
 
-def _finish(shared: _Shared[T], thread: threading.Thread) -> None:
+def _finish(shared: _Shared[T], thread: threading.Thread, wake: Callable[[], None] | None) -> None:
     shared.stop.set()
+    if wake is not None:
+        wake()
     if thread is not threading.current_thread():
         thread.join(_JOIN_S)
 
@@ -73,17 +75,18 @@ class Ahead(Generic[T]):
     """Iterator over `source`, computed up to `depth` items ahead in a daemon thread.
 
     An exception of the source is raised here in its turn, and what the source yields behind it follows; a
-    thread that died without a word raises RuntimeError, never a hang. The source is let go of in the
-    thread when that ends.
+    thread that died without a word raises RuntimeError, never a hang. The source is let go of in the thread
+    when that ends. wake: frees the thread where `source` waits for the consumer; it is kept, and must not
+    lead to whoever keeps this.
     """
 
-    def __init__(self, source: Iterator[T], *, depth: int) -> None:
+    def __init__(self, source: Iterator[T], *, depth: int, wake: Callable[[], None] | None = None) -> None:
         self._shared: _Shared[T] = _Shared(queue.Queue(maxsize=depth))
         self._thread = threading.Thread(
             target=_run, args=(self._shared, source), name="fastpipe-ahead", daemon=True
         )
         self._thread.start()
-        self._finalizer = weakref.finalize(self, _finish, self._shared, self._thread)
+        self._finalizer = weakref.finalize(self, _finish, self._shared, self._thread, wake)
 
     def __iter__(self) -> Ahead[T]:
         return self

@@ -9,7 +9,9 @@ import torch
 import torch.utils.data
 from torch.utils.data import default_collate
 
-__all__ = ["allocate", "collate_labels"]
+from fastpipe.types import HostBatch, Incident, Request
+
+__all__ = ["allocate", "collate_labels", "without_samples"]
 
 
 def allocate(num: int, height: int, width: int) -> torch.Tensor:
@@ -19,14 +21,22 @@ def allocate(num: int, height: int, width: int) -> torch.Tensor:
     """
     shape = (num, height, width, 3)
     if torch.utils.data.get_worker_info() is None:
-        return torch.empty(shape, dtype=torch.uint8)
+        return torch.empty(shape, dtype=torch.uint8, device="cpu")
     numel = num * height * width * 3
     storage = torch.UntypedStorage._new_shared(numel, device="cpu")  # type: ignore[no-untyped-call]
-    return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)
+    return torch.empty(0, dtype=torch.uint8, device="cpu").set_(storage).view(shape)
 
 
 def collate_labels(labels: Sequence[Any]) -> Any:
     """int64 [B] for integer labels, else what torch's default_collate makes of them."""
     if all(type(label) is int for label in labels):
-        return torch.tensor(labels, dtype=torch.int64)
+        return torch.tensor(labels, dtype=torch.int64, device="cpu")
     return default_collate(list(labels))
+
+
+def without_samples(request: Request, incidents: tuple[Incident, ...]) -> HostBatch:
+    """The batch of which the policy left nothing. The consumer counts it and goes on to the next."""
+    images = torch.empty((0, 0, 0, 3), dtype=torch.uint8)
+    return HostBatch(
+        images=images, labels=torch.empty(0, dtype=torch.int64), request=request, incidents=incidents
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, NoReturn, TypeVar
 
 import torch.utils.data
@@ -46,11 +46,18 @@ class Results(Iterator[T], Generic[T]):
 
     An error of `items` itself (dead workers, a failing sampler) is no batch's: it is raised again at every
     call, since StopIteration would tell a script that catches errors that the epoch is complete.
+    workers: the worker processes, as torch's iterators have them.
     """
 
-    def __init__(self, items: Iterator[T | Failure]) -> None:
+    def __init__(self, items: Iterator[T | Failure], *, workers: Sequence[Any] = ()) -> None:
         self._items = items
         self._error: Exception | None = None
+        self.workers = workers
+
+    @property
+    def over(self) -> bool:
+        """Whether an error of `items` itself has ended the epoch."""
+        return self._error is not None
 
     def __next__(self) -> T:
         if self._error is not None:

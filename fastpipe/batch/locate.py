@@ -10,18 +10,22 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import ConcatDataset, Subset
 
+from fastpipe.batch.ids import position_of
 from fastpipe.decode import decode_rgb, read
 from fastpipe.storage import BetonDataset
-from fastpipe.types import IntArray
+from fastpipe.types import IntArray, Request
 
-__all__ = ["labels_of", "leaves", "locate", "read_rgb", "sample_key", "storage_kind"]
+__all__ = ["label_at", "labels_of", "leaves", "locate", "read_rgb", "sample_key", "storage_kind"]
 
 
 def locate(dataset: Any, index: int) -> tuple[Any, int]:
-    """The data set that holds the image and the index there, through Subset and ConcatDataset."""
+    """The data set that holds the image and the index there, through Subset and ConcatDataset.
+
+    A negative index counts from the end, as in a list.
+    """
     while True:
         if isinstance(dataset, Subset):
-            index = int(dataset.indices[index])
+            index = position_of(dataset.indices[index])
             dataset = dataset.dataset
         elif isinstance(dataset, ConcatDataset):
             if index < 0:
@@ -30,7 +34,7 @@ def locate(dataset: Any, index: int) -> tuple[Any, int]:
             index -= dataset.cumulative_sizes[part - 1] if part else 0
             dataset = dataset.datasets[part]
         else:
-            return dataset, index
+            return dataset, index + len(dataset) if -len(dataset) <= index < 0 else index
 
 
 def leaves(dataset: Any) -> Iterator[Any]:
@@ -62,6 +66,13 @@ def sample_key(leaf: Any, index: int) -> str:
     """What names a sample for good: the path of its file, or "BETON#index"."""
     beton = getattr(leaf, "beton", None)
     return str(leaf.samples[index][0]) if beton is None else f"{beton.path}#{index}"
+
+
+def label_at(request: Request, place: int, leaf: Any, label: Any) -> Any:
+    """The label of one place: what the script's `target_transform` made, or now makes, of `label`."""
+    if request.labels is not None:
+        return request.labels[place]
+    return label if leaf.target_transform is None else leaf.target_transform(label)
 
 
 def labels_of(dataset: Any) -> IntArray:

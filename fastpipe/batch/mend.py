@@ -118,18 +118,10 @@ class Mending:
         self._note(place, error, "rescued", None)
 
     def finish(self) -> tuple[IntArray, Request, tuple[Incident, ...]]:
-        """The places kept, int64 in order; the request of those; the incidents by place.
-
-        Raises SampleError when nothing is left.
-        """
+        """The places kept, int64 in order and perhaps none; the request of those; the incidents by place."""
         request = self._request
         incidents = tuple(self._incidents[place] for place in sorted(self._incidents))
         kept = np.array([p for p in range(len(request.ids)) if p not in self._dropped], dtype=np.int64)
-        if not len(kept):
-            raise SampleError(
-                f"every sample of batch {request.batch} is broken and nothing is left of it. "
-                f"First: {incidents[0] if incidents else 'the batch was empty'}"
-            )
         if len(kept) < len(request.ids):
             request = replace(request, ids=request.ids[kept], repeats=request.repeats[kept])
         return kept, request, incidents

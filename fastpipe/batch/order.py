@@ -12,7 +12,7 @@ from fastpipe.errors import ArgumentError
 from fastpipe.rng import permutation
 from fastpipe.types import IntArray
 
-__all__ = ["DistributedSampler", "SeededSampler", "check_seed", "known_repeats"]
+__all__ = ["DistributedSampler", "SeededSampler", "check_seed", "known_repeats", "length"]
 
 
 def check_seed(seed: Any) -> int:
@@ -81,6 +81,18 @@ class DistributedSampler(torch.utils.data.DistributedSampler[Any]):
         """How often each of this rank's ids occurred before in the global order (padding gives 1, 2, ...)."""
         num = len(cast("Sized", self.dataset))
         return self._global_positions() // max(num, 1)
+
+
+def length(sized: Any, default: int) -> int:
+    """len(sized), or the default where that fails.
+
+    torch iterates without asking a sampler or a data set for its length, and `__len__` raises whatever its
+    author liked: TypeError, NotImplementedError and ValueError are all in use.
+    """
+    try:
+        return len(sized)
+    except Exception:
+        return default
 
 
 def known_repeats(sampler: Any, batch_sampler: Any) -> IntArray | None:

@@ -41,7 +41,7 @@ def next_base_seed(generator: torch.Generator | None) -> int:
     """The seed that torch's next iterator will draw, without drawing it."""
     copy = torch.Generator()
     copy.set_state(torch.get_rng_state() if generator is None else generator.get_state())
-    return int(torch.empty((), dtype=torch.int64).random_(generator=copy).item())
+    return int(torch.empty((), dtype=torch.int64, device="cpu").random_(generator=copy).item())
 
 
 def _same(item: Any) -> Any:
@@ -49,13 +49,29 @@ def _same(item: Any) -> Any:
 
 
 class _Requests(torch.utils.data.Sampler[Request]):
-    """Hands torch's iterator the stream of the epoch at hand."""
+    """Hands torch's iterator the requests that can be had without waiting.
+
+    torch asks again at the next batch it gets, so that its StopIteration means "not now". sent: how many it
+    took.
+    """
 
     def __init__(self) -> None:
         self.stream: RequestStream | None = None
+        self.sent = 0
+
+    def serve(self, stream: RequestStream) -> None:
+        """Hand out the requests of this stream from now on."""
+        self.stream, self.sent = stream, 0
 
     def __iter__(self) -> Iterator[Request]:
-        return iter(()) if self.stream is None else self.stream
+        return self
+
+    def __next__(self) -> Request:
+        if self.stream is None or not self.stream.ready():
+            raise StopIteration
+        request = next(self.stream)
+        self.sent += 1
+        return request
 
 
 class _Guarded(torch.utils.data.Dataset[Any]):
@@ -103,7 +119,7 @@ class WorkerPool:
 
         again: a restart within an epoch, which draws nothing from the user's generator.
         """
-        self._requests.stream = stream
+        self._requests.serve(stream)
         inner = self._persistent
         if inner is None:
             inner = self._loader(torch.Generator() if again else self._options.generator)
@@ -111,7 +127,9 @@ class WorkerPool:
             self._persistent, self._base_seed = inner, stream.seed
         iterator = iter(inner)
         end_workers_with(iterator)
-        return Results(_results(iterator))
+        most = self._options.num_workers * (inner.prefetch_factor or 0)
+        results = _results(iterator, self._requests, stream, most)
+        return Results(results, workers=getattr(iterator, "_workers", ()))
 
     def _loader(self, generator: torch.Generator | None) -> _Inner:
         options = self._options
@@ -136,12 +154,27 @@ class WorkerPool:
         self._persistent = None
 
 
-def _results(iterator: Iterator[Any]) -> Iterator[Any]:
+def _results(iterator: Any, requests: _Requests, stream: RequestStream, most: int) -> Iterator[Any]:
     try:
-        yield from iterator
+        if most:
+            yield from _taken(iterator, requests, stream, most)
+        yield from iterator  # also lets torch end its workers
     except (ConnectionError, EOFError) as error:
         _explain_death(iterator, error)
         raise
+
+
+def _taken(iterator: Any, requests: _Requests, stream: RequestStream, most: int) -> Iterator[Any]:
+    """The results of a stream that is fed; torch's iterator alone would end where a request is late."""
+    received = 0
+    while stream.fed:
+        while requests.sent - received < most and stream.ready():
+            iterator._try_put_index()
+        if requests.sent > received:
+            received += 1
+            yield next(iterator)
+        elif not stream.wait():
+            return
 
 
 def _explain_death(iterator: Iterator[Any], error: Exception) -> None:

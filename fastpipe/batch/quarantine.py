@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -133,7 +134,7 @@ def _entry(incident: Incident) -> bytes:
         "path": incident.key,
         "action": incident.action,
         "reason": incident.reason,
-        "sample_id": incident.sample_id,
+        "sample_id": incident.sample_id if isinstance(incident.sample_id, int) else repr(incident.sample_id),
         "substitute": incident.substitute,
         "lasting": incident.lasting and incident.action != "rescued",
         "size": stamp and stamp[0],
@@ -169,6 +170,7 @@ class IncidentLog:
     def __init__(self, quarantine: Quarantine | None, max_bad: float) -> None:
         self.quarantine = quarantine
         self.max_bad = max_bad
+        self.counts: Counter[str] = Counter()  # of what was delivered since, by action
         self._said: set[tuple[str, str]] = set()
         self._limit = 0
         self._bad = 0
@@ -196,6 +198,7 @@ class IncidentLog:
         """Take the incidents of a batch that is about to be delivered. Raises DataError at too many."""
         if not incidents:
             return
+        self.counts.update(incident.action for incident in incidents)
         new = []
         for incident in incidents:
             said = (incident.key, incident.action)

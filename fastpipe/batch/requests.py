@@ -1,19 +1,17 @@
-"""The stream of batch requests of one epoch: ids in, requests out, with replay of what was not delivered."""
+"""The requests of one epoch as a backend takes them, in whatever thread it runs."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable
 
-import numpy as np
 import torch
 
-from fastpipe.types import IntArray, Request
+from fastpipe.batch.drawing import Drawer
+from fastpipe.types import Request
 
 __all__ = ["RequestStream", "current_rank"]
-
-Resolution = Callable[[int, int], int | None]
 
 
 def current_rank() -> int:
@@ -24,112 +22,94 @@ def current_rank() -> int:
 
 
 class RequestStream:
-    """Iterates over the requests of one epoch and remembers those that were sent and not delivered.
+    """Iterates over requests.
 
-    batches: the ids of each batch (a batch sampler's iterator). skip: batches delivered earlier,
-    whose ids are replayed and whose pixels are not. repeats: see contracts, section 1: given for the
-    rank's whole order where a sampler knows the global one, else counted within this order. rank: goes into
-    every request.
-    The seed may be set until the first request is taken: torch draws it while the workers start.
+    At first each is drawn when it is asked for, which is right in the script's thread. After `hand_over`
+    whoever owns the drawer puts requests in (`feed`), and a backend in another thread takes what is there:
+    `ready` tells whether it may do so without waiting. From then on the stream does not lead to the sampler
+    any more, so that a thread which holds the stream keeps nothing of the script alive.
     """
 
-    def __init__(
-        self,
-        batches: Iterable[Sequence[int]],
-        *,
-        seed: int,
-        epoch: int,
-        resolution: Resolution,
-        repeats: IntArray | None = None,
-        skip: int = 0,
-        rank: int = 0,
-    ) -> None:
-        self.seed = seed
-        self.epoch = epoch
-        self.rank = rank
-        self._source: Iterator[Sequence[int]] = iter(batches)
-        self._resolution = resolution
-        self._known_repeats = repeats
-        self._seen: dict[int, int] = {}
-        self._position = 0
-        self._next_batch = 0
-        self._skip = skip
-        self._undelivered: deque[Request] = deque()
-        self._replay: deque[Request] = deque()
-        self._lock = threading.Lock()
+    def __init__(self, drawer: Drawer) -> None:
+        self.seed = drawer.seed
+        self.epoch = drawer.epoch
+        self._drawer: Drawer | None = drawer
+        self._drawn: deque[Request] = deque()
+        self._error: Exception | None = None
+        self._ended = False
+        self._closed = False
+        self._changed = threading.Condition()
 
     def __iter__(self) -> RequestStream:
         return self
 
     def __next__(self) -> Request:
-        with self._lock:
-            self._fast_forward()
-            request = self._replay.popleft() if self._replay else self._pull()
-            request = self._sized(request)
-            self._undelivered.append(request)
-            return request
+        if self.fed:
+            if not self.wait():
+                raise StopIteration
+        elif not self._drawn and self._drawer is not None:
+            return self._drawer.draw()
+        with self._changed:
+            return self._drawn.popleft()
 
-    def fast_forward(self) -> None:
-        """Draw the ids of the batches that were delivered earlier now, not at the first request."""
-        with self._lock:
-            self._fast_forward()
+    @property
+    def fed(self) -> bool:
+        """Whether requests are put in from another thread."""
+        return self._drawer is None
 
-    def _fast_forward(self) -> None:
-        while self._next_batch < self._skip:
-            self._pull()
+    def ready(self) -> bool:
+        """Whether the next request can be had, or the end be told, without waiting for another thread."""
+        return not self.fed or (bool(self._drawn) and not self._closed)
 
-    def _pull(self) -> Request:
-        ids = np.asarray(next(self._source), dtype=np.int64).reshape(-1)
-        repeats = self._repeats_of(ids)
-        self._position += len(ids)
-        request = Request(
-            seed=self.seed,
-            epoch=self.epoch,
-            batch=self._next_batch,
-            ids=ids,
-            repeats=repeats,
-            rank=self.rank,
-        )
-        self._next_batch += 1
-        return request
+    def wait(self) -> bool:
+        """Wait until there is a request (True), or will be none (False).
 
-    def _repeats_of(self, ids: IntArray) -> IntArray:
-        if self._known_repeats is not None:
-            return self._known_repeats[self._position : self._position + len(ids)]
-        counts = np.empty(len(ids), dtype=np.int64)
-        for place, sample_id in enumerate(ids.tolist()):
-            counts[place] = self._seen.get(sample_id, 0)
-            self._seen[sample_id] = int(counts[place]) + 1
-        return counts
+        Raises the sampler's error in its turn.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._drawn or self._ended or self._closed or not self.fed)
+            if self._closed:
+                return False
+            if self._drawn or not self.fed:
+                return True
+            if self._error is not None:
+                raise self._error
+            return False
 
-    def _sized(self, request: Request) -> Request:
-        return Request(
-            seed=self.seed,
-            epoch=request.epoch,
-            batch=request.batch,
-            ids=request.ids,
-            repeats=request.repeats,
-            size=self._resolution(self.epoch, request.batch),
-            rank=request.rank,
-        )
+    def hand_over(self) -> None:
+        """From now on requests come by `feed` alone."""
+        self._drawer = None
 
-    def delivered(self, batch: int) -> None:
-        """Forget batch number `batch`: it is the consumer's now."""
-        with self._lock:
-            for place, request in enumerate(self._undelivered):
-                if request.batch == batch:
-                    del self._undelivered[place]
-                    return
+    def feed(self, drawer: Drawer, num: int = 1) -> None:
+        """Draw requests in the caller's thread.
 
-    def passed(self, batch: int) -> None:
-        """Forget batches up to number `batch`: the consumer has them, or went on behind their errors."""
-        with self._lock:
-            while self._undelivered and self._undelivered[0].batch <= batch:
-                self._undelivered.popleft()
+        The end of the order, and the sampler's error, have their turn.
+        """
+        for _ in range(num):
+            if self._ended:
+                return
+            request = error = None
+            try:
+                request = drawer.draw()
+            except StopIteration:
+                pass
+            except Exception as caught:
+                error = caught
+            with self._changed:
+                if request is not None:
+                    self._drawn.append(request)
+                else:
+                    self._ended, self._error = True, error
+                self._changed.notify_all()
 
-    def rewind(self) -> None:
-        """Ask again for everything that was sent and not delivered, at the size that holds now."""
-        with self._lock:
-            pending = sorted((*self._undelivered, *self._replay), key=lambda request: request.batch)
-            self._undelivered.clear()
-            self._replay = deque(pending)
+    def refill(self, requests: Iterable[Request]) -> None:
+        """Serve these first, in place of those that were not taken; opens a closed stream."""
+        with self._changed:
+            self._drawn = deque(requests)
+            self._closed = False
+
+    def close(self) -> None:
+        """Let whoever waits for a request go."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()

@@ -9,15 +9,16 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.utils.data
 from PIL import Image
+from torch.utils.data._utils.fetch import _MapDatasetFetcher
 
-from fastpipe.batch.buffer import allocate, collate_labels
-from fastpipe.batch.locate import locate, read_rgb
+from fastpipe.batch.buffer import allocate, collate_labels, without_samples
+from fastpipe.batch.locate import label_at, leaves, locate, read_rgb
 from fastpipe.batch.mend import Mender, OnError, Policy
 from fastpipe.broken import is_broken_file
 from fastpipe.decode import crop_and_resize, num_uniforms
@@ -27,18 +28,23 @@ from fastpipe.rng import Stream, integer_seeds, uniforms
 from fastpipe.transforms import with_size
 from fastpipe.types import HostBatch, Incident, Plan, Request, Spec
 
-__all__ = ["FolderWork", "InitWorker", "KeyedWork", "as_pixels", "own_generators"]
+__all__ = ["Collated", "FolderWork", "InitWorker", "KeyedWork", "as_pixels", "own_generators", "reseed"]
 
 
-def _reseed(seed: int) -> None:
+def reseed(seed: int) -> None:
+    """Seed python, numpy and torch with 64 bits; torch takes 63, so that its initial_seed() is an int64."""
     random.seed(seed)
     np.random.seed((seed & 0xFFFFFFFF, seed >> 32))
-    torch.default_generator.manual_seed(seed)
+    torch.default_generator.manual_seed(seed & ((1 << 63) - 1))
 
 
 @contextmanager
 def own_generators() -> Iterator[None]:
-    """In the main process (num_workers=0), leave the script's generators as they were."""
+    """In the main process (num_workers=0), leave the script's generators as they were.
+
+    For work that seeds them itself. Work that only draws from them goes on where it is, as in torch: put back
+    after every batch, each batch would draw the same.
+    """
     if torch.utils.data.get_worker_info() is not None:
         yield
         return
@@ -66,10 +72,20 @@ class InitWorker:
             self.worker_init_fn(worker_id)
 
 
+class Collated(NamedTuple):
+    """What the script's `collate_fn` made of a batch; with `empty` there was nothing to give to it."""
+
+    data: Any
+    incidents: tuple[Incident, ...]
+    number: int
+    empty: bool = False
+
+
 class KeyedWork(torch.utils.data.Dataset[Any]):
     """An un-lifted data set, its generators reseeded by each sample's own key when `reseed`.
 
-    Gives what the user's `collate_fn` makes of the samples, the incidents, and the batch's number.
+    Without `reseed` and with on_error="raise" it does what torch does. Else samples are asked for one by one,
+    also of a data set that has `__getitems__`.
     """
 
     def __init__(
@@ -87,31 +103,42 @@ class KeyedWork(torch.utils.data.Dataset[Any]):
         self.reseed = reseed
         self.on_error = on_error
 
-    def __getitem__(self, request: Request) -> Any:
-        if not self.reseed:
-            return self._fetch(request, None)
-        with own_generators():
-            seeds = integer_seeds(request.seed, request.epoch, request.ids, request.repeats, Stream.HOST)
-            return self._fetch(request, seeds)
+    def __getitem__(self, request: Request) -> Collated:
+        if self.reseed:
+            with own_generators():
+                seeds = integer_seeds(request.seed, request.epoch, request.ids, request.repeats, Stream.HOST)
+                return self._fetch(request, seeds.tolist())
+        if self.on_error == "raise":
+            fetcher = _MapDatasetFetcher(self.dataset, self.batched, self.collate_fn, False)
+            data = fetcher.fetch(request.asked)  # type: ignore[no-untyped-call]
+            return Collated(data, (), request.batch)
+        return self._fetch(request, None)
 
-    def _fetch(self, request: Request, seeds: Any) -> Any:
-        samples, incidents = [], []
-        for place, sample_id in enumerate(request.ids.tolist()):
+    def _fetch(self, request: Request, seeds: Sequence[int] | None) -> Collated:
+        asked = list(request.asked) if self.batched else [request.asked]
+        samples: list[Any] = []
+        incidents: list[Incident] = []
+        for place, sample_id in enumerate(asked):
             if seeds is not None:
-                _reseed(int(seeds[place]))
+                reseed(seeds[place])
             try:
-                samples.append(self.dataset[sample_id])
+                samples.append(self._sample(sample_id))
             except Exception as error:
                 if self.on_error == "raise" or not is_broken_file(error):
                     raise
                 incidents.append(_skipped(self.dataset, sample_id, error))
-        if not samples:
-            raise SampleError(f"every sample of batch {request.batch} is broken: {incidents[0]}")
+        if incidents and not samples:
+            return Collated(None, tuple(incidents), request.batch, empty=True)
         data = self.collate_fn(samples if self.batched else samples[0])
-        return data, tuple(incidents), request.batch
+        return Collated(data, tuple(incidents), request.batch)
+
+    def _sample(self, sample_id: Any) -> Any:
+        """As torch's fetcher asks for a batch of one, so that `__getitems__` is preferred here too."""
+        several = getattr(self.dataset, "__getitems__", None) if self.batched else None
+        return several([sample_id])[0] if several else self.dataset[sample_id]
 
 
-def _skipped(dataset: Any, sample_id: int, error: Exception) -> Incident:
+def _skipped(dataset: Any, sample_id: Any, error: Exception) -> Incident:
     key = error.path if isinstance(error, SampleError) else getattr(error, "filename", None)
     return Incident(
         sample_id=sample_id,
@@ -128,10 +155,13 @@ class FolderWork(torch.utils.data.Dataset[Any]):
     def __init__(self, dataset: Any, plan: Plan, *, reseed: bool, policy: Policy | None = None) -> None:
         self.dataset = dataset
         self.plan = plan
-        self.reseed = reseed
+        scripts_own = bool(plan.host) or any(leaf.target_transform is not None for leaf in leaves(dataset))
+        self.reseed = reseed and scripts_own
         self.mender = Mender(dataset, policy or Policy())
 
     def __getitem__(self, request: Request) -> HostBatch:
+        if not self.reseed:
+            return _Assembly(self, request).run()
         with own_generators():
             return _Assembly(self, request).run()
 
@@ -146,7 +176,7 @@ class _Assembly:
         self.spec: Spec | None = plan.decode if request.size is None else with_size(plan, request.size)
         keys = (request.seed, request.epoch, request.ids, request.repeats)
         self.draws = uniforms(*keys, Stream.CROP, num_uniforms(self.spec)).tolist()
-        self.seeds = integer_seeds(*keys, Stream.HOST) if work.reseed and plan.host else None
+        self.seeds = integer_seeds(*keys, Stream.HOST).tolist() if work.reseed else None
         self.mending = work.mender.batch(request)
         self.images: torch.Tensor | None = None
         self.labels: dict[int, Any] = {}
@@ -169,13 +199,11 @@ class _Assembly:
                 f"the image {path!r}: {error}", path=path, sample_id=sample_id, lasting=False
             ) from error
         self._store(place, self._host_steps(image, place), path)
-        if folder.target_transform is not None:
-            label = folder.target_transform(label)
-        self.labels[place] = label
+        self.labels[place] = label_at(self.request, place, folder, label)
 
     def _host_steps(self, image: Any, place: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
         if self.seeds is not None:
-            _reseed(int(self.seeds[place]))
+            reseed(self.seeds[place])
         for step in self.work.plan.host:
             image = step(image)
         return as_pixels(image, self.work.plan.host)
@@ -195,6 +223,8 @@ class _Assembly:
 
     def _finished(self) -> HostBatch:
         kept, request, incidents = self.mending.finish()
+        if not len(kept):
+            return without_samples(request, incidents)
         images = self.images
         if images is None:
             raise RuntimeError("a batch with samples has no pixels")

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from fastpipe.device.numbers import batch_numbers
 from fastpipe.rng import Stream
+from fastpipe.transforms.mix_specs import TorchvisionCutMix, TorchvisionMixUp
 from fastpipe.transforms.specs import ColOut, CutMix, MixUp, RandomChoice
 from fastpipe.types import Request
 
@@ -88,14 +89,21 @@ def mix_options(spec: Mixing) -> tuple[MixUp | CutMix, ...]:
 def draw_mix(spec: Mixing, request: Request, height: int, width: int) -> MixParams:
     """Weight, partners and box for the images of the request, which are height x width by then."""
     choice, first, second, *center = batch_numbers(request, Stream.MIX, _MIX_NUMBERS).tolist()
-    partner = np.argsort(batch_numbers(request, Stream.PARTNER, len(request.ids)), kind="stable")
     chosen = _choose(spec, choice)
+    partner = _partners(chosen, request)
     smaller, upper = symmetric_beta(chosen.alpha, first, second)
     if isinstance(chosen, MixUp):
-        return MixParams(partner=partner, weight=float(np.float32(smaller)))
+        larger = upper and isinstance(chosen, TorchvisionMixUp)
+        return MixParams(partner=partner, weight=float(np.float32(1.0 - smaller if larger else smaller)))
     region = _box(smaller if upper else 1.0 - smaller, center, height, width)
     share = region[2] * region[3] / (height * width)
     return MixParams(partner=partner, weight=float(np.float32(share)), region=region)
+
+
+def _partners(chosen: MixUp | CutMix, request: Request) -> npt.NDArray[np.int64]:
+    if isinstance(chosen, TorchvisionMixUp | TorchvisionCutMix):
+        return np.roll(np.arange(len(request.ids), dtype=np.int64), 1)
+    return np.argsort(batch_numbers(request, Stream.PARTNER, len(request.ids)), kind="stable")
 
 
 def _choose(spec: Mixing, number: float) -> MixUp | CutMix:

@@ -3,8 +3,8 @@
     images uint8 [B,H,W,3] on the GPU -> flip, policy, table, cast, layout -> [B,3,H,W] -> erasing
                                                 -> ColOut, resize, MixUp, CutMix: `cuda_passes.py`
 
-At the first use on a device it compares itself with the CPU kernels, within contract 6: bytes equal, but
-bilinear warps, which may differ by 1 level on 5e-4 of the bytes. If it fails, the torch engine serves.
+At the first use on a device it compares itself with the CPU kernels, within `kernels/tolerance.py`. If it
+does not start or does not agree, the torch engine serves; see `cuda_trust.py`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ import torch
 
 from fastpipe.device.batch_draws import ColOutParams, MixParams
 from fastpipe.device.cuda_passes import Passes
+from fastpipe.device.cuda_trust import doubt
 from fastpipe.device.draw import ErasingParams, Params, ResizeParams
 from fastpipe.device.engines import Engine, FusedEngine, Output, TorchEngine
 from fastpipe.device.policies import OpParams
+from fastpipe.device.transfer import pinned
 from fastpipe.extras import install_command
+from fastpipe.kernels.tolerance import disagreement
 
 __all__ = ["CudaEngine", "differences", "missing_for_cuda"]
 
@@ -32,15 +35,15 @@ _log = logging.getLogger(__name__)
 
 Finish = Callable[[torch.Tensor, Params, Output], torch.Tensor]
 
-_LARGEST_SHARE = 5e-4
-
 
 def missing_for_cuda() -> str | None:
     """What to install before the fused engine can run on CUDA; None where nothing is missing."""
     from fastpipe.kernels.cuda_compile import missing_package
 
     package = missing_package()
-    return None if package is None else install_command("cuda")
+    # The toolkit's CUDA must be torch's: their pins exclude each other.
+    extra = "cuda12" if (torch.version.cuda or "").startswith("12.") else "cuda"
+    return None if package is None else install_command(extra)
 
 
 class CudaEngine:
@@ -65,22 +68,18 @@ class CudaEngine:
         return self._finish(images, params, output)
 
     def _ready(self) -> Engine | None:
-        """Check once; the engine that serves instead of this one, or None."""
+        """The engine that serves instead of this one, or None. Finds out at the first call."""
         if self._checked:
             return self._fallback
-        self._checked = True
-        try:
-            problem = differences(self._finish, self.device)
-        except (RuntimeError, OSError, ValueError) as error:
-            problem = f"{type(error).__name__}: {error}"
-        if problem:
+        reason = doubt(self.device, lambda: differences(self._finish, self.device))
+        if reason:
             warnings.warn(
-                f"engine='fused' on {self.device} does not give the CPU kernels' pixels, "
-                f"so engine='torch' serves: {problem}",
+                f"engine='fused' on {self.device} {reason}. engine='torch' serves instead",
                 RuntimeWarning,
                 stacklevel=2,
             )
             self._fallback = TorchEngine()
+        self._checked = True
         return self._fallback
 
     def _finish(self, images: torch.Tensor, params: Params, output: Output) -> torch.Tensor:
@@ -115,17 +114,25 @@ class CudaEngine:
 
     def _moved(self, numbers: npt.NDArray[Any] | torch.Tensor) -> torch.Tensor:
         """A small array on the device. Pinned, so that the copy waits for nothing; the allocator keeps it."""
-        values = numbers if isinstance(numbers, torch.Tensor) else torch.tensor(numbers)
-        return values.pin_memory().to(self.device, non_blocking=True)
+        if isinstance(numbers, torch.Tensor):
+            values = numbers
+        elif numbers.flags.writeable:
+            values = torch.from_numpy(numbers)
+        else:  # filters, which are kept
+            values = torch.tensor(numbers, device="cpu")
+        return pinned(values, self.device).to(self.device, non_blocking=True)
 
     def _norm(self, output: Output) -> torch.Tensor:
         """[768] on the device: the value of each level per channel, rounded once by torch."""
         held = self._norms.get(output.dtype)
         if held is None or held[0] is not output.table:
-            values = torch.arange(256).repeat(3) if output.table is None else output.table.reshape(-1)
-            held = (output.table, values.to(output.dtype).to(self.device))
-            # Kept for every stream, so it must be there before another one reads it.
-            torch.cuda.synchronize(self.device)
+            levels = torch.arange(256, device="cpu").repeat(3)
+            values = levels if output.table is None else output.table.reshape(-1)
+            held = (output.table, self._moved(values.to(output.dtype)))
+            # Kept for every stream, so it must be there before another one reads it. The stream alone is
+            # waited for: waiting for the whole device fails while any thread captures a CUDA graph.
+            if self.device.type == "cuda":
+                torch.cuda.current_stream(self.device).synchronize()
             self._norms[output.dtype] = held
         return held[1]
 
@@ -137,8 +144,8 @@ class CudaEngine:
         largest = int((boxes[:, 3].astype(np.int64) * boxes[:, 4]).max(initial=0))
         if largest == 0:
             return
-        values = torch.tensor(erasing.value, dtype=torch.float32).to(out.dtype).to(self.device)
-        erase_boxes(out, self._moved(boxes), values, largest)
+        values = torch.tensor(erasing.value, dtype=torch.float32, device="cpu").to(out.dtype)
+        erase_boxes(out, self._moved(boxes), self._moved(values), largest)
 
 
 def differences(finish: Finish, device: torch.device) -> str:
@@ -192,7 +199,7 @@ def _compared(
     cpu = FusedEngine()
     augmented = images if params.ops is None else cpu.augment(images, params)
     expected = cpu.finish(augmented, params, output)
-    return _disagreement(ours, expected, tolerant=tolerant, levels=output.dtype == torch.uint8)
+    return disagreement(ours, expected, tolerant=tolerant, table=output.table)
 
 
 def _check_sizes_and_mixes(num: int, height: int, width: int) -> Iterator[tuple[str, Params]]:
@@ -247,14 +254,5 @@ def _check_params(mode: int, num: int, height: int, width: int) -> Params:
         interpolations=np.full(ops.shape, mode, np.uint8),
         fills=np.tile(np.array([7, 99, 201], np.uint8), (num, 1)),
     )
-    return Params(flip=np.arange(num) % 3 == 1, ops=drawn)
-
-
-def _disagreement(ours: torch.Tensor, expected: torch.Tensor, *, tolerant: bool, levels: bool) -> str:
-    difference = (ours.double() - expected.double()).abs()
-    differ, total = int((difference > 0).sum()), difference.numel()
-    if differ == 0 or (
-        tolerant and differ <= _LARGEST_SHARE * total and (not levels or difference.max() <= 1)
-    ):
-        return ""
-    return f"{differ} of {total} bytes differ, by up to {float(difference.max()):g}"
+    # Each operation as it is and flipped: the same ones come again after len(codes) images.
+    return Params(flip=(turn + turn // len(codes)) % 2 == 1, ops=drawn)

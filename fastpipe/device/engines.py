@@ -32,6 +32,7 @@ __all__ = [
     "augment_on_cpu",
     "engine_note",
     "make_engine",
+    "why_not_fused",
 ]
 
 EngineName = Literal["fused", "torch", "kornia", "none"]
@@ -200,7 +201,7 @@ class TorchEngine:
 
 
 def make_engine(name: EngineName, device: torch.device) -> Engine:
-    """The engine of this name for this device. `fused` on CUDA needs numba-cuda; else torch serves.
+    """The engine of this name for this device; torch's where `fused` cannot run (`why_not_fused`).
 
     Raises MissingExtraError for `kornia` without kornia.
     """
@@ -211,25 +212,36 @@ def make_engine(name: EngineName, device: torch.device) -> Engine:
         from fastpipe.device.kornia import KorniaEngine
 
         return KorniaEngine()
-    if name == "fused" and device.type == "cpu":
+    if name != "fused" or why_not_fused(device):
+        return TorchEngine()
+    if device.type == "cpu":
         return FusedEngine()
-    if name == "fused" and device.type == "cuda":
-        from fastpipe.device.cuda import CudaEngine, missing_for_cuda
+    from fastpipe.device.cuda import CudaEngine
 
-        if missing_for_cuda() is None:
-            return CudaEngine(device)
-    return TorchEngine()
+    return CudaEngine(device)
+
+
+def why_not_fused(device: torch.device) -> str:
+    """Why torch serves on `device` for engine="fused", so far as is known; empty where fused does."""
+    if device.type == "cpu":
+        return ""
+    if device.type != "cuda":
+        return f"fused runs on the CPU and on NVIDIA GPUs, not on {device.type}"
+    if torch.version.hip is not None:
+        return "fused runs on NVIDIA GPUs, and this torch is built for AMD's (ROCm)"
+    from fastpipe.device.cuda import missing_for_cuda
+    from fastpipe.device.cuda_trust import known_doubt
+
+    remedy = missing_for_cuda()
+    if remedy is not None:
+        return f"fused on CUDA needs: {remedy}"
+    found = known_doubt(device)
+    return f"fused {found}" if found else ""
 
 
 def engine_note(name: EngineName, device: torch.device) -> str:
     """Which engine serves, in words, and what to install for a faster one."""
     if name == "kornia":
         return "kornia (its own brightness, contrast, color and warp borders: not Pillow's pixels)"
-    if name != "fused" or device.type == "cpu":
-        return name
-    if device.type != "cuda":
-        return f"torch (fused runs on the CPU and on CUDA, not on {device.type})"
-    from fastpipe.device.cuda import missing_for_cuda
-
-    remedy = missing_for_cuda()
-    return name if remedy is None else f"torch (fused on CUDA needs: {remedy})"
+    reason = why_not_fused(device) if name == "fused" else ""
+    return f"torch ({reason})" if reason else name

@@ -18,7 +18,7 @@ class MixedBatch(list[Any]):
 
     hard_labels: int64 [B]. partner: int64 [B]. weight: the partner's share, so that
     labels = (1 - weight) * one_hot(hard_labels) + weight * one_hot(hard_labels[partner]).
-    A copy made from the elements alone (by `list(batch)`, or by a tool that moves batches) has only these.
+    A copy made from the elements alone, as `list(batch)` makes it, has only these; `to` keeps all.
     """
 
     def __init__(
@@ -33,6 +33,11 @@ class MixedBatch(list[Any]):
         self.hard_labels = hard_labels
         self.partner = partner
         self.weight = weight
+
+    def to(self, device: Any, non_blocking: bool = False) -> MixedBatch:
+        """The batch on another device: what accelerate, Lightning and others call where there is one."""
+        moved = [one.to(device, non_blocking=non_blocking) for one in (*self, self.hard_labels, self.partner)]
+        return MixedBatch(moved[:-2], hard_labels=moved[-2], partner=moved[-1], weight=self.weight)
 
 
 def require_classes(num_classes: int | None) -> int:

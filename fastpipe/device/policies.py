@@ -131,15 +131,21 @@ def _levels(spec: Policy, height: int, width: int) -> Mapping[str, list[float]]:
         ends = (0.99, 0.99, 32.0, 32.0, 135.0, 0.99, 0.99, 0.99, 0.99)
         steps, chosen = 6, slice(None)
     levels = {
-        name: torch.linspace(0.0, end, bins).tolist()
+        name: torch.linspace(0.0, end, bins, device="cpu").tolist()
         for name, end in zip(POLICY_OPS[1:10], ends, strict=True)
     }
     if spec.space == "torchvision_v2":
-        levels["Posterize"] = (8 - (torch.arange(bins) / ((bins - 1) / steps))).round().int().tolist()
-        levels["Solarize"] = [255.0 * share for share in torch.linspace(1.0, 0.0, bins).tolist()]
+        levels["Posterize"] = (
+            (8 - (torch.arange(bins, device="cpu") / ((bins - 1) / steps))).round().int().tolist()
+        )
+        levels["Solarize"] = [
+            255.0 * share for share in torch.linspace(1.0, 0.0, bins, device="cpu").tolist()
+        ]
     else:
-        levels["Posterize"] = (8 - (torch.arange(bins) / ((bins - 1) / steps)).round().int()).tolist()
-        levels["Solarize"] = torch.linspace(255.0, 0.0, bins).tolist()
+        levels["Posterize"] = (
+            8 - (torch.arange(bins, device="cpu") / ((bins - 1) / steps)).round().int()
+        ).tolist()
+        levels["Solarize"] = torch.linspace(255.0, 0.0, bins, device="cpu").tolist()
     return {name: values[chosen] for name, values in levels.items()}
 
 

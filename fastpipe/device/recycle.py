@@ -40,7 +40,7 @@ class Recycler:
         num, channels, height, width = shape
         size = num * channels * height * width * dtype.itemsize
         if size < _SMALLEST:
-            return torch.empty(shape, dtype=dtype, memory_format=memory_format)
+            return torch.empty(shape, dtype=dtype, memory_format=memory_format, device="cpu")
         memory = self._take(size)
         # The tensor holds `lease`, not `memory`: its end is the storage's.
         lease = memory[:]

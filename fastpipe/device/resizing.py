@@ -61,7 +61,9 @@ def _picked(images: torch.Tensor, params: Params) -> torch.Tensor:
     else:
         num, height, width, _ = images.shape
         size = (height, width) if rows is None or columns is None else (len(rows), len(columns))
-        picked = torch.empty((num, 3, *size), dtype=torch.uint8, memory_format=torch.channels_last)
+        picked = torch.empty(
+            (num, 3, *size), dtype=torch.uint8, memory_format=torch.channels_last, device="cpu"
+        )
         kernels.finish(images, picked, None, flip=flip, rows=rows, columns=columns)
     return picked.permute(0, 2, 3, 1)
 

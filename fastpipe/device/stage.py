@@ -14,28 +14,20 @@ from fastpipe.device.checks import check_batch
 from fastpipe.device.draw import Params, draw
 from fastpipe.device.engines import EngineName, Output, make_engine
 from fastpipe.device.labels import check_labels, require_classes, soft_labels
-from fastpipe.device.transfer import Transfer
+from fastpipe.device.place import resolve_device
+from fastpipe.device.transfer import Transfer, pinned
 from fastpipe.transforms import RandomChoice, output_dtype, table
 from fastpipe.types import Batch, HostBatch, Plan, Request, Spec
 
 __all__ = ["DeviceStage", "resolve_device"]
 
 
-def resolve_device(device: torch.device | str | int | None) -> torch.device:
-    """The device asked for; None is the current CUDA device, else the CPU."""
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    chosen = torch.device(device)
-    if chosen == torch.device("cuda"):  # without an index: the current one
-        return torch.device("cuda", torch.cuda.current_device())
-    return chosen
-
-
 class DeviceStage:
     """Draws the parameters of a batch, applies them, and moves images and labels together.
 
     num_classes is needed for MixUp and CutMix, except by engine="none", which leaves labels as they are.
-    Called from one thread at a time. The batch it returns is the caller's: nothing overwrites it.
+    Several threads may call it at once, as two live iterators do; each batch keeps to its own parameters.
+    The batch it returns is the caller's: nothing overwrites it.
     """
 
     def __init__(
@@ -49,7 +41,7 @@ class DeviceStage:
         num_classes: int | None = None,
     ) -> None:
         self.steps = plan.device
-        self.device = device
+        self.device = device = resolve_device(device)
         self.engine_name = engine
         self.engine = make_engine(engine, device)
         self.output = Output(
@@ -73,7 +65,7 @@ class DeviceStage:
         images, labels, partner = host.images, host.labels, None
         if params.mix is not None:
             labels = check_labels(labels, self.num_classes)
-            partner = torch.from_numpy(params.mix.partner)
+            partner = pinned(torch.from_numpy(params.mix.partner), self.device)
         if params.ops is not None:
             images = self.engine.augment(images, params)
         finish: Callable[[Any], Any] = partial(self._finish, params)
@@ -102,8 +94,10 @@ class DeviceStage:
         """
         nothing = np.zeros(1, dtype=np.int64)
         request = Request(seed=0, epoch=0, batch=0, ids=nothing, repeats=nothing)
-        images = torch.zeros((1, 8, 8, 3), dtype=torch.uint8)
-        host = HostBatch(images=images, labels=torch.zeros(1, dtype=torch.int64), request=request)
+        images = torch.zeros((1, 8, 8, 3), dtype=torch.uint8, device="cpu")
+        labels = torch.zeros(1, dtype=torch.int64, device="cpu")
+        images, labels = pinned(images, self.device), pinned(labels, self.device)
+        host = HostBatch(images=images, labels=labels, request=request)
         for steps in _outcomes(self.steps):
             self._run(host, steps)
 

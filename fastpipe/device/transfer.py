@@ -1,13 +1,44 @@
-"""Batches travel on a stream of their own, with the next one in flight while the model computes."""
+"""Batches travel on a stream of their own, with the next one in flight while the model computes.
+
+    pinned batch, pinned numbers -> copies -> kernels -> event     the device's side stream
+                                                           |
+    model of the last batch ................ waits for it -> model of this batch     the script's stream
+
+A process has one side stream per device for all loaders: torch's allocator keeps memory by stream, and a
+stream for each epoch would hold a batch's memory each.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import cache
 from typing import Any
 
 import torch
 
-__all__ = ["Transfer", "to_device"]
+from fastpipe.errors import BackendError
+
+__all__ = ["Transfer", "pinned", "side_stream", "to_device"]
+
+
+@cache
+def side_stream(device: torch.device) -> torch.cuda.Stream:
+    """This process's stream on which batches are copied to `device`, which has an index, and finished."""
+    stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    return stream
+
+
+def pinned(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The tensor in page-locked memory if it goes from the CPU to a CUDA device, else itself.
+
+    A copy from other memory makes the host wait until it is done.
+    """
+    if device.type != "cuda" or tensor.device.type != "cpu" or tensor.is_pinned():
+        return tensor
+    return tensor.pin_memory()
 
 
 def to_device(data: Any, device: torch.device) -> Any:
@@ -33,16 +64,27 @@ def _tensors(data: Any) -> list[torch.Tensor]:
     return []
 
 
+def _apart_from_captures() -> AbstractContextManager[None]:
+    """In the block, a CUDA graph that another thread captures goes on undisturbed."""
+    if torch.version.hip is not None:
+        return contextlib.nullcontext()
+    from fastpipe.kernels.cuda_driver import Driver
+
+    return Driver.shared().apart_from_captures()
+
+
 class Transfer:
-    """Copies to `device` on a side stream and runs `then` there; on the CPU it only runs `then`."""
+    """Copies to `device` on its side stream and runs `then` there; on the CPU it only runs `then`.
+
+    Several threads may use it: on a CUDA device one batch after another is put on the stream.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.stream: torch.cuda.Stream | None = None
-        if device.type == "cuda":
-            self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self.stream: torch.cuda.Stream | None = side_stream(device) if device.type == "cuda" else None
         # The pinned source must outlive the copy; the allocator knows only the stream it was made on.
         self._in_flight: list[tuple[torch.cuda.Event, Any]] = []
+        self._turn = threading.Lock()
 
     def __call__(
         self, data: Any, then: Callable[[Any], Any] | None = None
@@ -51,19 +93,39 @@ class Transfer:
         if self.stream is None:
             moved = to_device(data, self.device)
             return (then(moved) if then is not None else moved), None
-        with torch.cuda.device(self.device), torch.cuda.stream(self.stream):
-            moved = to_device(data, self.device)
-            result = then(moved) if then is not None else moved
+        with (
+            self._turn,
+            torch.cuda.device(self.device),
+            _apart_from_captures(),
+            torch.cuda.stream(self.stream),
+        ):
+            # Also where `then` raises: the copy is under way.
             done = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            done.record(self.stream)
-        self._in_flight = [held for held in self._in_flight if not held[0].query()]  # type: ignore[no-untyped-call]
-        self._in_flight.append((done, data))
+            try:
+                moved = to_device(data, self.device)
+                result = then(moved) if then is not None else moved
+            finally:
+                done.record(self.stream)
+                self._keep(done, data)
         return result, done
 
+    def _keep(self, done: torch.cuda.Event, data: Any) -> None:
+        """Hold what is being copied until `done`."""
+        self._in_flight = [held for held in self._in_flight if not held[0].query()]  # type: ignore[no-untyped-call]
+        self._in_flight.append((done, data))
+
     def hand_over(self, data: Any, ready: torch.cuda.Event | None) -> None:
-        """Let the current stream wait for `ready`, and tell the allocator who uses the memory."""
+        """Let the current stream wait for `ready`, and tell the allocator who uses the memory.
+
+        Raises BackendError while a CUDA graph is captured, which cannot hold work of another stream.
+        """
         if ready is None:
             return
+        if torch.cuda.is_current_stream_capturing():
+            raise BackendError(
+                "a batch cannot be fetched while a CUDA graph is captured. Fetch it before, and copy it into "
+                "the tensors that the graph reads (static.copy_(images))"
+            )
         current = torch.cuda.current_stream(self.device)
         current.wait_event(ready)
         for tensor in _tensors(data):

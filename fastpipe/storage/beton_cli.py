@@ -14,6 +14,7 @@ from typing import Any
 
 import fastpipe.installed  # noqa: F401 - refuses another project's `fastpipe`, which may be in front
 from fastpipe.errors import ArgumentError, FastpipeError
+from fastpipe.output import ends_with_its_reader, version
 from fastpipe.storage.beton_verify import verify_beton
 from fastpipe.storage.beton_writer import Written, write_beton
 from fastpipe.storage.source import resolve
@@ -48,6 +49,7 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version()}")
     parser.add_argument("source", metavar="SRC", nargs="?", help="where the images are")
     parser.add_argument("target", metavar="DST.beton", nargs="?", help="the file to write")
     parser.add_argument("--verify", metavar="FILE", help="decode every image of a .beton file and report")
@@ -77,6 +79,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@ends_with_its_reader
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status: 0, 1 bad data, 2 wrong argument, 130 on Ctrl-C."""
     parser = make_parser()
@@ -197,7 +200,12 @@ def _tell(written: Written, seconds: float) -> None:
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
+    """Print a line. A reader that has gone (`| head`) changes neither what is done nor the exit status."""
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager

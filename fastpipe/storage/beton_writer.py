@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import multiprocessing
 import os
-import secrets
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import wait
@@ -31,6 +29,7 @@ from fastpipe.storage.beton_format import (
     row_dtype,
 )
 from fastpipe.storage.beton_side import write_side
+from fastpipe.storage.beton_target import sync_folder, unfinished, unwritable
 from fastpipe.storage.beton_work import CHUNK, Job, Shared, Worker, run_process
 from fastpipe.storage.cache import replace_file
 from fastpipe.storage.index import FolderIndex, open_index
@@ -96,28 +95,19 @@ def write_beton(
     )
     final = os.path.expanduser(os.fsdecode(path))
     _check_arguments(final, on_error, num_workers, overwrite)
-    index = source if isinstance(source, FolderIndex) else open_index(source)
-    if not len(index):
-        raise EmptyDatasetError(f"{index.root!r} holds no image")
-    temporary = f"{final}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
-    try:
-        with open(temporary, "xb"):
-            pass
+    with unfinished(final) as temporary:
+        index = source if isinstance(source, FolderIndex) else open_index(source)
+        if not len(index):
+            raise EmptyDatasetError(f"{index.root!r} holds no image")
         job = Job(index=index, encoding=encoding, path=temporary, skip=on_error == "skip")
-        written = _write(job, final, _workers(num_workers, len(index)), progress)
-        os.replace(temporary, final)
-        _sync_folder(final)
-    except SampleError:
-        raise
-    except OSError as err:
-        if isinstance(err, DataError):
-            raise
-        raise DataError(
-            f"{final!r} cannot be written: {err.strerror or err}. Nothing was left there"
-        ) from err
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+        try:
+            written = _write(job, final, _workers(num_workers, len(index)), progress)
+            os.replace(temporary, final)
+            sync_folder(final)
+        except OSError as err:
+            if isinstance(err, DataError):
+                raise
+            raise unwritable(final, err) from err
     return written
 
 
@@ -129,7 +119,9 @@ def _check_arguments(path: str, on_error: str, num_workers: int | None, overwrit
     if not path.lower().endswith(".beton"):
         raise ArgumentError(f"path must end in .beton, by which DataLoader knows it. Found: {path!r}")
     if not os.path.isdir(os.path.dirname(path) or "."):
-        raise ArgumentError(f"the folder of path must exist. Found: {path!r}")
+        raise ArgumentError(
+            f"the folder of path must exist. Found: {path!r}. Make it with mkdir -p, or name another"
+        )
     if os.path.exists(path) and not overwrite:
         raise ArgumentError(f"{path!r} exists already; remove it, or pass overwrite=True (--overwrite)")
 
@@ -312,13 +304,3 @@ def _summary(
         skipped=len(skipped),
         skipped_list=skipped_list,
     )
-
-
-def _sync_folder(path: str) -> None:
-    """Make the rename last through a power cut, where folders can be opened."""
-    with contextlib.suppress(PermissionError):
-        descriptor = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -55,7 +55,7 @@ def replace_file(path: str, write: Callable[[BinaryIO], None]) -> None:
             write(file)
         os.replace(temporary, path)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # a read-only file system refuses that too, by another name
             os.unlink(temporary)
         raise
 

@@ -6,21 +6,19 @@ N files, K classes, B ids asked for.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import operator
 import os
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from torchvision.datasets.folder import IMG_EXTENSIONS as _TORCHVISION_EXTENSIONS
 
-from fastpipe.errors import ArgumentError, DataError, EmptyDatasetError
-from fastpipe.storage.cache import user_cache_dir
-from fastpipe.storage.index_file import CorruptIndexError, Stored, read_index, write_index
+from fastpipe.errors import ArgumentError, EmptyDatasetError
+from fastpipe.storage.index_cache import cache_place, ctime_ns, former_place, stored_index
+from fastpipe.storage.index_file import Stored, write_index
 from fastpipe.storage.progress import Progress, reporting
 from fastpipe.storage.scan import Listing, list_classes, scan
 from fastpipe.types import Sample
@@ -30,10 +28,6 @@ __all__ = ["IMG_EXTENSIONS", "FolderIndex", "open_index"]
 IMG_EXTENSIONS: tuple[str, ...] = tuple(_TORCHVISION_EXTENSIONS)
 
 _log = logging.getLogger("fastpipe.storage")
-_BESIDE = ".fastpipe-index"
-# A directory changed this shortly before it was read may change again without its mtime showing it:
-# FAT keeps 2 s, ext4 one kernel tick (1 to 10 ms).
-_RACY_NS = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -113,10 +107,11 @@ def open_index(
 ) -> FolderIndex:
     """Return the index of the image folder `root`, from its cache where that still holds.
 
-    The cache is the file `.fastpipe-index.bin` in `root` (a file, since ImageFolder takes every folder for
-    a class), or one in the user's cache directory when `root` cannot be written or `cache_dir` is given.
-    It holds while no directory below `root` has another mtime than when it was read. Adding, removing or
-    renaming a file changes that; a damaged cache is rebuilt with a warning.
+    The cache is a file in `cache_dir`, or below the user's cache directory (see `user_cache_dir`); nothing
+    is written to `root`. A `.fastpipe-index.bin` that an earlier version left in `root` is read once, if it
+    holds, and may be deleted. A cache holds while `root` is the same folder (by its ctime) and no directory
+    below it has another mtime than when it was read. Adding, removing or renaming a file changes that; a
+    damaged cache is rebuilt with a warning.
 
     Raises EmptyDatasetError (no folder, no class, no image, an empty class unless `allow_empty_class`) and
     DataError (a file, an unreadable folder, a folder of splits, a link that leads in a circle).
@@ -126,12 +121,17 @@ def open_index(
     classes, num_loose = list_classes(root_path, endings)
     if num_loose:
         _log.warning("%d images lie directly in %r, in no class: they are left out", num_loose, root_path)
-    places = _cache_places(root_path, endings, cache_dir) if use_cache else []
-    index = _open_cached(root_path, classes, endings, places)
+    place = cache_place(root_path, endings, cache_dir) if use_cache else ""
+    root_ctime_ns = ctime_ns(root_path)
+    index = _open_cached(root_path, classes, endings, place, root_ctime_ns)
+    if index is None and use_cache and cache_dir is None:
+        index = _open_former(root_path, classes, endings, place, root_ctime_ns)
     if index is None:
         with reporting(f"Indexing {root_path}", progress) as report:
             listing = scan(root_path, classes, endings, report)
-        index = _save(_index(root_path, listing), listing, endings, places)
+        index = _save(_index(root_path, listing), listing, endings, place, root_ctime_ns)
+        if use_cache and not index.cache_file:
+            _log.warning("the index of %r could not be cached: it is built anew each time", root_path)
     _check_classes(index, endings, allow_empty_class)
     return index
 
@@ -176,72 +176,36 @@ def _check_classes(index: FolderIndex, extensions: tuple[str, ...], allow_empty_
         )
 
 
-def _cache_places(
-    root: str, extensions: tuple[str, ...], cache_dir: str | os.PathLike[str] | None
-) -> list[str]:
-    """Return where a cache may lie, best first."""
-    special = "" if extensions == IMG_EXTENSIONS else "-" + _digest("\0".join(extensions))[:8]
-    real = os.path.realpath(root)
-    name = f"{os.path.basename(real)[:40]}-{_digest(real)[:16]}{special}.bin"
-    places = [] if cache_dir is not None else [os.path.join(root, f"{_BESIDE}{special}.bin")]
-    try:
-        places.append(str(user_cache_dir(cache_dir) / "index" / name))
-    except DataError as err:
-        _log.info("%s", err)
-    return places
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(os.fsencode(text)).hexdigest()
-
-
 def _open_cached(
-    root: str, classes: tuple[str, ...], extensions: tuple[str, ...], places: list[str]
+    root: str, classes: tuple[str, ...], extensions: tuple[str, ...], place: str, root_ctime_ns: int | None
 ) -> FolderIndex | None:
-    for place in places:
-        try:
-            stored = read_index(place)
-        except (CorruptIndexError, OSError, MemoryError) as err:
-            warnings.warn(f"the index cache {place!r} is unusable ({err}): rebuilding it", stacklevel=3)
-            continue
-        if stored is not None and stored.extensions == extensions and _holds(root, classes, stored.listing):
-            return _index(root, stored.listing, stored, place)
-    return None
+    stored = stored_index(root, classes, extensions, place) if place else None
+    if stored is None or stored.root_ctime_ns != root_ctime_ns:
+        return None
+    return _index(root, stored.listing, stored, place)
 
 
-def _holds(root: str, classes: tuple[str, ...], listing: Listing) -> bool:
-    """Say whether every directory is as it was when it was read, and had been at rest for a while then."""
-    if listing.classes != classes or not set(classes) <= {rel for rel, _ in listing.dirs}:
-        return False
-    try:
-        return all(
-            mtime_ns < listing.started_ns - _RACY_NS
-            and os.stat(os.path.join(root, rel)).st_mtime_ns == mtime_ns
-            for rel, mtime_ns in listing.dirs
-        )
-    except (OSError, ValueError):
-        return False
+def _open_former(
+    root: str, classes: tuple[str, ...], extensions: tuple[str, ...], place: str, root_ctime_ns: int | None
+) -> FolderIndex | None:
+    """What an earlier version kept in `root`, from now on kept in `place`. The checks are the same."""
+    stored = stored_index(root, classes, extensions, former_place(root, extensions))
+    if stored is None:
+        return None
+    return _save(_index(root, stored.listing, stored), stored.listing, extensions, place, root_ctime_ns)
 
 
 def _save(
-    index: FolderIndex, listing: Listing, extensions: tuple[str, ...], places: list[str]
+    index: FolderIndex, listing: Listing, extensions: tuple[str, ...], place: str, root_ctime_ns: int | None
 ) -> FolderIndex:
-    """Write the cache to the first place that takes it, and return the index that knows where it lies."""
-    for place in places:
-        try:
-            os.makedirs(os.path.dirname(place), exist_ok=True)
-            file_id = write_index(place, listing, extensions, index.num_bytes, index.image_hw)
-        except OSError as err:
-            _log.info("no index cache at %r (%s)", place, err.strerror)
-            continue
-        stored = Stored(
-            listing=listing,
-            extensions=extensions,
-            num_bytes=index.num_bytes,
-            image_hw=index.image_hw,
-            file_id=file_id,
-        )
-        return _index(index.root, listing, stored, place)
-    if places:
-        _log.warning("the index of %r could not be cached: it is built anew each time", index.root)
-    return index
+    """Write the cache if there is a place that takes it, and return the index that knows where it lies."""
+    if not place:
+        return index
+    facts = index.num_bytes, index.image_hw
+    try:
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+        file_id = write_index(place, listing, extensions, *facts, root_ctime_ns=root_ctime_ns)
+    except OSError as err:
+        _log.info("no index cache at %r (%s)", place, err.strerror)
+        return index
+    return replace(index, cache_file=place, cache_id=file_id)

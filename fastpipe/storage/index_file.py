@@ -40,13 +40,17 @@ class CorruptIndexError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Stored:
-    """What an index file held. num_bytes int64 [N] (-1: not read), image_hw int32 [N,2] (0: not read)."""
+    """What an index file held. num_bytes int64 [N] (-1: not read), image_hw int32 [N,2] (0: not read).
+
+    root_ctime_ns: of the folder itself when it was read; None in files that lie in the folder.
+    """
 
     listing: Listing
     extensions: tuple[str, ...]
     num_bytes: npt.NDArray[np.int64]
     image_hw: npt.NDArray[np.int32]
     file_id: bytes
+    root_ctime_ns: int | None = None
 
 
 def write_index(
@@ -55,10 +59,13 @@ def write_index(
     extensions: tuple[str, ...],
     num_bytes: npt.NDArray[np.int64],
     image_hw: npt.NDArray[np.int32],
+    *,
+    root_ctime_ns: int | None = None,
 ) -> bytes:
     """Write the index atomically and return the id given to this file. Raises OSError."""
     file_id = secrets.token_bytes(16)
-    meta = json.dumps({"classes": listing.classes, "dirs": listing.dirs, "extensions": extensions}).encode()
+    described = {"classes": listing.classes, "dirs": listing.dirs, "extensions": extensions}
+    meta = json.dumps({**described, "root_ctime_ns": root_ctime_ns}).encode()
     count, num_blob = len(listing.labels), len(listing.blob)
     arrays = (listing.offsets.astype("<i8"), listing.labels.astype("<i4"), listing.blob)
     body = [meta, *(array.tobytes() for array in arrays)]
@@ -118,28 +125,35 @@ def _read(file: BinaryIO, num_file: int) -> Stored | None:
         found = zlib.crc32(part.data, found)
     if found != crc or len(facts) != count:
         raise CorruptIndexError("checksum differs")
-    classes, dirs, extensions = _meta(meta_u8.tobytes())
+    classes, dirs, extensions, root_ctime_ns = _meta(meta_u8.tobytes())
     listing = Listing(
         classes=classes, dirs=dirs, started_ns=started_ns, blob=blob, offsets=offsets, labels=labels
     )
     _check(listing)
     num_bytes, image_hw = _facts(facts)
     return Stored(
-        listing=listing, extensions=extensions, num_bytes=num_bytes, image_hw=image_hw, file_id=file_id
+        listing=listing,
+        extensions=extensions,
+        num_bytes=num_bytes,
+        image_hw=image_hw,
+        file_id=file_id,
+        root_ctime_ns=root_ctime_ns,
     )
 
 
-def _meta(text: bytes) -> tuple[tuple[str, ...], tuple[tuple[str, int], ...], tuple[str, ...]]:
+def _meta(text: bytes) -> tuple[tuple[str, ...], tuple[tuple[str, int], ...], tuple[str, ...], int | None]:
     try:
         meta: Any = json.loads(text)
         classes, dirs, extensions = tuple(meta["classes"]), meta["dirs"], tuple(meta["extensions"])
         pairs = tuple((rel, mtime_ns) for rel, mtime_ns in dirs)
-    except (ValueError, TypeError, KeyError, RecursionError) as err:
+        root_ctime_ns = meta.get("root_ctime_ns")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as err:
         raise CorruptIndexError(f"unreadable description: {err}") from err
     names = (*classes, *extensions, *(rel for rel, _ in pairs))
-    if not all(isinstance(name, str) for name in names) or not all(type(m) is int for _, m in pairs):
+    times = [m for _, m in pairs] + ([] if root_ctime_ns is None else [root_ctime_ns])
+    if not all(isinstance(name, str) for name in names) or not all(type(m) is int for m in times):
         raise CorruptIndexError("unreadable description: a name is no string or a time no integer")
-    return classes, pairs, extensions
+    return classes, pairs, extensions, root_ctime_ns
 
 
 def _check(listing: Listing) -> None:

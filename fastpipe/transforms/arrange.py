@@ -63,7 +63,7 @@ def _after_levels(erasing: RandomErasing, specs: Sequence[Spec]) -> RandomErasin
     place = specs.index(erasing)
     if not any(isinstance(spec, ToFloat | Normalize) for spec in specs[place:]):
         return erasing
-    before = run_levels(specs[:place], torch.zeros(3, 1, dtype=torch.uint8))
-    value = torch.tensor(erasing.value, dtype=before.dtype).view(3, 1)
+    before = run_levels(specs[:place], torch.zeros(3, 1, dtype=torch.uint8, device="cpu"))
+    value = torch.tensor(erasing.value, dtype=before.dtype, device="cpu").view(3, 1)
     red, green, blue = run_levels(specs[place:], value).flatten().tolist()
     return replace(erasing, value=(red, green, blue))

@@ -32,7 +32,7 @@ def table(plan: Plan) -> torch.Tensor | None:
     """
     if output_dtype(plan) == torch.uint8:
         return None
-    levels = torch.arange(256, dtype=torch.uint8).repeat(3, 1)
+    levels = torch.arange(256, dtype=torch.uint8, device="cpu").repeat(3, 1)
     return run_levels(plan.device, levels).to(torch.float32)
 
 
@@ -56,8 +56,8 @@ def _to_float(spec: ToFloat, values: torch.Tensor) -> torch.Tensor:
 def _normalize(spec: Normalize, values: torch.Tensor) -> torch.Tensor:
     if not values.is_floating_point():
         raise ArgumentError("Normalize needs a float image. Found: uint8. Add ToFloat() before it")
-    mean = torch.as_tensor(spec.mean, dtype=values.dtype).view(3, 1)
-    std = torch.as_tensor(spec.std, dtype=values.dtype).view(3, 1)
+    mean = torch.as_tensor(spec.mean, dtype=values.dtype, device=values.device).view(3, 1)
+    std = torch.as_tensor(spec.std, dtype=values.dtype, device=values.device).view(3, 1)
     if (std == 0).any():
         raise ArgumentError(f"std must stay above 0 in {values.dtype}. Found: {spec.std!r}")
     return values.sub(mean).div(std)

@@ -12,7 +12,7 @@ from fastpipe.errors import ArgumentError
 from fastpipe.transforms.spec_checks import check_positive, check_probability
 from fastpipe.types import Spec
 
-__all__ = ["ColOut", "CutMix", "MixUp", "RandomChoice"]
+__all__ = ["ColOut", "CutMix", "MixUp", "RandomChoice", "TorchvisionCutMix", "TorchvisionMixUp"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +63,16 @@ class CutMix(Spec):
 
     def __post_init__(self) -> None:
         check_positive("alpha", self.alpha)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TorchvisionMixUp(MixUp):
+    """MixUp as torchvision's v2 has it: the partner is the image before, with all of Beta(alpha, alpha)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TorchvisionCutMix(CutMix):
+    """CutMix as torchvision's v2 has it: the partner is the image before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

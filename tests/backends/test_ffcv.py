@@ -8,7 +8,7 @@ import logging
 import multiprocessing
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from torch.utils.data import ConcatDataset, Subset
 from torchvision import transforms
 
 from fastpipe import BackendError, DataLoader, SampleError
-from fastpipe.backends import ffcv_threads
+from fastpipe.backends import ffcv_batch, ffcv_threads
 from fastpipe.backends.ffcv import FfcvBackend
 from fastpipe.storage import BetonDataset
 from fastpipe.transforms import RandomResizedCrop, ResizeCrop
@@ -201,9 +201,20 @@ def test_an_error_in_a_thread_reaches_the_consumer(mixed: Path, workers: int) ->
     assert len(images_of(open_loader(mixed, num_workers=workers))) == 20
 
 
-def test_a_thread_that_is_told_to_exit_does_not_end_the_script(mixed: Path) -> None:
-    dataset = BetonDataset(mixed, transforms.Compose([CROP, transforms.ToTensor()]), Failing(SystemExit))
+def test_a_thread_that_is_told_to_exit_does_not_end_the_script(
+    mixed: Path, in_threads: Callable[[Hook], None]
+) -> None:
+    in_threads(Failing(SystemExit))
     with pytest.raises(RuntimeError, match="ended by SystemExit"):
+        images_of(open_loader(mixed, num_workers=2))
+
+
+def test_a_target_transform_that_exits_ends_the_script_as_torchs_loader_does(mixed: Path) -> None:
+    """With num_workers=0; where torch has worker processes, those end, and the script gets a RuntimeError."""
+    dataset = BetonDataset(mixed, transforms.Compose([CROP, transforms.ToTensor()]), Failing(SystemExit))
+    with pytest.raises(SystemExit):
+        images_of(open_loader(dataset, num_workers=0, seed=None))
+    with pytest.raises(RuntimeError, match="target_transform was ended by SystemExit"):
         images_of(open_loader(dataset, num_workers=2))
 
 
@@ -220,8 +231,21 @@ def test_a_failing_sampler_raises_after_the_batches_before_it(mixed: Path, worke
             next(iterator)
 
 
+Hook = Callable[[int], int]
+
+
+@pytest.fixture
+def in_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[Hook], None]:
+    """Lets a function run where a thread asks for a label: a target_transform runs in the script's thread."""
+
+    def install(hook: Hook) -> None:
+        monkeypatch.setattr(ffcv_batch, "label_at", lambda request, place, leaf, label: hook(label))
+
+    return install
+
+
 class Slow:
-    """A target_transform that waits until told."""
+    """Waits until told."""
 
     def __init__(self) -> None:
         self.go = threading.Event()
@@ -234,7 +258,7 @@ class Slow:
 
 
 class Counting:
-    """A target_transform that counts its samples."""
+    """Counts its samples."""
 
     def __init__(self) -> None:
         self.num = 0
@@ -274,10 +298,12 @@ def expect_a_dead_thread(iterator: Iterator[Any]) -> None:
     assert time.monotonic() - began < 10
 
 
-def test_a_thread_killed_at_work_is_noticed(mixed: Path, borrowed: list[threading.Thread]) -> None:
+def test_a_thread_killed_at_work_is_noticed(
+    mixed: Path, borrowed: list[threading.Thread], in_threads: Callable[[Hook], None]
+) -> None:
     slow = Slow()
-    dataset = BetonDataset(mixed, transforms.Compose([CROP, transforms.ToTensor()]), slow)
-    iterator = iter(open_loader(dataset, num_workers=2, batch_size=10, prefetch_factor=1))
+    in_threads(slow)
+    iterator = iter(open_loader(mixed, num_workers=2, batch_size=10, prefetch_factor=1))
     deadline = time.monotonic() + 15
     while slow.num_waiting < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -287,12 +313,12 @@ def test_a_thread_killed_at_work_is_noticed(mixed: Path, borrowed: list[threadin
 
 
 def test_a_thread_killed_while_it_waits_for_work_is_noticed(
-    mixed: Path, borrowed: list[threading.Thread]
+    mixed: Path, borrowed: list[threading.Thread], in_threads: Callable[[Hook], None]
 ) -> None:
     """It takes the next batch with it: nothing of ours catches what is raised there."""
     counting = Counting()
-    dataset = BetonDataset(mixed, transforms.Compose([CROP, transforms.ToTensor()]), counting)
-    iterator = iter(open_loader(dataset, num_workers=2, batch_size=1, prefetch_factor=1))
+    in_threads(counting)
+    iterator = iter(open_loader(mixed, num_workers=2, batch_size=1, prefetch_factor=1))
     seen, deadline = -1, time.monotonic() + 30
     while counting.num != seen and time.monotonic() < deadline:  # until all is made that is made ahead
         seen = counting.num
@@ -302,10 +328,10 @@ def test_a_thread_killed_while_it_waits_for_work_is_noticed(
     expect_a_dead_thread(iterator)
 
 
-def test_a_batch_that_takes_too_long_is_an_error(mixed: Path) -> None:
+def test_a_batch_that_takes_too_long_is_an_error(mixed: Path, in_threads: Callable[[Hook], None]) -> None:
     slow = Slow()
-    dataset = BetonDataset(mixed, transforms.Compose([CROP, transforms.ToTensor()]), slow)
-    iterator = iter(open_loader(dataset, num_workers=1, timeout=0.3))
+    in_threads(slow)
+    iterator = iter(open_loader(mixed, num_workers=1, timeout=0.3))
     threading.Timer(1.0, slow.go.set).start()
     with pytest.raises(RuntimeError, match=r"timed out after 0.3 seconds"):
         next(iterator)

@@ -3,12 +3,16 @@
 import numpy as np
 import pytest
 
-from fastpipe.batch import Ahead, RequestStream
+from fastpipe.batch import Ahead, Drawer, RequestStream
+
+
+def _drawer(batches, **options):
+    defaults = dict(seed=1, epoch=2, resolution=lambda epoch, batch: None)
+    return Drawer(batches, **{**defaults, **options})
 
 
 def _stream(batches, **options):
-    defaults = dict(seed=1, epoch=2, resolution=lambda epoch, batch: None)
-    return RequestStream(batches, **{**defaults, **options})
+    return RequestStream(_drawer(batches, **options))
 
 
 def test_a_request_carries_all_that_a_draw_depends_on():
@@ -36,17 +40,18 @@ def test_skipped_batches_are_drawn_but_not_sent():
 
 def test_rewind_sends_what_was_not_delivered_again_at_the_new_size():
     size = [64]
-    stream = _stream([[0], [1], [2], [3]], resolution=lambda epoch, batch: size[0])
+    drawer = _drawer([[0], [1], [2], [3]], resolution=lambda epoch, batch: size[0])
+    stream = RequestStream(drawer)
     sent = [next(stream) for _ in range(3)]
-    stream.delivered(0)
+    drawer.delivered(0)
     size[0] = 96
-    stream.rewind()
+    stream.refill(drawer.pending())
     again = list(stream)
     assert [r.batch for r in sent] == [0, 1, 2]
     assert [(r.batch, r.size) for r in again] == [(1, 96), (2, 96), (3, 96)]
-    stream.rewind()
-    stream.delivered(1)
-    assert [r.batch for r in stream] == [1, 2, 3], "rewound requests are undelivered until they are"
+    drawer.delivered(1)
+    stream.refill(drawer.pending())
+    assert [r.batch for r in stream] == [2, 3]
 
 
 def test_ahead_keeps_order_and_raises_the_sources_error_in_the_consumer():

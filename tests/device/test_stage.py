@@ -1,5 +1,7 @@
 """The device stage against torchvision's own steps on the same draws: equal bytes, not close ones."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -156,6 +158,33 @@ def test_erasing_has_torchvisions_distribution():
     boxes = ours.boxes[ours.apply]
     for column, name in enumerate(("top", "left", "height", "width")):
         assert stats.ks_2samp(boxes[:, column], theirs[:, column]).pvalue > 1e-3, name
+
+
+def _rectangle(step, numbers, height, width):
+    """torchvision's rule for one image, in plain Python: the reference of the compiled one."""
+    log_low, log_high = math.log(step.ratio[0]), math.log(step.ratio[1])
+    for attempt in range((len(numbers) - 3) // 2):
+        u_area, u_ratio = numbers[1 + 2 * attempt], numbers[2 + 2 * attempt]
+        area = height * width * (step.scale[0] + (step.scale[1] - step.scale[0]) * u_area)
+        aspect = math.exp(log_low + (log_high - log_low) * u_ratio)
+        box_height, box_width = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if box_height < height and box_width < width:
+            top = int(numbers[-2] * (height - box_height + 1))
+            return top, int(numbers[-1] * (width - box_width + 1)), box_height, box_width
+    return None
+
+
+@pytest.mark.parametrize("size", [(224, 224), (17, 40), (2, 3), (1, 1)])
+@pytest.mark.parametrize("scale", [(0.02, 0.33), (0.5, 1.0)])
+def test_compiled_rectangles_are_the_references(size, scale):
+    step = RandomErasing(p=0.8, scale=scale)
+    numbers = np.random.default_rng(list(size)).random((5000, 23))
+    numbers[:50] = np.random.default_rng(0).choice([0.0, 0.5, 1.0 - 2.0**-53], (50, 23))
+    ours = draw_erasing(step, numbers, *size)
+    for place, row in enumerate(numbers.tolist()):
+        box = _rectangle(step, row, *size) if row[0] < step.p else None
+        assert bool(ours.apply[place]) is (box is not None)
+        assert tuple(ours.boxes[place].tolist()) == (box or (0, 0, 0, 0))
 
 
 def test_flip_rate_is_p_and_draws_change_with_the_epoch():

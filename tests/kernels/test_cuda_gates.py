@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from fastpipe import kernels
+from fastpipe.kernels.cuda_cache import ptx_files
 from fastpipe.kernels.cuda_compile import (
     Assembled,
     assemble,
     complaints,
     find_tool,
     missing_package,
-    ptx_files,
 )
 from fastpipe.kernels.cuda_finish_plan import (
     MIXED,
@@ -27,9 +27,11 @@ from fastpipe.kernels.cuda_finish_plan import (
     schedule_resize,
 )
 from fastpipe.kernels.cuda_plan import make_plan
+from fastpipe.kernels.cuda_ptx import LOWEST
 from fastpipe.kernels.cuda_schedule import kernel_names, schedule, schedule_erase
 
 CAPABILITIES = [(8, 0), (9, 0), (10, 0)]
+OTHERS = [divmod(target, 10) for target in LOWEST if divmod(target, 10) not in CAPABILITIES]
 NAMES = sorted({name for bits in (8, 16, 32) for name in kernel_names(bits) + finish_names(bits)})
 NAMES += [f"mixed_{dtype}" for dtype in MIXED]
 BAD = Path(__file__).parent / "cuda_bad_kernels.py"
@@ -49,14 +51,19 @@ def assembled(ptx: Path, cc: tuple[int, int]) -> Assembled:
     return assemble(ptx.read_text(), cc, ptxas)
 
 
-@pytest.mark.parametrize("cc", CAPABILITIES, ids=["sm_80", "sm_90", "sm_100"])
+@pytest.mark.parametrize(
+    "cc", [*CAPABILITIES, *(pytest.param(cc, marks=pytest.mark.slow) for cc in OTHERS)], ids=str
+)
 def test_kernels_keep_their_limits(cc: tuple[int, int]) -> None:
     """No spills, no stack, no float64 in pixel kernels, no contraction, at most 40 (or 72) registers."""
     files = ptx_files(cc, NAMES)
     found = {name: assembled(file, cc) for name, file in files.items()}
     for name, needs in found.items():
         print(f"{name:16} {needs.registers:3} registers, {needs.shared} bytes shared")
-    assert [text for name, needs in found.items() for text in complaints(name, needs)] == []
+    assert [text for name, needs in found.items() for text in complaints(name, needs, cc)] == []
+    version = "{}.{}".format(*LOWEST[10 * cc[0] + cc[1]])
+    for file in files.values():
+        assert f"\n.version {version}\n.target sm_{cc[0]}{cc[1]}\n" in file.read_text(), file
 
 
 def parameters(ptx: Path) -> list[str]:

@@ -10,8 +10,14 @@ import pytest
 import torch
 
 from fastpipe import kernels
-from fastpipe.kernels import cuda_finish_ops, cuda_ops
-from fastpipe.kernels.cuda_finish_plan import filters, finish_names, finish_numbers, schedule_mixed
+from fastpipe.kernels import cuda_finish_ops, cuda_ops, cuda_plan
+from fastpipe.kernels.cuda_finish_plan import (
+    filters,
+    finish_names,
+    finish_numbers,
+    schedule_mixed,
+    schedule_resize,
+)
 from fastpipe.kernels.cuda_plan import make_plan
 from fastpipe.kernels.cuda_schedule import Launch
 
@@ -155,7 +161,7 @@ def test_launches_go_to_torchs_stream_and_buffers_stay_until_it_is_done(
     buffers: Any = {"images": FakeBuffer(1000, 1), "numbers": FakeBuffer(2000, 4)}
     launch = Launch("k", (1, 2, 3), (32, 1, 1), (("images:words", 0), ("numbers", 5), 9))
     cuda_ops.run_launches([launch], buffers, torch.device("cuda", 1), ("k",))
-    given = [(True, 1000), (True, 2020), (False, 9)]
+    given = [1000, 2020, 9]
     assert driver.launches == [(1, "k", (1, 2, 3), (32, 1, 1), 77, given)]
     assert [buffer.streams for buffer in buffers.values()] == [[0, 77], [0, 77]]
 
@@ -185,6 +191,74 @@ def test_numbers_that_point_outside_never_reach_a_kernel(changes: dict[str, Any]
 def test_batches_beyond_the_limits_are_refused(shape: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         make_plan(shape, None, None, None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("kept", "new", "words"),
+    [
+        ((224, 224), (448, 448), "resized images"),
+        # The result is small, what lies between the two filters is not.
+        ((224, 224), (8, 2000), "images with their rows filtered"),
+        ((8, 8), (65_536, 8), "resized images must .* with sides of at most 65535"),
+    ],
+)
+def test_a_resize_beyond_32_bits_is_refused_before_memory_is_taken(
+    kept: tuple[int, int], new: tuple[int, int], words: str
+) -> None:
+    """8,192 images of 448 x 448 went through: 4.9e9 elements, whose indices wrapped."""
+    with pytest.raises(ValueError, match=words):
+        schedule_resize(8192, (224, 224), kept, new, (3, 3), bits=16, channels_last=True)
+
+
+def meta(*shape: int, dtype: torch.dtype = torch.uint8) -> torch.Tensor:
+    return torch.empty(shape, dtype=dtype, device="meta")
+
+
+def test_no_operation_takes_what_its_indices_cannot_reach() -> None:
+    """Also where the caller made the numbers for another batch."""
+    images, norm = meta(8192, 448, 448, 3), meta(768, dtype=torch.float16)
+    numbers = meta(6 * 8192 + 2 * 448, dtype=torch.int32)
+    filters_ = [meta(448, 4, dtype=torch.int32)] * 2
+    out, shares = meta(8192, 3, 448, 448, dtype=torch.float16), meta(2, 3, 257, dtype=torch.float32)
+    small = meta(8192, 224, 224, 3)
+    with pytest.raises(ValueError, match="images must be at most"):
+        cuda_ops._fused_cuda(images, numbers, norm, [8192, 1], True)
+    with pytest.raises(ValueError, match="images must be at most"):
+        cuda_finish_ops._picked_cuda(images, numbers, norm, 448, 448, True)
+    with pytest.raises(ValueError, match="the result must be at most"):
+        cuda_finish_ops._picked_cuda(small, numbers, norm, 448, 448, True)
+    with pytest.raises(ValueError, match="resized images must be at most"):
+        small_numbers = meta(6 * 8192 + 2 * 224, dtype=torch.int32)
+        cuda_finish_ops._resized_cuda(small, small_numbers, norm, *filters_, 224, 224, True)
+    with pytest.raises(ValueError, match="the result must be at most"):
+        cuda_finish_ops._mix_cuda(out, small, numbers, shares, [0, 0, 1, 1])
+    with pytest.raises(ValueError, match="out must be at most"):
+        cuda_ops._erase_cuda(out, meta(1, 5, dtype=torch.int32), meta(3, dtype=torch.float16), 4)
+    with pytest.raises(ValueError, match=r"at most\. Found: 3"):
+        cuda_ops._erase_cuda(out[:2], meta(3, 5, dtype=torch.int32), meta(3, dtype=torch.float16), 4)
+
+
+STEEP = (9000.0, 0.1, -20000.0, 0.2, 1.0, 0.0)
+
+
+def plan_nearest(matrix: Any, num: int, height: int, width: int) -> None:
+    ops, matrices = np.full((num, 1), kernels.OPS["affine"]), np.tile(matrix, (num, 1, 1))
+    make_plan((num, height, width, 3), ops, np.zeros(ops.shape), matrices, None, None, None)
+
+
+def test_maps_longer_than_int32_are_refused_before_they_are_made() -> None:
+    """Where a map starts is an int32, and wrapped: 300 images of 2000 x 2000 list 2.4e9 numbers."""
+    with pytest.raises(ValueError, match=r"at most 2147483647 numbers .* Found: 2400000000. Remedy: fewer"):
+        plan_nearest(STEEP, 300, 2000, 2000)
+
+
+@pytest.mark.parametrize("matrix", [STEEP, kernels.translate_x(3.0)], ids=["pixels", "lines"])
+def test_the_limit_of_the_maps(monkeypatch: pytest.MonkeyPatch, matrix: Any) -> None:
+    numbers = 4 * 2 * 5 * 7 if matrix is STEEP else 4 * (5 + 7)
+    monkeypatch.setattr(cuda_plan, "_MAX_MAPS", numbers)
+    plan_nearest(matrix, 4, 5, 7)
+    with pytest.raises(ValueError, match=f"Found: {numbers // 4 * 5}"):
+        plan_nearest(matrix, 5, 5, 7)
 
 
 def test_boxes_that_do_not_apply_are_empty() -> None:

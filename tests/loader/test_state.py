@@ -188,7 +188,6 @@ def test_states_that_do_not_fit_are_refused(photos):
     next(iter(loader))
     state = loader.state_dict()
     cases = [
-        (DataLoader(_dataset(photos), 8, seed=1, shuffle=True), {}, "global batch of 4"),
         (DataLoader(_dataset(photos), 4, seed=2, shuffle=True), {}, "order"),
         (DataLoader(_dataset(photos), 4, seed=1), {}, "order"),
         (loader, {"version": 99}, "format version 99"),
@@ -208,7 +207,7 @@ def test_un_lifted_loaders_without_seed_say_that_they_cannot_resume():
     state = loader.state_dict()
     assert (state["delivered"], state["resumable"]) == (1, False)
     with pytest.raises(StateError, match="Pass seed="):
-        DataLoader(data, 4, shuffle=True).load_state_dict(state)
+        DataLoader(data, 4, shuffle=True, strict_resume=True).load_state_dict(state)
     seeded = DataLoader(data, 4, shuffle=True, seed=2)
     whole = list(seeded)
     again = DataLoader(data, 4, shuffle=True, seed=2)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import multiprocessing
 import os
 import resource
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,7 +21,15 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from fastpipe.errors import ArgumentError, DataError, SampleError
-from fastpipe.storage import Beton, BetonDataset, beton_work, verify_beton, write_beton
+from fastpipe.storage import (
+    Beton,
+    BetonDataset,
+    beton_target,
+    beton_work,
+    beton_writer,
+    verify_beton,
+    write_beton,
+)
 from fastpipe.storage.beton_cli import main
 from fastpipe.storage.beton_encode import encode_file
 from fastpipe.storage.beton_work import place
@@ -172,6 +182,57 @@ def test_a_full_disk_leaves_nothing(mixed: Path, tmp_path: Path, workers: int) -
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert (tmp_path / "x.beton").read_bytes() == b"what was there before"
     assert sorted(os.listdir(tmp_path)) == ["mixed", "x.beton"]
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.EROFS, "Name a file in a folder that you may write to"),
+        (errno.EACCES, "Name a file in a folder that you may write to"),
+        (errno.ENOSPC, "Free space in"),
+        (errno.EIO, "Look at the disk of"),
+    ],
+)
+def test_a_folder_that_refuses_the_file_is_told_with_its_remedy(
+    mixed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: int,
+    remedy: str,
+) -> None:
+    # Such a file system refuses to remove what is not there by the same number; tests may run as root.
+    def refuse(path: Any, *_: object) -> Any:
+        raise OSError(number, os.strerror(number), path)
+
+    monkeypatch.setattr(beton_target, "open", refuse, raising=False)
+    monkeypatch.setattr(os, "unlink", refuse)
+    monkeypatch.setattr(beton_writer, "open_index", lambda source: pytest.fail("nothing need be read"))
+    assert main([str(mixed), str(tmp_path / "x.beton")]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "x.beton' cannot be written: " in said and remedy in said
+
+
+def test_a_disk_that_turns_read_only_meanwhile_is_an_error_of_one_line(
+    mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(path: Any, *_: object) -> Any:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    monkeypatch.setattr(os, "unlink", refuse)
+    assert main([str(mixed), str(tmp_path / "x.beton"), "--workers", "0"]) == 1
+    assert "Read-only file system" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_gone_changes_no_status(mixed: Path, tmp_path: Path) -> None:
+    """As behind `| head -0`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "fastpipe.storage.beton_cli", str(mixed), str(tmp_path / "x.beton")]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=120)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "") and len(Beton(tmp_path / "x.beton")) == 40
 
 
 def test_a_killed_process_is_an_error_not_a_hang(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import pickle
@@ -16,10 +17,22 @@ from hypothesis import strategies as st
 from torchvision.datasets import ImageFolder
 
 from fastpipe.errors import ArgumentError, DataError, SampleError
-from fastpipe.storage import IMG_EXTENSIONS, FolderIndex, file_sizes, image_sizes, open_index
+from fastpipe.storage import (
+    IMG_EXTENSIONS,
+    FolderDataset,
+    FolderIndex,
+    file_sizes,
+    image_sizes,
+    open_index,
+)
 from fastpipe.storage import index as index_module
+from fastpipe.storage.index_file import read_index, write_index
 
-CACHE = ".fastpipe-index.bin"
+FORMER = ".fastpipe-index.bin"
+
+
+def cache_of(root: Path) -> Path:
+    return Path(open_index(root).cache_file)
 
 
 def touch(root: Path, *names: str) -> None:
@@ -206,24 +219,87 @@ def scans(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return walked
 
 
-def test_second_open_walks_nothing(photos: Path, rest: Callable[[Path], None], scans: list[str]) -> None:
+def test_second_open_walks_nothing(
+    photos: Path, own_cache: Path, rest: Callable[[Path], None], scans: list[str]
+) -> None:
     rest(photos)
     first = open_index(photos)
     second = open_index(photos)
     assert len(scans) == 1
-    assert second.cache_file == str(photos / CACHE)
+    assert Path(second.cache_file).parent == own_cache / "index"
     assert pairs(second) == pairs(first)
     assert second.classes == first.classes
     open_index(photos, use_cache=False)
     assert len(scans) == 2
 
 
-def test_torchvision_does_not_see_the_cache(photos: Path) -> None:
-    before = ImageFolder(photos).samples
+def test_nothing_is_written_to_the_users_photos(photos: Path, rest: Callable[[Path], None]) -> None:
+    rest(photos)
+    before = {path: path.stat().st_mtime_ns for path in (photos, *photos.rglob("*"))}
+    image_sizes(open_index(photos), range(7))
+    FolderDataset(photos)
+    assert {path: path.stat().st_mtime_ns for path in (photos, *photos.rglob("*"))} == before
+
+
+def former(root: Path, **changes: object) -> Path:
+    """What an earlier version left in the folder, with every size it knew."""
+    index = open_index(root, use_cache=False)
+    image_sizes(index, range(len(index)))
+    found = read_index(open_index(root).cache_file)
+    assert found is not None
+    Path(open_index(root).cache_file).unlink()
+    listing = dataclasses.replace(found.listing, **changes)  # type: ignore[arg-type]
+    write_index(str(root / FORMER), listing, IMG_EXTENSIONS, index.num_bytes, index.image_hw)
+    return root / FORMER
+
+
+def test_a_file_of_an_earlier_version_is_read_once_and_left_alone(
+    photos: Path, own_cache: Path, rest: Callable[[Path], None], scans: list[str]
+) -> None:
+    rest(photos)
+    left = former(photos)
+    content, scanned = left.read_bytes(), len(scans)
+    index = open_index(photos)
+    assert index.image_hw[0].tolist() == [20, 10] and len(scans) == scanned
+    assert Path(index.cache_file).parent == own_cache / "index" and left.read_bytes() == content
+    left.write_bytes(b"read no more")
+    assert open_index(photos).image_hw[0].tolist() == [20, 10] and len(scans) == scanned
+
+
+def test_a_file_of_an_earlier_version_is_not_believed_when_the_folder_changed(
+    photos: Path, rest: Callable[[Path], None]
+) -> None:
+    rest(photos)
+    former(photos)
+    (photos / "ant" / "new.jpg").touch()
+    assert pairs(open_index(photos)) == ImageFolder(photos).samples
+
+
+def test_a_file_of_an_earlier_version_cannot_point_outside_the_folder(
+    photos: Path, rest: Callable[[Path], None]
+) -> None:
+    rest(photos)
+    found = read_index(str(cache_of(photos)))
+    assert found is not None
+    blob = found.listing.blob.copy()
+    blob[: found.listing.offsets[1] - 1] = np.frombuffer(
+        b"../0.jpg0"[: found.listing.offsets[1] - 1], np.uint8
+    )
+    former(photos, blob=blob)
+    with pytest.warns(UserWarning, match=r"fastpipe-index.*leaves the folder of its class"):
+        assert pairs(open_index(photos)) == ImageFolder(photos).samples
+
+
+def test_another_folder_of_that_name_is_seen_although_every_mtime_is_the_same(
+    photos: Path, rest: Callable[[Path], None]
+) -> None:
+    # As an archive leaves them that sets all times, unpacked over an older version of the data.
+    rest(photos)
     open_index(photos)
-    assert (photos / CACHE).is_file()
-    assert ImageFolder(photos).samples == before
-    assert sorted(p.name for p in photos.iterdir()) == [CACHE, "ant", "bee"]
+    photos.rename(photos.with_name("old"))
+    touch(photos, "ant/a.jpg", "bee/b.jpg")
+    rest(photos)
+    assert pairs(open_index(photos)) == ImageFolder(photos).samples
 
 
 @pytest.mark.parametrize(
@@ -279,38 +355,13 @@ def test_cache_dir_argument(
     for _ in range(2):
         open_index(photos, cache_dir=tmp_path / "mine")
     assert len(scans) == 1
-    assert not (photos / CACHE).exists()
-
-
-def test_read_only_data_goes_to_the_users_cache(
-    photos: Path,
-    own_cache: Path,
-    rest: Callable[[Path], None],
-    scans: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    rest(photos)
-    real = index_module.write_index
-
-    def refuse(path: str, *rest: object) -> bytes:
-        if path.startswith(str(photos)):  # The tests may run as root, whom permissions do not stop.
-            raise PermissionError(13, "Permission denied", path)
-        return real(path, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(index_module, "write_index", refuse)
-    first = open_index(photos)
-    image_sizes(first, [0])
-    again = open_index(photos)
-    assert len(scans) == 1
-    assert not (photos / CACHE).exists()
-    assert Path(again.cache_file).parent == own_cache / "index"
-    assert again.image_hw[0].tolist() == [20, 10]
+    assert sorted(p.name for p in photos.iterdir()) == ["ant", "bee"]
 
 
 def test_no_place_for_a_cache_is_said_not_raised(
     photos: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(*_: object) -> bytes:
+    def refuse(*_: object, **__: object) -> bytes:
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(index_module, "write_index", refuse)
@@ -318,13 +369,15 @@ def test_no_place_for_a_cache_is_said_not_raised(
     assert "could not be cached" in caplog.text
 
 
-def test_a_failed_write_leaves_nothing_behind(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_nothing_behind(
+    photos: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
     open_index(photos)
-    assert sorted(p.name for p in photos.iterdir()) == ["ant", "bee"]
+    assert list((own_cache / "index").iterdir()) == []
 
 
 def test_many_at_once(photos: Path, rest: Callable[[Path], None]) -> None:
@@ -344,7 +397,7 @@ def test_many_at_once(photos: Path, rest: Callable[[Path], None]) -> None:
     for thread in threads:
         thread.join()
     assert results == [True] * 40
-    assert sorted(p.name for p in photos.iterdir()) == [CACHE, "ant", "bee"]
+    assert sorted(p.name for p in photos.iterdir()) == ["ant", "bee"]
 
 
 # --- sizes ----------------------------------------------------------------------------------------
@@ -413,7 +466,7 @@ def test_sizes_after_the_cache_was_replaced_go_nowhere(photos: Path, rest: Calla
     old = open_index(photos)
     (photos / "ant" / "00.jpg").write_bytes((photos / "ant" / "2.jpg").read_bytes())
     rest(photos)
-    os.unlink(photos / CACHE)
+    os.unlink(old.cache_file)
     open_index(photos)
     image_sizes(old, range(7))  # Row 1 of the old listing is row 2 of the new.
     assert not open_index(photos).image_hw.any()

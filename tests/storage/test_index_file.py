@@ -17,25 +17,23 @@ from fastpipe.storage import index_file as file_module
 from fastpipe.storage.index_file import CorruptIndexError, read_index, write_index
 from fastpipe.storage.scan import Listing, listing_from_names
 
-CACHE = ".fastpipe-index.bin"
-
 
 @pytest.fixture
 def cached(photos: Path, rest: Callable[[Path], None]) -> Path:
     rest(photos)
-    image_sizes(open_index(photos), range(7))
-    return photos / CACHE
+    index = open_index(photos)
+    image_sizes(index, range(7))
+    return Path(index.cache_file)
 
 
-def assert_rebuilt(cache: Path) -> None:
-    root = cache.parent
-    with pytest.warns(UserWarning, match=r"fastpipe-index.*rebuilding"):
+def assert_rebuilt(cache: Path, root: Path) -> None:
+    with pytest.warns(UserWarning, match=r"the index cache .*rebuilding"):
         index = open_index(root)
     assert [(index.path(i), index.label(i)) for i in range(len(index))] == ImageFolder(root).samples
     assert len(open_index(root)) == len(index), "the rebuilt cache is sound"
 
 
-def test_round_trip(cached: Path) -> None:
+def test_round_trip(cached: Path, photos: Path) -> None:
     stored = read_index(str(cached))
     assert stored is not None
     assert stored.listing.classes == ("ant", "bee")
@@ -45,26 +43,26 @@ def test_round_trip(cached: Path) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 1, 7, 8, 63, 64, 65, 100, 300, -1])
-def test_truncated(cached: Path, length: int) -> None:
+def test_truncated(cached: Path, photos: Path, length: int) -> None:
     cached.write_bytes(cached.read_bytes()[:length])
-    assert_rebuilt(cached)
+    assert_rebuilt(cached, photos)
 
 
 @pytest.mark.parametrize("content", [b"\0" * 4096, b"PK\3\4 not ours", b"FPINDEX\0" + b"\xff" * 200])
-def test_another_file_of_that_name(cached: Path, content: bytes) -> None:
+def test_another_file_of_that_name(cached: Path, photos: Path, content: bytes) -> None:
     cached.write_bytes(content)
     if content[8:12] == b"\xff\xff\xff\xff":  # A version to come is no damage: rebuilt without a word.
-        assert len(open_index(cached.parent)) == 7
+        assert len(open_index(photos)) == 7
     else:
-        assert_rebuilt(cached)
+        assert_rebuilt(cached, photos)
 
 
-def test_longer_than_it_says(cached: Path) -> None:
+def test_longer_than_it_says(cached: Path, photos: Path) -> None:
     cached.write_bytes(cached.read_bytes() + b"\0")
-    assert_rebuilt(cached)
+    assert_rebuilt(cached, photos)
 
 
-def test_no_flipped_bit_is_believed(cached: Path) -> None:
+def test_no_flipped_bit_is_believed(cached: Path, photos: Path) -> None:
     good = cached.read_bytes()
     stored = read_index(str(cached))
     assert stored is not None
@@ -87,18 +85,18 @@ def test_no_flipped_bit_is_believed(cached: Path) -> None:
             assert (found.image_hw[others] == stored.image_hw[others]).all()
 
 
-def test_zeroed_check_words_count_as_not_read(cached: Path) -> None:
+def test_zeroed_check_words_count_as_not_read(cached: Path, photos: Path) -> None:
     good = bytearray(cached.read_bytes())
     good[-8:] = bytes(8)
     cached.write_bytes(good)
-    assert open_index(cached.parent).image_hw[6].tolist() == [0, 0]
-    assert image_sizes(open_index(cached.parent), [6]).tolist() == [[6, 5]]
+    assert open_index(photos).image_hw[6].tolist() == [0, 0]
+    assert image_sizes(open_index(photos), [6]).tolist() == [[6, 5]]
 
 
-def test_directory_and_pipe_of_that_name(cached: Path) -> None:
+def test_directory_and_pipe_of_that_name(cached: Path, photos: Path) -> None:
     cached.unlink()
     os.mkfifo(cached)
-    assert_rebuilt(cached)
+    assert_rebuilt(cached, photos)
 
 
 def _listing(**changes: object) -> Listing:
@@ -150,7 +148,7 @@ def test_edited_with_a_valid_checksum(tmp_path: Path, changes: dict[str, object]
 
 @pytest.mark.parametrize("field", range(4))
 @pytest.mark.parametrize("value", [0, 1, 2**31, 2**63 - 1])
-def test_absurd_header_counts(cached: Path, field: int, value: int) -> None:
+def test_absurd_header_counts(cached: Path, photos: Path, field: int, value: int) -> None:
     data = bytearray(cached.read_bytes())
     at = 32 + 8 * field
     if field == 3:
@@ -161,23 +159,25 @@ def test_absurd_header_counts(cached: Path, field: int, value: int) -> None:
     struct.pack_into("<I", data, 12, zlib.crc32(data[16 : len(data) - start]))
     cached.write_bytes(data)
     if field == 3:  # The time of the scan: at worst the cache is not trusted, or trusted as far as mtimes go.
-        assert len(open_index(cached.parent)) == 7
+        assert len(open_index(photos)) == 7
     else:
-        assert_rebuilt(cached)
+        assert_rebuilt(cached, photos)
 
 
-def test_deeply_nested_description(cached: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deeply_nested_description(cached: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_module.json, "dumps", lambda _: "[" * 100_000)
     cached.unlink()
-    open_index(cached.parent)
+    open_index(photos)
     monkeypatch.undo()
     with pytest.raises(CorruptIndexError):
         read_index(str(cached))
 
 
-def test_a_cache_for_other_classes_is_not_used(cached: Path, rest: Callable[[Path], None]) -> None:
+def test_a_cache_for_other_classes_is_not_used(
+    cached: Path, photos: Path, rest: Callable[[Path], None]
+) -> None:
     data = cached.read_bytes()
-    (cached.parent / "bee").rename(cached.parent / "cat")
-    rest(cached.parent)
+    (photos / "bee").rename(photos / "cat")
+    rest(photos)
     cached.write_bytes(data)
-    assert open_index(cached.parent).classes == ("ant", "cat")
+    assert open_index(photos).classes == ("ant", "cat")

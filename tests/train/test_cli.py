@@ -173,6 +173,8 @@ def test_explicit_keys_and_the_recipes_batch_are_known() -> None:
         (("--schedule-scale", "0.01"), "schedule_scale"),
         (("--recipe", "absent.yaml"), "'absent.yaml' does not exist"),
         ((), "data must name what to train on"),
+        (("--model", "resnet18.a1_in1k"), "starts from scratch. Give --model resnet18"),
+        (("--model", "resnet18.", "--print-config"), "Give --model resnet18"),
     ],
 )
 def test_mistakes_are_named_with_the_remedy(
@@ -212,7 +214,8 @@ def test_every_recipe_names_every_key_it_relies_on(name: str) -> None:
     check_keys(written, where=name)
     printed = yaml.safe_load(to_yaml(load_recipe(name)))
     left_to_the_run = {
-        *("data", "num_workers", "output_dir", "fit_to_data", "schedule_scale"),
+        *("data", "held_out", "num_workers", "output_dir", "fit_to_data", "schedule_scale"),
+        *("on_error", "max_bad"),
         *("checkpoint_interval", "skip_nonfinite", "validate_raw"),
     }
     assert set(printed) - set(written) <= left_to_the_run

@@ -37,7 +37,7 @@ def test_decay_follows_the_peak_not_the_size_of_the_rate() -> None:
     assert shrunk[0] == shrunk[1] == pytest.approx(1 - 5e-4)
 
 
-def test_the_peak_survives_a_saved_state() -> None:
+def test_momentum_survives_in_a_saved_state_and_the_peak_is_ones_own() -> None:
     p = torch.nn.Parameter(torch.ones(1))
     first = DecoupledSGD([p], lr=2.0, momentum=0.9, weight_decay=0.1)
     set_lr(first, 0.5)
@@ -46,7 +46,7 @@ def test_the_peak_survives_a_saved_state() -> None:
     second = DecoupledSGD([torch.nn.Parameter(torch.ones(1))], lr=7.0)
     second.load_state_dict(first.state_dict())
     group = second.param_groups[0]
-    assert (group["initial_lr"], group["lr"], group["weight_decay"]) == (2.0, 0.5, 0.1)
+    assert (group["initial_lr"], group["lr"], group["weight_decay"]) == (7.0, 0.5, 0.1)
     buffer = next(iter(second.state.values()))["momentum_buffer"]
     torch.testing.assert_close(buffer, torch.ones(1))
 

@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from fastpipe.train import DivergedError, NoEffectWarning, load_recipe
 from fastpipe.train.algorithms.blurpool import BlurMaxPool2d
 from fastpipe.train.config import TrainConfig
+from fastpipe.train.interval import Interval
 from fastpipe.train.loop import Trainer
 from fastpipe.train.losses import StepLog, UnreadLosses
 from fastpipe.train.model import build_model, create_model
 from fastpipe.train.optimizers import build_optimizer
+from fastpipe.train.pauses import Pauses
 from fastpipe.train.settings import LossConfig
 from fastpipe.train.step import resolved_precision
 from fastpipe.train.timing import EpochClock
@@ -132,9 +134,58 @@ def test_a_nan_loss_stops_with_its_step_and_advice() -> None:
 
     trainer = _trainer()
     trainer.loader = Poisoned()
-    with pytest.raises(DivergedError, match=r"nan at step 3 .*optimizer\.lr") as caught:
+    with pytest.raises(DivergedError, match=r"nan at step 3 .*, 8 px\).*optimizer\.lr") as caught:
         _run(trainer, 1)
     assert caught.value.step == 3
+
+
+def test_weights_and_skipped_steps_that_are_not_finite_name_the_size_too() -> None:
+    trainer = _trainer()
+    _run(trainer, 1)
+    next(trainer.model.parameters()).data[0] = float("inf")
+    with pytest.raises(DivergedError, match=r"a weight became nan at step 5 \(learning rate 0\.0\d+, 8 px\)"):
+        trainer.check_weights()
+    unused = _trainer()  # as after resuming: no images seen yet
+    next(unused.model.parameters()).data[0] = float("inf")
+    with pytest.raises(DivergedError, match=r"a weight became nan .*\(learning rate [\d.e+-]+\)\. Look"):
+        unused.check_weights()
+    careful = _trainer(replace(CONFIG, skip_nonfinite=1))
+    careful.skipped = 1
+    images = torch.full((4, 3, 8, 8), float("nan"))
+    with pytest.raises(DivergedError, match=r"1 such steps were skipped already.*, 8 px\)"):
+        careful.train_step(images, torch.tensor([0, 1, 0, 1]))
+
+
+class Fewer(Batches):
+    """Of every epoch's six batches nothing was left of the third."""
+
+    def __iter__(self) -> Iterator[Any]:
+        for number, batch in enumerate(super().__iter__()):
+            if number != 2:
+                yield batch
+
+
+def test_an_epoch_with_a_batch_less_leaves_schedule_and_checkpoints_in_step() -> None:
+    saved: list[int] = []
+    trainer = _trainer()
+    trainer.loader = Fewer()
+    trainer.pauses = Pauses(Interval(epochs=0.5), steps_per_epoch=6)
+    trainer.save = lambda: saved.append(trainer.step)
+    logs = _run(trainer, 3)
+    # Epochs begin where they would have begun: the rates, which count steps, are those of the epoch at hand.
+    assert [log.step for log in logs] == [*range(5), *range(6, 11), *range(12, 17)]
+    assert [log.lr for log in logs] == [trainer.lr(log.step) for log in logs]
+    assert (trainer.epoch, trainer.step, trainer.left_out, trainer.images_seen) == (3, 18, 3, 60)
+    assert saved == [3, 9, 15]  # in mid-epoch; at its end `after_epoch` says so
+    assert all(trainer.pauses.after_epoch(step) for step in (6, 12, 18))
+    again = _trainer()
+    again.load_state_dict(trainer.state_dict())
+    assert (again.step, again.left_out) == (18, 3)
+
+
+def test_validation_with_a_batch_less_counts_what_came() -> None:
+    trainer = _trainer()
+    assert trainer.evaluate(Fewer())[:, 0].sum() == 20
 
 
 def test_losses_are_read_in_groups_and_the_rest_at_the_end() -> None:

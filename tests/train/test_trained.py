@@ -261,7 +261,7 @@ def test_onnx_computes_what_the_model_does(
 
     out = tmp_path / "out" / "model.onnx"
     assert main(["--export", str(hot), str(out)]) == 0
-    assert sorted(path.name for path in out.parent.iterdir()) == ["model.json", "model.onnx"]
+    assert sorted(path.name for path in out.parent.iterdir()) == ["model.onnx", "model.onnx.json"]
     trained = read_trained(hot)
     model = trained.model(trained.raw, torch.device("cpu"))
     for number in (1, 3):
@@ -270,7 +270,31 @@ def test_onnx_computes_what_the_model_does(
         with torch.no_grad():
             torch.testing.assert_close(torch.from_numpy(logits), model(images), rtol=1e-4, atol=1e-5)
     assert "onnxruntime.InferenceSession" in capsys.readouterr().out
-    assert json.loads(out.with_suffix(".json").read_text())["val_resolution"] == 32
+    assert json.loads(out.with_name("model.onnx.json").read_text())["val_resolution"] == 32
+
+
+def test_the_two_documented_exports_stand_side_by_side(
+    hot: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In either order: each card tells its own file's way to be loaded."""
+    for first, second in (("pt", "onnx"), ("onnx", "pt")):
+        folder = tmp_path / first
+        for ending in (first, second):
+            assert main(["--export", str(hot), str(folder / f"model.{ending}")]) == 0
+        assert sorted(path.name for path in folder.iterdir()) == [
+            *("model.json", "model.onnx", "model.onnx.json", "model.pt")
+        ]
+        assert "import timm" in json.loads((folder / "model.json").read_text())["rebuild"][0]
+        assert json.loads((folder / "model.onnx.json").read_text())["rebuild"][0] == "import onnxruntime"
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
+@pytest.mark.parametrize("command", ["--evaluate", "--export"])
+def test_help_of_the_commands(command: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for args in ([command, option], [option, command], [command, "last.ckpt", option]):
+        assert main(args) == 0
+        shown = capsys.readouterr()
+        assert shown.err == "" and command in shown.out and "CKPT" in shown.out
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxscript"])

@@ -5,8 +5,10 @@
     p  -= lr * buf
 
 The decay follows the schedule's shape, not the learning rate's size: at the peak a step shrinks the weights
-by `weight_decay` itself. Source: DecoupledSGDW, composer/optim/decoupled_weight_decay.py of Composer 0.7.1
-(Loshchilov & Hutter, arXiv 1711.05101).
+by `weight_decay` itself. Under a loss scaler a step whose gradients overflowed changes nothing, which the
+device decides by itself: torch's scaler would ask it, and wait, at every step.
+Source: DecoupledSGDW, composer/optim/decoupled_weight_decay.py of Composer 0.7.1 (Loshchilov & Hutter, arXiv
+1711.05101).
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from torch import Tensor
 
 from fastpipe.errors import ArgumentError
 
-__all__ = ["DecoupledSGD", "decoupled_sgd_"]
+__all__ = ["DecoupledSGD", "decoupled_sgd_", "scaled_decoupled_sgd_"]
 
 
 def decoupled_sgd_(
@@ -40,8 +42,49 @@ def decoupled_sgd_(
     torch._foreach_add_(params, buffers, alpha=-lr)
 
 
+def scaled_decoupled_sgd_(
+    params: list[Tensor],
+    grads: list[Tensor],
+    buffers: list[Tensor],
+    *,
+    lr: float,
+    peak_lr: float,
+    momentum: float,
+    weight_decay: float,
+    grad_scale: Tensor | None,
+    found_inf: Tensor,
+) -> None:
+    """As `decoupled_sgd_` with grads / grad_scale, which it writes to `grads`; nothing where found_inf is 1.
+
+    grad_scale (None: 1), found_inf: float32 scalars on the device of the weights.
+    """
+    if weight_decay:
+        kept = torch.where(found_inf > 0, 1.0, 1.0 - (lr / peak_lr) * weight_decay)
+        torch._foreach_mul_(params, kept)
+    torch._fused_sgd_(
+        params,
+        grads,
+        buffers,
+        weight_decay=0.0,
+        momentum=momentum,
+        lr=lr,
+        dampening=0.0,
+        nesterov=False,
+        maximize=False,
+        is_first_step=False,
+        grad_scale=grad_scale,
+        found_inf=found_inf,
+    )
+
+
 class DecoupledSGD(torch.optim.Optimizer):
-    """`lr` at construction is the peak: it is kept as `initial_lr` before a warmup sets the first rate."""
+    """`lr` at construction is the peak: it is kept as `initial_lr` before a warmup sets the first rate.
+
+    A loaded state does not change it: the decay is scaled by this optimizer's own peak.
+    """
+
+    # torch.amp.GradScaler then sets grad_scale and found_inf, tensors, in place of waiting for found_inf.
+    _step_supports_amp_scaling = True
 
     def __init__(
         self,
@@ -63,6 +106,13 @@ class DecoupledSGD(torch.optim.Optimizer):
             params, {"lr": lr, "initial_lr": lr, "momentum": momentum, "weight_decay": weight_decay}
         )
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over momentum and settings, but not the peak."""
+        peaks = [group["initial_lr"] for group in self.param_groups]
+        super().load_state_dict(state_dict)
+        for group, peak in zip(self.param_groups, peaks, strict=True):
+            group["initial_lr"] = peak
+
     @overload
     def step(self, closure: None = None) -> None: ...
 
@@ -80,15 +130,15 @@ class DecoupledSGD(torch.optim.Optimizer):
             params = [p for p in group["params"] if p.grad is not None]
             if not params:
                 continue
-            decoupled_sgd_(
-                params,
-                [p.grad for p in params],
-                [self._buffer(p) for p in params],
-                lr=group["lr"],
-                peak_lr=group["initial_lr"],
-                momentum=group["momentum"],
-                weight_decay=group["weight_decay"],
-            )
+            lists = (params, [p.grad for p in params], [self._buffer(p) for p in params])
+            settings = {name: group[name] for name in ("lr", "momentum", "weight_decay")}
+            settings["peak_lr"] = group["initial_lr"]
+            found_inf: Tensor | None = getattr(self, "found_inf", None)
+            if found_inf is None:
+                decoupled_sgd_(*lists, **settings)
+            else:
+                scale: Tensor | None = getattr(self, "grad_scale", None)
+                scaled_decoupled_sgd_(*lists, **settings, grad_scale=scale, found_inf=found_inf)
         return loss
 
     def _buffer(self, param: Tensor) -> Tensor:

@@ -1,0 +1,151 @@
+"""What the order of an epoch is drawn from, and how to draw it again."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+import torch.utils.data
+from torch.utils.data import BatchSampler
+
+from fastpipe.batch import (
+    DistributedEvalSampler,
+    DistributedSampler,
+    PageLocalSampler,
+    RepeatAugSampler,
+    SeededSampler,
+)
+
+__all__ = [
+    "draws_base_seed",
+    "order_generator_state",
+    "order_is_replayable",
+    "replayed",
+    "restore_sampler",
+    "sampler_state",
+]
+
+# Functions of seed and epoch, or of nothing.
+_FIXED = (
+    torch.utils.data.SequentialSampler,
+    torch.utils.data.DistributedSampler,
+    SeededSampler,
+    DistributedSampler,
+    DistributedEvalSampler,
+    PageLocalSampler,
+    RepeatAugSampler,
+)
+# These draw from their `generator`, or from torch's global one, whose state is saved.
+_DRAWING = (
+    torch.utils.data.RandomSampler,
+    torch.utils.data.SubsetRandomSampler,
+    torch.utils.data.WeightedRandomSampler,
+)
+
+
+def _samplers(loader: Any) -> list[Any]:
+    """The samplers that decide the order, from the outermost to the innermost.
+
+    Exact types of torch's BatchSampler are looked into; a subclass may do what it likes with its sampler.
+    """
+    chain = [loader._index_sampler]
+    while type(chain[-1]) is BatchSampler:
+        chain.append(chain[-1].sampler)
+    return chain
+
+
+def _stateful(sampler: Any) -> bool:
+    return hasattr(sampler, "state_dict") and hasattr(sampler, "load_state_dict")
+
+
+def _owner_of_state(loader: Any) -> Any:
+    """The sampler with the two methods of torchdata's Stateful, else None."""
+    chain = _samplers(loader)
+    inner = getattr(
+        chain[-1], "sampler", None
+    )  # a batch sampler of the script's own, as torchdata looks for it
+    return next((one for one in (*chain, inner, loader.sampler) if _stateful(one)), None)
+
+
+def order_is_replayable(loader: Any) -> bool:
+    """Whether a state can hold all that the order depends on.
+
+    So for samplers of fastpipe and torch themselves, a list of ids or batches, and samplers that save their
+    state. Any other may draw from wherever it likes.
+    """
+    last = _samplers(loader)[-1]
+    if _owner_of_state(loader) is not None:
+        return True
+    return type(last) in (*_FIXED, *_DRAWING, list, tuple, range)
+
+
+def order_generator_state(loader: Any) -> torch.Tensor | None:
+    """The state of the generator that a sampler of torch's will draw from, uint8.
+
+    None for a sampler that draws nothing, and where the generator is the loader's, whose state is saved.
+    """
+    last = _samplers(loader)[-1]
+    if type(last) not in _DRAWING:
+        return None
+    own = last.generator
+    if loader.seed is None and own is loader.generator:
+        return None
+    return torch.get_rng_state() if own is None else own.get_state()
+
+
+def sampler_state(loader: Any) -> Any:
+    """What a stateful sampler says of itself, else None."""
+    owner = _owner_of_state(loader)
+    return None if owner is None else owner.state_dict()
+
+
+def restore_sampler(loader: Any, state: Any) -> None:
+    """Give a stateful sampler back what it said of itself."""
+    owner = _owner_of_state(loader)
+    if state is not None and owner is not None:
+        owner.load_state_dict(state)
+
+
+def draws_base_seed(saved: Mapping[str, Any], loader: Any) -> bool:
+    """Whether a replay draws the workers' base seed, from a generator that is put back for it.
+
+    Else it is left alone: the draw was never made, or came from a generator that is not put back.
+    """
+    last = _samplers(loader)[-1]
+    shared = type(last) in _DRAWING and last.generator is None and loader.generator is None
+    put_back = saved["generator"] is not None or (shared and saved.get("order_generator") is not None)
+    return bool(saved["drew_base_seed"]) and put_back
+
+
+@contextlib.contextmanager
+def replayed(saved: Mapping[str, Any] | None, loader: Any) -> Iterator[None]:
+    """Let the loader and its sampler draw what they drew at the start of the saved epoch.
+
+    A generator of their own stays where that leaves it; torch's global one is put back.
+    """
+    if saved is None:
+        yield
+        return
+    before = torch.get_rng_state()
+    try:
+        _rewind(saved, loader)
+        yield
+    finally:
+        torch.set_rng_state(before)
+
+
+def _rewind(saved: Mapping[str, Any], loader: Any) -> None:
+    if saved["generator"] is not None:
+        _set(loader.generator, saved["generator"])
+    last = _samplers(loader)[-1]
+    if saved.get("order_generator") is not None and type(last) in _DRAWING:
+        _set(last.generator, saved["order_generator"])
+
+
+def _set(generator: torch.Generator | None, state: torch.Tensor) -> None:
+    if generator is None:
+        torch.set_rng_state(state)
+    else:
+        generator.set_state(state)

@@ -1,0 +1,210 @@
+"""Signals that ask a program to stop, taken by a thread of its own.
+
+Every other thread has them blocked, and what is started from there inherits that: data workers, compilers,
+ranks. A signal to a whole process group so ends nothing before the program has saved what it has. The thread
+hears at any moment, also while the main thread is in a C call, which is why a second signal can end the
+program at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from _thread import interrupt_main
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing import parent_process
+from types import FrameType
+
+__all__ = [
+    "asked",
+    "end_at_once",
+    "exit_status",
+    "listen_from_now_on",
+    "listening",
+    "note_only",
+    "obey_parent_alone",
+    "stop_early",
+]
+
+# `timeout` sends its signal to the program and then to the group, a scheduler to launcher and ranks, of which
+# the first sends it on: within this time both are one.
+_SAME_S = 1.0
+_REQUEUE = 75  # EX_TEMPFAIL of sysexits.h
+
+
+def exit_status(number: int) -> int:
+    """The status of a program that a signal stopped: 128 + n, or 75 for SIGUSR1, which means start again."""
+    return _REQUEUE if number == signal.SIGUSR1 else 128 + number
+
+
+def end_at_once(number: int) -> None:
+    """Kill the processes that were started from here, and end this one without any further word."""
+    try:
+        import psutil
+
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                child.kill()
+    finally:
+        os._exit(exit_status(number))
+
+
+def stop_early(number: int) -> None:
+    """End while there is nothing yet to save."""
+    os.write(2, _line(f"stopped by {_name(number)}"))
+    end_at_once(number)
+
+
+def note_only(number: int) -> None:
+    """Leave it to the program, which asks `asked()` where it can stop."""
+
+
+def _name(number: int) -> str:
+    return signal.Signals(number).name
+
+
+def _line(text: str) -> bytes:
+    return f"fastpipe-train: {text}\n".encode()
+
+
+class _Listener:
+    """The thread, what it has heard, and what it does about it."""
+
+    def __init__(self, respond: Callable[[int], None], *, command: bool) -> None:
+        self.respond, self.command = respond, command
+        self.number = 0
+        self._heard_at: dict[int, float] = {}
+        self._closed = self._interrupt = False
+        # nohup has SIGHUP ignored, and means it.
+        hangup = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
+        self.signals = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, *((signal.SIGHUP,) * hangup))
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, self.signals)
+        # For a signal that reaches a thread which has it unblocked: one that stood before, or a library's.
+        self._handlers = {number: signal.signal(number, self._delivered) for number in self.signals}
+        self._thread = threading.Thread(target=self._take, name="stop-signals", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Give the signals their meaning back; what is pending is dropped."""
+        self._closed = True
+        assert self._thread.ident is not None
+        signal.pthread_kill(self._thread.ident, signal.SIGUSR1)
+        self._thread.join()
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        for number, handler in self._handlers.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def _take(self) -> None:
+        while True:
+            number = signal.sigwait(self.signals)
+            if self._closed:
+                return
+            self._note(number)
+
+    def _delivered(self, number: int, frame: FrameType | None) -> None:
+        if self._interrupt:
+            raise KeyboardInterrupt
+        if not self._closed:
+            self._note(number)
+
+    def _note(self, number: int) -> None:
+        now = time.monotonic()
+        if number not in self._heard_at:
+            self._heard_at[number] = now
+            self.number = max(self.number, number)
+            self.respond(number)
+        elif now - self._heard_at[number] > _SAME_S and number != signal.SIGUSR1:
+            self._again(number)
+
+    def _again(self, number: int) -> None:
+        if number == signal.SIGINT and not self.command:  # a notebook goes on
+            self._interrupt = True
+            interrupt_main(signal.SIGINT)
+            return
+        os.write(2, _line(f"ended at once by a second {_name(number)}; the last checkpoint is whole"))
+        end_at_once(number)
+
+    def poll(self) -> None:
+        """Take what was sent to the main thread alone, as `signal.raise_signal` does; block all again."""
+        if threading.current_thread() is threading.main_thread():
+            if pending := signal.sigpending() & set(self.signals):
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, pending)
+            signal.pthread_sigmask(signal.SIG_BLOCK, self.signals)
+
+
+_active: _Listener | None = None
+
+
+def obey_parent_alone(signals: Iterable[int] = (signal.SIGTERM, signal.SIGINT)) -> None:
+    """In a process that was started with `signals` blocked: only SIGTERM from its parent ends it.
+
+    So `Process.terminate` goes on to work. Without sigwaitinfo, which names the sender (macOS), the signals
+    get their usual meaning back.
+    """
+    if not hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+        return
+    threading.Thread(target=_obey, args=(signals,), name="stop-signals", daemon=True).start()
+
+
+def _obey(signals: Iterable[int]) -> None:
+    while True:
+        heard = signal.sigwaitinfo(signals)
+        parent = parent_process()  # of multiprocessing: it may have had a server start us
+        if heard.si_signo == signal.SIGTERM and heard.si_pid in (os.getppid(), parent and parent.pid):
+            os._exit(0)
+
+
+def _forked() -> None:
+    global _active
+    if _active is not None:
+        signals, _active = _active.signals, None  # its thread stayed with the parent
+        obey_parent_alone(signals)
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+def listen_from_now_on(respond: Callable[[int], None]) -> None:
+    """Begin what `listening(command=True)` does, until the program ends."""
+    global _active
+    if _active is None and threading.current_thread() is threading.main_thread():
+        _active = _Listener(respond, command=True)
+
+
+@contextlib.contextmanager
+def listening(respond: Callable[[int], None], *, command: bool = False) -> Iterator[None]:
+    """Inside the block the first signal of a kind calls `respond(number)`, and a second ends the program.
+
+    Not so a second SIGUSR1; and a second SIGINT raises KeyboardInterrupt unless this is a `command`. In a
+    block within another only `respond` is new, and behind it signals are noted only. Outside the main thread,
+    where Python allows no handlers, signals keep their meaning.
+    """
+    global _active
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    if _active is not None:
+        _active.respond = respond
+        try:
+            yield
+        finally:
+            _active.respond = note_only
+        return
+    _active = _Listener(respond, command=command)
+    try:
+        yield
+    finally:
+        _active.close()
+        _active = None
+
+
+def asked() -> int:
+    """The number of the signal that asks to stop, the largest of several; 0 for none."""
+    if _active is None:
+        return 0
+    _active.poll()
+    return _active.number

@@ -1,0 +1,122 @@
+"""`.beton` files as training data: train.beton with val.beton, or one file of which a share is held out.
+
+A file's partner has the same name with another split in it: train_500.beton and val_500.beton.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch.utils.data import Subset
+
+from fastpipe.errors import DataError, EmptyDatasetError
+from fastpipe.rng import permutation
+from fastpipe.storage import Beton, BetonDataset, is_beton
+from fastpipe.types import IntArray
+
+__all__ = ["BetonPart", "beton_parts", "beton_splits", "in_folder", "partner", "split_in_name", "whole"]
+
+_SPLITS = ("train", "validation", "val", "test")
+_WORD = re.compile(rf"(?<![a-z])({'|'.join(_SPLITS)})(?![a-z])", re.IGNORECASE)
+# The held-out images are the same in every run, whatever its seed, so that runs can be compared.
+_KEY = 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BetonPart:
+    """Images of a `.beton`: those of `ids`, or all."""
+
+    beton: Beton
+    classes: tuple[str, ...]
+    ids: IntArray | None = None
+
+    @property
+    def root(self) -> str:
+        """The file."""
+        return self.beton.path
+
+    def __len__(self) -> int:
+        return len(self.beton) if self.ids is None else len(self.ids)
+
+    def dataset(self, transform: Callable[[Any], Any]) -> BetonDataset | Subset[Any]:
+        """The images as the loader takes them."""
+        images = BetonDataset(self.beton.path, transform, beton=self.beton)
+        return images if self.ids is None else Subset(images, self.ids.tolist())
+
+
+def split_in_name(path: Path) -> str | None:
+    """train, val, validation or test, where the file's name has it as a word."""
+    found = _WORD.search(path.stem)
+    return found.group(1).lower() if found else None
+
+
+def partner(path: Path, split: str) -> Path | None:
+    """The file beside train*.beton that has `split` in its name instead, or None."""
+    other = path.with_name(_WORD.sub(split, path.stem, count=1) + path.suffix)
+    return other if other != path and other.is_file() else None
+
+
+def in_folder(folder: Path, split: str = "train") -> Path | None:
+    """The one `.beton` of this split in `folder`, or None. Raises DataError where there are several."""
+    found = sorted(p for p in folder.iterdir() if is_beton(p) and split_in_name(p) == split)
+    if len(found) > 1:
+        raise DataError(
+            f"{str(folder)!r} holds several .beton files for {split}: {[p.name for p in found[:5]]}. Name "
+            "the one that is meant"
+        )
+    return found[0] if found else None
+
+
+def beton_splits(train: Path) -> tuple[Path, Path, Path | None] | None:
+    """`train`, the file to validate on, and one to test on or None; None where it has no partner."""
+    if split_in_name(train) != "train":
+        return None
+    val, test = partner(train, "val") or partner(train, "validation"), partner(train, "test")
+    if val is not None:
+        return train, val, test
+    return None if test is None else (train, test, None)
+
+
+def whole(path: Path) -> BetonPart:
+    """All images of a file. Raises DataError for labels that are no classes."""
+    beton = Beton(path)
+    if not beton.classes:
+        raise DataError(
+            f"{str(path)!r} has labels that are no classes, which are numbered from 0. Write the file again"
+        )
+    return BetonPart(beton=beton, classes=beton.classes)
+
+
+def _held_out(labels: IntArray, share: float) -> npt.NDArray[np.bool_]:
+    """Which images are held out: so many of each class, drawn by a fixed key."""
+    order = permutation(_KEY, 0, len(labels))
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    ends = np.cumsum(np.bincount(labels))
+    is_held = np.zeros(len(labels), dtype=bool)
+    for members in np.split(by_class, ends[:-1]):
+        if len(members) > 1:
+            is_held[members[: min(len(members) - 1, max(1, round(share * len(members))))]] = True
+    return is_held
+
+
+def beton_parts(path: Path, held_out: float) -> tuple[BetonPart, BetonPart]:
+    """The images of one file to train on, and those held out: the share `held_out` of each class.
+
+    At least one of a class and never all, so that a class of a single image is trained on only.
+    """
+    all_of_it = whole(path)
+    is_held = _held_out(all_of_it.beton.labels, held_out)
+    if not is_held.any():
+        raise EmptyDatasetError(
+            f"{str(path)!r} has one image of each class, so that none can be held out to measure accuracy "
+            "on. Put val.beton beside train.beton"
+        )
+    parts = (np.flatnonzero(~is_held), np.flatnonzero(is_held))
+    train, held = (BetonPart(beton=all_of_it.beton, classes=all_of_it.classes, ids=ids) for ids in parts)
+    return train, held

@@ -1,0 +1,73 @@
+"""Images that cannot be decoded: what the trainer counts of them, and what it says."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from fastpipe.errors import SampleError
+from fastpipe.train.distributed import current_shard, summed
+
+__all__ = ["Counts", "InOptions", "added", "broken_counts", "broken_words", "in_options", "summed_counts"]
+
+Counts = Mapping[str, int]
+"""Samples by what was done with them."""
+
+_KINDS = ("skipped", "replaced")
+# How the loader names its arguments, and what they are called here.
+_REMEDY = re.compile(r"""pass on_error=['"]skip['"] or on_error=['"]replace['"] to the DataLoader""")
+_LIST_REMEDY = "Name another file, or pass quarantine=False"
+
+
+def broken_counts(loader: Any) -> Counts:
+    """What this rank's `loader` skipped and replaced since it was made; none for one that does not count."""
+    found: Counts = getattr(loader, "incident_counts", dict)()
+    return {kind: int(found.get(kind, 0)) for kind in _KINDS}
+
+
+def added(*counts: Counts) -> Counts:
+    """The counts together."""
+    return {kind: sum(one.get(kind, 0) for one in counts) for kind in _KINDS}
+
+
+def summed_counts(after: Counts, before: Counts) -> Counts:
+    """What was added from `before` to `after`, over all ranks, which call it together."""
+    numbers = torch.tensor([after[kind] - before[kind] for kind in _KINDS], dtype=torch.int64)
+    return dict(zip(_KINDS, summed(numbers).tolist(), strict=True))
+
+
+def broken_words(broken: Mapping[str, Counts]) -> Iterator[str]:
+    """The counts of each split for people, nothing where there are none."""
+    for split, counts in broken.items():
+        for kind in _KINDS:
+            if number := counts.get(kind, 0):
+                yield f"{number} {'sample' if number == 1 else 'samples'} {kind} in {split}"
+
+
+class InOptions(logging.Filter):
+    """For the loader's logger: a sample that was skipped or replaced needs no advice to do so."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change the text, keep the record."""
+        text = record.getMessage()
+        shorter = re.sub(rf",? or {_REMEDY.pattern}", "", text)
+        if shorter != text:
+            record.msg, record.args = shorter, ()
+        return True
+
+
+def in_options(error: BaseException) -> str:
+    """The message of an error with the options of this command in place of the loader's arguments."""
+    ways = "--on-error skip or --on-error replace"
+    if current_shard().world_size > 1:
+        ways = "--on-error replace"  # skip is refused there
+    text = _REMEDY.sub(f"give {ways}", str(error))
+    text = text.replace("max_bad=", "--max-bad ").replace("or raise max_bad", "or give a larger --max-bad")
+    text = text.replace(_LIST_REMEDY, "Make it readable, or delete it")
+    if isinstance(error, SampleError) and "--on-error" not in text and "replacement" not in text:
+        text = f"{text.rstrip('. ')}. Or give {ways}"
+    return text

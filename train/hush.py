@@ -1,0 +1,22 @@
+"""torchrun's launcher tells of every signal, restart and failure; what matters is said in our own words."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+__all__ = ["hush_launcher"]
+
+_LOGGER = "torch.distributed.elastic"
+
+
+def hush_launcher() -> None:
+    """Drop what torch's launcher logs in this process, unless LOGLEVEL or TORCH_LOGS ask for it.
+
+    A level on the parent is not enough: torch gives several of the loggers below it levels of their own.
+    """
+    if "LOGLEVEL" in os.environ or "TORCH_LOGS" in os.environ:
+        return
+    logger = logging.getLogger(_LOGGER)
+    logger.addHandler(logging.NullHandler())  # without any, Python prints warnings by itself
+    logger.propagate = False

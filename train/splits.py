@@ -1,0 +1,141 @@
+"""What is trained on and what is measured, from what a user writes after `--data`.
+
+"demo", a name, a folder with train/ and val/     image folders, by fastpipe.storage.resolve
+a folder with train.beton and val.beton           that file, measured on the other
+x.beton                                           with its partner, or a share of it is held out
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastpipe.errors import DataError
+from fastpipe.storage import NAMED, FolderIndex, Splits, is_beton, open_index, resolve
+from fastpipe.train.betons import BetonPart, beton_parts, beton_splits, in_folder, split_in_name, whole
+
+__all__ = ["Images", "Indexes", "open_data", "open_indexes", "same_classes", "splits_to_measure"]
+
+Images = FolderIndex | BetonPart
+_KNOWN = {"val": "validation", "validation": "validation", "test": "test"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Indexes:
+    """The splits of a data set, indexed. `test` is None where there is none besides `validation`.
+
+    note: what a person should know of how they were found, or "". held_out: whether `validation` is a part
+    of the file that is trained on.
+    """
+
+    train: Images
+    validation: Images
+    test: Images | None
+    note: str = ""
+    held_out: bool = False
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names by label."""
+        return self.train.classes
+
+
+def open_data(data: str, *, held_out: float) -> Indexes:
+    """The splits that `data` means. Raises DataError when their classes differ, or there is only one."""
+    path = Path(os.path.expanduser(data))
+    train = path if is_beton(data) else _train_in(data, path)
+    if train is None:
+        return open_indexes(resolve(data))
+    files = beton_splits(train)
+    if files is not None:
+        parts = [whole(file) if file is not None else None for file in files]
+        assert parts[0] is not None and parts[1] is not None
+        note = "" if train != path else f"validation: {str(files[1])!r}, which lies beside {train.name}"
+        return _checked(Indexes(train=parts[0], validation=parts[1], test=parts[2], note=note))
+    learnt, held = beton_parts(train, held_out)
+    note = (
+        f"validation: {len(held)} of {len(learnt) + len(held)} images are held out of {str(train)!r}, "
+        f"{held_out:.0%} of each class (--held-out), the same ones in every run"
+    )
+    return _checked(Indexes(train=learnt, validation=held, test=None, note=note, held_out=True))
+
+
+def _train_in(data: str, folder: Path) -> Path | None:
+    """The train*.beton in a folder that holds no train/, which would be meant."""
+    if data in ("demo", *NAMED) or not folder.is_dir() or (folder / "train").is_dir():
+        return None
+    return in_folder(folder)
+
+
+def open_indexes(splits: Splits) -> Indexes:
+    """The indexes of image folders. Raises DataError when their classes differ, or there is only one."""
+    return _checked(
+        Indexes(
+            train=open_index(splits.train),
+            validation=open_index(splits.validation),
+            test=open_index(splits.test) if splits.test is not None else None,
+        )
+    )
+
+
+def _checked(indexes: Indexes) -> Indexes:
+    for name, other in (("validation", indexes.validation), ("test", indexes.test)):
+        if other is not None and not same_classes(indexes.classes, other):
+            different = sorted(set(indexes.classes) ^ set(other.classes))
+            raise DataError(
+                f"the {name} split {other.root!r} has other classes than {indexes.train.root!r}: "
+                f"{different[:5]}. Every split must hold the same classes"
+            )
+    if len(indexes.classes) < 2:
+        raise DataError(
+            f"{indexes.train.root!r} has one class ({indexes.classes[0]!r}): there is nothing to learn"
+        )
+    return indexes
+
+
+def same_classes(classes: tuple[str, ...], images: Images) -> bool:
+    """Whether labels mean the same. A file of stock FFCV has numbers, up to the largest label in it."""
+    found = images.classes
+    numbered = isinstance(images, BetonPart) and found == tuple(map(str, range(len(found))))
+    return found == classes or (numbered and found == classes[: len(found)])
+
+
+def splits_to_measure(data: str, *, trained_on: str | None, held_out: float) -> Mapping[str, Images]:
+    """The images to evaluate on, by the name of their split; nothing to train on is needed.
+
+    Where `data` has something to train on, what a run on it measures; else val/, validation/ and test/, or
+    the files of those names; else `data` itself, under the name "data".
+    """
+    path = Path(os.path.expanduser(data))
+    if is_beton(data) and beton_splits(path) is None and not _same_file(data, trained_on):
+        return {_KNOWN.get(split_in_name(path) or "", "data"): whole(path)}
+    is_folder = not is_beton(data) and data not in ("demo", *NAMED) and path.is_dir()
+    if is_folder and not (path / "train").is_dir() and in_folder(path) is None:
+        return _without_train(path)
+    indexes = open_data(data, held_out=held_out)
+    found = {"validation": indexes.validation, "test": indexes.test}
+    return {name: images for name, images in found.items() if images is not None}
+
+
+def _same_file(data: str, trained_on: str | None) -> bool:
+    return trained_on is not None and os.path.realpath(os.path.expanduser(trained_on)) == os.path.realpath(
+        os.path.expanduser(data)
+    )
+
+
+def _without_train(folder: Path) -> Mapping[str, Images]:
+    found: dict[str, Images] = {}
+    for name, split in _KNOWN.items():
+        file = in_folder(folder, name)
+        for path in (folder / name, file):
+            if path is None or not path.exists():
+                continue
+            if split in found:
+                raise DataError(
+                    f"{str(folder)!r} holds {found[split].root!r} and {str(path)!r}, both for {split}. Name "
+                    "the one that is meant"
+                )
+            found[split] = whole(path) if is_beton(path) else open_index(path)
+    return found or {"data": open_index(folder)}
