@@ -12,15 +12,18 @@ import json
 import logging
 import os
 import platform
+import re
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.features
 
 from fastpipe.backends.base import Backend, BatchSource, Job
 from fastpipe.batch import Drawer, RequestStream
@@ -37,7 +40,11 @@ SECONDS = 2.5  # the time box of a whole probe, warm-up included
 PROBE_IMAGES = 2048  # an epoch of fewer is over before a probe would be
 _BATCH, _BATCHES = 16, 2  # a slice: small enough to alternate often
 _ROUNDS = 2  # at least so many slices of each, however long they take
-_PACKAGES = ("torch", "torchvision", "pillow", "ffcv", "nvidia-dali-cuda120", "numba")
+# The distributions that decode, resize and run the kernels. DALI has one for each CUDA.
+_PACKAGES = re.compile(
+    r"(torch|torchvision|pillow|pillow-simd|numpy|numba|numba-cuda|llvmlite|ffcv|kornia|tbb|opencv-python.*"
+    r"|nvidia-(dali|nvimgcodec|nvjpeg|nvtiff).*)$"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,14 +58,22 @@ class Rates:
 
 def probe_key(**parts: Any) -> str:
     """A hash of what a measurement depends on: the parts given, the processor and the packages' versions."""
-    versions = {"fastpipe": VERSION}
-    for name in _PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = ""
-    text = json.dumps([parts, versions, _processor()], sort_keys=True, default=repr)
+    text = json.dumps([parts, _versions(), _processor()], sort_keys=True, default=repr)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+@lru_cache(maxsize=1)
+def _versions() -> tuple[str, ...]:
+    """Of every installed distribution that changes what a backend does a second, and of the JPEG library."""
+    found = {
+        f"{name} {distribution.version}"
+        for distribution in importlib.metadata.distributions()
+        if _PACKAGES.match(name := str(distribution.name).lower().replace("_", "-"))
+    }
+    jpeg = PIL.features.version_feature("libjpeg_turbo") or PIL.features.version("jpg")
+    return tuple(
+        sorted({*found, f"fastpipe {VERSION}", f"python {platform.python_version()}", f"libjpeg {jpeg}"})
+    )
 
 
 def _processor() -> str:

@@ -134,6 +134,7 @@ def build_source(loader: Any, planned: Planned, policy: Policy, choice: Choice |
         reseed=reseed,
         policy=policy,
         numerics=numerics_of(loader),
+        device=resolve_device(loader.device),
     )
     return registry.load(choice.backend).build(job)
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+import torch
+
 from fastpipe.batch import RequestStream, WorkerOptions
 from fastpipe.batch.mend import OnError, Policy
 from fastpipe.types import Availability, HostBatch, Machine, Plan, Support
@@ -36,6 +38,7 @@ class Job:
     """What a source is built for. reseed: seed python, numpy and torch before un-lifted steps.
 
     numerics: what the pixels must be, as resolved. policy: goes into a `fastpipe.batch.mend.Mender`.
+    device: where the batches go next; images that are made there may stay.
     """
 
     dataset: Any
@@ -44,6 +47,7 @@ class Job:
     reseed: bool
     policy: Policy = field(default_factory=Policy)
     numerics: Numerics = "exact"
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
 
 class BatchSource(Protocol):

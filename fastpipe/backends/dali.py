@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 
+import torch
+
 from fastpipe.backends.base import BatchSource, Capabilities, Job, Numerics
 from fastpipe.backends.dali_pipeline import Graph, load_dali
 from fastpipe.backends.dali_source import DaliSource
+from fastpipe.backends.dali_trial import mixed_form
 from fastpipe.errors import FastpipeError
 from fastpipe.extras import install_command
 from fastpipe.transforms import RandomResizedCrop, ResizeCrop
@@ -44,6 +47,8 @@ class DaliBackend:
             return Support(answer="no", reason="runs no Python steps on single images")
         resizes = "Pillow resizes" if numerics == "exact" else "DALI resizes where that is bilinear"
         reason = f"decodes JPEGs of one scan within the crop's box, Pillow all else; {resizes}"
+        if numerics == "fast" and _mixed_is_asked():
+            reason += _where_mixed()
         return Support(answer="yes", reason=reason)
 
     def build(self, job: Job) -> BatchSource:
@@ -61,4 +66,25 @@ def graph_of(job: Job) -> Graph:
     if not resizes or spec.interpolation != "bilinear":
         return Graph()
     cut = isinstance(spec, ResizeCrop) and spec.crop is not None
-    return Graph(resize=True, cut=cut, mixed=os.environ.get("FASTPIPE_DALI_MIXED") == "1")
+    if not _mixed_is_asked():
+        return Graph(resize=True, cut=cut)
+    device = _device_number(job.device)
+    form, _ = mixed_form(device)
+    return Graph(resize=True, cut=cut, mixed=form or "", device=device)
+
+
+def _mixed_is_asked() -> bool:
+    return os.environ.get("FASTPIPE_DALI_MIXED") == "1"
+
+
+def _device_number(device: torch.device | None = None) -> int:
+    """The GPU the batches go to, else this process's current one: each rank decodes on its own."""
+    if device is not None and device.type == "cuda" and device.index is not None:
+        return device.index
+    return torch.cuda.current_device() if torch.cuda.is_available() else 0
+
+
+def _where_mixed() -> str:
+    form, reasons = mixed_form(_device_number())
+    left_out = "".join(f"; not the form {name!r}: {why}" for name, why in reasons.items())
+    return f"; decodes on the GPU in the form {form!r}{left_out}" if form else f"; on the CPU{left_out}"

@@ -34,10 +34,18 @@ class Each(Protocol):
         """The results in the items' order."""
 
 
-def finish_batch(prepared: Prepared, images: Any, graph: Graph, dataset: Any, each: Each) -> HostBatch:
-    """The packed batch of one run. images: DALI's TensorListCPU for `prepared.places`.
+def finish_batch(
+    prepared: Prepared,
+    images: Any,
+    graph: Graph,
+    dataset: Any,
+    each: Each,
+    device: torch.device = torch.device("cpu"),  # noqa: B008 - immutable
+) -> HostBatch:
+    """The packed batch of one run. images: DALI's TensorList for `prepared.places`; device: they go there.
 
-    A batch that DALI made whole is handed over without a copy. Raises SampleError by the policy.
+    A batch that DALI made whole is handed over without a copy; what it made on that GPU stays there.
+    Raises SampleError by the policy.
     """
     assembly = _Assembly(prepared, dataset)
     whole = prepared.items and len(prepared.places) == len(prepared.items)
@@ -45,12 +53,29 @@ def finish_batch(prepared: Prepared, images: Any, graph: Graph, dataset: Any, ea
         for place, item in enumerate(prepared.items):
             if item is not None:
                 assembly.label(place, item.folder, item.label)
+        if graph.mixed and device.type == "cuda":
+            return assembly.finished(_on_device(images, graph.device))
+        images = images.as_cpu() if graph.mixed else images
         return assembly.finished(torch.from_numpy(np.asarray(images.as_tensor())))
+    images = images.as_cpu() if graph.mixed else images  # Pillow adds to it
     rows = {place: row for row, place in enumerate(prepared.places)}
     make = partial(_pixels, prepared, images, rows, prepared.finishing(graph))
     for place, result in enumerate(each(make, range(len(prepared.items)))):
         assembly.add(place, result)
     return assembly.finished(assembly.images)
+
+
+def _on_device(images: Any, number: int) -> torch.Tensor:
+    """A tensor of torch's own with DALI's images, copied on the device, on torch's stream."""
+    from nvidia.dali.plugin.pytorch import feed_ndarray
+
+    dense = images.as_tensor()
+    with torch.cuda.device(number):
+        stream = torch.cuda.current_stream()
+        made = torch.empty(tuple(dense.shape()), dtype=torch.uint8, device=f"cuda:{number}")
+        feed_ndarray(dense, made, cuda_stream=stream)
+        stream.synchronize()  # the device stage works on a stream of its own, and DALI takes its buffer back
+    return made
 
 
 def _pixels(

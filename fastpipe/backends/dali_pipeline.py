@@ -11,7 +11,7 @@ import os
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from fastpipe.errors import BackendError, MissingExtraError
 
@@ -61,12 +61,14 @@ class Graph:
     """Which steps run inside DALI after the decoding of a box.
 
     resize: antialiased bilinear resize to each image's own size. cut: then a crop; what it takes from outside
-    the image is black. mixed: decode and resize on the current GPU, and copy back.
+    the image is black. mixed: on the GPU `device`, where the images stay: "region" decodes the box alone,
+    "whole" the frame, of which it takes the box.
     """
 
     resize: bool = False
     cut: bool = False
-    mixed: bool = False
+    mixed: Literal["", "region", "whole"] = ""
+    device: int = 0
 
     @property
     def num_inputs(self) -> int:
@@ -99,7 +101,7 @@ class Runner:
         self._pipeline.schedule_run()
 
     def result(self) -> Any:
-        """The images of the oldest run, a TensorListCPU that is the caller's. RuntimeError when it failed."""
+        """The images of the oldest run, a TensorList that is the caller's. RuntimeError when it failed."""
         (images,) = self._pipeline.share_outputs()
         self._pipeline.release_outputs()  # with the dynamic executor the buffers outlive this
         return images
@@ -140,7 +142,7 @@ def _built(dali: Any, graph: Graph, feed: _Feed, batch_size: int, threads: int, 
     pipeline = dali.Pipeline(
         batch_size=batch_size,
         num_threads=threads,
-        device_id=0 if graph.mixed else None,
+        device_id=graph.device if graph.mixed else None,
         seed=0,  # nothing here is random
         prefetch_queue_depth=depth,
         exec_dynamic=True,  # the default since 1.51: outputs are buffers of their own
@@ -149,23 +151,26 @@ def _built(dali: Any, graph: Graph, feed: _Feed, batch_size: int, threads: int, 
     with pipeline:
         inputs = dali.fn.external_source(source=feed, num_outputs=graph.num_inputs, batch=True)
         images = _images(dali, graph, inputs)
-        pipeline.set_outputs(images.cpu() if graph.mixed else images)
+        pipeline.set_outputs(images)
     pipeline.build()
     return pipeline
 
 
 def _images(dali: Any, graph: Graph, inputs: Any) -> Any:
     data, start, shape, *rest = inputs
-    images = dali.fn.decoders.image_slice(
-        data,
-        start=start,
-        shape=shape,
-        axes=[0, 1],
-        device="mixed" if graph.mixed else "cpu",
-        output_type=dali.types.RGB,
-        adjust_orientation=False,  # Pillow and torchvision do not turn by EXIF either
-        use_fast_idct=False,  # the fast one is up to 17 levels off
-    )
+    options = {
+        "device": "mixed" if graph.mixed else "cpu",
+        "output_type": dali.types.RGB,
+        "adjust_orientation": False,  # Pillow and torchvision do not turn by EXIF either
+        "use_fast_idct": False,  # the fast one is up to 17 levels off
+    }
+    if graph.mixed:
+        options["jpeg_fancy_upsampling"] = True  # as libjpeg-turbo and so Pillow do
+    box = {"start": start, "shape": shape, "axes": [0, 1]}
+    if graph.mixed == "whole":
+        images = dali.fn.slice(dali.fn.decoders.image(data, **options), **box)
+    else:
+        images = dali.fn.decoders.image_slice(data, **box, **options)
     if graph.resize:
         images = dali.fn.resize(
             images,

@@ -244,10 +244,12 @@ class _Session:
     def _finish(self, prepared: Prepared, images: Any) -> HostBatch | Failure:
         source = self._source
         try:
-            batch = finish_batch(prepared, images, source.graph, source.job.dataset, self._each)
+            batch = finish_batch(
+                prepared, images, source.graph, source.job.dataset, self._each, source.job.device
+            )
         except Exception as error:
             return Failure(error)
-        if self._source.job.workers.pin_memory and torch.cuda.is_available():
+        if source.job.workers.pin_memory and torch.cuda.is_available() and not batch.images.is_cuda:
             return batch.pin_memory()
         return batch
 

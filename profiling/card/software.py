@@ -21,7 +21,8 @@ __all__ = ["gil_state", "jpeg_simd_gain", "software_facts", "software_notes"]
 
 _PACKAGES = (
     *("torch", "torchvision", "pillow", "pillow-simd", "numpy", "numba", "numba-cuda"),
-    *("ffcv", "nvidia-dali-cuda130", "nvidia-dali-cuda120", "kornia", "timm"),
+    *("ffcv", "nvidia-dali-cuda130", "nvidia-dali-cuda120", "nvidia-dali-cuda110", "opencv-python", "kornia"),
+    "timm",
 )
 # Below this gain the vector code is missing: it brought 1.5 on an AMD EPYC.
 _SIMD_GAIN = 1.15

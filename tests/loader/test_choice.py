@@ -282,6 +282,35 @@ def test_processes_that_come_at_once_measure_once(tmp_path):
     assert len({(tmp_path / f"found-{rank}").read_text() for rank in range(3)}) == 1
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nvidia-dali-cuda130",
+        "nvidia_dali_cuda120",
+        "nvidia-nvimgcodec-cu13",
+        "ffcv",
+        "Pillow",
+        "opencv-python",
+    ],
+)
+def test_an_upgrade_of_what_changes_a_rate_is_measured_anew(tmp_path, monkeypatch, name):
+    def key(version):
+        site = tmp_path / (version or "none")
+        site.mkdir()
+        if version:
+            info = site / f"{name.replace('-', '_')}-{version}.dist-info"
+            info.mkdir()
+            (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        monkeypatch.setattr(sys, "path", [str(site), *path])
+        probe._versions.cache_clear()
+        return probe.probe_key(data="these")
+
+    path = [*sys.path]
+    keys = [key(version) for version in ("", "91.1", "91.2")]
+    probe._versions.cache_clear()
+    assert len(set(keys)) == 3
+
+
 def test_num_workers_auto_is_an_int_to_others_and_auto_when_rebuilt(photos, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))  # torch warns above this
     monkeypatch.setattr(choose, "usable_cpus", lambda: 6.5)
