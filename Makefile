@@ -1,5 +1,5 @@
 # Every target is one script; `PYTHON=python3.12 make test` picks another interpreter.
-.PHONY: help demo test test-full test-gpu check bench format clean
+.PHONY: help demo test test-full test-clients test-gpu check bench format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 16
@@ -10,8 +10,11 @@ demo: ## install, train on the embedded photos, profile; 3 to 5 minutes on 2 cor
 test: ## install, run the tests that need no GPU and only seconds each
 	@scripts/test
 
-test-full: ## as `test`, with the slow tests
+test-full: ## as `test`, with the slow tests and the clients
 	@scripts/test-full
+
+test-clients: ## fastpipe inside accelerate, Lightning, Composer and others; writes docs/compatibility.md
+	@scripts/test-clients
 
 test-gpu: ## the tests that need a CUDA device; fails without one
 	@scripts/test-gpu

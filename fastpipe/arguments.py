@@ -108,10 +108,18 @@ def open_dataset(dataset: Any, transform: Callable[[Any], Any] | None) -> Any:
             return BetonDataset(dataset, transform=transform)
         return FolderDataset(dataset, transform=transform)
     if transform is not None and getattr(dataset, "transform", None) is not transform:
-        raise ArgumentError(
-            f"transform goes with a path; {type(dataset).__name__} has its own. Set dataset.transform instead"
-        )
+        raise ArgumentError(f"transform goes with a path to images. {_place_of_transform(dataset)}")
     return dataset
+
+
+def _place_of_transform(dataset: Any) -> str:
+    """How to have a transform with a data set that is there already."""
+    name = type(dataset).__name__
+    if hasattr(dataset, "transform"):
+        return f"{name} has its own: leave transform out and set dataset.transform"
+    if callable(getattr(dataset, "set_transform", None)):  # datasets.Dataset, of Hugging Face
+        return f"Leave it out and give {name} one that takes a dict of columns: dataset.set_transform(...)"
+    return f"Leave it out and apply it in the data set's __getitem__: {name} has no place for a transform"
 
 
 class ResolutionPolicy:

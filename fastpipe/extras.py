@@ -24,6 +24,7 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "wandb": ("wandb",),
         "onnx": ("onnx", "onnxscript"),
         "cuda": ("numba-cuda[cu13]", "cuda-toolkit==13.0.*"),
+        "cuda12": ("numba-cuda[cu12]",),
     }
 )
 # FFCV's setup imports what it needs to build from the environment, which pip hides otherwise.

@@ -336,10 +336,7 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
         return make_state(self, self._position, self._clock, keyed=self._keyed())
 
     def _keyed(self) -> bool:
-        """Whether nothing random depends on more than the keys.
-
-        No step of the script's own, or seeds for it.
-        """
+        """Whether every random step is keyed: none is the script's own, or `seed=` seeds those."""
         planned = self._plan()
         return self.seed is not None or (planned.plan is not None and not planned.plan.host)
 

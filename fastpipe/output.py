@@ -31,7 +31,9 @@ def ends_with_its_reader(main: Callable[P, int]) -> Callable[P, int]:
             try:
                 return main(*args, **kwargs)
             finally:
-                put("")
+                # A script that ran in here may have closed it.
+                if sys.stdout is not None and not sys.stdout.closed:
+                    put("")
         except BrokenPipeError:
             if not (reader_is_gone(sys.stdout) or reader_is_gone(sys.stderr)):
                 raise  # a pipe of the program's own

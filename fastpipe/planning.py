@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ import torchvision
 from PIL import Image
 from torch.utils.data import ConcatDataset, Subset, default_collate
 from torchvision.datasets import DatasetFolder, ImageFolder
-from torchvision.datasets.folder import default_loader, pil_loader
+from torchvision.datasets import folder as torchvision_folder
 
 from fastpipe.batch.locate import leaves, locate, read_rgb, storage_kind
 from fastpipe.batch.order import length
@@ -32,7 +33,7 @@ _OWN_GETITEM = (
     FolderDataset.__getitem__,
     BetonDataset.__getitem__,
 )
-_OWN_LOADERS = (default_loader, pil_loader)
+_OWN_LOADERS = ("default_loader", "pil_loader")
 # timm 1.0.31, timm/data/loader.py: fast_collate and PrefetchLoader.
 _TIMM_COLLATE = (
     "collate_fn is timm's fast_collate, which stacks uint8 images [B, 3, H, W]; timm's PrefetchLoader casts "
@@ -127,10 +128,25 @@ def _refusal(dataset: Any, *, batched: bool, collate_fn: Callable[[Any], Any]) -
     if not parts or any(type(inner) not in (Subset, ConcatDataset) for inner in _wrappers(dataset)):
         return "the data set wraps others in a way of its own"
     first = parts[0]
-    for part in parts[1:]:
-        if part.transform is not first.transform or part.target_transform is not first.target_transform:
-            return "the concatenated data sets have different transforms"
+    if any(part.target_transform is not first.target_transform for part in parts):
+        return "the concatenated data sets have different target_transforms"
+    others = {id(part.transform): part.transform for part in parts}
+    if not all(_mean_the_same(other, first.transform) for other in others.values()):
+        return "the concatenated data sets have different transforms"
     return None
+
+
+def _mean_the_same(one: Any, other: Any) -> bool:
+    """Whether two transforms are known to be equal: of a step that is the script's own nobody knows."""
+    if one is other:
+        return True
+    left, right = lift(one).plan, lift(other).plan
+    if left is None or right is None or left.host or right.host:
+        return False
+    try:
+        return replace(left, notes=()) == replace(right, notes=())
+    except (TypeError, ValueError, RuntimeError):  # an array among the settings has no one answer
+        return False
 
 
 def _collate_refusal(collate_fn: Callable[[Any], Any]) -> str:
@@ -162,12 +178,24 @@ def _folder_refusal(dataset: Any) -> str | None:
         return f"{name} is not an image folder (torchvision.datasets.ImageFolder or DatasetFolder)"
     if kind.__getitem__ not in _OWN_GETITEM or hasattr(kind, "__getitems__"):
         return f"{name} has a __getitem__ of its own"
-    if isinstance(dataset, DatasetFolder):
-        if dataset.loader not in _OWN_LOADERS:
+    if not isinstance(dataset, BetonDataset):
+        if not any(_is_torchvisions(dataset.loader, own) for own in _OWN_LOADERS):
             return f"the loader of {name} is the script's own"
+        # default_loader asks for this one by name at every image.
+        if not _is_torchvisions(torchvision_folder.pil_loader, "pil_loader"):
+            return "torchvision.datasets.folder.pil_loader is the script's own"
         if torchvision.get_image_backend() != "PIL":
             return f"torchvision's image backend is {torchvision.get_image_backend()!r}, not 'PIL'"
     return None
+
+
+def _is_torchvisions(loader: Any, name: str) -> bool:
+    """Whether it is torchvision's function of that name; the script may have replaced it before we came."""
+    code = getattr(loader, "__code__", None)
+    if code is None or getattr(loader, "__wrapped__", None) is not None:
+        return False
+    file = torchvision_folder.__file__
+    return bool(code.co_name == name and os.path.realpath(code.co_filename) == os.path.realpath(file))
 
 
 def _first_image(dataset: Any) -> Image.Image:

@@ -179,7 +179,10 @@ class _Bases(dict[str, tuple[int, int]]):
     """Where each buffer begins and how many bytes an element has; `x:words` is x in another form."""
 
     def __missing__(self, name: str) -> tuple[int, int]:
-        found = self[name] = self[name.partition(":")[0]]
+        plain, form, _ = name.partition(":")
+        if not form:
+            raise KeyError(name)
+        found = self[name] = self[plain]
         return found
 
     def address(self, name: str, element: int) -> int:

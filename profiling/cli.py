@@ -11,22 +11,22 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from fastpipe.errors import FastpipeError
 from fastpipe.output import ends_with_its_reader, version
 from fastpipe.profiling.failing import FAILED, parse_condition
-from fastpipe.profiling.files_out import check_writable, exit_status, write_values
+from fastpipe.profiling.files_out import check_writable, write_values
 from fastpipe.profiling.forms import with_timeline, write_forms
 from fastpipe.profiling.report import render, to_dict, values_of
 from fastpipe.profiling.run import num_parts, profile
 from fastpipe.profiling.setting import Announce
+from fastpipe.profiling.terminal import ended, report_console
 from fastpipe.profiling.workload import Options, make_workload
 
 __all__ = ["main", "make_parser"]
 
-# Narrower, the table would break its numbers; a pipe counts as 80 columns.
+# Narrower, the table breaks its numbers; a pipe counts as 80 columns, unless COLUMNS says what it has.
 _NARROWEST = 104
 
-# Modules with a main(argv) of their own, imported when asked for.
+# Modules with a main(argv) of their own, imported when asked for. The epilog of --help names each.
 _COMMANDS = {
     "compare": "fastpipe.profiling.compare",
     "diff": "fastpipe.profiling.diff",
@@ -44,10 +44,15 @@ examples:
   fastpipe-profile /data/imagenet --model resnet50 --resolution 176 --workers 8 --json profile.json
   fastpipe-profile /data/imagenet --recipe mild          (needs: pip install timm jsonargparse)
 
-Another command observes an unmodified script: fastpipe-profile run train.py ARGS... (run --help)
+other commands, each with a --help of its own:
+  fastpipe-profile run train.py ARGS...      observe the data loading of an unmodified script
+  fastpipe-profile diff A.json B.json        what changed between two reports
+  fastpipe-profile compare [DATA]            what an image costs this machine, step by step, by each library
+  fastpipe-profile host [DATA]               CPUs, memory, storage, GPUs and versions of this machine
+A folder of such a name is given as ./run.
 
 exit status: 0; 1 for data that cannot be used or a worker that died; 2 for a wrong argument; 3 where the
-condition of --fail-if holds.
+condition of --fail-if holds; 130 on Ctrl-C.
 """
 
 
@@ -106,15 +111,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns 0, 1 bad data, 2 wrong argument, 3 --fail-if, 130 on Ctrl-C."""
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv and argv[0] in _COMMANDS:
-        return int(importlib.import_module(_COMMANDS[argv[0]]).main(argv[1:]))
+        # Importing them takes a second, in which Ctrl-C may come too.
+        return ended(lambda: int(importlib.import_module(_COMMANDS[argv[0]]).main(argv[1:])))
     args = make_parser().parse_args(argv)
-    try:
-        return _run(args)
-    except FastpipeError as error:
-        return exit_status(error)
-    except KeyboardInterrupt:
-        sys.stderr.write("fastpipe-profile: interrupted; nothing was written\n")
-        return 130
+    return ended(lambda: _run(args))
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -143,13 +143,10 @@ def _run(args: argparse.Namespace) -> int:
         if args.html is not None or args.trace is not None:
             announce("timeline")
             report = with_timeline(report, workload)
-    console = Console(soft_wrap=False)
-    if console.width < _NARROWEST and not console.is_terminal:
-        console = Console(width=_NARROWEST)
-    render(result, console)
     if args.json is not None:
         write_values("json", args.json, report)
     write_forms(report, html=args.html, trace=args.trace)
+    render(result, report_console(_NARROWEST))
     if condition is None or not condition.holds(values_of(result)):
         return 0
     sys.stderr.write(f"fastpipe-profile: {args.fail_if} holds\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -16,10 +15,11 @@ from torchvision import transforms as T
 
 from fastpipe.errors import ArgumentError, FastpipeError
 from fastpipe.profiling.details import AUGMENTATIONS, device_unit
-from fastpipe.profiling.files_out import check_writable, exit_status, write_values
+from fastpipe.profiling.files_out import check_writable, write_values
 from fastpipe.profiling.host import OtherLoad, describe_host
 from fastpipe.profiling.inputs import Inputs, fetch
 from fastpipe.profiling.stages import Stage, packed
+from fastpipe.profiling.terminal import ended, print_table, report_console
 from fastpipe.profiling.timing import Timing, measure
 from fastpipe.profiling.variants import Variant, beton_of, make_loader, unavailable
 from fastpipe.profiling.workload import transform_of
@@ -63,24 +63,17 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status: 0, 1 bad data, 2 wrong argument, 130 on Ctrl-C."""
     args = make_parser().parse_args(argv)
-    try:
-        if args.json is not None:
-            check_writable("json", args.json)
-        if not 0.0 < args.seconds <= 600.0 or args.resolution < 1:
-            raise ArgumentError(
-                "seconds must be above 0 and at most 600, resolution at least 1. "
-                f"Found: {args.seconds!r}, {args.resolution!r}"
-            )
-        _run(args)
-    except FastpipeError as error:
-        return exit_status(error)
-    except KeyboardInterrupt:
-        sys.stderr.write("fastpipe-profile: interrupted; nothing was written\n")
-        return 130
-    return 0
+    return ended(lambda: _run(args))
 
 
-def _run(args: argparse.Namespace) -> None:
+def _run(args: argparse.Namespace) -> int:
+    if args.json is not None:
+        check_writable("json", args.json)
+    if not 0.0 < args.seconds <= 600.0 or args.resolution < 1:
+        raise ArgumentError(
+            "seconds must be above 0 and at most 600, resolution at least 1. "
+            f"Found: {args.seconds!r}, {args.resolution!r}"
+        )
     others = OtherLoad()
     transform, plan = transform_of(args.resolution)
     inputs = fetch(args.data, plan, seconds=max(1.0, args.seconds), quick=True)
@@ -89,12 +82,9 @@ def _run(args: argparse.Namespace) -> None:
         for price in price_list(inputs, transform, plan, args.seconds):
             prices.append(price)
             status.update(f"price list: {price.step} by {price.by} is done")
-    console = Console()
-    if console.width < _NARROWEST and not console.is_terminal:
-        console = Console(width=_NARROWEST)
-    _render(prices, inputs, args, console, others.share())
     if args.json is not None:
         values = {
+            "schema": "fastpipe-prices",
             "schema_version": SCHEMA_VERSION,
             "host": describe_host(),
             "data": {"name": args.data, **inputs.describe()},
@@ -102,6 +92,8 @@ def _run(args: argparse.Namespace) -> None:
             "prices": [_values(price) for price in prices],
         }
         write_values("json", args.json, values)
+    _render(prices, inputs, args, report_console(_NARROWEST), others.share())
+    return 0
 
 
 def _values(price: Price) -> dict[str, Any]:
@@ -210,7 +202,7 @@ def _render(
         cpu = price.timing.cpu_ms
         spread = f"{cpu.low:.3g}-{cpu.high:.3g}"
         table.add_row(price.step, price.by, f"{cpu.median:.3g}", spread, str(price.timing.repeats))
-    console.print(table)
+    print_table(console, table)
     found = inputs.describe()
     note = (
         f"{found['sampled']} files, median {found['median_pixels'] / 1e6:.3g} megapixels. "

@@ -12,8 +12,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from fastpipe.errors import ArgumentError, DataError, FastpipeError
-from fastpipe.profiling.files_out import check_writable, exit_status, write_values
+from fastpipe.errors import ArgumentError, DataError
+from fastpipe.profiling.diff_kinds import in_common_form, kind_of
+from fastpipe.profiling.files_out import check_writable, write_values
+from fastpipe.profiling.terminal import ended, print_table, report_console
 
 __all__ = ["SCHEMA_VERSION", "compare_reports", "load_report", "main", "make_parser", "render_diff"]
 
@@ -30,33 +32,31 @@ def make_parser() -> argparse.ArgumentParser:
     """The command line of `diff`."""
     parser = argparse.ArgumentParser(
         prog="fastpipe-profile diff",
-        description="Compare two reports that fastpipe-profile wrote with --json: first what differs in "
-        "host, versions, data and workload, then each stage.",
+        description="Compare two reports that a command of fastpipe-profile wrote with --json, also run, "
+        "compare and host: first what differs in host, versions, data and workload, then each stage.",
         epilog="Changed means that the two intervals do not overlap: of 95 % where "
-        "both reports have them, else quartiles.",
+        "both reports have them, else quartiles. A figure without either is not repeated.",
         allow_abbrev=False,
     )
-    parser.add_argument("before", metavar="A.json")
-    parser.add_argument("after", metavar="B.json")
+    parser.add_argument("before", metavar="A.json", help="the report to compare with")
+    parser.add_argument("after", metavar="B.json", help="the newer report")
     parser.add_argument("--json", metavar="FILE", help="write the comparison there too")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line. Returns the exit status: 0, 1 unusable report, 2 wrong argument."""
+    """Run the command line. Returns 0, 1 unusable report, 2 wrong argument, 130 on Ctrl-C."""
     args = make_parser().parse_args(argv)
-    try:
-        if args.json is not None:
-            check_writable("json", args.json)
-        found = compare_reports(load_report(args.before), load_report(args.after))
-        console = Console()
-        if console.width < _NARROWEST and not console.is_terminal:
-            console = Console(width=_NARROWEST)
-        render_diff(found, console)
-        if args.json is not None:
-            write_values("json", args.json, found)
-    except FastpipeError as error:
-        return exit_status(error)
+    return ended(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.json is not None:
+        check_writable("json", args.json)
+    found = compare_reports(load_report(args.before), load_report(args.after))
+    if args.json is not None:
+        write_values("json", args.json, found)
+    render_diff(found, report_console(_NARROWEST))
     return 0
 
 
@@ -70,10 +70,10 @@ def load_report(path: str) -> dict[str, Any]:
         raise ArgumentError(f"cannot read the report {path!r}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path!r} is no JSON: {error}") from error
-    if not isinstance(found, dict) or _major(found) is None or not isinstance(found.get("stages"), list):
+    if not isinstance(found, dict) or _major(found) is None or kind_of(found) is None:
         raise DataError(
-            f"{path!r} is no report of fastpipe-profile: it needs a schema_version and stages. "
-            "Write one with fastpipe-profile DATA --json FILE"
+            f"{path!r} is no report of fastpipe-profile: it needs a schema_version, and stages, loaders or "
+            "prices. Write one with --json FILE, by fastpipe-profile DATA, run, compare or host"
         )
     return found
 
@@ -88,15 +88,22 @@ def compare_reports(before: dict[str, Any], after: dict[str, Any]) -> dict[str, 
     """The comparison as plain values.
 
     differences: [name, before, after] of host, data and workload. stages: each with both rates, the ratio
-    (after / before) and "changed", "within noise", "only before" or "only after". DataError for reports of
-    different major versions.
+    (after / before) and "changed", "within noise", "not repeated" (no spread is known), "only before" or
+    "only after". DataError for reports of different commands or different major versions.
     """
+    kinds = kind_of(before), kind_of(after)
+    if kinds[0] != kinds[1]:
+        raise DataError(
+            f"the reports are {kinds[0]} and {kinds[1]}, which have no figures in common. "
+            "Give two of one command"
+        )
     versions = _major(before), _major(after)
     if versions[0] != versions[1]:
         raise DataError(
             f"the reports have schema versions {versions[0]} and {versions[1]}, whose fields mean different "
             "things. Write both with the same fastpipe"
         )
+    before, after = in_common_form(before), in_common_form(after)
     return {
         "schema": "fastpipe-diff",
         "schema_version": SCHEMA_VERSION,
@@ -188,6 +195,8 @@ def _verdict(before: dict[str, float] | None, after: dict[str, float] | None) ->
         return "only after"
     if after is None:
         return "only before"
+    if all(spread["low"] == spread["high"] for spread in (before, after)):
+        return "not repeated"
     overlap = before["low"] <= after["high"] and after["low"] <= before["high"]
     return "within noise" if overlap else "changed"
 
@@ -201,15 +210,17 @@ def render_diff(found: dict[str, Any], console: Console) -> None:
         console.print("host, versions, data and workload are the same", markup=False, highlight=False)
     before, after = found["bottleneck"]
     same = "still" if before == after else f"was {before}, now"
-    console.print(f"bottleneck: {same} {after}", markup=False, highlight=False)
-    console.print(_table(found))
+    if (before, after) != (None, None):
+        console.print(f"bottleneck: {same} {after}", markup=False, highlight=False)
+    if found["stages"] or found["together"]:
+        print_table(console, _table(found))
     for warning in found["warnings"]:
         console.print(f"note: {warning}", markup=False, highlight=False)
 
 
 def _table(found: dict[str, Any]) -> Table:
     table = Table(title_justify="left")
-    table.add_column("stage", no_wrap=True)
+    table.add_column("stage", overflow="fold")
     for name in ("A images/s", "B images/s", "B / A", "CPU B / A"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
@@ -225,6 +236,8 @@ def _table(found: dict[str, Any]) -> Table:
 def _interval(spread: dict[str, float] | None) -> str:
     if spread is None:
         return "-"
+    if spread["low"] == spread["high"]:
+        return _number(spread["median"])
     return f"{_number(spread['median'])} ({_number(spread['low'])}-{_number(spread['high'])})"
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
 
-from fastpipe.errors import FastpipeError
 from fastpipe.profiling.card.collect import Announce, make_card
 from fastpipe.profiling.card.show import render_card
-from fastpipe.profiling.files_out import check_writable, exit_status, write_values
+from fastpipe.profiling.files_out import check_writable, write_values
+from fastpipe.profiling.terminal import ended, report_console
 
 __all__ = ["main", "make_parser"]
 
@@ -46,22 +45,17 @@ def _seconds(given: str) -> float:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status: 0, 1 bad data, 2 wrong argument, 130 on Ctrl-C."""
     args = make_parser().parse_args(argv)
-    try:
-        if args.json is not None:
-            check_writable("json", args.json)
-        with _status() as announce:
-            card = make_card(args.data, announce, seconds=args.seconds)
-        console = Console()
-        if console.width < _NARROWEST and not console.is_terminal:
-            console = Console(width=_NARROWEST)
-        render_card(card, console)
-        if args.json is not None:
-            write_values("json", args.json, card)
-    except FastpipeError as error:
-        return exit_status(error)
-    except KeyboardInterrupt:
-        sys.stderr.write("fastpipe-profile: interrupted; nothing was written\n")
-        return 130
+    return ended(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.json is not None:
+        check_writable("json", args.json)
+    with _status() as announce:
+        card = make_card(args.data, announce, seconds=args.seconds)
+    if args.json is not None:
+        write_values("json", args.json, card)
+    render_card(card, report_console(_NARROWEST))
     return 0
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from fastpipe.profiling.report_parts import print_parts, sections, values_of
 from fastpipe.profiling.result import Profile
 from fastpipe.profiling.stages import StageResult
+from fastpipe.profiling.terminal import print_table
 from fastpipe.profiling.timing import Spread
 from fastpipe.profiling.verdict import Forecast
 
@@ -99,7 +100,7 @@ def render(profile: Profile, console: Console) -> None:
     """Print head, table, verdict and notes."""
     for line in _head(profile):
         console.print(line, markup=False, highlight=False)
-    console.print(_table(profile))
+    print_table(console, _table(profile))
     for sentence in profile.verdict.sentences:
         console.print(sentence, style="bold", markup=False, highlight=False)
     for line in profile.verdict.details:

@@ -15,6 +15,7 @@ from fastpipe.profiling.fixes import Fix
 from fastpipe.profiling.history import Checked
 from fastpipe.profiling.interference import knee
 from fastpipe.profiling.result import Profile
+from fastpipe.profiling.terminal import print_table
 from fastpipe.profiling.timing import Spread
 
 __all__ = ["print_parts", "sections", "values_of"]
@@ -147,7 +148,7 @@ def _say(console: Console, *lines: str) -> None:
 def _print_stalls(profile: Profile, console: Console) -> None:
     explored = profile.explored
     table = Table(title=f"runs that differ by one part; an epoch has {explored.epoch_images:,} images")
-    for name in ("run", "images/s", "adds, s/epoch", "95 % interval", "of the epoch"):
+    for name in ("run", "mean images/s", "adds, s/epoch", "95 % interval", "of the epoch"):
         table.add_column(name, justify="left" if name == "run" else "right", no_wrap=True)
     first = explored.levels[0]
     table.add_row(first.name, f"{first.timing.interval.median:,.1f}", "", "", "")
@@ -160,7 +161,7 @@ def _print_stalls(profile: Profile, console: Console) -> None:
             f"{low:+,.2f} to {high:+,.2f}",
             f"{stall.share:+.1%}",
         )
-    console.print(table)
+    print_table(console, table)
 
 
 def _latency_words(profile: Profile) -> list[str]:
@@ -202,7 +203,7 @@ def _print_fixes(profile: Profile, console: Console) -> None:
             escape(f"{fix.command}{note}"),
         )
     if shown:
-        console.print(table)
+        print_table(console, table)
     rest = [fix.name for fix in profile.fixes if not fix.helps]
     if rest:
         _say(console, f"No gain above 2 % predicted here: {', '.join(rest)}.")
@@ -214,7 +215,7 @@ def _print_checks(profile: Profile, console: Console) -> None:
         _say(
             console,
             f"verified {one.fix}: loader {_rate(one.predicted)} predicted "
-            f"({one.low:,.0f} to {one.high:,.0f}), "
+            f"({_rate(one.low)} to {_rate(one.high)}), "
             f"{_rate(one.measured)} measured, {one.error:+.0%}, {where} the interval.",
         )
     history = _history(profile.past)

@@ -33,6 +33,8 @@ PIXELS = """
 Errors in levels of 0..255 over 20 images of 40 to 110 pixels, cut to 32 x 32: textures with 4 to 9 pixels
 a wave, harder than photos. JPEG of all kinds (grey, progressive, CMYK, 4:4:4, with EXIF rotation), PNG with
 and without palette, WebP. `exact` promises torchvision's pixels; what `fast` does stands in `explain()`.
+These limits hold on this set. Over all shapes, 1:64 to 64:1, of waves of 4 to 9 pixels of the output, `fast`
+on ffcv is up to 6 levels off in the mean where both directions shrink; where one is enlarged Pillow resizes.
 
 """
 MEMORY = """

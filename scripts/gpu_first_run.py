@@ -280,6 +280,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not gpus and not given.rehearse:
         print(f"{plan()}\n\nNo CUDA device here: nothing of this was run. --rehearse runs what a CPU can.")
         return 1
+    if given.rehearse:  # OpenMP's threads spin while they wait, beside the workers
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
     wanted = [step for step in STEPS if given.only is None or step.number in given.only]
     records = []
     with tempfile.TemporaryDirectory(prefix="fastpipe-gpu-") as scratch:

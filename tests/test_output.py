@@ -78,6 +78,15 @@ def test_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
         assert "standard output cannot be written: No space left on device" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("gone", ["none", "closed"])
+def test_a_program_that_has_no_output_any_more(gone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = None if gone == "none" else io.StringIO()
+    if stream is not None:
+        stream.close()
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert ends_with_its_reader(lambda: 3)() == 3
+
+
 def test_streams_that_are_no_pipes() -> None:
     assert not reader_is_gone(io.StringIO()) and not reader_is_gone(None)
     reading, writing = os.pipe()

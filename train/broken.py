@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from fastpipe.errors import SampleError
 from fastpipe.train.distributed import current_shard, summed
 
-__all__ = ["Counts", "added", "broken_counts", "broken_words", "in_options", "summed_counts"]
+__all__ = ["Counts", "InOptions", "added", "broken_counts", "broken_words", "in_options", "summed_counts"]
 
 Counts = Mapping[str, int]
 """Samples by what was done with them."""
@@ -45,6 +46,18 @@ def broken_words(broken: Mapping[str, Counts]) -> Iterator[str]:
         for kind in _KINDS:
             if number := counts.get(kind, 0):
                 yield f"{number} {'sample' if number == 1 else 'samples'} {kind} in {split}"
+
+
+class InOptions(logging.Filter):
+    """For the loader's logger: a sample that was skipped or replaced needs no advice to do so."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change the text, keep the record."""
+        text = record.getMessage()
+        shorter = re.sub(rf",? or {_REMEDY.pattern}", "", text)
+        if shorter != text:
+            record.msg, record.args = shorter, ()
+        return True
 
 
 def in_options(error: BaseException) -> str:

@@ -14,8 +14,12 @@ __all__ = ["describe_options", "descriptions"]
 
 
 def descriptions(cls: type[Any]) -> dict[str, str]:
-    """The docstring of each field of `cls` that has one, in one line."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
+    """The docstring of each field of `cls`, in one line; none where there is no source to read."""
+    try:
+        source = textwrap.dedent(inspect.getsource(cls))
+    except OSError:  # installed as byte code only: help without descriptions is better than no command
+        return {}
+    body = ast.parse(source).body[0]
     assert isinstance(body, ast.ClassDef)
     found = {}
     for field, text in itertools.pairwise(body.body):

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from fastpipe.errors import ArgumentError, DataError, FastpipeError
 from fastpipe.train.config import TrainConfig
+from fastpipe.train.disk import why_not_written
 from fastpipe.train.distributed import current_shard
 from fastpipe.train.folder import CHECKPOINT, make_folder, replace_text
 from fastpipe.train.options import Options
@@ -61,9 +62,19 @@ def run_seeds(
             "runs": runs,
             "statistics": {name: spread([one[name] for one in runs]) for name in _REPEATED},
         }
-        replace_text(folder / RESULTS, json.dumps(results, indent=2) + "\n")
+        _write(folder / RESULTS, results)
     show.last(seeds_line(results))
     return results
+
+
+def _write(path: Path, results: Mapping[str, Any]) -> None:
+    try:
+        replace_text(path, json.dumps(results, indent=2) + "\n")
+    except OSError as error:
+        raise DataError(
+            f"{str(path)!r} could not be written: {why_not_written(error)}. Make room and continue with "
+            "--resume auto: finished seeds are only measured again"
+        ) from error
 
 
 def _run_one(config: TrainConfig, options: Options, **fitting: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 
 from fastpipe.errors import ArgumentError, FastpipeError, MissingExtraError
 from fastpipe.stop_signals import exit_status
-from fastpipe.train.broken import in_options
+from fastpipe.train.broken import InOptions, in_options
 from fastpipe.train.cli import Invocation
 from fastpipe.train.config_checks import check_on_error, check_world_size
 from fastpipe.train.errors import PeerError, StoppedError
@@ -23,6 +24,7 @@ __all__ = ["start", "without_nproc"]
 # Whoever starts the processes looks after them every 0.1 s (torchrun's default), and must see first the one
 # that failed first.
 _AFTER_THE_FIRST_S = 2.0
+_IN_OPTIONS = InOptions()  # one, so that it is not added twice
 
 
 def start(invocation: Invocation, args: Sequence[str]) -> int:
@@ -34,6 +36,7 @@ def start(invocation: Invocation, args: Sequence[str]) -> int:
             check_world_size(invocation.config, nproc)
         hush_launcher()
         return launch(nproc, without_nproc(args))
+    logging.getLogger("fastpipe").addFilter(_IN_OPTIONS)
     try:
         train = run if invocation.options.seeds is None else run_seeds
         train(

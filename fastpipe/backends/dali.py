@@ -43,7 +43,7 @@ class DaliBackend:
         if plan.host:
             return Support(answer="no", reason="runs no Python steps on single images")
         resizes = "Pillow resizes" if numerics == "exact" else "DALI resizes where that is bilinear"
-        reason = f"decodes JPEGs within the crop's box, Pillow the other formats; {resizes}"
+        reason = f"decodes JPEGs of one scan within the crop's box, Pillow all else; {resizes}"
         return Support(answer="yes", reason=reason)
 
     def build(self, job: Job) -> BatchSource:

@@ -1,15 +1,18 @@
-"""numerics="fast": FFCV's decoder, scaled where pixels are left over, and its INTER_AREA resize."""
+"""numerics="fast": FFCV's decoder, scaled where pixels are left over, and INTER_AREA where that shrinks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image
 
 from fastpipe.backends.ffcv_native import Native, jpeg_frame
 from fastpipe.backends.ffcv_sample import Pixels, Room, Sample, ThreadState
-from fastpipe.decode import Box, draw_box
+from fastpipe.decode import Box, crop_and_resize, draw_box
 from fastpipe.decode.boxes import short_side
-from fastpipe.decode.pillow import MAX_RESIZED_PIXELS
+from fastpipe.decode.pillow import MAX_RESIZED_PIXELS, pixels
 from fastpipe.transforms import RandomResizedCrop, ResizeCrop
 from fastpipe.types import Size
 
@@ -68,7 +71,7 @@ def fill_fast(native: Native, state: ThreadState, sample: Sample, room: Room) ->
         box = draw_box(spec, sample.draws, *size)
         eighths = dct_eighths((box.height, box.width), spec.size)
         frame, box = _frame(native, state, sample, eighths, box)
-        _resize(native, frame, box, room(spec.size))
+        _resize(native, frame, box, room(spec.size), spec.interpolation)
     elif isinstance(spec, ResizeCrop):
         _resize_crop(native, state, sample, spec, room)
     else:
@@ -84,12 +87,12 @@ def _resize_crop(native: Native, state: ThreadState, sample: Sample, spec: Resiz
     eighths = 8 if resized == size else dct_eighths(size, resized)
     frame, box = _frame(native, state, sample, eighths, Box(0, 0, *size))
     if spec.crop is None:
-        _resize(native, frame, box, room(resized))
+        _resize(native, frame, box, room(resized), spec.interpolation)
         return
     cut = draw_box(spec, sample.draws, *resized)
     if resized != size:
         whole = state.resized.image(resized)
-        _resize(native, frame, box, whole)
+        _resize(native, frame, box, whole, spec.interpolation)
         frame = whole
     _paste(frame, cut, room(spec.crop))
 
@@ -114,9 +117,19 @@ def _decode(native: Native, sample: Sample, room: Callable[[Size], Pixels], eigh
     return frame
 
 
-def _resize(native: Native, frame: Pixels, box: Box, target: Pixels) -> None:
+def _resize(native: Native, frame: Pixels, box: Box, target: Pixels, interpolation: Any) -> None:
+    """Resize a box by INTER_AREA where it shrinks or stays in both directions; Pillow does the others.
+
+    Where one direction is enlarged INTER_AREA is no mean of areas but samples both: up to 23 levels off in
+    the mean. Else it is up to 5 off, in waves of 4 to 9 pixels of the output.
+    """
     sizes = (frame.shape[0], frame.shape[1]), (target.shape[0], target.shape[1])
-    native.resize(frame.ctypes.data, sizes[0], box, target.ctypes.data, sizes[1])
+    if box.height >= sizes[1][0] and box.width >= sizes[1][1]:
+        native.resize(frame.ctypes.data, sizes[0], box, target.ctypes.data, sizes[1])
+        return
+    cut = np.ascontiguousarray(frame[box.top : box.top + box.height, box.left : box.left + box.width])
+    image = Image.frombuffer("RGB", (box.width, box.height), cut, "raw", "RGB", 0, 1)
+    target[...] = pixels(crop_and_resize(image, ResizeCrop(resize=sizes[1], interpolation=interpolation), ()))
 
 
 def _paste(frame: Pixels, box: Box, target: Pixels) -> None:

@@ -31,10 +31,7 @@ def positions(batch: Iterable[Any]) -> IntArray:
 
 
 def _plain(batch: Any) -> bool:
-    """Whether this is a list of small integers, which nearly every batch is.
-
-    No need to look at each twice.
-    """
+    """Whether this is a list of plain integers, as nearly every batch is: converted at once."""
     return type(batch) is list and all(type(one) is int and -_MASK_63 <= one <= _MASK_63 for one in batch)
 
 

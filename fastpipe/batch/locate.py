@@ -69,10 +69,7 @@ def sample_key(leaf: Any, index: int) -> str:
 
 
 def label_at(request: Request, place: int, leaf: Any, label: Any) -> Any:
-    """The label of one place of a batch.
-
-    What the script's `target_transform` made, or makes now, of `label`.
-    """
+    """The label of one place: what the script's `target_transform` made, or now makes, of `label`."""
     if request.labels is not None:
         return request.labels[place]
     return label if leaf.target_transform is None else leaf.target_transform(label)

@@ -165,10 +165,7 @@ def _results(iterator: Any, requests: _Requests, stream: RequestStream, most: in
 
 
 def _taken(iterator: Any, requests: _Requests, stream: RequestStream, most: int) -> Iterator[Any]:
-    """The results of a stream that is fed.
-
-    Torch's iterator would end when there is no request for the moment.
-    """
+    """The results of a stream that is fed; torch's iterator alone would end where a request is late."""
     received = 0
     while stream.fed:
         while requests.sent - received < most and stream.ready():

@@ -1,7 +1,4 @@
-"""A script's `target_transform` where no worker process runs it.
-
-With the requests, in the script's own thread.
-"""
+"""A script's `target_transform` for backends without worker processes: it runs in the script's thread."""
 
 from __future__ import annotations
 

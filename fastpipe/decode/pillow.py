@@ -42,6 +42,8 @@ _FILTERS: Final = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
+_MODES: Final = {1: "L", 3: "RGB"}  # of Pillow, by the number of components
+
 # What Pillow refuses to open as a decompression bomb; a strip resized by its shorter side gets there.
 MAX_RESIZED_PIXELS: Final = 2 * 89_478_485
 
@@ -63,13 +65,19 @@ def plain_jpeg(data: bytes | memoryview) -> JpegFacts | None:
     """The facts of a JPEG of which other decoders may have Pillow's pixels; None for all else.
 
     Whole 8-bit Huffman-coded files of 1 or 3 components (CMYK means two things), with no more pixels than
-    Pillow opens without a warning.
+    Pillow opens without a warning, and that it opens: it may refuse what others pass over, such as EXIF.
     """
-    facts = jpeg_facts(bytes(data))
+    data = bytes(data)
+    facts = jpeg_facts(data)
     most = Image.MAX_IMAGE_PIXELS
     if facts is None or (most is not None and facts.height * facts.width > most):
         return None
-    return facts
+    try:
+        image = Image.open(io.BytesIO(data), formats=("JPEG",))  # 20 us
+    except Exception:  # whatever it is, Pillow is asked for the pixels next and raises it again
+        return None
+    opened = (image.height, image.width, image.mode)
+    return facts if opened == (facts.height, facts.width, _MODES[facts.components]) else None
 
 
 def open_image(data: bytes, path: str = "") -> Image.Image:

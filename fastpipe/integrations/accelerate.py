@@ -41,7 +41,7 @@ def _rebuilt(dataset: Any, arguments: Mapping[str, Any]) -> Any:
     return PreparedLoader(source, dataset, **arguments)
 
 
-def _warn_of_loss(source: DataLoader, why: str) -> None:
+def _warn_of_loss(source: DataLoader[Any], why: str) -> None:
     lost = asked(source)
     if lost:
         warnings.warn(

@@ -40,10 +40,10 @@ class Epochs:
         return epoch
 
 
-class PreparedLoader(DataLoader):
+class PreparedLoader(DataLoader[Any]):
     """The source's own arguments, over the batches that accelerate deals out."""
 
-    def __init__(self, source: DataLoader, dataset: Any, **torch_arguments: Any) -> None:
+    def __init__(self, source: DataLoader[Any], dataset: Any, **torch_arguments: Any) -> None:
         own = {name: getattr(source, name) for name in own_defaults()}
         if own["device"] is None:
             own["device"] = _only_cpu()
@@ -84,7 +84,7 @@ def own_defaults() -> dict[str, Any]:
     return {name: one.default for name, one in ours.items() if name not in torchs}
 
 
-def asked(loader: DataLoader) -> list[str]:
+def asked(loader: DataLoader[Any]) -> list[str]:
     """The fastpipe arguments that were given to the loader and are not in its data set."""
     return [
         name
@@ -97,4 +97,5 @@ def _only_cpu() -> torch.device | None:
     """The CPU, where accelerate was told to leave the GPU alone."""
     state: Any = sys.modules["accelerate.state"].PartialState
     device = state().device if state._shared_state else None
-    return device if device is not None and device.type == "cpu" else None
+    told = device is not None and device.type == "cpu" and torch.cuda.is_available()
+    return device if told else None

@@ -53,6 +53,7 @@ class BetonDataset(FolderFace):
     """Images and labels of a `.beton` file, as FolderDataset gives those of a folder.
 
     `samples[i]` is (name, label), the name as it was in the folder, or "PATH#i" in a file of stock FFCV.
+    image_field, label_field: as for `Beton`, for files with several. `beton` is one that is open already.
     Raises what `Beton` raises; reading an item raises SampleError. Safe under fork and spawn.
     """
 
@@ -62,9 +63,13 @@ class BetonDataset(FolderFace):
         transform: Callable[[Any], Any] | None = None,
         target_transform: Callable[[Any], Any] | None = None,
         *,
+        image_field: str | None = None,
+        label_field: str | None = None,
         beton: Beton | None = None,
     ) -> None:
-        self.beton = Beton(path) if beton is None else beton
+        if beton is None:
+            beton = Beton(path, image_field=image_field, label_field=label_field)
+        self.beton = beton
         super().__init__(self.beton.classes, transform, target_transform)
         self.root = self.beton.path
 

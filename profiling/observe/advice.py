@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fastpipe.profiling.observe.summary import LoaderSummary, StageSummary
+from fastpipe.explain import Explanation
+from fastpipe.planning import plan_loader
+from fastpipe.profiling.observe.loaders import LoaderFacts
+from fastpipe.profiling.observe.summary import MAKERS, LoaderSummary, StageSummary
 
-__all__ = ["Lift", "Verdict", "describe_lift", "judge", "rate_without", "title"]
+__all__ = ["Lift", "Verdict", "describe_lift", "judge", "rate_without", "title", "who"]
 
 WAITING = 0.05
 """Share of a step from which a script counts as waiting for data."""
 
-_IN_WORKER = ("worker", "main")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lift:
-    """What `fastpipe.DataLoader` would do with the observed data set; None of it was run.
+    """What `fastpipe.DataLoader` would do with the observed data set; none of it was run.
 
-    moved are the classes of the steps that would go to the device stage, saved_cpu_ms the CPU that they were
-    measured to take per image in the workers: a prediction, without what the device stage costs.
+    in_use: it is the script's loader already, and this is what it does. moved are the classes of the steps
+    that would go to the device stage, saved_cpu_ms the CPU that they were measured to take per image in the
+    workers: a prediction, without what the device stage costs.
     """
 
     lifted: bool
@@ -28,6 +30,7 @@ class Lift:
     moved: tuple[str, ...]
     saved_cpu_ms: float
     saved_ms: float
+    in_use: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +47,8 @@ class Verdict:
 
 
 def judge(loader: LoaderSummary, lift: Lift | None) -> Verdict:
-    """Two or three sentences on the loader that the script spends most time with."""
-    inside = [stage for stage in loader.stages if stage.where in _IN_WORKER]
+    """Two to four sentences on one loader; `who` says which."""
+    inside = [stage for stage in loader.stages if stage.where in MAKERS]
     worst = max(inside, key=lambda stage: stage.cost_ms, default=None)
     ceiling = _model_rate(loader)
     free = None if worst is None else rate_without(loader, worst.cost_ms)
@@ -53,6 +56,7 @@ def judge(loader: LoaderSummary, lift: Lift | None) -> Verdict:
     sentences = [_first(loader, waiting)]
     if worst is not None and free is not None:
         sentences.append(_worst(loader, worst, free, ceiling))
+    sentences += _device(loader)
     if lift is not None:
         sentences.append(_moved(loader, lift))
     return Verdict(
@@ -87,6 +91,13 @@ def rate_without(loader: LoaderSummary, cost_ms: float) -> float:
     return min(ceiling, loader.images_per_s / left) if left > 0 else ceiling
 
 
+def who(loader: LoaderSummary) -> str:
+    """The line of the script that made it, and what the script uses it for."""
+    role, why = loader.role
+    use = f"for {role}" if role != "unknown" else "use unknown"
+    return f"{loader.facts.name}, {use} ({why}):"
+
+
 def _first(loader: LoaderSummary, waiting: bool) -> str:
     at = f"{loader.exposed_ms:.1f} of {loader.step_ms:.1f} ms per step ({100 * loader.waiting:.0f} %)"
     best = _rate(_model_rate(loader))
@@ -96,9 +107,10 @@ def _first(loader: LoaderSummary, waiting: bool) -> str:
 
 
 def _worst(loader: LoaderSummary, worst: StageSummary, free: float, ceiling: float) -> str:
-    place = "Inside the workers" if loader.facts.num_workers else "In making a batch"
-    num = loader.facts.num_workers
-    crew = f"with {num} worker{'s' * (num != 1)}" if num else "in the script's own process"
+    facts = loader.facts
+    inside = "Inside the threads" if facts.threads else "Inside the workers"
+    place = inside if facts.num_workers else "In making a batch"
+    crew = f"with {facts.makers}" if facts.num_workers else f"in {facts.makers}"
     text = (
         f"{place} {title(worst.name)} costs most, {worst.cost_ms:.2f} of {loader.cost_ms:.2f} ms per image "
         f"({worst.cpu_ms:.2f} CPU-ms)"
@@ -109,7 +121,28 @@ def _worst(loader: LoaderSummary, worst: StageSummary, free: float, ceiling: flo
     return f"{text}. If it cost nothing: {_rate(free)} predicted {crew}{bound}."
 
 
+def _device(loader: LoaderSummary) -> list[str]:
+    """Where the one thread of the device stage takes longer for an image than all that make batches."""
+    stage = next((stage for stage in loader.stages if stage.where == "device thread"), None)
+    crew_ms = loader.cost_ms / max(loader.facts.num_workers, 1)
+    if stage is None or stage.cost_ms <= crew_ms or loader.waiting < WAITING:
+        return []
+    return [
+        f"The device stage, in one thread, is slower than they: {stage.cost_ms:.2f} ms per image, "
+        f"{crew_ms:.2f} for {loader.facts.makers}."
+    ]
+
+
+def _in_use(loader: LoaderSummary, lift: Lift) -> str:
+    if not lift.lifted:
+        return f"fastpipe.DataLoader runs this data set as torch does: {lift.reason}."
+    moved = f"; {', '.join(lift.moved)} on the device stage" if lift.moved else ""
+    return f"fastpipe.DataLoader serves it by its backend {loader.facts.backend}{moved}."
+
+
 def _moved(loader: LoaderSummary, lift: Lift) -> str:
+    if lift.in_use:
+        return _in_use(loader, lift)
     if not lift.lifted:
         return f"fastpipe.DataLoader would run this data set as torch does: {lift.reason}."
     if not lift.moved:
@@ -140,20 +173,25 @@ def describe_lift(loader: LoaderSummary) -> Lift:
 
     No loader is made: choosing its backend would import DALI and FFCV into the script's process.
     """
-    from fastpipe.explain import Explanation
-    from fastpipe.planning import plan_loader
-
     facts = loader.facts
-    planned = plan_loader(facts.dataset, batched=facts.batched, collate_fn=facts.collate_fn, augment=())
-    lifted = planned.plan is not None
-    plan = Explanation(lifted=lifted, reason=planned.reason, steps=planned.notes, choice=None, facts=())
-    names = [step.step.split("(")[0] for step in plan.steps if step.where == "device"] if lifted else []
+    plan = facts.plan if facts.ours else _planned(facts)
+    if plan is None:
+        raise ValueError("the loader does not explain itself")
+    names = [step.step.split("(")[0] for step in plan.steps if step.where == "device"] if plan.lifted else []
     stages = [stage for stage in loader.stages if title(stage.name) in names]
     return Lift(
-        lifted=lifted,
+        lifted=plan.lifted,
         reason=plan.reason,
         text=str(plan),
         moved=tuple(dict.fromkeys(names)),
         saved_cpu_ms=sum(stage.cpu_ms for stage in stages),
         saved_ms=sum(stage.cost_ms for stage in stages),
+        in_use=facts.ours,
+    )
+
+
+def _planned(facts: LoaderFacts) -> Explanation:
+    planned = plan_loader(facts.dataset, batched=facts.batched, collate_fn=facts.collate_fn, augment=())
+    return Explanation(
+        lifted=planned.plan is not None, reason=planned.reason, steps=planned.notes, choice=None, facts=()
     )

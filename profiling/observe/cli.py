@@ -17,11 +17,12 @@ from fastpipe.profiling.files_out import check_writable
 from fastpipe.profiling.observe.script import Program, find_module, find_script, run_as_main
 from fastpipe.profiling.observe.session import Session
 from fastpipe.profiling.observe.waits import Observer, Stopped
+from fastpipe.profiling.terminal import ended
 
 __all__ = ["main", "make_parser"]
 
 _EPILOG = """
-The script runs as __main__ with its own arguments. Every torch.utils.data.DataLoader in it is observed,
+The script runs as __main__ with its own arguments. Every DataLoader of torch or fastpipe in it is observed,
 not replaced. When the steps are over, the report goes to stderr, the hooks are taken out, and the script
 goes on.
 
@@ -60,6 +61,10 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script observed. Returns its exit status, 0 after --stop, or 2 if it was not started."""
     args = make_parser().parse_args(argv)
+    return ended(lambda: _start(args))
+
+
+def _start(args: argparse.Namespace) -> int:
     try:
         _check(args)
         program = find_module(args.script) if args.module else find_script(args.script)
@@ -76,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         traceback.print_exception(error.with_traceback(None))
         return 1
     session = Session(args, folder)
+    session.home = program.path_entry
     pid = os.getpid()
     try:
         return _run(session, program, args.arguments)

@@ -1,30 +1,25 @@
-"""The clock inside a process that makes batches: own time of each stage, by a stack of calls.
-
-Outside an observed batch every hook is one test and the original call.
-"""
+"""Observes the batches of a process or thread, as many as 1.2 % of their time allows; writes them down."""
 
 from __future__ import annotations
 
-import functools
 import mmap
 import os
-import threading
 import time
-from collections.abc import Callable, Sized
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from fastpipe.profiling.observe.calls import Calls, begin, current, end
 from fastpipe.profiling.observe.records import Batch, StageCost, Writer
 
-__all__ = ["BATCH", "Control", "Recorder", "count_samples", "raw", "timed"]
+__all__ = ["BATCH", "Control", "Recorder"]
 
 BATCH = "batch"
 # Of a batch's time. The rest of the 2 % that observing may cost is for records and the main process.
 _HOOK_SHARE = 0.012
 # So that a short run has some to show, where hooks cost more than a third of the batches they time.
 _MOST_SKIPPED = 30
-_MARK = "_fastpipe_original"
 
 
 class Control:
@@ -45,69 +40,6 @@ class Control:
     def finish(self) -> None:
         """Tell every process to stop observing."""
         self._memory[0] = 1
-
-
-class _Calls:
-    """The stages of the batch that this thread makes."""
-
-    __slots__ = ("hooks", "inner_cpu", "inner_wall", "samples", "spans", "totals")
-
-    def __init__(self, spans: bool) -> None:
-        self.inner_wall = self.inner_cpu = self.samples = 0
-        self.hooks: list[int] = []
-        # Per stage: own wall and own CPU of each call, ns.
-        self.totals: dict[str, tuple[list[int], list[int]]] = {}
-        self.spans: list[tuple[str, int, int]] | None = [] if spans else None
-
-    def measure(self, name: str, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        # Reading the CPU clock is a system call, 3 us in a sandbox and a chance to lose the CPU: the hook is
-        # timed from here to its end, and counts neither for this stage nor for the one around it.
-        entered = time.perf_counter_ns()
-        outer_wall, outer_cpu = self.inner_wall, self.inner_cpu
-        self.inner_wall = self.inner_cpu = 0
-        cpu_start = time.thread_time_ns()
-        start = time.perf_counter_ns()
-        try:
-            return call(*args, **kwargs)
-        finally:
-            wall = time.perf_counter_ns() - start
-            cpu = time.thread_time_ns() - cpu_start
-            total = self.totals.get(name)
-            if total is None:
-                total = self.totals[name] = ([], [])
-            total[0].append(wall - self.inner_wall)
-            total[1].append(cpu - self.inner_cpu)
-            if self.spans is not None:
-                self.spans.append((name, start, wall))
-            whole = time.perf_counter_ns() - entered
-            self.hooks.append(whole - wall)
-            self.inner_wall, self.inner_cpu = outer_wall + whole, outer_cpu + cpu
-
-
-class _Thread(threading.local):
-    calls: _Calls | None = None
-
-
-_thread = _Thread()
-
-
-def timed(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
-    """`original`, timed as the stage `name` while this thread makes an observed batch."""
-
-    @functools.wraps(original)
-    def observed(*args: Any, **kwargs: Any) -> Any:
-        calls = _thread.calls
-        if calls is None:
-            return original(*args, **kwargs)
-        return calls.measure(name, original, args, kwargs)
-
-    setattr(observed, _MARK, original)
-    return observed
-
-
-def raw(function: Any) -> Any:
-    """The function behind `timed`, or the function itself."""
-    return getattr(function, _MARK, function)
 
 
 class Recorder:
@@ -132,35 +64,63 @@ class Recorder:
 
     def wants(self) -> bool:
         """Whether the batch that begins now is to be observed: not inside another, nor in a fork of ours."""
-        return not self._control.over and _thread.calls is None and os.getpid() == self.pid
+        return not self._control.over and current() is None and os.getpid() == self.pid
 
-    def observe(self, fetch: Callable[[Any, Any], Any], fetcher: Any, index: Any, loader: int) -> Any:
-        """`fetch(fetcher, index)`, written down if it returns."""
+    @property
+    def timing(self) -> bool:
+        """Whether the next batch will be timed: not all are, see the class."""
+        return self._debt <= 0
+
+    def observe(
+        self,
+        make: Callable[[], Any],
+        *,
+        loader: int,
+        root: str,
+        count: Callable[[Any], int],
+        more: Callable[[int], dict[str, StageCost]] = lambda samples: {},
+    ) -> Any:
+        """What `make` returns, a batch, written down.
+
+        root: the stage that what is in no other counts for. count: how many samples the batch has, where
+        `count_samples` was not called. more: stages timed elsewhere, given that number.
+        """
         if self._debt > 0:
             start = time.perf_counter_ns()
             try:
-                return fetch(fetcher, index)
+                return make()
             finally:
                 self._debt -= _HOOK_SHARE * (time.perf_counter_ns() - start)
-        calls = _thread.calls = _Calls(self._spans)
+        calls = begin(spans=self._spans)
         cpu_start, start = time.thread_time_ns(), time.perf_counter_ns()
         try:
-            data = calls.measure("dataset", fetch, (fetcher, index), {})
+            data = calls.measure(root, make, (), {})
         finally:
-            _thread.calls = None
+            end()
         wall, cpu = time.perf_counter_ns() - start, time.thread_time_ns() - cpu_start
-        samples = len(index) if fetcher.auto_collation and isinstance(index, Sized) else 1
-        self._keep(calls, loader, start, wall, cpu, calls.samples or samples)
+        samples = calls.samples or count(data)
+        self._keep(calls, loader, start, wall, cpu, samples, more(samples))
         self._debt = min(
             max(0.0, _typical(calls.hooks) - _HOOK_SHARE * wall), _MOST_SKIPPED * _HOOK_SHARE * wall
         )
         return data
 
-    def _keep(self, calls: _Calls, loader: int, start: int, wall: int, cpu: int, samples: int) -> None:
+    def _keep(
+        self,
+        calls: Calls,
+        loader: int,
+        start: int,
+        wall: int,
+        cpu: int,
+        samples: int,
+        more: dict[str, StageCost],
+    ) -> None:
         stages = {
             name: StageCost(calls=len(walls), wall=sum(walls), cpu=sum(cpus), off=_off_cpu(walls, cpus))
             for name, (walls, cpus) in calls.totals.items()
         }
+        for name, cost in more.items():
+            stages[name] = cost if name not in stages else stages[name].plus(cost)
         batch = Batch(
             loader=loader,
             start=start,
@@ -182,9 +142,3 @@ def _typical(hooks: list[int]) -> int:
 def _off_cpu(walls: list[int], cpus: list[int]) -> int:
     """The median over calls of the time without a CPU, ns: a sleep is in each, losing the CPU is not."""
     return max(0, int(median(wall - cpu for wall, cpu in zip(walls, cpus, strict=True))))
-
-
-def count_samples(num: int) -> None:
-    """Say how many samples the batch of this thread has, where its index does not."""
-    if _thread.calls is not None:
-        _thread.calls.samples = num

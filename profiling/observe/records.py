@@ -38,10 +38,16 @@ class StageCost:
     cpu: int
     off: int
 
+    def plus(self, other: StageCost) -> StageCost:
+        """Both together; off is the mean of theirs, by calls."""
+        calls = self.calls + other.calls
+        off = (self.off * self.calls + other.off * other.calls) // max(calls, 1)
+        return StageCost(calls=calls, wall=self.wall + other.wall, cpu=self.cpu + other.cpu, off=off)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """One batch made by a worker, or by the main process with num_workers=0; ns.
+    """One batch made by a worker or a thread, or by the script itself with num_workers=0; ns.
 
     hooks is the part of wall that observing took; the stages' own times are without it.
     """
@@ -75,7 +81,10 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessLog:
-    """What one process wrote. worker is -1 in the main process; torn: the file ends within a record."""
+    """What one process wrote, or one thread that makes batches in the script's process.
+
+    worker is -1 where that is the script's own thread; torn: the file ends within a record.
+    """
 
     pid: int
     loader: int

@@ -2,38 +2,54 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from fastpipe.profiling.observe.advice import Lift, Verdict, title
+from fastpipe.profiling.observe.advice import Lift, Verdict, title, who
 from fastpipe.profiling.observe.memory import Memory
 from fastpipe.profiling.observe.ranks import RankWait, spread_words
 from fastpipe.profiling.observe.summary import LoaderSummary, Summary
+from fastpipe.profiling.terminal import print_table
 
-__all__ = ["SCHEMA_VERSION", "Observation", "render", "to_dict", "write_text"]
+__all__ = ["SCHEMA_VERSION", "Finding", "Observation", "render", "to_dict", "write_text"]
 
 SCHEMA_VERSION = 1
 """Raised when a field changes its meaning or goes; new fields do not raise it."""
+
+
+_SIDE_BY_SIDE = 3  # loaders in one table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What is said of one loader."""
+
+    loader: LoaderSummary
+    verdict: Verdict
+    lift: Lift | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """All that one process of a script showed. rank is RANK of the environment, where it is set.
 
-    ranks: what the ranks of this machine wait, in rank 0's of several.
+    findings: one for each loader, the training loader's first. ranks: what the ranks of this machine wait, in
+    rank 0's of several.
     """
 
     script: str
     rank: int | None
     summary: Summary
-    verdict: Verdict | None
-    lift: Lift | None
+    findings: tuple[Finding, ...]
     memory: tuple[Memory, ...]
     shm_peak: int
     notes: tuple[str, ...]
@@ -57,21 +73,24 @@ def to_dict(seen: Observation) -> dict[str, Any]:
             "main_share": summary.own_main_share,
             "worker_share": summary.own_worker_share,
         },
-        "loaders": [_loader_dict(loader, seen) for loader in summary.loaders],
+        "loaders": [_loader_dict(found, seen) for found in seen.findings],
         "shm_peak_bytes": seen.shm_peak,
-        "verdict": None if seen.verdict is None else _verdict_dict(seen),
-        "lift": None if seen.lift is None else asdict(seen.lift),
+        "verdict": _first(seen, "verdict"),
+        "lift": _first(seen, "lift"),
         "ranks": [asdict(wait) for wait in seen.ranks],
         "notes": list(seen.notes),
     }
 
 
-def _verdict_dict(seen: Observation) -> dict[str, Any]:
-    assert seen.verdict is not None
-    main = seen.summary.main
-    found = asdict(seen.verdict)
-    found["text"] = " ".join(found.pop("sentences"))
-    return {"loader": None if main is None else main.facts.number, **_finite(found)}
+def _first(seen: Observation, key: str) -> Any:
+    """Of the first loader, where there is one: what most readers want."""
+    return _loader_dict(seen.findings[0], seen)[key] if seen.findings else None
+
+
+def _verdict_dict(found: Finding) -> dict[str, Any]:
+    values = asdict(found.verdict)
+    values["text"] = " ".join((who(found.loader), *values.pop("sentences")))
+    return {"loader": found.loader.facts.number, "name": found.loader.facts.name, **_finite(values)}
 
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:
@@ -79,11 +98,15 @@ def _finite(values: dict[str, Any]) -> dict[str, Any]:
     return {key: None if value == float("inf") else value for key, value in values.items()}
 
 
-def _loader_dict(loader: LoaderSummary, seen: Observation) -> dict[str, Any]:
-    facts = loader.facts
+def _loader_dict(found: Finding, seen: Observation) -> dict[str, Any]:
+    loader, facts = found.loader, found.loader.facts
     return {
         "number": facts.number,
+        "name": facts.name,
+        "role": loader.role[0],
+        "role_reason": loader.role[1],
         "kind": facts.kind,
+        "backend": facts.backend,
         "batch_size": facts.batch_size,
         "num_workers": facts.num_workers,
         "start_method": facts.start_method,
@@ -93,6 +116,7 @@ def _loader_dict(loader: LoaderSummary, seen: Observation) -> dict[str, Any]:
         "steps": loader.steps,
         "images_per_batch": loader.images_per_batch,
         "images_per_s": loader.images_per_s,
+        "images_per_s_interval": None if loader.rates is None else asdict(loader.rates),
         "step_ms": {
             "total": loader.step_ms,
             "wait": loader.wait_ms,
@@ -121,6 +145,8 @@ def _loader_dict(loader: LoaderSummary, seen: Observation) -> dict[str, Any]:
             for memory in seen.memory
             if memory.loader == facts.number
         ],
+        "verdict": _verdict_dict(found),
+        "lift": None if found.lift is None else asdict(found.lift),
     }
 
 
@@ -131,7 +157,8 @@ def write_text(path: Path, values: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(values, allow_nan=False, indent=1) + "\n", encoding="utf-8")
         os.replace(temporary, path)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a read-only file system refuses that as well
+            temporary.unlink()
         raise
 
 
@@ -144,11 +171,16 @@ def render(seen: Observation, console: Console) -> None:
         console,
         f"fastpipe-profile run {seen.script}{rank}: {summary.steps} steps, {summary.seconds:.1f} s, {when}",
     )
-    if summary.loaders:
-        console.print(_loaders(summary))
-    main = summary.main
-    if main is not None and main.stages:
-        console.print(_stages(main))
+    for first in range(0, len(seen.findings), _SIDE_BY_SIDE):
+        print_table(
+            console, _loaders([found.loader for found in seen.findings[first : first + _SIDE_BY_SIDE]])
+        )
+    for found in seen.findings:
+        console.print(who(found.loader), style="bold", markup=False, highlight=False)
+        for sentence in found.verdict.sentences:
+            _say(console, sentence)
+        if found.loader.stages:
+            print_table(console, _stages(found.loader))
     _say(
         console,
         f"observing cost {100 * summary.own_main_share:.2f} % of the step time in the main process and "
@@ -157,10 +189,8 @@ def render(seen: Observation, console: Console) -> None:
     for line in _memory(seen):
         _say(console, line)
     if seen.ranks:
-        console.print(_ranks(seen))
+        print_table(console, _ranks(seen))
         _say(console, spread_words(seen.ranks))
-    for sentence in () if seen.verdict is None else seen.verdict.sentences:
-        _say(console, sentence)
     for note in seen.notes:
         console.print(f"note: {note}", style="dim", markup=False, highlight=False)
 
@@ -169,50 +199,45 @@ def _say(console: Console, line: str) -> None:
     console.print(line, markup=False, highlight=False)
 
 
-def _loaders(summary: Summary) -> Table:
-    table = Table()
-    table.add_column("loader")
-    heads = (
-        "workers",
-        "steps",
-        "images/s",
-        "step ms",
-        "wait",
-        "p50",
-        "p99",
-        "transfer",
-        "compute",
-        "first",
-        "gap",
-    )
-    for name in heads:
-        table.add_column(name, justify="right", no_wrap=True)
-    for loader in summary.loaders:
-        facts = loader.facts
-        gaps = loader.epoch_gaps_ms
-        table.add_row(
-            f"{facts.number}: {facts.kind}",
-            f"{facts.num_workers} {facts.start_method}".strip(),
-            str(loader.steps),
-            _number(loader.images_per_s),
-            _number(loader.step_ms),
-            _number(loader.wait_ms),
-            _number(loader.wait_p50_ms),
-            _number(loader.wait_p99_ms),
-            _number(loader.transfer_ms),
-            _number(loader.work_ms - loader.transfer_ms),
-            "" if loader.first_batch_ms is None else _number(loader.first_batch_ms),
-            _number(sum(gaps) / len(gaps)) if gaps else "",
-        )
+def _loaders(loaders: Sequence[LoaderSummary]) -> Table:
+    """A column for each: many figures and few loaders fit a narrow terminal so."""
+    table = Table(title="times in ms, of a step", title_justify="left")
+    table.add_column("loader", no_wrap=True)
+    for loader in loaders:
+        table.add_column(Text(loader.facts.name), justify="right", overflow="fold")
+    columns = [_figures(loader) for loader in loaders]
+    for row in zip(*(column.items() for column in columns), strict=True):
+        table.add_row(row[0][0], *(Text(value) for _, value in row))
     return table
 
 
+def _figures(loader: LoaderSummary) -> dict[str, str]:
+    facts, gaps = loader.facts, loader.epoch_gaps_ms
+    return {
+        "for": loader.role[0],
+        "kind": facts.kind,
+        "backend": facts.backend or "torch's own code",
+        "made by": f"{facts.makers} {f'({facts.start_method})' if facts.start_method else ''}".strip(),
+        "steps": str(loader.steps),
+        "images in a batch": f"{loader.images_per_batch:.4g}",
+        "images/s": _number(loader.images_per_s),
+        "step": _number(loader.step_ms),
+        "wait, mean": _number(loader.wait_ms),
+        "wait, p50": _number(loader.wait_p50_ms),
+        "wait, p99": _number(loader.wait_p99_ms),
+        "transfer": _number(loader.transfer_ms),
+        "compute": _number(loader.work_ms - loader.transfer_ms),
+        "first batch": "-" if loader.first_batch_ms is None else _number(loader.first_batch_ms),
+        "gap between epochs": _number(sum(gaps) / len(gaps)) if gaps else "-",
+    }
+
+
 def _stages(loader: LoaderSummary) -> Table:
-    table = Table()
-    table.add_column(f"stage of loader {loader.facts.number}", no_wrap=True)
-    for name in ("cost, ms/image", "CPU-ms/image", "wall, ms/image", "calls/image"):
+    table = Table(title=f"stages of {loader.facts.name}, ms per image", title_justify="left")
+    table.add_column("stage", overflow="fold")
+    for name in ("cost", "CPU", "wall", "calls"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("where")
+    table.add_column("where", no_wrap=True)
     for stage in loader.stages:
         table.add_row(
             title(stage.name),

@@ -7,7 +7,7 @@ import io
 import os
 import sys
 import types
-from pathlib import Path
+from importlib.machinery import SourceFileLoader
 from typing import Any
 
 from fastpipe.errors import ArgumentError
@@ -16,26 +16,45 @@ __all__ = ["Program", "find_module", "find_script", "run_as_main"]
 
 
 class Program:
-    """Code to run as __main__, with what Python sets beside it. `path_entry` becomes sys.path[0]."""
+    """Code to run as __main__, with what Python sets beside it. `path_entry` becomes sys.path[0].
 
-    def __init__(self, code: types.CodeType, file: str, path_entry: str, spec: Any = None) -> None:
+    argv0: a script's name as it was typed, which is sys.argv[0]; a module's is its file.
+    """
+
+    def __init__(
+        self,
+        code: types.CodeType,
+        file: str,
+        path_entry: str,
+        spec: Any = None,
+        *,
+        argv0: str | None = None,
+        loader: Any = None,
+    ) -> None:
         self.code = code
         self.file = file
         self.path_entry = path_entry
         self.spec = spec
+        self.argv0 = file if argv0 is None else argv0
+        self.loader = loader
 
 
 def find_script(path: str) -> Program:
-    """Compile a script. ArgumentError if it cannot be read; a SyntaxError is the script's own."""
+    """Compile a script. ArgumentError if it cannot be read; a SyntaxError is the script's own.
+
+    As Python does, its file is the absolute path from the start: the script may change its folder.
+    """
+    whole = os.path.join(os.getcwd(), path)
     try:
-        with io.open_code(str(Path(path).absolute())) as file:
+        with io.open_code(whole) as file:
             source = file.read()
     except OSError as error:
         raise ArgumentError(
             f"script must be a Python file that can be read. Found: {path!r} ({error.strerror})"
         ) from error
-    code = compile(source, path, "exec", dont_inherit=True)
-    return Program(code, path, os.path.dirname(os.path.realpath(path)))
+    code = compile(source, whole, "exec", dont_inherit=True)
+    loader = SourceFileLoader("__main__", whole)
+    return Program(code, whole, os.path.dirname(os.path.realpath(path)), argv0=path, loader=loader)
 
 
 def find_module(name: str) -> Program:
@@ -53,7 +72,7 @@ def find_module(name: str) -> Program:
     code = None if spec is None or get_code is None else get_code(spec.name)
     if spec is None or code is None:
         raise ArgumentError(f"-m must name a Python module that can be run. Found: {name!r}")
-    return Program(code, str(spec.origin), os.getcwd(), spec)
+    return Program(code, str(spec.origin), os.getcwd(), spec, loader=spec.loader)
 
 
 def run_as_main(program: Program, arguments: list[str]) -> None:
@@ -67,11 +86,13 @@ def run_as_main(program: Program, arguments: list[str]) -> None:
         __file__=program.file,
         __builtins__=__builtins__,
         __spec__=program.spec,
-        __loader__=getattr(program.spec, "loader", None),
+        __loader__=program.loader,
+        __cached__=getattr(program.spec, "cached", None),
+        __annotations__={},
         __package__=None if program.spec is None else program.spec.parent,
     )
     sys.modules["__main__"] = main
-    sys.argv = [program.file, *arguments]
+    sys.argv = [program.argv0, *arguments]
     if not sys.flags.safe_path:
         sys.path[0:1] = [program.path_entry]
     exec(program.code, vars(main))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import threading
@@ -12,21 +13,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from fastpipe.profiling.observe.advice import Lift, describe_lift, judge
 from fastpipe.profiling.observe.ending import Ending
 from fastpipe.profiling.observe.ranks import RankWait, meeting_of, wait_of
 from fastpipe.profiling.observe.records import ProcessLog, read_folder
-from fastpipe.profiling.observe.report import Observation, render, to_dict, write_text
-from fastpipe.profiling.observe.summary import LoaderSummary, summarise
+from fastpipe.profiling.observe.report import Finding, Observation, render, to_dict, write_text
+from fastpipe.profiling.observe.sites import names_of, target_of
+from fastpipe.profiling.observe.summary import LoaderSummary, Summary, summarise
 from fastpipe.profiling.observe.trace import trace_events
 from fastpipe.profiling.observe.waits import Observer, Stopped
+from fastpipe.profiling.terminal import report_console
 
 __all__ = ["Session"]
 
 _LOST = 0.3  # of the cost: less is the jitter of a quiet machine
-_NARROWEST = 118  # the table of loaders; a pipe counts as 80 columns
+_NARROWEST = 110  # for the sentences; a pipe counts as 80 columns, unless COLUMNS says what it has
 
 
 class Session:
@@ -36,6 +37,7 @@ class Session:
         self.args = args
         self.folder = folder
         self.rank = int(rank) if (rank := os.environ.get("RANK", "")).isdigit() else None
+        self.home = os.getcwd()  # of the script; loaders are named from there
         self._running = True
         self._ending = Ending()
 
@@ -75,6 +77,7 @@ class Session:
         observer = self._observer
         end = observer.closed_at or time.perf_counter_ns()
         logs = read_folder(self.folder)
+        self._name(observer)
         summary = summarise(
             observer.waits,
             observer.loaders,
@@ -82,24 +85,32 @@ class Session:
             warmup=self.args.warmup,
             end=end,
             pins=observer.pins,
+            device=observer.device,
         )
-        main = summary.main
-        ranks, late = self._ranks(main)
-        lift, notes = (None, []) if main is None else _lift(main)
+        ranks, late = self._ranks(summary.main)
+        findings, notes = [], []
+        for loader in summary.loaders:
+            lift, why = _lift(loader)
+            findings.append(Finding(loader=loader, verdict=judge(loader, lift), lift=lift))
+            notes += why
         seen = Observation(
             script=self.args.script,
             rank=self.rank,
             summary=summary,
-            verdict=None if main is None else judge(main, lift),
-            lift=lift,
+            findings=tuple(findings),
             memory=tuple(observer.memory),
             shm_peak=observer.shm_peak,
             ranks=ranks,
-            notes=(*notes, *late, *_notes(observer, main, self.args.steps, summary.steps)),
+            notes=(*notes, *late, *_notes(observer, summary, self.args.steps)),
         )
+        self._write(seen, logs, end)
         if not self.rank:
             self._render(seen)
-        self._write(seen, logs, end)
+
+    def _name(self, observer: Observer) -> None:
+        loaders = list(observer.loaders.values())
+        for facts, name in zip(loaders, names_of([facts.sites for facts in loaders], self.home), strict=True):
+            facts.name, facts.target = name, target_of(facts.sites)
 
     def _ranks(self, main: LoaderSummary | None) -> tuple[tuple[RankWait, ...], list[str]]:
         """What the ranks of this machine wait, where this is rank 0 of several."""
@@ -117,11 +128,9 @@ class Session:
         return found, [f"{missing} ranks of this machine had no report in time"] if missing else []
 
     def _render(self, seen: Observation) -> None:
-        sys.stdout.flush()
-        console = Console(stderr=True, soft_wrap=False)
-        if console.width < _NARROWEST and not console.is_terminal:
-            console = Console(stderr=True, width=_NARROWEST)
-        render(seen, console)
+        with contextlib.suppress(BrokenPipeError):  # the script's own output: it will hear of it itself
+            sys.stdout.flush()
+        render(seen, report_console(_NARROWEST, stderr=True))
 
     def _write(self, seen: Observation, logs: list[ProcessLog], end: int) -> None:
         observer = self._observer
@@ -147,40 +156,58 @@ class Session:
                 )
 
 
-def _lift(main: LoaderSummary) -> tuple[Lift | None, list[str]]:
+def _lift(loader: LoaderSummary) -> tuple[Lift | None, list[str]]:
     """fastpipe's plan for the loader; a data set it cannot even look at is a note, not an error."""
     try:
-        return describe_lift(main), []
+        return describe_lift(loader), []
     except Exception as error:  # the data set and its transforms are the script's own code
-        return None, [f"fastpipe's plan could not be made: {type(error).__name__}: {error}"]
+        text = f"{loader.facts.name}: fastpipe's plan could not be made: {type(error).__name__}: {error}"
+        return None, [text]
 
 
-def _notes(observer: Observer, main: LoaderSummary | None, wanted: int, steps: int) -> list[str]:
-    notes = []
-    if main is None:
+def _notes(observer: Observer, summary: Summary, wanted: int) -> list[str]:
+    if not summary.loaders:
         made = "made but never asked for a batch" if observer.loaders else "not used in this process"
-        notes.append(
-            f"a torch.utils.data.DataLoader was {made}, so there is nothing to report. Not seen are loaders "
-            "in processes that the script starts itself (mp.spawn: use torchrun), and batches that "
-            "fastpipe.DataLoader, FFCV or DALI make without torch's"
-        )
-        return notes
-    if steps < wanted:
-        notes.append(f"the script ended after {steps} of {wanted} steps (--steps, --warmup)")
-    if main.batches_timed == 0:
+        return [
+            f"a DataLoader of torch or fastpipe was {made}, so there is nothing to report. Not seen are "
+            "loaders in processes that the script starts itself (mp.spawn: use torchrun), and batches that "
+            "ffcv.Loader or a pipeline of DALI makes by itself"
+        ]
+    notes = []
+    if summary.steps < wanted:
+        notes.append(f"the script ended after {summary.steps} of {wanted} steps (--steps, --warmup)")
+    seen = {loader.facts.number for loader in summary.loaders}
+    notes += [
+        f"{facts.name} gave no batch after the warm-up, so nothing is said of it (--steps, --warmup)"
+        for number, facts in observer.loaders.items()
+        if number not in seen
+    ]
+    if all(loader.role[0] != "training" for loader in summary.loaders):
+        notes.append("no loader was seen to feed training: more --warmup or --steps may reach it")
+    for loader in summary.loaders:
+        notes += [f"{loader.facts.name}: {note}" for note in _notes_of(loader)]
+    return notes
+
+
+def _notes_of(loader: LoaderSummary) -> list[str]:
+    notes = []
+    if loader.batches_timed == 0:
         notes.append("no batch was timed where it was made: its stages are unknown")
-    elif main.batches_timed < 0.5 * main.steps:
+    elif loader.batches_timed < 0.5 * loader.steps:
         notes.append(
-            f"{main.batches_timed} batches were timed inside: hooks may cost 1.2 %, and more would cost more"
+            f"{loader.batches_timed} batches were timed inside: hooks may cost 1.2 %, and more of them "
+            "would cost more"
         )
-    lost = sum(stage.wall_ms for stage in main.stages) - sum(stage.cost_ms for stage in main.stages)
-    if lost > _LOST * main.cost_ms:
+    lost = sum(stage.wall_ms for stage in loader.stages) - sum(stage.cost_ms for stage in loader.stages)
+    if lost > _LOST * loader.cost_ms:
         notes.append(
             f"an image took {lost:.2f} ms more than its stages cost: other programs had the CPU, or some "
             "calls waited where most did not, as for cold files"
         )
-    if main.facts.num_workers == 0:
+    if loader.facts.num_workers == 0:
         notes.append("num_workers=0: batches are made between the steps, by the script's own process")
-    if main.workers_torn:
-        notes.append(f"{main.workers_torn} workers ended in the middle of a record: killed, or out of memory")
+    if loader.workers_torn:
+        notes.append(
+            f"{loader.workers_torn} workers ended in the middle of a record: killed, or out of memory"
+        )
     return notes

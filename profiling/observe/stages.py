@@ -10,11 +10,14 @@ from typing import Any
 
 from torch.utils.data._utils import fetch as torch_fetch
 
+from fastpipe.batch.worker import FolderWork, KeyedWork
+from fastpipe.profiling.observe.calls import count_samples, raw, timed
 from fastpipe.profiling.observe.discover import transforms_of
 from fastpipe.profiling.observe.patches import Patches
-from fastpipe.profiling.observe.recorder import Recorder, count_samples, raw, timed
+from fastpipe.profiling.observe.recorder import Recorder
+from fastpipe.types import HostBatch, Request
 
-__all__ = ["StageHooks"]
+__all__ = ["ASSEMBLY", "StageHooks", "size_of"]
 
 # Module, owner in it ("" for the module), attribute, stage. Only of modules that are imported already:
 # observing must not make a script import anything.
@@ -32,6 +35,18 @@ _DECODERS = (
     ("cv2", "", "imread", "decode"),
     ("cv2", "", "imdecode", "decode"),
 )
+# fastpipe's own: where each is defined, "" or the class that has it, its name, its stage. Functions are
+# observed under every name that fastpipe's modules have for them.
+_OURS = (
+    ("fastpipe.decode.pillow", "", "read", "read"),
+    ("fastpipe.decode.pillow", "", "decode_rgb", "decode"),
+    ("fastpipe.decode.pillow", "", "crop_and_resize", "crop+resize"),
+    ("fastpipe.backends.ffcv_turbo", "TurboDecoder", "decode", "decode"),
+    ("fastpipe.backends.ffcv_native", "Native", "decode", "decode"),
+    ("fastpipe.backends.ffcv_native", "Native", "resize", "crop+resize"),
+)
+ASSEMBLY = "batch assembly"
+"""What a lifted batch costs beside reading, decoding, cropping and resizing."""
 _FETCHERS = (torch_fetch._MapDatasetFetcher, torch_fetch._IterableDatasetFetcher)
 
 
@@ -42,6 +57,7 @@ class StageHooks:
         self.recorder = recorder
         self._patches = Patches()
         self._decoders: set[tuple[str, str, str]] = set()
+        self._num_modules = 0
         for cls in _FETCHERS:
             self._patches.set(cls, "fetch", self._observed_fetch(cls.fetch))
 
@@ -55,7 +71,13 @@ class StageHooks:
             if not recorder.wants():
                 return original(fetcher, possibly_batched_index)
             loader = self._attach(fetcher)
-            return recorder.observe(original, fetcher, possibly_batched_index, loader)
+            index = possibly_batched_index
+            return recorder.observe(
+                lambda: original(fetcher, index),
+                loader=loader,
+                root=ASSEMBLY if _is_lifted(fetcher.dataset) else "dataset",
+                count=lambda data: size_of(data, index, batched=fetcher.auto_collation),
+            )
 
         return fetch
 
@@ -66,7 +88,11 @@ class StageHooks:
         if vars(fetcher).setdefault("_fastpipe_observed", False):
             return loader
         fetcher._fastpipe_observed = True
-        fetcher.collate_fn = timed("collate", _counting(fetcher.collate_fn, fetcher.auto_collation))
+        work = _keyed_work(fetcher.dataset)
+        if work is not None:
+            self._patches.set(work, "collate_fn", timed("collate", raw(work.collate_fn)))
+        elif not _is_lifted(fetcher.dataset):
+            fetcher.collate_fn = timed("collate", _counting(fetcher.collate_fn, fetcher.auto_collation))
         for transform in transforms_of(fetcher.dataset):
             self._hook_class(type(transform))
         return loader
@@ -95,6 +121,26 @@ class StageHooks:
                 continue
             observed = timed(stage, original)
             self._patches.set(owner, name, _loading(original, observed) if name == "load" else observed)
+        if len(sys.modules) != self._num_modules:
+            self._num_modules = len(sys.modules)
+            self._hook_ours()
+
+    def _hook_ours(self) -> None:
+        """Observe fastpipe's own stages, of the backends that have been imported by now."""
+        for module_name, owner_name, name, stage in _OURS:
+            module = sys.modules.get(module_name)
+            if module is None:
+                continue
+            if owner_name:
+                owner = getattr(module, owner_name)
+                if raw(getattr(owner, name)) is getattr(owner, name):
+                    self._patches.set(owner, name, timed(stage, getattr(owner, name)))
+                continue
+            original = raw(getattr(module, name))
+            for holder in [part for key, part in list(sys.modules.items()) if key.startswith("fastpipe.")]:
+                for alias, value in list(vars(holder).items()):
+                    if value is original and not holder.__name__.startswith("fastpipe.profiling"):
+                        self._patches.set(holder, alias, timed(stage, original))
 
     def hook_pickling(self) -> None:
         """Observe what a worker's queue does in its feeder thread: only in workers, whose one queue it is."""
@@ -117,6 +163,30 @@ class StageHooks:
             "_ForkingPickler",
             SimpleNamespace(dumps=dumps, loads=pickler.loads, register=pickler.register),
         )
+
+
+def _work(dataset: Any) -> Any:
+    """What fastpipe's workers do with a request, where torch's run them; None for any other data set."""
+    parts = [dataset, *getattr(dataset, "__dict__", {}).values()]
+    return next((part for part in parts if isinstance(part, FolderWork | KeyedWork)), None)
+
+
+def _is_lifted(dataset: Any) -> bool:
+    return isinstance(_work(dataset), FolderWork)
+
+
+def _keyed_work(dataset: Any) -> Any:
+    work = _work(dataset)
+    return work if isinstance(work, KeyedWork) else None
+
+
+def size_of(data: Any, index: Any, *, batched: bool) -> int:
+    """How many samples a batch has: by fastpipe's own count, by the request, by torch's list of ids."""
+    if isinstance(data, HostBatch):
+        return len(data.images)
+    if isinstance(index, Request):
+        return len(index.ids)
+    return len(index) if batched and isinstance(index, Sized) else 1
 
 
 def _loading(original: Any, observed: Any) -> Any:

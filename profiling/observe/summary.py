@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import median, stdev
 
 import numpy as np
+import numpy.typing as npt
 
+from fastpipe.profiling.observe.loaders import LoaderFacts
+from fastpipe.profiling.observe.ours import DevicePass
 from fastpipe.profiling.observe.records import Batch, ProcessLog
-from fastpipe.profiling.observe.waits import LoaderFacts, Wait
+from fastpipe.profiling.observe.waits import Wait
+from fastpipe.profiling.timing import Spread, student
 
-__all__ = ["LoaderSummary", "StageSummary", "Summary", "summarise"]
+__all__ = ["MAKERS", "LoaderSummary", "StageSummary", "Summary", "summarise"]
 
 _MS = 1e6
+_FEWEST = 8  # steps from which their spread is worth an interval
+_BLOCKS = 10
+_NAMES = {"training": "train", "evaluation": "val|test"}
+_ORDER = ("evaluation", "unknown", "training")
+
+MAKERS = ("worker", "thread", "main")
+"""Where batches are made: a worker process, a thread of the script's process, the script itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +42,7 @@ class StageSummary:
     cost_ms: float
     cpu_ms: float
     calls_per_image: float
-    where: str  # "worker", "main", "feeder thread" or "pin thread"
+    where: str  # one of MAKERS, or "feeder thread", "pin thread", "device thread"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +50,9 @@ class LoaderSummary:
     """One DataLoader. Waits and work are of the steps in the window, first batches of epochs left out.
 
     wait_ms and work_ms are means; `exposed_ms` is the wait without that which a busy GPU hid. worker_ms is
-    what one worker (or the main process, with num_workers=0) takes for a batch.
+    what one worker (or the main process, with num_workers=0) takes for a batch. rates is images/s with its
+    95 % interval, by blocks of steps. stepped: the share of its steps in which an optimizer stepped, graded:
+    of its batches that were asked for while gradients were recorded.
     """
 
     facts: LoaderFacts
@@ -57,6 +72,25 @@ class LoaderSummary:
     worker_cpu_ms: float
     workers_seen: int
     workers_torn: int
+    rates: Spread | None = None
+    stepped: float = 0.0
+    graded: float = 1.0
+
+    @property
+    def role(self) -> tuple[str, str]:
+        """ "training", "evaluation" or "unknown", and what shows it."""
+        if self.stepped:
+            return "training", "an optimizer steps on its batches"
+        if self.graded < 0.5:
+            return "evaluation", "gradients are off"
+        named = next(
+            (use for use, sign in _NAMES.items() if re.search(sign, self.facts.target.lower())), None
+        )
+        if named is not None:
+            return named, f"it is called {self.facts.target}"
+        if self.facts.shuffles:
+            return "training", "it shuffles"
+        return "unknown", "no optimizer step was seen, and it does not shuffle"
 
     @property
     def step_ms(self) -> float:
@@ -66,7 +100,7 @@ class LoaderSummary:
     @property
     def cost_ms(self) -> float:
         """What one image costs where its batch is made, without pickling and pinning."""
-        return sum(stage.cost_ms for stage in self.stages if stage.where in {"worker", "main"})
+        return sum(stage.cost_ms for stage in self.stages if stage.where in MAKERS)
 
     @property
     def time_ms(self) -> float:
@@ -86,7 +120,10 @@ class LoaderSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """The window. own_share is what observing cost, of a step's time: in the main process and in workers."""
+    """The window. own_share is what observing cost, of a step's time: in the main process and in workers.
+
+    loaders: those for training first, then in the order of their first use.
+    """
 
     loaders: tuple[LoaderSummary, ...]
     warmed_up: bool
@@ -97,8 +134,8 @@ class Summary:
 
     @property
     def main(self) -> LoaderSummary | None:
-        """The loader that the script spends most time with."""
-        return max(self.loaders, key=lambda loader: loader.time_ms, default=None)
+        """The loader that the verdict is about first."""
+        return self.loaders[0] if self.loaders else None
 
 
 def summarise(
@@ -109,6 +146,7 @@ def summarise(
     warmup: int,
     end: int,
     pins: Sequence[tuple[int, int]] = (),
+    device: Sequence[DevicePass] = (),
 ) -> Summary:
     """Figures of the steps after `warmup`; of all steps if the script ended before it was over.
 
@@ -118,19 +156,25 @@ def summarise(
     window = list(waits[warmup:] if warmed_up else waits)
     begin = window[0].start if window else end
     found = [
-        _loader(facts, waits, window, logs, begin=begin, end=end, pins=pins)
+        _loader(facts, waits, window, logs, begin=begin, end=end, pins=pins, device=device)
         for number, facts in sorted(loaders.items())
         if any(wait.loader == number for wait in window)
     ]
     span = max(end - begin, 1)
     return Summary(
-        loaders=tuple(found),
+        loaders=tuple(sorted(found, key=_first, reverse=True)),
         warmed_up=warmed_up,
         steps=len(window),
         seconds=span / 1e9,
         own_main_share=sum(wait.own for wait in window) / span,
         own_worker_share=_own_share(logs, waits),
     )
+
+
+def _first(loader: LoaderSummary) -> tuple[int, bool, bool, int]:
+    """The greatest is the training loader; of two alike the one that was used first."""
+    facts = loader.facts
+    return _ORDER.index(loader.role[0]), loader.stepped > 0, facts.shuffles, -facts.number
 
 
 def _own_share(logs: Sequence[ProcessLog], waits: Sequence[Wait]) -> float:
@@ -151,6 +195,7 @@ def _loader(
     begin: int,
     end: int,
     pins: Sequence[tuple[int, int]],
+    device: Sequence[DevicePass],
 ) -> LoaderSummary:
     own = [wait for wait in window if wait.loader == facts.number]
     steady = [wait for wait in own if wait.since_epoch_start is None] or own
@@ -161,11 +206,13 @@ def _loader(
     gaps = [(w.since_epoch_start or 0) / _MS for w in starts]
     mine = [log for log in logs if log.loader == facts.number or log.loader == -1]
     batches = _timed(mine, facts.number, begin, end)
-    samples = sum(batch.samples for batch in batches)
-    per_batch = samples / len(batches) if batches else float(facts.batch_size or 1)
-    stages = _stages(batches, "worker" if facts.num_workers else "main")
+    per_batch = _per_batch(facts, steady, batches)
+    making = "main" if not facts.num_workers else "thread" if facts.threads else "worker"
+    stages = _stages(batches, making)
     stages += _pickling([log for log in mine if log.worker >= 0], per_batch)
     stages += _pinning(pins, begin, end, per_batch) if facts.pin_memory else []
+    passes = [row for row in device if row[0] in (facts.number, None) and begin <= row[1] <= end]
+    stages += _device(passes, "device thread" if facts.num_workers else "main") if facts.ours else []
     torn = [log for log in mine if log.worker >= 0 and log.torn]
     return LoaderSummary(
         facts=facts,
@@ -185,7 +232,32 @@ def _loader(
         worker_cpu_ms=sum(batch.cpu for batch in batches) / max(len(batches), 1) / _MS,
         workers_seen=len({log.worker for log in mine if log.worker >= 0 and log.batches}),
         workers_torn=len(torn),
+        rates=_rates(lengths, work, per_batch),
+        stepped=sum(wait.stepped for wait in own) / len(own),
+        graded=sum(wait.grad for wait in own) / len(own),
     )
+
+
+def _per_batch(facts: LoaderFacts, steps: Sequence[Wait], batches: Sequence[Batch]) -> float:
+    """Images in a batch of these steps: as they were delivered, or as the timed ones were made."""
+    delivered = [wait.images for wait in steps if wait.images is not None]
+    most = facts.batch_size or 0
+    if facts.batched and len(delivered) == len(steps) and max(delivered) <= most:
+        return sum(delivered) / len(delivered)
+    # A collate function may give another form, and an IterableDataset without batches gives samples.
+    samples = sum(batch.samples for batch in batches)
+    return samples / len(batches) if batches else float(facts.batch_size or 1)
+
+
+def _rates(waits: npt.ArrayLike, work: npt.ArrayLike, per_batch: float) -> Spread | None:
+    """images/s with its 95 % interval, each block of consecutive steps a repeat; None for too few steps."""
+    steps = np.asarray(waits) + np.asarray(work)
+    if len(steps) < _FEWEST or not steps.mean() > 0:
+        return None
+    blocks = [float(block.mean()) for block in np.array_split(steps, min(_BLOCKS, len(steps) // 2))]
+    half = student(len(blocks) - 1) * stdev(blocks) / math.sqrt(len(blocks))
+    rate, share = 1000 * per_batch / float(steps.mean()), 1 + half / float(steps.mean())
+    return Spread(median=rate, low=rate / share, high=rate * share)
 
 
 def _timed(logs: Sequence[ProcessLog], loader: int, begin: int, end: int) -> list[Batch]:
@@ -252,5 +324,24 @@ def _pinning(pins: Sequence[tuple[int, int]], begin: int, end: int, per_batch: f
             cpu_ms=cost,
             calls_per_image=1 / per_batch,
             where="pin thread",
+        )
+    ]
+
+
+def _device(passes: Sequence[DevicePass], where: str) -> list[StageSummary]:
+    """The device stage, by the host's clock."""
+    images = sum(row[4] for row in passes)
+    if not images:
+        return []
+    cpu, wall = sum(row[3] for row in passes) / images / _MS, sum(row[2] for row in passes) / images / _MS
+    off = median(max(0, row[2] - row[3]) / max(row[4], 1) for row in passes) / _MS
+    return [
+        StageSummary(
+            name="device stage",
+            wall_ms=wall,
+            cost_ms=cpu + off,
+            cpu_ms=cpu,
+            calls_per_image=len(passes) / images,
+            where=where,
         )
     ]

@@ -16,6 +16,7 @@ from fastpipe.profiling.trace import complete, label
 __all__ = ["trace_events"]
 
 _MAIN, _MAKING, _PACKING = 0, 1, 2
+_THREADS = 100  # and more: threads of the script's process
 
 
 def trace_events(
@@ -27,7 +28,8 @@ def trace_events(
     end: int,
     rank: int | None = None,
 ) -> dict[str, Any]:
-    """One row of waits and work for the main process, two for each worker: making batches, packing them.
+    """One row of waits and work for the main process, one for each thread of it that makes batches, two for
+    each worker: making batches, packing them.
 
     Only what starts within begin..end (ns) is drawn; time 0 is begin.
     """
@@ -42,13 +44,18 @@ def trace_events(
         work = (wait.next_start or end) - wait.end
         events += at.event("rest of the step", main_pid, _MAIN, wait.end, work, args)
     for log in logs:
-        if log.worker >= 0:
+        making = _MAKING
+        if log.worker >= 0 and log.pid == main_pid:
+            making = _THREADS + log.worker
+            events.append(label("thread_name", log.pid, making, f"thread {log.worker}, making batches"))
+        elif log.worker >= 0:
             who = f"loader {log.loader}, worker {log.worker}"
             events.append(label("process_name", log.pid, 0, who))
             events.append(label("thread_name", log.pid, _PACKING, "packing"))
-        events.append(label("thread_name", log.pid, _MAKING, "making batches"))
+        if making == _MAKING:
+            events.append(label("thread_name", log.pid, _MAKING, "making batches"))
         for span in log.spans:
-            events += at.event(title(span.name), log.pid, _MAKING, span.start, span.wall, {})
+            events += at.event(title(span.name), log.pid, making, span.start, span.wall, {})
         for pickle in log.pickles:
             events += at.event("pickle", log.pid, _PACKING, pickle.start, pickle.wall, {})
     return {"traceEvents": events, "displayTimeUnit": "ms"}

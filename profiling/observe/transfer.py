@@ -13,6 +13,10 @@ from fastpipe.profiling.observe.patches import Patches
 __all__ = ["TransferHooks"]
 
 
+class _Taken(threading.local):
+    ns = 0  # a loader's own thread copies too, while the script does something else
+
+
 class TransferHooks:
     """Times `Tensor.to` and `Tensor.cuda` where a CPU tensor goes to another device.
 
@@ -22,7 +26,7 @@ class TransferHooks:
 
     def __init__(self) -> None:
         self.pin_ns: list[tuple[int, int]] = []  # start, wall
-        self._taken = 0
+        self._taken = _Taken()
         self._patches = Patches()
         self._pinning = threading.local()
         self._over = False
@@ -39,8 +43,8 @@ class TransferHooks:
         self._patches.undo()
 
     def take(self) -> int:
-        """The ns since the last call of this."""
-        taken, self._taken = self._taken, 0
+        """The ns that this thread spent since its last call of this."""
+        taken, self._taken.ns = self._taken.ns, 0
         return taken
 
     def _copying(self, original: Any) -> Any:
@@ -51,7 +55,7 @@ class TransferHooks:
             start = time.perf_counter_ns()
             moved = original(tensor, *args, **kwargs)
             if moved.device.type != "cpu":
-                self._taken += time.perf_counter_ns() - start
+                self._taken.ns += time.perf_counter_ns() - start
             return moved
 
         return copying

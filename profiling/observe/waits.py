@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import functools
 import os
+import sys
+import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.data import _utils, dataloader
 
 from fastpipe.profiling.observe import worker
+from fastpipe.profiling.observe.calls import raw
+from fastpipe.profiling.observe.loaders import LoaderFacts, facts_of, is_ours
 from fastpipe.profiling.observe.memory import Memory, measure_workers, shm_used
+from fastpipe.profiling.observe.ours import DevicePass, OwnHooks
 from fastpipe.profiling.observe.patches import Patches
 from fastpipe.profiling.observe.recorder import Control, Recorder
+from fastpipe.profiling.observe.sites import Site, sites_of
 from fastpipe.profiling.observe.stages import StageHooks
 from fastpipe.profiling.observe.transfer import TransferHooks
 
-__all__ = ["LoaderFacts", "Observer", "Stopped", "Wait"]
+__all__ = ["Observer", "Stopped", "Wait"]
 
 
 class Stopped(BaseException):
@@ -45,23 +52,13 @@ class Wait:
     hidden: bool = False  # the GPU was still at work when the batch came
     next_start: int | None = None
     transfer: int = 0
+    stepped: bool = False  # an optimizer stepped before the next batch
+    grad: bool = True  # gradients were recorded when it was asked for
+    images: int | None = None  # in the batch, as far as its form tells
 
 
-@dataclass(slots=True)
-class LoaderFacts:
-    """What is known of a DataLoader of the script. The data set is let go when the report is made."""
-
-    number: int
-    kind: str
-    dataset: Any
-    collate_fn: Any
-    batch_size: int | None
-    num_workers: int
-    start_method: str
-    pin_memory: bool
-    persistent: bool
-    batched: bool = True  # False: batch_size=None, samples come one by one
-    epochs: int = 0
+class _Inside(threading.local):
+    loader = False  # this thread is in an observed next()
 
 
 class Observer:
@@ -84,11 +81,15 @@ class Observer:
         self._shm_start = shm_used()
         self.on_close = on_close
         self._numbers: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+        self._sites: weakref.WeakKeyDictionary[Any, tuple[Site, ...]] = weakref.WeakKeyDictionary()
         self._iterators: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._inside = _Inside()
         self._control = Control(folder)
+        self._folder, self._spans = folder, spans
         self._recorder = Recorder(folder, self._control, loader=-1, worker=-1, spans=spans)
         self._loop = worker.ObservedLoop(folder, spans, _utils.worker._worker_loop)
         self._stages: StageHooks | None = None
+        self._own: OwnHooks | None = None
         self._transfer = TransferHooks()
         self._patches = Patches()
 
@@ -104,8 +105,19 @@ class Observer:
         self._patches.set(single, "__init__", self._observed_init(single.__init__))
         self._patches.set(many, "__init__", self._observed_init(many.__init__))
         self._patches.set(many, "_reset", self._observed_reset(many._reset))
-        base = dataloader._BaseDataLoaderIter
-        self._patches.set(base, "__next__", self._observed_next(base.__next__))
+        self._observe_class(dataloader._BaseDataLoaderIter)
+        made = torch.utils.data.DataLoader
+        self._patches.set(made, "__init__", self._observed_making(made.__init__))
+        self._own = OwnHooks(
+            self._folder,
+            self._control,
+            self._stages,
+            spans=self._spans,
+            number_of=self._number,
+            begun=self._begun,
+        )
+        self._own.install()
+        self._stepping = register_optimizer_step_post_hook(self._stepped)
         self._transfer.install()
 
     @property
@@ -118,6 +130,11 @@ class Observer:
         """Start and length of each batch's pinning, ns."""
         return self._transfer.pin_ns
 
+    @property
+    def device(self) -> list[DevicePass]:
+        """Each pass of a device stage, see `OwnHooks`."""
+        return [] if self._own is None else self._own.device
+
     def close(self) -> None:
         """Take the hooks out, measure the workers' memory, let workers stop observing. Safe to call twice."""
         if self.over or os.getpid() != self.pid:
@@ -125,12 +142,15 @@ class Observer:
         self.closed_at = time.perf_counter_ns()
         self._control.finish()
         self._patches.undo()
+        if self._own is not None:
+            self._own.undo()
+            self._stepping.remove()
         self._transfer.undo()
         worker.disinherit()
         if self._stages is not None:
             self._stages.undo()
         pids = {
-            process.pid: iterator._fastpipe_epoch[0]
+            process.pid: iterator._fastpipe_number
             for iterator in list(self._iterators)
             for process in getattr(iterator, "_workers", [])
         }
@@ -141,52 +161,110 @@ class Observer:
         number = self._numbers.get(loader)
         if number is None:
             number = self._numbers[loader] = len(self.loaders)
-            self.loaders[number] = _facts(number, loader)
+            # One that was not made here (a copy, from a pickle) is known by the line that first reads it.
+            sites = self._sites.get(loader) or sites_of(loader)
+            self.loaders[number] = facts_of(number, loader, sites)
         return number
+
+    def _observed_making(self, original: Any) -> Any:
+        @functools.wraps(original)
+        def init(loader: Any, *args: Any, **kwargs: Any) -> None:
+            original(loader, *args, **kwargs)
+            if os.getpid() == self.pid and not self.over:
+                self._sites[loader] = sites_of(loader)
+
+        return init
+
+    def _owner(self, loader: Any) -> tuple[int | None, bool]:
+        """The number of the script's loader that this one serves, and whether it is that loader itself."""
+        own = self._own
+        if own is not None and own.making is not None:
+            return own.making, False
+        if type(loader).__module__.partition(".")[0] != "fastpipe" or is_ours(loader):
+            return self._number(loader), True
+        # What runs the workers of fastpipe's loader, made anew within an epoch.
+        dataset = getattr(loader.dataset, "dataset", loader.dataset)
+        return (None if own is None else own.number_of_data(dataset)), False
 
     def _observed_init(self, original: Any) -> Any:
         def init(iterator: Any, loader: Any) -> None:
             if os.getpid() != self.pid or self.over:
                 original(iterator, loader)
                 return
-            number = self._loop.loader = self._number(loader)
-            self._begin(iterator, number)
+            number, itself = self._owner(loader)
+            self._loop.loader = -1 if number is None else number
+            if number is not None and itself:
+                self._begin(iterator, number, time.perf_counter_ns())
             original(iterator, loader)
-            self._iterators.add(iterator)
+            if number is not None:
+                iterator._fastpipe_number = number
+                self._iterators.add(iterator)
             fetcher = getattr(iterator, "_dataset_fetcher", None)
             if fetcher is not None:
-                fetcher._fastpipe_loader = number
+                fetcher._fastpipe_loader = self._loop.loader
 
         return init
 
     def _observed_reset(self, original: Any) -> Any:
         def reset(iterator: Any, loader: Any, first_iter: bool = False) -> None:
-            if not first_iter and os.getpid() == self.pid:
-                self._begin(iterator, self._number(loader))
+            if not first_iter and os.getpid() == self.pid and not self.over:
+                number, itself = self._owner(loader)
+                if number is not None and itself:
+                    self._begin(iterator, number, time.perf_counter_ns())
             original(iterator, loader, first_iter)
 
         return reset
 
-    def _begin(self, iterator: Any, number: int) -> None:
+    def _begun(self, loader: Any, iterator: Any, began: int) -> None:
+        """fastpipe's loader has given an iterator: of torch's, or one of its own that runs torch's inside."""
+        number = self._number(loader)
+        if self.loaders[number].epochs == 0:
+            self._learn(number, loader)
+        self._begin(iterator, number, began)
+        self._observe_class(type(iterator))
+
+    def _learn(self, number: int, loader: Any) -> None:
+        try:
+            self.loaders[number].learn(loader)
+        except Exception as error:  # of the script's data set; observing must not end the script
+            sys.stderr.write(f"fastpipe-profile: loader {number} does not explain itself: {error}\n")
+
+    def _begin(self, iterator: Any, number: int, began: int) -> None:
         facts = self.loaders[number]
-        iterator._fastpipe_epoch = (number, facts.epochs, time.perf_counter_ns())
+        iterator._fastpipe_epoch = (number, facts.epochs, began)
         iterator._fastpipe_first = True
         facts.epochs += 1
+
+    def _observe_class(self, cls: type) -> None:
+        following = getattr(cls, "__next__", None)
+        if following is not None and raw(following) is following:
+            self._patches.set(cls, "__next__", self._observed_next(following))
 
     def _observed_next(self, original: Any) -> Any:
         def following(iterator: Any) -> Any:
             entered = time.perf_counter_ns()
             epoch = vars(iterator).get("_fastpipe_epoch")
-            if epoch is None or os.getpid() != self.pid or self.over:
+            # Within another's: torch's iterator that serves fastpipe's in the same thread.
+            if epoch is None or self._inside.loader or os.getpid() != self.pid or self.over:
                 return original(iterator)
             self._before(entered)
             start = time.perf_counter_ns()
-            batch = original(iterator)
+            self._inside.loader = True
+            try:
+                batch = original(iterator)
+            finally:
+                self._inside.loader = False
             end = time.perf_counter_ns()
-            self._after(iterator, epoch, entered, start, end)
+            self._after(iterator, batch, epoch, entered, start, end)
             return batch
 
+        following._fastpipe_original = original  # type: ignore[attr-defined]
         return following
+
+    def _stepped(self, *_: Any) -> None:
+        """An optimizer's step is over."""
+        if self.waits and os.getpid() == self.pid:
+            self.waits[-1].stepped = True
 
     def _before(self, entered: int) -> None:
         if self.waits and self.waits[-1].next_start is None:
@@ -195,9 +273,13 @@ class Observer:
         if len(self.waits) >= self.warmup + self.steps:
             self.close()
 
-    def _after(self, iterator: Any, epoch: tuple[int, int, int], entered: int, start: int, end: int) -> None:
+    def _after(
+        self, iterator: Any, batch: Any, epoch: tuple[int, int, int], entered: int, start: int, end: int
+    ) -> None:
         number, count, began = epoch
         wait = Wait(loader=number, start=start, end=end, own=0, epoch=count, hidden=_gpu_busy())
+        wait.grad = torch.is_grad_enabled()
+        wait.images = _num_images(batch)
         if iterator._fastpipe_first:
             iterator._fastpipe_first = False
             wait.since_epoch_start = end - began
@@ -207,28 +289,17 @@ class Observer:
         wait.own = (start - entered) + (time.perf_counter_ns() - end)
 
 
+def _num_images(batch: Any) -> int | None:
+    """The length of the first tensor in it; None where it has none."""
+    if isinstance(batch, torch.Tensor):
+        return len(batch) if batch.dim() else None
+    parts = batch.values() if isinstance(batch, Mapping) else batch
+    if isinstance(batch, Mapping | list | tuple) and len(batch):
+        return _num_images(next(iter(parts)))
+    return None
+
+
 def _gpu_busy() -> bool:
     """Whether the GPU still has work of the current stream: then the wait has cost nothing yet."""
     cuda: Any = torch.cuda
     return bool(cuda.is_initialized()) and not cuda.current_stream().query()
-
-
-def _facts(number: int, loader: Any) -> LoaderFacts:
-    context = loader.multiprocessing_context
-    return LoaderFacts(
-        number=number,
-        kind=f"{type(loader).__name__} over {type(loader.dataset).__name__}",
-        dataset=loader.dataset,
-        collate_fn=loader.collate_fn,
-        batch_size=loader.batch_size if loader.batch_size is not None else _size(loader.batch_sampler),
-        num_workers=loader.num_workers,
-        start_method="" if not loader.num_workers else (context or multiprocessing).get_start_method(),
-        pin_memory=loader.pin_memory,
-        persistent=loader.persistent_workers,
-        batched=loader.batch_sampler is not None,
-    )
-
-
-def _size(batch_sampler: Any) -> int | None:
-    size = getattr(batch_sampler, "batch_size", None)
-    return size if isinstance(size, int) else None

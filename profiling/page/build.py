@@ -135,7 +135,8 @@ def _both(report: dict[str, Any]) -> Markup:
 
 
 _RATES = (
-    "Images per second of each stage alone, and of several together; whiskers are intervals, red is slowest."
+    "Median images per second of each stage alone, and of several together; whiskers are the 95 % intervals "
+    "of the mean. Red is the slowest stage of the path."
 )
 
 
@@ -218,7 +219,7 @@ SECTIONS: tuple[Section, ...] = (
     (
         "together",
         "All figures",
-        "Medians with their interval; n repeats.",
+        "Medians, with the 95 % interval of the mean; n repeats.",
         "no loader was timed.",
         stage_table,
     ),

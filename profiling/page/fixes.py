@@ -23,7 +23,8 @@ def fixes(report: dict[str, Any]) -> Markup:
     head = ("", "fix", "predicted images/s", "", "gain", "accuracy", "do")
     useful = [row for row in listed if not _useless(row)]
     lines = [_row(place, row, highest) for place, row in enumerate(useful, 1)]
-    table = el("table", el("tr", *(el("th", name) for name in head)), *lines) if useful else EMPTY
+    names = el("tr", *(el("th", name) for name in head))
+    table = el("table", names, *lines, class_="stacked") if useful else EMPTY
     rest = ", ".join(_first(row, "title", "name", "fix") for row in listed if _useless(row))
     words = el("p", f"No gain above 2 % predicted here: {rest}.", class_="sub") if rest else EMPTY
     return el("div", table, words, class_="wide")
@@ -50,11 +51,11 @@ def _row(place: int, row: dict[str, Any], highest: float) -> Markup:
         "tr",
         el("td", place, class_="num"),
         el("td", _first(row, "title", "name", "fix"), class_="fix"),
-        el("td", shown),
-        el("td", EMPTY if value is None else _bar(value, highest)),
-        el("td", NONE if gain is None else f"{gain:.2f}x", class_="num"),
-        el("td", _first(row, "side_effect", "accuracy")),
-        el("td", el("code", command) if command else EMPTY),
+        el("td", shown, data_label="predicted images/s"),
+        el("td", EMPTY if value is None else _bar(value, highest), class_="picture"),
+        el("td", NONE if gain is None else f"{gain:.2f}x", class_="num", data_label="gain"),
+        el("td", _first(row, "side_effect", "accuracy"), data_label="accuracy"),
+        el("td", el("code", command) if command else EMPTY, data_label="do"),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastpipe.profiling.page.markup import Markup, el
+from fastpipe.profiling.page.narrow import Bar, both
 from fastpipe.profiling.page.stages import key
 from fastpipe.profiling.page.values import Spread, number, rate, round_steps, rows, spread
 
@@ -44,7 +45,16 @@ def scaling(report: dict[str, Any]) -> Markup:
     drawing = el(
         "svg", el("title", "Rate of the loader by workers"), *children, viewBox="0 0 1000 345", role="img"
     )
-    return el("div", drawing, _words(fit, demand, shows_demand), class_="wide")
+    bars = [
+        Bar(
+            name=f"{workers:g} worker{'s' * (workers != 1)}",
+            figure=f"{rate(value[0])} images/s ({rate(value[1])} to {rate(value[2])})",
+            end=value[0] / top,
+            shape="worker",
+        )
+        for workers, value in points
+    ]
+    return el("div", both(drawing, bars), _words(fit, demand, shows_demand))
 
 
 def _points(value: Any) -> Points:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from fastpipe.profiling.page.markup import EMPTY, Markup, el
+from fastpipe.profiling.page.narrow import Bar, both
 from fastpipe.profiling.page.values import NONE, interval, number, rate, rows, spread
 
 __all__ = ["LANES", "key", "rates", "stage_table", "waterfall"]
@@ -24,8 +26,13 @@ def waterfall(report: dict[str, Any]) -> Markup:
         raise ValueError("no loader stage has a CPU time")
     scale = (_WIDTH - _NAMES - _FIGURES) / total
     children: list[Markup] = []
+    bars: list[Bar] = []
     done = 0.0
     for place, (row, cost) in enumerate(costs):
+        ends = done / total, (done + cost) / total
+        bars.append(
+            Bar(name=row.get("name"), figure=f"{cost:.3g} ms", start=ends[0], end=ends[1], shape=_shape(row))
+        )
         left, top = _NAMES + done * scale, place * _ROW + 4
         children += [
             el("text", row.get("name"), x=_NAMES - 12, y=top + 15, class_="end"),
@@ -39,7 +46,8 @@ def waterfall(report: dict[str, Any]) -> Markup:
     bottom = len(costs) * _ROW + 22
     children.append(el("text", f"together {total:.3g} CPU-ms per image", x=_NAMES, y=bottom, class_="soft"))
     drawing = _svg(bottom + 10, "CPU time per image of each loader stage", children)
-    return el("div", drawing, key(_lanes(costs)), _model_note(stages), class_="wide")
+    bars.append(Bar(name="together", figure=f"{total:.3g} ms", end=1.0))
+    return el("div", both(drawing, bars), key(_lanes(costs)), _model_note(stages))
 
 
 def _lanes(costs: list[tuple[dict[str, Any], float]]) -> list[tuple[str, str]]:
@@ -73,12 +81,20 @@ def rates(report: dict[str, Any]) -> Markup:
         x = at(10.0**power)
         children.append(el("line", x1=x, x2=x, y1=0, y2=height, class_="grid"))
         children.append(el("text", rate(10.0**power), x=x, y=height + 16, class_="soft mid"))
-    slowest = min(median for _, (median, _, _) in found)
-    for place, (row, (median, low, high)) in enumerate(found):
-        children += _rate_row(place * _ROW + 4, row, (median, low, high), at, median == slowest)
+    # Loaders beside which others are measured, and several stages together, are no stage of the path.
+    path = [median for row, (median, _, _) in found if row.get("lane") in LANES]
+    slowest = min(path, default=None)
+    bars = []
+    for place, (row, value) in enumerate(found):
+        marked = row.get("lane") in LANES and value[0] == slowest
+        children += _rate_row(place * _ROW + 4, row, value, at, marked)
+        end = (math.log10(max(value[0], 10.0**first)) - first) / (last - first)
+        figure = f"{rate(value[0])} images/s ({rate(value[1])} to {rate(value[2])})"
+        bars.append(Bar(name=row.get("name"), figure=figure, end=end, shape=_shape(row), alarm=marked))
     drawing = _svg(height + 24, "Images per second of each stage", children)
     lanes = [(row, 0.0) for row, _ in found]
-    return el("div", drawing, key([*_lanes(lanes), ("wait", "several stages together")]), class_="wide")
+    words = key([*_lanes(lanes), ("wait", "several stages together, or another loader")])
+    return el("div", both(drawing, bars), words)
 
 
 def _rate_row(
@@ -101,9 +117,14 @@ def _rate_row(
 
 
 def _bar(left: float, top: float, width: float, row: dict[str, Any], title: str) -> Markup:
+    width = max(width, 2.0)
+    return el("rect", el("title", title), x=left, y=top, width=width, height=20, rx=3, class_=_shape(row))
+
+
+def _shape(row: dict[str, Any]) -> str:
+    """The colour of its lane."""
     lane = row.get("lane")
-    shape = lane if lane in LANES else "wait"
-    return el("rect", el("title", title), x=left, y=top, width=max(width, 2.0), height=20, rx=3, class_=shape)
+    return str(lane) if lane in LANES else "wait"
 
 
 def _svg(height: float, title: str, children: list[Markup]) -> Markup:
@@ -120,15 +141,25 @@ def stage_table(report: dict[str, Any]) -> Markup:
     listed = [row for name in ("stages", "details", "together") for row in rows(report.get(name))]
     if not listed:
         raise ValueError("no stage was timed")
-    head = ("stage", "images/s", "interval", "CPU-ms/image", "n", "what")
-    names = [el("th", name, class_="num" if name in head[1:5] else None) for name in head]
+    names = [el("th", name, class_="num" if name in _HEAD[1:5] else None) for name in _HEAD]
     missing = [_missing_row(row) for row in rows(report.get("not_measured"))]
-    return el("div", el("table", el("tr", *names), *map(_table_row, listed), *missing), class_="wide")
+    table = el("table", el("tr", *names), *map(_table_row, listed), *missing, class_="stacked")
+    return el("div", table, class_="wide")
+
+
+_HEAD = ("stage", "images/s", "95 % interval", "CPU-ms/image", "n", "what")
+
+
+def _cells(name: object, figures: Sequence[str], what: object) -> Markup:
+    """A row. On a narrow screen, which shows no head, each cell says what it is."""
+    cells = [
+        el("td", text, class_="num", data_label=head) for head, text in zip(_HEAD[1:5], figures, strict=True)
+    ]
+    return el("tr", el("td", name, class_="fix"), *cells, el("td", what))
 
 
 def _missing_row(row: dict[str, Any]) -> Markup:
-    cells = [el("td", NONE, class_="num") for _ in range(4)]
-    return el("tr", el("td", row.get("name")), *cells, el("td", f"not measured: {row.get('why')}"))
+    return _cells(row.get("name"), [NONE] * 4, f"not measured: {row.get('why')}")
 
 
 def _table_row(row: dict[str, Any]) -> Markup:
@@ -143,5 +174,4 @@ def _table_row(row: dict[str, Any]) -> Markup:
         NONE if cost is None else f"{cost[0]:.3g}",
         NONE if repeats is None else f"{repeats:.0f}",
     )
-    cells = [el("td", text, class_="num") for text in shown]
-    return el("tr", el("td", row.get("name")), *cells, el("td", row.get("what", "")))
+    return _cells(row.get("name"), shown, row.get("what", ""))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from fastpipe.profiling.page.markup import EMPTY, Markup, el
-from fastpipe.profiling.page.values import NONE, duration, number, rate, rows, spread
+from fastpipe.profiling.page.narrow import Bar, both
+from fastpipe.profiling.page.values import NONE, Spread, number, rate, rows, spread
 
 __all__ = ["checks", "interference", "stalls", "waits", "what_if"]
 
@@ -29,15 +30,29 @@ def stalls(report: dict[str, Any]) -> Markup:
     for place, (row, value) in enumerate(found):
         children += _stall(place * _ROW + 4, row, value, x)
     drawing = _svg(len(found) * _ROW + 6, "Seconds that each part adds to an epoch", children)
+    bars = [_narrow_stall(row, value, least, most) for row, value in found]
     images = number(section.get("epoch_images"))
     epoch = EMPTY if images is None else el("p", f"An epoch has {images:,.0f} images.", class_="sub")
-    return el("div", drawing, epoch, class_="wide")
+    return el("div", both(drawing, bars), epoch)
+
+
+def _adds(row: dict[str, Any], seconds: float) -> str:
+    """In the terminal's words."""
+    share = number(row.get("share"))
+    return f"{seconds:+,.2f} s" + ("" if share is None else f", {share:+.1%}")
+
+
+def _narrow_stall(row: dict[str, Any], value: Spread, least: float, most: float) -> Bar:
+    median, low, high = value
+    ends = sorted((edge - least) / (most - least) for edge in (0.0, median))
+    figure = f"{_adds(row, median)} ({low:+,.2f} to {high:+,.2f})"
+    shape = "model" if median > 0 else "main"
+    return Bar(name=row.get("name"), figure=figure, start=ends[0], end=ends[1], shape=shape)
 
 
 def _stall(top: float, row: dict[str, Any], value: tuple[float, float, float], x: Any) -> list[Markup]:
     median, low, high = value
-    share = number(row.get("share"))
-    shown = f"{median:+.3g} s" + ("" if share is None else f", {share:+.0%}")
+    shown = _adds(row, median)
     left, right = min(x(0), x(median)), max(x(0), x(median))
     shape = "model" if median > 0 else "main"
     return [
@@ -61,16 +76,27 @@ def interference(report: dict[str, Any]) -> Markup:
     knee = number(section.get("knee"))
     scale = (_WIDTH - _NAMES - _FIGURES) / max(high for _, (_, _, high) in found)
     children: list[Markup] = []
+    bars: list[Bar] = []
     for place, (load, (median, low, high)) in enumerate(found):
         top, marked = place * _ROW + 4, knee is not None and load >= knee
         ends = _NAMES + low * scale, _NAMES + high * scale
+        share = median * scale / (_WIDTH - _NAMES - _FIGURES)
+        bars.append(
+            Bar(
+                name=f"loader at {load:.0%}",
+                figure=f"{median:,.1f} images/s",
+                end=share,
+                shape="model",
+                alarm=marked,
+            )
+        )
         children += [
             el("text", f"loader at {load:.0%}", x=_NAMES - 12, y=top + 15, class_="end"),
             el("rect", x=_NAMES, y=top, width=max(median * scale, 2.0), height=20, rx=3, class_="model"),
             el("line", x1=ends[0], x2=ends[1], y1=top + 10, y2=top + 10, class_="whisker"),
             el(
                 "text",
-                f"{rate(median)} images/s",
+                f"{median:,.1f} images/s",
                 x=ends[1] + 10,
                 y=top + 15,
                 class_="alarm" if marked else None,
@@ -82,7 +108,7 @@ def interference(report: dict[str, Any]) -> Markup:
         else f"Red: from {knee:.0%} on a step takes 10 % longer."
     )
     drawing = _svg(len(found) * _ROW + 6, "Rate of the model step beside a busy loader", children)
-    return el("div", drawing, el("p", words, class_="sub"), class_="wide")
+    return el("div", both(drawing, bars), el("p", words, class_="sub"))
 
 
 def _svg(height: float, title: str, children: list[Markup]) -> Markup:
@@ -93,13 +119,13 @@ def waits(report: dict[str, Any]) -> Markup:
     """First batch, gap between epochs, and the waits for a batch; ValueError when none was measured."""
     section = report["latency"]
     names = (
-        ("first_batch_ms", "first batch after"),
-        ("epoch_gap_ms", "gap between epochs"),
-        ("wait_p50_ms", "wait for a batch, median"),
-        ("wait_p99_ms", "wait for a batch, 99 of 100"),
+        ("first_batch_ms", "first batch after", ",.0f"),
+        ("epoch_gap_ms", "gap between epochs", ",.0f"),
+        ("wait_p50_ms", "wait for a batch, median", ",.1f"),
+        ("wait_p99_ms", "wait for a batch, 99 of 100", ",.1f"),
     )
-    shown = [(label, number(section.get(key))) for key, label in names]
-    tiles = [_tile(duration(value / 1000), label) for label, value in shown if value is not None]
+    shown = [(label, form, number(section.get(key))) for key, label, form in names]
+    tiles = [_tile(f"{value:{form}} ms", label) for label, form, value in shown if value is not None]
     held = number(section.get("worker_bytes"))
     if held:
         tiles.append(_tile(f"{held / 1e6:,.0f} MB", "held by the worker processes"))
@@ -119,7 +145,8 @@ def checks(report: dict[str, Any]) -> Markup:
         raise ValueError("none was applied (--verify does)")
     head = ("fix", "predicted images/s", "measured", "error", "inside its interval")
     lines = [_check(row) for row in listed]
-    return el("div", el("table", el("tr", *(el("th", name) for name in head)), *lines), class_="wide")
+    names = el("tr", *(el("th", name) for name in head))
+    return el("div", el("table", names, *lines, class_="stacked"), class_="wide")
 
 
 def _check(row: dict[str, Any]) -> Markup:
@@ -128,11 +155,15 @@ def _check(row: dict[str, Any]) -> Markup:
     )
     return el(
         "tr",
-        el("td", row.get("fix")),
-        el("td", f"{rate(predicted)} ({rate(low)} to {rate(high)})"),
-        el("td", rate(measured)),
-        el("td", NONE if error is None else f"{error:+.0%}"),
-        el("td", {True: "yes", False: "no"}.get(bool(row["inside"])) if "inside" in row else NONE),
+        el("td", row.get("fix"), class_="fix"),
+        el("td", f"{rate(predicted)} ({rate(low)} to {rate(high)})", data_label="predicted images/s"),
+        el("td", rate(measured), data_label="measured"),
+        el("td", NONE if error is None else f"{error:+.0%}", data_label="error"),
+        el(
+            "td",
+            {True: "yes", False: "no"}.get(bool(row["inside"])) if "inside" in row else NONE,
+            data_label="inside",
+        ),
     )
 
 

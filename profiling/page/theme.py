@@ -63,4 +63,23 @@ code { font: 13px ui-monospace, SFMono-Regular, "DejaVu Sans Mono", monospace; b
   padding: 1px 5px; border-radius: 4px; overflow-wrap: anywhere; }
 ul { margin: 6px 0; padding-left: 20px; } li { margin: 4px 0; }
 footer { color: var(--soft); font-size: 13px; }
+.narrow { display: none; } b.alarm { color: var(--alarm); }
+.bars { list-style: none; padding: 0; } .bars li { margin: 0 0 10px; }
+.bars span { margin-right: 8px; }
+.bars i { display: block; height: 10px; border-radius: 3px; margin-top: 2px; }
+.bars .worker { background: var(--worker); } .bars .main { background: var(--main); }
+.bars .model { background: var(--model); } .bars .wait { background: var(--wait); }
+@media (max-width: 640px) {
+  main { padding: 14px 10px 32px; } section { padding: 14px 12px; }
+  h1 { font-size: 19px; overflow-wrap: anywhere; } .lead { font-size: 16px; }
+  .tiles { grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); gap: 8px; }
+  .tile { padding: 8px 10px; } .tile b { font-size: 19px; overflow-wrap: anywhere; }
+  .broad, .picture { display: none; } .narrow { display: block; }
+  .stacked tr { display: block; padding: 8px 0; border-bottom: 1px solid var(--line); }
+  .stacked tr:first-child { display: none; } .stacked tr:last-child { border-bottom: 0; }
+  .stacked td { display: block; border: 0; padding: 1px 0; text-align: left; white-space: normal; }
+  .stacked td[data-label]::before { content: attr(data-label) ": "; color: var(--soft); }
+  .stacked td.fix { font-weight: 600; } .stacked td.num:first-child { float: left; padding-right: 8px; }
+  td.label { white-space: normal; width: 7em; }
+}
 """

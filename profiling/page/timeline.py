@@ -47,9 +47,9 @@ def timeline(report: dict[str, Any]) -> Markup:
         role="img",
     )
     used = dict.fromkeys(shape for _, shape, _, _, _ in spans)
-    return el(
-        "div", drawing, key([(shape, _NAMES[shape]) for shape in _NAMES if shape in used]), class_="wide"
-    )
+    hint = el("p", "Wider than this screen: move it sideways.", class_="narrow sub")
+    words = key([(shape, _NAMES[shape]) for shape in _NAMES if shape in used])
+    return el("div", hint, el("div", drawing, class_="wide"), words)
 
 
 def _span(span: dict[str, Any]) -> tuple[int, str, int, float, float] | None:

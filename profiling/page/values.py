@@ -36,9 +36,15 @@ def spread(value: Any) -> Spread | None:
 
 
 def interval(row: dict[str, Any]) -> Spread | None:
-    """A stage's images/s: mean and 95 % interval where there are such, else median and quartiles."""
-    found = spread(row.get("images_per_s_interval"))
-    return spread(row.get("images_per_s")) if found is None else found
+    """A stage's images/s as the terminal shows it: the median, with the 95 % interval where there is one.
+
+    The interval is that of the mean, whose centre is another figure: shown as the rate, it would differ from
+    the table's.
+    """
+    rate, wide = spread(row.get("images_per_s")), spread(row.get("images_per_s_interval"))
+    if rate is None or wide is None:
+        return rate or wide
+    return rate[0], wide[1], wide[2]
 
 
 def rows(value: Any) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,57 @@ FORMATS: dict[str, Callable[[Image.Image], bytes]] = {
 }
 
 
+def scans_of(data: bytes) -> list[bytes]:
+    """A progressive JPEG cut before each scan's tables: what stands before the first, and each scan."""
+    at, cuts = 2, [0]
+    while data[at + 1] != 0xD9:
+        start = at
+        while data[at + 1] == 0xC4:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if data[at + 1] == 0xDA:
+            cuts.append(start)
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+            while data[at] != 0xFF or data[at + 1] == 0 or 0xD0 <= data[at + 1] <= 0xD7:
+                at += 1
+        elif at == start:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return [data[a:b] for a, b in zip(cuts, [*cuts[1:], at], strict=True)]
+
+
+def lacking_scans(image: Image.Image, missing: int) -> bytes:
+    head, *scans = scans_of(encoded(image, progressive=True))
+    assert len(scans) > missing
+    return head + b"".join(scans[: len(scans) - missing]) + b"\xff\xd9"
+
+
+def of_single_scans(image: Image.Image, missing: int = 0) -> bytes:
+    """Baseline with a scan for each component, out of three grey files; the last scans may be missing."""
+    planes = [encoded(plane, quality=80) for plane in image.convert("YCbCr").split()]
+    first = planes[0]
+    frame, scan = segments(first)[0xC0], segments(first)[0xDA]
+    sizes = first[frame + 5 : frame + 9]
+    components = b"".join(bytes([number, 0x11, 0]) for number in (1, 2, 3))
+    made = first[:frame] + b"\xff\xc0\x00\x11\x08" + sizes + b"\x03" + components
+    made += first[frame + 2 + int.from_bytes(first[frame + 2 : frame + 4], "big") : scan]
+    for number, plane in list(enumerate(planes, 1))[: 3 - missing]:
+        made += bytes([0xFF, 0xDA, 0, 8, 1, number, 0, 0, 63, 0]) + plane[segments(plane)[0xDA] + 10 : -2]
+    return made + b"\xff\xd9"
+
+
+def with_marker_in_pixels(data: bytes) -> bytes:
+    """Pillow reads it to the end and refuses the marker; decoders that stop at the last line do not."""
+    return data[:-2] + b"\xff\xb3" + data[-2:]
+
+
+FORMATS |= {f"progressive without {n} scans": partial(lacking_scans, missing=n) for n in (1, 3, 6, 9)}
+FORMATS |= {
+    "baseline of single scans": of_single_scans,
+    "baseline without a scan": partial(of_single_scans, missing=1),
+    "baseline without two scans": partial(of_single_scans, missing=2),
+}
+REFUSED = {"a marker in the pixels": with_marker_in_pixels}
+
+
 def folder_of(root: Path, bad: dict[int, bytes], num: int = NUM) -> ImageFolder:
     """Two classes of `num` / 2 photos, all named .jpg; sample i is bad[i] where there is one."""
     for i in range(num):
@@ -139,6 +191,74 @@ def test_every_format_has_pillows_pixels(tmp_path: Path, name: str) -> None:
     for i in range(6):
         (folder / f"{i}.jpg").write_bytes(make(photo(i, 50 + 3 * i, 80 - 5 * i)))
     check_equal(ImageFolder(str(tmp_path), TRAIN), num_workers=1)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_pillow_refuses_dali_does_not_serve(tmp_path: Path, name: str) -> None:
+    data = REFUSED[name](encoded(photo(99)))
+    with pytest.raises(OSError):
+        Image.open(io.BytesIO(data)).load()
+    dataset = folder_of(tmp_path, {5: data})
+    check_equal(dataset, on_error="skip")
+    with pytest.raises(SampleError, match=r"05\.jpg"):
+        epoch(dataset, "dali")
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+def test_the_narrowest_boxes_have_pillows_pixels(tmp_path: Path, subsampling: int) -> None:
+    (tmp_path / "a").mkdir()
+    for i in range(100):
+        data = encoded(photo(i, 40 + i % 30, 5 + i % 13), subsampling=subsampling)
+        (tmp_path / "a" / f"{i:03}.jpg").write_bytes(data)
+    narrow = transforms.RandomResizedCrop(24, scale=(0.02, 0.06), ratio=(0.03, 0.2))
+    check_equal(
+        ImageFolder(str(tmp_path), transforms.Compose([narrow, transforms.ToTensor()])), batch_size=50
+    )
+
+
+def damaged(data: bytes, rng: np.random.Generator) -> bytes:
+    """Bytes changed, moved, put in or taken out, in the header as often as elsewhere, or cut and ended."""
+    made, pixels = bytearray(data), data.rfind(b"\xff\xda")
+    kind = rng.integers(6)
+    at = int(rng.integers(2, len(made) - 40))
+    if kind == 0:
+        for one in rng.integers(2, pixels + 10, rng.integers(1, 4)):
+            made[one] = rng.integers(256)
+    elif kind == 1:
+        for one in rng.integers(pixels + 14, len(made) - 2, rng.integers(1, 6)):
+            made[one] = rng.integers(256)
+    elif kind == 2:
+        made = made[: rng.integers(pixels + 14, len(made))] + b"\xff\xd9"
+    elif kind == 3:
+        made[at : at + 20], made[-30:-10] = made[-30:-10], made[at : at + 20]
+    elif kind == 4:
+        made[at:at] = rng.bytes(int(rng.integers(1, 9)))
+    else:
+        del made[at : at + int(rng.integers(1, 30))]
+    return bytes(made)
+
+
+def check_damage(root: Path, seed: int, num: int) -> None:
+    rng = np.random.default_rng(seed)
+    kinds = ("progressive", "4:1:1", "4:2:2", "restart markers", "RGB, not YCbCr", "grey", "exif")
+    makers = [FORMATS[kind] for kind in kinds]
+    (root / "a").mkdir()
+    for i in range(num):
+        data = makers[i % len(makers)](photo(i, 40 + i % 17, 30 + i % 41))
+        (root / "a" / f"{i:04}.jpg").write_bytes(damaged(data, rng))
+    (root / "a" / "sound.jpg").write_bytes(encoded(photo(0)))
+    dataset = ImageFolder(str(root), TRAIN)
+    check_equal(dataset, on_error="skip", num_workers=1, batch_size=num + 1)
+
+
+def test_damaged_files_have_pillows_pixels_or_fate(tmp_path: Path) -> None:
+    check_damage(tmp_path, seed=1, num=100)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2, 8))
+def test_damaged_files_have_pillows_pixels_or_fate_for_long(tmp_path: Path, seed: int) -> None:
+    check_damage(tmp_path, seed=seed, num=400)
 
 
 def test_a_batch_of_every_format_at_once(tmp_path: Path) -> None:
@@ -282,6 +402,17 @@ def test_header(change: Any, expected: Any) -> None:
 def test_a_decompression_bomb_is_left_to_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     data = encoded(photo(0))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50 * 70 - 1)
+    assert jpeg_size(data) is None
+
+
+@pytest.mark.parametrize("error", [OSError("Truncated File Read"), NotImplementedError("no such profile")])
+def test_what_pillow_does_not_open_is_left_to_it(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    data = encoded(photo(0))
+
+    def refuse(*args: Any, **options: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(Image, "open", refuse)
     assert jpeg_size(data) is None
 
 

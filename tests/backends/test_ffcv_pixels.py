@@ -18,7 +18,7 @@ from fastpipe import DataLoader
 from fastpipe.backends.ffcv_fast import dct_eighths, scaled_box
 from fastpipe.decode import Box, draw_box, num_uniforms
 from fastpipe.rng import Stream, uniforms
-from fastpipe.storage import BetonDataset
+from fastpipe.storage import BetonDataset, write_beton
 from fastpipe.transforms import RandomResizedCrop
 
 pytestmark = pytest.mark.ffcv
@@ -58,16 +58,54 @@ def cut(image: Pixels, box: Box) -> Pixels:
     return np.ascontiguousarray(image[box.top : box.top + box.height, box.left : box.left + box.width])
 
 
-def test_random_resized_crop_is_opencvs_area_of_the_reference_box(mixed: Path) -> None:
-    """Raw images, where no decoder stands between: at most 1 level from cv2's INTER_AREA (another build)."""
+def resized_by_area(image: Pixels, side: int) -> Pixels:
+    """By OpenCV where both directions shrink, else by Pillow."""
     import cv2
 
+    if min(image.shape[:2]) < side:
+        return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR))
+    return np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA))
+
+
+def waves(height: int, width: int, side: int) -> Image.Image:
+    """Waves of 4 to 9 pixels of an output of `side` a side, whatever the image's own size."""
+    rng = np.random.default_rng(height * 1000 + width)
+    y, x = np.mgrid[0:height, 0:width]
+    y, x = (y + 0.5) * side / height, (x + 0.5) * side / width
+    planes = [np.sin(2 * np.pi * (x / rng.uniform(4, 9) + y / rng.uniform(4, 9)) + c) for c in range(3)]
+    return Image.fromarray((np.stack(planes, -1) * 60 + 120).astype(np.uint8))
+
+
+def test_every_shape_keeps_the_bound_on_fast_pixels(tmp_path: Path) -> None:
+    """From 1:64 to 64:1, an eighth of the output to eight times: docs/conformance.md says 6 levels."""
+    side, lengths = 32, (4, 8, 16, 24, 31, 32, 33, 40, 64, 125, 256)
+    for height in lengths:
+        for width in lengths:
+            path = tmp_path / "c" / f"{height:03}x{width:03}.png"
+            path.parent.mkdir(exist_ok=True)
+            waves(height, width, side).save(path)
+    write_beton(tmp_path, tmp_path / "x.beton", num_workers=0)
+    found, _ = loaded(tmp_path / "x.beton", transforms.Resize((side, side)), numerics="fast")
+    dataset = BetonDataset(tmp_path / "x.beton")
+    worst = 0.0
+    for i in range(len(dataset)):
+        image = dataset.rgb(i)
+        reference = np.asarray(image.resize((side, side), Image.Resampling.BILINEAR))
+        mean, most = errors(found[i], reference)
+        worst = max(worst, mean)
+        if min(image.size) < side:
+            assert most == 0, image.size
+    assert worst <= 6
+
+
+def test_random_resized_crop_is_opencvs_area_of_the_reference_box(mixed: Path) -> None:
+    """Raw images, where no decoder stands between: at most 1 level from cv2's INTER_AREA (another build)."""
     dataset = BetonDataset(mixed)
     order = [0, 4, 8, 4, 12, 16, 4]  # raw, and one of them three times: each time with another box
     found, labels = loaded(mixed, transforms.RandomResizedCrop(32), sampler=order)
     assert labels == order
     references = [
-        cv2.resize(cut(np.asarray(dataset.rgb(i)), box), (32, 32), interpolation=cv2.INTER_AREA)
+        resized_by_area(cut(np.asarray(dataset.rgb(i)), box), 32)
         for i, box in zip(order, boxes(mixed, 32, order, [0, 0, 0, 1, 0, 0, 2]), strict=True)
     ]
     assert errors(found, np.stack(references))[1] <= 1
@@ -76,15 +114,13 @@ def test_random_resized_crop_is_opencvs_area_of_the_reference_box(mixed: Path) -
 
 def test_jpegs_are_close_to_opencv_and_to_pillow(mixed: Path) -> None:
     """FASTDCT and INTER_AREA; the bounds are twice what was measured, and far below any wrong box."""
-    import cv2
-
     dataset = BetonDataset(mixed)
     ids = [i for i in range(20) if i % 4]
     found, _ = loaded(mixed, transforms.RandomResizedCrop(40), sampler=ids)
     area, pillow = [], []
     for i, box in zip(ids, boxes(mixed, 40, ids, [0] * len(ids)), strict=True):
         crop = cut(np.asarray(dataset.rgb(i)), box)
-        area.append(cv2.resize(crop, (40, 40), interpolation=cv2.INTER_AREA))
+        area.append(resized_by_area(crop, 40))
         pillow.append(np.asarray(Image.fromarray(crop).resize((40, 40), Image.Resampling.BILINEAR)))
     to_area, to_pillow = errors(found, np.stack(area)), errors(found, np.stack(pillow))
     print(f"mean, max error to cv2 {to_area}, to Pillow {to_pillow}")

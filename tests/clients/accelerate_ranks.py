@@ -175,26 +175,31 @@ def a_saved_state_goes_on(root: str, folder: str) -> None:
 
 def main(root: str) -> None:
     accelerator = made()
-    ranks = accelerator.num_processes
+
+    def passed(what: str) -> None:
+        if accelerator.is_main_process:
+            print(f"{what}, {accelerator.num_processes} ranks", flush=True)
+
     for mode in MODES:
         num_workers = 2 * (mode in ("plain", "dispatch"))
         same_batches_as_torch(root, mode, num_workers)
-        print(f"same batches as torch's loader: {mode}, {num_workers} workers, {ranks} ranks", flush=True)
+        passed(f"the batches of torch's loader: {mode}, {num_workers} workers")
     for mode in MODES:
         everything_asked_for_survives(root, mode)
-        print(f"everything survives: {mode}, {ranks} ranks", flush=True)
+        passed(f"augment, channels_last, resolution, order of seed= survive: {mode}")
     an_epoch_left_early_is_over(root)
+    passed("an epoch left early is followed by the next order: plain")
     for mode in ("plain", "split", "dispatch", "uneven"):
         skipped_batches_are_the_rest(root, mode)
-        print(f"skip_first_batches: {mode}, {ranks} ranks", flush=True)
+        passed(f"skip_first_batches, with MixUp where not dispatched: {mode}")
     try:
         import torchdata.stateful_dataloader  # noqa: F401
     except ImportError:
-        print("use_stateful_dataloader: not tried, accelerate asks for torchdata", flush=True)
+        passed("use_stateful_dataloader not tried, since accelerate asks for torchdata: plain")
     else:
         folders = [tempfile.mkdtemp() if accelerator.is_main_process else ""]
         a_saved_state_goes_on(root, broadcast_object_list(folders)[0])
-        print(f"save_state, load_state: {ranks} ranks", flush=True)
+        passed("save_state and load_state in mid-epoch: use_stateful_dataloader")
     accelerator.end_training()
 
 

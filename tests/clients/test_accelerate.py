@@ -153,6 +153,15 @@ def test_an_accelerate_without_its_doors_is_named(photos: Path, monkeypatch: pyt
         assert not hasattr(loader, "_is_accelerate_prepared")
 
 
+def test_a_gpu_that_accelerate_leaves_alone_is_left_alone(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accelerator = made()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert accelerator.prepare(hot(photos)).base_dataloader.device == torch.device("cpu")
+    assert accelerator.prepare(hot(photos, device="cuda:1")).base_dataloader.device == "cuda:1"
+
+
 def test_dispatching_says_what_does_not_arrive(photos: Path) -> None:
     with pytest.warns(UserWarning, match="no hard_labels, partner and weight"):
         made(dispatch_batches=True).prepare(hot(photos))
@@ -191,4 +200,4 @@ def test_every_mode_with_so_many_processes(photos: Path, ranks: int) -> None:
         [*start, str(RANKS), str(photos)], capture_output=True, text=True, check=False, timeout=280
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("skip_first_batches: ") == 4 * ranks
+    assert done.stdout.count("skip_first_batches, ") == 4

@@ -14,6 +14,7 @@ from fastpipe.device.cuda import CudaEngine, _check_params, _check_sizes_and_mix
 from fastpipe.device.draw import ErasingParams
 from fastpipe.device.engines import FusedEngine, Output, TorchEngine, engine_note, make_engine
 from fastpipe.errors import ArgumentError
+from fastpipe.extras import install_command
 from fastpipe.kernels.tolerance import disagreement
 
 GPU = torch.device("cuda", 0)
@@ -37,7 +38,7 @@ def test_without_numba_cuda_torch_serves_and_says_what_to_install(monkeypatch):
 def test_the_extra_is_the_one_of_torchs_cuda(monkeypatch, version, extra):
     monkeypatch.setattr("fastpipe.kernels.cuda_compile.missing_package", lambda: "numba-cuda")
     monkeypatch.setattr(torch.version, "cuda", version)
-    assert cuda.missing_for_cuda() == f"pip install 'fastpipe[{extra}]'"
+    assert cuda.missing_for_cuda() == install_command(extra)
 
 
 def test_with_numba_cuda_the_kernels_serve(monkeypatch):

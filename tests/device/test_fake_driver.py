@@ -49,7 +49,7 @@ FULL = (*PLAIN[:2], ColOut(), ToFloat(), NORM, RandomErasing(p=1.0), MixUp(alpha
 
 pytestmark = [
     pytest.mark.cuda_gates,
-    pytest.mark.skipif(missing_package() is not None, reason="numba-cuda is not installed: fastpipe[cuda]"),
+    pytest.mark.skipif(missing_package() is not None, reason="numba-cuda is not installed"),
     pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc to compile the fake driver with"),
 ]
 

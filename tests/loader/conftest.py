@@ -16,10 +16,7 @@ from fastpipe.storage.beton_cli import main as write_beton
 
 @pytest.fixture(scope="session")
 def one_a_class(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The 24 photos.
-
-    Each a class of its own, so that a label is the sample's id; `.beton` lies next to it.
-    """
+    """The 24 photos, each a class of its own, so that a label is the sample's id, and a `.beton` of them."""
     folder = tmp_path_factory.mktemp("labelled") / "photos"
     for number, path in enumerate(sorted(photos.glob("*/*"))):
         (folder / f"{number:02d}").mkdir(parents=True)

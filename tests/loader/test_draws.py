@@ -1,7 +1,4 @@
-"""What the script's own code draws from global generators.
-
-When, in which thread, and never twice the same.
-"""
+"""What the script's own code draws from global generators: when, in which thread, never twice the same."""
 
 import random
 import threading
@@ -89,10 +86,7 @@ def test_a_random_target_transform_draws_as_under_torch(photos, labelled, backen
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_random_target_transform_leaves_the_scripts_generators_alone(labelled, backend, workers):
-    """With workers.
-
-    Each sample its own draw, the same in every run, and nothing of it in the script's sequence.
-    """
+    """Each sample has its own draw, the same in every run, and the script's sequence goes on without it."""
     runs = []
     for _ in range(2):
         _seeded()

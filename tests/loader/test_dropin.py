@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.utils.data
+from PIL import Image
 from torch.utils.data import ConcatDataset, Subset, TensorDataset, default_collate
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
@@ -349,7 +350,90 @@ REFUSALS = {
         ),
         "different transforms",
     ),
+    "equal, but of steps that nobody knows": (
+        lambda root: dict(dataset=ConcatDataset([_with_own_step(root), _with_own_step(root)])),
+        "different transforms",
+    ),
+    "other targets": (
+        lambda root: dict(
+            dataset=ConcatDataset(
+                [ImageFolder(str(root), EVAL), ImageFolder(str(root), EVAL, target_transform=lambda label: 7)]
+            )
+        ),
+        "different target_transforms",
+    ),
+    "own loader of a FolderDataset": (lambda root: dict(dataset=_with_own_loader(root)), "the script's own"),
 }
+
+
+def _with_own_step(root):
+    return ImageFolder(str(root), transforms.Compose([lambda image: image, *_built_apart().transforms]))
+
+
+def _with_own_loader(root):
+    dataset = FolderDataset(root, EVAL)
+    dataset.loader = lambda path: Image.new("RGB", (40, 40))
+    return dataset
+
+
+def _built_apart(**crop):
+    """A pipeline of its own at each call."""
+    return transforms.Compose(
+        [
+            transforms.RandomResizedCrop(24, **crop),
+            transforms.RandomHorizontalFlip(),
+            transforms.TrivialAugmentWide(),
+            transforms.ToTensor(),
+            transforms.Normalize((0.5, 0.4, 0.3), (0.2, 0.3, 0.4)),
+        ]
+    )
+
+
+def test_equal_transforms_that_were_built_apart_are_lifted(photos):
+    apart = ConcatDataset([ImageFolder(str(photos), _built_apart()) for _ in range(3)])
+    shared = _built_apart()
+    together = ConcatDataset([ImageFolder(str(photos), shared) for _ in range(3)])
+    loaders = [DataLoader(dataset, 8, seed=3) for dataset in (apart, together)]
+    assert loaders[0].explain().lifted
+    for ours, expected in zip(*loaders, strict=True):
+        assert torch.equal(ours[0], expected[0]) and torch.equal(ours[1], expected[1])
+    parts = [ImageFolder(str(photos), _built_apart()), ImageFolder(str(photos), _built_apart(scale=(0.5, 1)))]
+    assert "different transforms" in DataLoader(ConcatDataset(parts), 8).explain().reason
+
+
+@pytest.mark.parametrize("kind", [ImageFolder, FolderDataset])
+def test_a_pil_loader_that_the_script_replaced_is_used(photos, monkeypatch, kind):
+    dataset = kind(str(photos), EVAL)
+    assert DataLoader(dataset, 4).explain().lifted
+    monkeypatch.setattr(
+        "torchvision.datasets.folder.pil_loader", lambda path: Image.new("RGB", (64, 64), 255)
+    )
+    loader = DataLoader(dataset, 4)
+    assert "pil_loader is the script's own" in loader.explain().reason
+    ours, theirs = next(iter(loader))[0], next(iter(TorchLoader(dataset, 4)))[0]
+    assert torch.equal(ours, theirs) and len(ours.unique()) <= 3
+
+
+class _Columns:
+    """As much of a Hugging Face data set as the loader looks at."""
+
+    def set_transform(self, function):
+        self.function = function
+
+    def __len__(self):
+        return 4
+
+
+@pytest.mark.parametrize(
+    ("dataset", "advice"),
+    [
+        ([1, 2, 3], "apply it in the data set's __getitem__: list has no place"),
+        (_Columns(), r"dataset.set_transform\(...\)"),
+    ],
+)
+def test_the_advice_on_transform_can_be_followed(dataset, advice):
+    with pytest.raises(ArgumentError, match=advice):
+        DataLoader(dataset, 2, transform=EVAL)
 
 
 @pytest.mark.parametrize("name", REFUSALS)

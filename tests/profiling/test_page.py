@@ -11,14 +11,20 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from fastpipe.profiling.card import quick_card
 from fastpipe.profiling.cli import main
 from fastpipe.profiling.page import page
 from fastpipe.profiling.page.build import SECTIONS
 from fastpipe.profiling.page.markup import el
+from fastpipe.profiling.page.theme import STYLE
 from fastpipe.profiling.page.values import round_steps, spread
+from fastpipe.profiling.report import _row, _stage
+from fastpipe.profiling.stages import StageResult
+from fastpipe.profiling.timing import Spread, Timing
 
 EVIL = "<script>alert('x')</script>\"&<img src=x onerror=alert(1)>"
 
@@ -231,6 +237,70 @@ def test_the_command_writes_page_and_trace(
     assert "html must name a file" in capsys.readouterr().err
 
 
+def cells(text: str, stage_name: str) -> list[str]:
+    """The row of a stage in the table of all figures."""
+    found = re.search(rf'<td class="fix">{re.escape(stage_name)}</td>(.*?)</tr>', text)
+    assert found is not None
+    return re.findall(r"<td[^>]*>([^<]*)</td>", found[1])
+
+
+def test_the_page_shows_the_terminals_figures() -> None:
+    """Where the repeats are skewed, the mean, which the interval is of, is another figure than the median."""
+    cost = Spread(median=2.5, low=2.0, high=3.0)
+    rates = (100.0, 110.0, 120.0, 1000.0, 4000.0)
+    timing = Timing(
+        images_per_s=Spread(median=120.0, low=110.0, high=1000.0),
+        cpu_ms=cost,
+        repeats=5,
+        images=50,
+        rates=rates,
+    )
+    timed = StageResult(name="decode", lane="worker", what="bytes to RGB", timing=timing)
+    assert timing.interval.median > 300
+    name, median, between, cpu, n, what = _row(timed)
+    report = {**whole(), "stages": [_stage(timed)], "details": []}
+    text = page(report)
+    assert cells(text, name) == [median, between.replace("-", " to "), cpu, n, what]
+    assert f"{median} images/s" in text and "312" not in text
+
+
+def test_other_figures_are_the_terminals_too() -> None:
+    report = whole()
+    report["latency"] |= {"first_batch_ms": 1234.4, "wait_p50_ms": 12.34}
+    report["differential"]["stalls"][0] |= {
+        "seconds": {"median": 123.456, "low": -1, "high": 200},
+        "share": 0.236,
+    }
+    report["interference"]["points"] = [{"load": 0.4, "images_per_s": 123.44}]
+    text = page(report)
+    for figure in ("1,234 ms", "12.3 ms", "+123.46 s, +23.6%", "123.4 images/s"):
+        assert figure in text
+
+
+def test_the_slowest_is_a_stage_of_the_path() -> None:
+    """Not a loader that it is compared with, nor several stages together."""
+    report = whole()
+    report["together"] = [stage("torch DataLoader", None, 3), stage("loader + model", None, 2)]
+    found = re.findall(r'<text[^>]*class="alarm">([^<]*)</text>', page({**report, "interference": None}))
+    assert found == ["50 images/s"]
+    narrow = re.findall(r'<span>([^<]*)</span><b class="alarm">', page({**report, "interference": None}))
+    assert narrow == ["model step"]
+
+
+def test_a_narrow_screen_has_text_in_place_of_every_drawing() -> None:
+    text = page(whole())
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in text
+    assert "@media (max-width: 640px)" in STYLE
+    # A drawing is hidden there (broad, picture) or can be moved (wide, the timeline alone).
+    around = re.findall(r'<(?:div|td) class="(broad|picture|wide)"><svg', text)
+    assert len(around) == text.count("<svg") and around.count("wide") == 1
+    assert text.count('<ul class="narrow bars">') == around.count("broad")
+    for table in re.findall(r"<table.*?</table>", text):
+        assert 'class="stacked"' in table or "<th" not in table
+    for row in ("decode", "header", "fastpipe.DataLoader"):
+        assert f">{row}</" in text
+
+
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
@@ -252,3 +322,25 @@ def test_a_browser_opens_the_page_without_a_word(tmp_path: Path, dark: bool) -> 
     for _, title, *_ in SECTIONS:
         assert title in shown.stdout
     assert (tmp_path / "page.png").stat().st_size > 30_000
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to open the page in (apt-get install chromium)")
+def test_nothing_is_cut_off_at_390_pixels(tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text(page(whole()), encoding="utf-8")
+    command = [
+        *(
+            str(CHROMIUM),
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            f"--user-data-dir={tmp_path / 'profile'}",
+        ),
+        *("--window-size=390,6000", "--hide-scrollbars", f"--screenshot={tmp_path / 'page.png'}"),
+    ]
+    shown = subprocess.run([*command, f"file://{tmp_path / 'report.html'}"], capture_output=True, timeout=200)
+    assert shown.returncode == 0, shown.stderr[-2000:]
+    pixels = np.asarray(Image.open(tmp_path / "page.png").convert("RGB"))
+    assert pixels.shape[1] == 390
+    edge = pixels[:, -8:]
+    assert (edge == edge[0, 0]).all(), "something reaches the edge of the screen"
+    assert (pixels[:, :-8] != edge[0, 0]).any()

@@ -176,6 +176,10 @@ def test_one_of_two_image_fields_is_chosen_by_name(stock_beton: Any) -> None:
     with pytest.raises(DataError, match=r"label_field=NAME.*'second' \(Int\), 'third' \(Int\)"):
         Beton(stock_beton.path)
     assert Beton(stock_beton.path, label_field="second").labels.tolist() == stock_beton.labels
+    with pytest.raises(DataError, match=r"give the loader .*BetonDataset\(PATH, label_field=NAME\)"):
+        BetonDataset(stock_beton.path)
+    chosen = BetonDataset(stock_beton.path, label_field="second")
+    assert list(chosen.targets) == stock_beton.labels and chosen[0][1] == stock_beton.labels[0]
 
 
 @pytest.mark.parametrize(

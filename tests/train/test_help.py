@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -46,10 +47,23 @@ def test_every_option_of_training_has_a_description() -> None:
         assert wanted == set(descriptions(cls)), cls.__name__
 
 
-@pytest.mark.parametrize("name", ["fastpipe-profile", "fastpipe-write"])
-def test_every_option_of_the_other_commands_has_one(name: str) -> None:
-    parser = importlib.import_module(MAINS[name]).make_parser()
-    assert _undescribed(parser) == []
+def test_without_its_source_the_command_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_source(cls: type[Any]) -> str:
+        raise OSError("source code not available")
+
+    monkeypatch.setattr(inspect, "getsource", no_source)
+    assert parse(["--epochs", "3"]).config.epochs == 3
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        *(MAINS[name] for name in ("fastpipe-profile", "fastpipe-write")),
+        *(f"fastpipe.profiling.{name}" for name in ("compare", "diff", "host_card", "observe.cli")),
+    ],
+)
+def test_every_option_of_the_other_commands_has_one(module: str) -> None:
+    assert _undescribed(importlib.import_module(module).make_parser()) == []
 
 
 def test_help_shows_the_descriptions(capsys: pytest.CaptureFixture[str]) -> None:

@@ -207,6 +207,28 @@ def test_messages_that_name_no_remedy_get_one() -> None:
     assert in_options(DataError(unreadable)).endswith("Make it readable, or delete it")
 
 
+def test_a_batch_of_which_nothing_is_left_is_a_step_less(tmp_path: Path) -> None:
+    """Batches of one image: two of them are broken in each epoch."""
+    own = _photos(tmp_path / "photos", BROKEN)
+    out = tmp_path / "run"
+    more = ("--num-workers", "0", "--on-error", "skip", "--fit-to-data", "false", "--train-resolution", "64")
+    assert main([*_args(own, out, *more), "--batch-size", "1", "--optimizer.lr", "0.0002"]) == 0
+    summary = _summary(out)
+    assert (summary["steps"], summary["left_out_steps"]) == (2 * 22, 2 * 2)
+    steps = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in steps if line["kind"] == "step"] == [*range(22), *range(24, 46)]
+    assert torch.load(out / "last.ckpt", weights_only=True)["step"] == 48
+
+
+def test_what_is_said_of_a_skipped_sample_recommends_no_skipping(
+    photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert main(_args(photos, tmp_path / "run", "--num-workers", "0", "--on-error", "skip")) == 0
+    said = [record.getMessage() for record in caplog.records if "skipped sample" in record.getMessage()]
+    assert len(said) == 3 and not any("on_error" in line or "DataLoader" in line for line in said)
+    assert all("Replace or delete the file" in line for line in said)
+
+
 def test_words() -> None:
     counts = {"train": {"skipped": 1, "replaced": 2}, "test": {"skipped": 0, "replaced": 0}}
     assert list(broken_words(counts)) == ["1 sample skipped in train", "2 samples replaced in train"]

@@ -114,9 +114,12 @@ def run_whole(tmp_path: Path) -> Callable[..., Any]:
     grace: seconds for what a stopped script left. A command that hangs fails by its time.
     """
 
-    def call(source: str, *options: str, grace: float = 30.0) -> subprocess.CompletedProcess[str]:
+    def call(
+        source: str, *options: str, grace: float = 30.0, **more: Any
+    ) -> subprocess.CompletedProcess[str]:
         (tmp_path / "train.py").write_text(HEAD + source, encoding="utf-8")
         argv = [sys.executable, "-c", _WHOLE.format(grace=grace), "--warmup", "1", *options, "train.py"]
-        return subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=400)
+        given: dict[str, Any] = {"capture_output": True, "timeout": 400, **more}
+        return subprocess.run(argv, cwd=tmp_path, text=True, **given)
 
     return call

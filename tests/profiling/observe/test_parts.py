@@ -11,9 +11,10 @@ import torch
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
+from fastpipe.profiling.observe.calls import timed
 from fastpipe.profiling.observe.discover import transforms_of
 from fastpipe.profiling.observe.patches import Patches
-from fastpipe.profiling.observe.recorder import Control, Recorder, timed
+from fastpipe.profiling.observe.recorder import Control, Recorder
 from fastpipe.profiling.observe.records import Batch, StageCost, Writer, read_folder, read_log
 from fastpipe.profiling.observe.transfer import TransferHooks
 from fastpipe.transforms import flatten
@@ -75,10 +76,7 @@ def test_own_time_leaves_out_what_is_inside(tmp_path: Path) -> None:
     inner = timed("inner", lambda: sum(range(200_000)))
     outer = timed("outer", lambda: inner() + inner())
 
-    class Fetcher:
-        auto_collation = False
-
-    recorder.observe(lambda fetcher, index: outer(), Fetcher(), 0, 0)
+    recorder.observe(outer, loader=0, root="dataset", count=lambda data: 1)
     (log,) = read_folder(tmp_path)
     stages = log.batches[0].stages
     assert {name: cost.calls for name, cost in stages.items()} == {"dataset": 1, "outer": 1, "inner": 2}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ pickle.loads(pickle.dumps(Numbers()))
 for batch in DataLoader(Numbers(), 4, num_workers=1): pass
 """
     ran = observe(source, arguments=["--steps", "3", "-m"])
-    assert ran.out == "__main__ train.py ['train.py', '--steps', '3', '-m'] 7 True\n"
+    assert ran.out == f"__main__ {tmp_path}/train.py ['train.py', '--steps', '3', '-m'] 7 True\n"
     assert ran.status == 0, ran.err
 
 
@@ -308,3 +309,45 @@ print([name for name in ("ffcv", "nvidia.dali", "kornia") if name in sys.modules
     ran = observe(source)
     assert (ran.status, ran.out) == (0, "[]\n"), ran.err
     assert ran.report["lift"]["moved"] == ["ToTensor"]
+
+
+def test_the_file_of_a_script_that_changes_its_folder(observe: Any, tmp_path: Path) -> None:
+    """As under `python train.py`: absolute from the start, while sys.argv[0] stays as it was typed."""
+    source = """
+import inspect, tempfile
+os.chdir(tempfile.mkdtemp())
+print(__file__, sys.argv[0], inspect.getsource(Numbers).split()[1], __loader__.path == __file__, __cached__)
+1 / 0
+"""
+    ran = observe(source)
+    assert ran.out == f"{tmp_path}/train.py train.py Numbers(Dataset): True None\n"
+    assert f'File "{tmp_path}/train.py", line' in ran.err and ran.status == 1
+
+
+def test_a_reader_of_the_report_that_has_gone(run_whole: Any, tmp_path: Path) -> None:
+    """As behind `2>&1 | head`: the script runs to its end, and the files are there."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    source = "for batch in DataLoader(Numbers(), 4): pass\nopen('end', 'w').close()\n"
+    done = run_whole(source, "--json", "run.json", capture_output=False, stderr=writing)
+    os.close(writing)
+    assert done.returncode == 0 and (tmp_path / "end").exists()
+    assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["window"]["steps"] == 15
+
+
+def test_the_report_of_a_run_can_be_compared(
+    observe: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    observe("for batch in DataLoader(Numbers(), 4, num_workers=1): time.sleep(0.01)", "--steps", "12")
+    path = str(tmp_path / "run.json")
+    assert main(["diff", path, path, "--json", str(tmp_path / "diff.json")]) == 0
+    said = capsys.readouterr().out
+    assert "host, versions, data and workload are the same" in said and "loader 0: dataset" in said
+    found = json.loads((tmp_path / "diff.json").read_text(encoding="utf-8"))
+    (rate,) = found["together"]
+    assert (rate["name"], rate["ratio"], rate["verdict"]) == (
+        "loader 0, with the script",
+        1.0,
+        "within noise",
+    )
+    assert {row["verdict"] for row in found["stages"]} == {"not repeated"}

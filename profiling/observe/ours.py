@@ -1,0 +1,265 @@
+"""Hooks for fastpipe's own loader: whose a batch is, and the backends that have no worker processes.
+
+Worker processes that serve fastpipe's loader are torch's, so `StageHooks` sees their batches. Here is what
+torch does not run: FFCV's threads, DALI's, and the device stage.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import fastpipe
+from fastpipe.backends import registry
+from fastpipe.device import DeviceStage
+from fastpipe.profiling.observe.calls import Calls, current, raw
+from fastpipe.profiling.observe.native import NativeThreads, other_threads
+from fastpipe.profiling.observe.patches import Patches
+from fastpipe.profiling.observe.recorder import Control, Recorder
+from fastpipe.profiling.observe.records import StageCost
+from fastpipe.profiling.observe.stages import ASSEMBLY, StageHooks, size_of
+
+__all__ = ["DevicePass", "OwnHooks"]
+
+DevicePass = tuple[int | None, int, int, int, int]
+"""One pass of a device stage: its loader (None: not known), start, wall and CPU in ns, images."""
+
+
+class _Making(threading.local):
+    number: int | None = None  # of the loader whose iter() runs in this thread
+
+
+class _Own(threading.local):
+    recorder: Recorder | None = None  # of this thread
+
+
+class OwnHooks:
+    """Installed in the main process beside torch's hooks.
+
+    begun: called with a loader, the iterator it gave and when it was asked for one. number_of: of a loader.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        control: Control,
+        stages: StageHooks,
+        *,
+        spans: bool,
+        number_of: Callable[[Any], int],
+        begun: Callable[[Any, Any, int], None],
+    ) -> None:
+        self._folder, self._control, self._stages, self._spans = folder, control, stages, spans
+        self._number_of, self._begun = number_of, begun
+        self.device: list[DevicePass] = []
+        self._patches = Patches()
+        self._making = _Making()
+        self._own = _Own()
+        self._num_threads = 0
+        self._numbers: dict[int, int] = {}  # of loaders, by the id of their data set, as last begun
+        self._device_stages: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+        self._native: dict[int, NativeThreads] = {}
+        self._reads: dict[int, Calls] = {}
+        self._read_costs: dict[int, tuple[float, float, float]] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def making(self) -> int | None:
+        """The loader of fastpipe's whose iter() runs in this thread."""
+        return self._making.number
+
+    def install(self) -> None:
+        """Observe every loader of fastpipe's from now on."""
+        set_ = self._patches.set
+        set_(fastpipe.DataLoader, "__iter__", self._observed_iter(fastpipe.DataLoader.__iter__))
+        set_(DeviceStage, "__init__", self._observed_making(DeviceStage.__init__))
+        set_(DeviceStage, "__call__", self._observed_device(DeviceStage.__call__))
+        set_(registry, "load", self._observed_load(registry.load))
+
+    def undo(self) -> None:
+        """Take the hooks out."""
+        self._patches.undo()
+
+    def number_of_data(self, dataset: Any) -> int | None:
+        """The loader that serves this data set."""
+        return self._numbers.get(id(dataset))
+
+    def _observed_iter(self, original: Any) -> Any:
+        def iterate(loader: Any) -> Any:
+            if self._control.over:
+                return original(loader)
+            began = time.perf_counter_ns()
+            outer, self._making.number = self._making.number, self._number_of(loader)
+            try:
+                iterator = original(loader)
+            finally:
+                number, self._making.number = self._making.number, outer
+            # Not before: what a choice of backends measures is no batch of the loader's.
+            self._numbers[id(loader.dataset)] = number
+            self._begun(loader, iterator, began)
+            return iterator
+
+        return iterate
+
+    def _observed_load(self, original: Any) -> Any:
+        """A backend is imported here, at its first use."""
+
+        def load(name: str) -> Any:
+            backend = original(name)
+            if not self._control.over:
+                self._stages.hook_decoders()
+                self._hook_backends()
+            return backend
+
+        return load
+
+    def _hook_backends(self) -> None:
+        work = getattr(sys.modules.get("fastpipe.backends.ffcv_batch"), "BatchWork", None)
+        if work is not None and raw(work.__call__) is work.__call__:
+            self._patches.set(work, "__call__", _marked(self._observed_work(work.__call__), work.__call__))
+        source = sys.modules.get("fastpipe.backends.dali_source")
+        if source is not None and raw(source.finish_batch) is source.finish_batch:
+            for name, observed in (
+                ("finish_batch", self._observed_finish),
+                ("read_item", self._observed_read),
+            ):
+                original = getattr(source, name)
+                self._patches.set(source, name, _marked(observed(original), original))
+            runner = source.DaliSource.runner
+            self._patches.set(source.DaliSource, "runner", self._observed_runner(runner))
+
+    def _recorder(self, number: int) -> Recorder:
+        """One for each thread, whose records would run into each other's."""
+        found = self._own.recorder
+        if found is None:
+            with self._lock:
+                worker, self._num_threads = self._num_threads, self._num_threads + 1
+            found = Recorder(self._folder, self._control, loader=-1, worker=worker, spans=self._spans)
+            self._own.recorder = found
+        found.loader = number
+        return found
+
+    def _observed_work(self, original: Any) -> Any:
+        def make(work: Any, request: Any, *args: Any) -> Any:
+            number = None if self._control.over else self.number_of_data(work.dataset)
+            if number is None or not (recorder := self._recorder(number)).wants():
+                return original(work, request, *args)
+            self._stages.hook_decoders()
+            return recorder.observe(
+                lambda: original(work, request, *args),
+                loader=number,
+                root=ASSEMBLY,
+                count=lambda data: size_of(data, request, batched=True),
+            )
+
+        return make
+
+    def _observed_finish(self, original: Any) -> Any:
+        def finish(prepared: Any, images: Any, graph: Any, dataset: Any, each: Any) -> Any:
+            number = None if self._control.over else self.number_of_data(dataset)
+            if number in self._native:
+                self._native[number].count()
+            if number is None or not (recorder := self._recorder(number)).wants():
+                return original(prepared, images, graph, dataset, each)
+
+            def spread(function: Any, items: Any) -> Any:
+                calls = current()
+                return each(function, items) if calls is None else calls.on_threads(each, function, items)
+
+            return recorder.observe(
+                lambda: original(prepared, images, graph, dataset, spread),
+                loader=number,
+                root=ASSEMBLY,
+                count=lambda data: size_of(data, prepared.request, batched=True),
+                more=lambda samples: self._done_before(number, samples),
+            )
+
+        return finish
+
+    def _observed_read(self, original: Any) -> Any:
+        """Files are read some batches ahead: what they take a batch is the mean of those since the last."""
+
+        def read(dataset: Any, *args: Any) -> Any:
+            number = None if self._control.over else self.number_of_data(dataset)
+            if number is None or current() is not None:
+                return original(dataset, *args)
+            calls = Calls(spans=False)
+            try:
+                return calls.measure("read", original, (dataset, *args), {})
+            finally:
+                with self._lock:
+                    self._reads.setdefault(number, Calls(spans=False)).add(calls)
+
+        return read
+
+    def _observed_runner(self, original: Any) -> Any:
+        """DALI's pipeline starts threads of its own, which Python does not know."""
+
+        def runner(source: Any, *args: Any, **kwargs: Any) -> Any:
+            before = other_threads()
+            made = original(source, *args, **kwargs)
+            number = self.number_of_data(source.job.dataset)
+            if number is not None and not self._control.over:
+                native = self._native.setdefault(number, NativeThreads())
+                native.watch(other_threads() - before)
+            return made
+
+        return runner
+
+    def _done_before(self, number: int, samples: int) -> dict[str, StageCost]:
+        """Reading and DALI's decoding for a batch of so many samples."""
+        found = {}
+        with self._lock:
+            reads = self._reads.pop(number, None)
+            if reads is not None and "read" in reads.totals:
+                self._read_costs[number] = _mean(*reads.totals["read"])
+            native = self._native.get(number)
+            spent = None if native is None else native.spent()
+        # All of its files may have been read before the last batch was finished.
+        if number in self._read_costs:
+            wall, cpu, off = self._read_costs[number]
+            found["read"] = StageCost(
+                calls=samples, wall=int(wall * samples), cpu=int(cpu * samples), off=int(off)
+            )
+        if spent is not None:
+            found["decode"] = StageCost(calls=samples, wall=spent, cpu=spent, off=0)
+        return found
+
+    def _observed_making(self, original: Any) -> Any:
+        def init(stage: Any, *args: Any, **kwargs: Any) -> None:
+            original(stage, *args, **kwargs)
+            if self._making.number is not None:
+                self._device_stages[stage] = self._making.number
+
+        return _marked(init, original)
+
+    def _observed_device(self, original: Any) -> Any:
+        def run(stage: Any, host: Any) -> Any:
+            if self._control.over:
+                return original(stage, host)
+            cpu, start = time.thread_time_ns(), time.perf_counter_ns()
+            batch = original(stage, host)
+            wall = time.perf_counter_ns() - start
+            number = self._device_stages.get(stage)
+            self.device.append((number, start, wall, time.thread_time_ns() - cpu, len(host.images)))
+            return batch
+
+        return run
+
+
+def _mean(walls: list[int], cpus: list[int]) -> tuple[float, float, float]:
+    """Of these calls, the mean wall and CPU time, and the median of the time without a CPU; ns."""
+    off = median(max(0, wall - cpu) for wall, cpu in zip(walls, cpus, strict=True))
+    return sum(walls) / len(walls), sum(cpus) / len(cpus), off
+
+
+def _marked(observed: Any, original: Any) -> Any:
+    observed._fastpipe_original = original
+    observed.__wrapped__ = original
+    return observed
