@@ -13,7 +13,7 @@ import torch
 from fastpipe.batch.nested import deciding_sampler
 from fastpipe.loader import DataLoader
 
-__all__ = ["PreparedLoader", "TorchLoader", "asked"]
+__all__ = ["Epochs", "PreparedLoader", "TorchLoader", "asked", "own_defaults"]
 
 # torch's own class, also where a script has put ours in its place.
 TorchLoader: Any = next(
