@@ -188,5 +188,6 @@ def _loader(
         max_bad=config.max_bad,
         numerics=numerics,
         memory_format=memory_format(config.channels_last),
+        strict_resume=True,  # a run that is not continued exactly is refused, not warned about
         **settings,
     )
