@@ -47,19 +47,19 @@ class DaliHooks:
         patches.set(source.DaliSource, "runner", self._observed_runner(source.DaliSource.runner))
 
     def _observed_finish(self, original: Any) -> Any:
-        def finish(prepared: Any, images: Any, graph: Any, dataset: Any, each: Any) -> Any:
+        def finish(prepared: Any, images: Any, graph: Any, dataset: Any, each: Any, *more: Any) -> Any:
             number = None if self._control.over else self.number_of_data(dataset)
             if number in self._native:
                 self._native[number].count()
             if number is None or not (recorder := self._recorder(number)).wants():
-                return original(prepared, images, graph, dataset, each)
+                return original(prepared, images, graph, dataset, each, *more)
 
             def spread(function: Any, items: Any) -> Any:
                 calls = current()
                 return each(function, items) if calls is None else calls.on_threads(each, function, items)
 
             return recorder.observe(
-                lambda: original(prepared, images, graph, dataset, spread),
+                lambda: original(prepared, images, graph, dataset, spread, *more),
                 loader=number,
                 root=ASSEMBLY,
                 count=lambda data: size_of(data, prepared.request, batched=True),
