@@ -126,7 +126,7 @@ NOT_RESUMABLE = {
 
 @pytest.mark.parametrize("lifted", [True, False], ids=["lifted", "own data set"])
 @pytest.mark.parametrize("seed", [None, 1])
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])  # resumed with the other
 @pytest.mark.parametrize("make", SAMPLERS.values(), ids=SAMPLERS)
 def test_the_tail_is_as_it_was(photos, make, workers, seed, lifted):
     """Also for an own data set without seed, whose order can be drawn again and whose random steps cannot."""
