@@ -22,7 +22,7 @@ from fastpipe.counting import counted_iterator
 from fastpipe.device.engines import EngineName
 from fastpipe.device.stage import resolve_device
 from fastpipe.epoch import EpochIterator, MovedIterator, Position
-from fastpipe.errors import ArgumentError
+from fastpipe.errors import ArgumentError, StateError
 from fastpipe.explain import Explanation, facts_of
 from fastpipe.integrations import PreparedMark, remember
 from fastpipe.planning import Planned, plan_loader
@@ -263,11 +263,21 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
             )
             drawer.fast_forward()
         if saved is not None:
-            check_replay(saved, position)
+            self._check_replay(saved, position, iterator)
             position.generator, position.order_generator = saved["generator"], saved.get("order_generator")
         incidents.begin(num_samples(self))
         self._position, self._live = position, weakref.ref(iterator)
         return iterator
+
+    def _check_replay(self, saved: Mapping[str, Any], position: Position, iterator: EpochIterator) -> None:
+        """Raise StateError for other ids, at every `iter()`: none may begin the epoch anew in silence."""
+        try:
+            check_replay(saved, position)
+        except StateError:
+            iterator.close()
+            self._clock.resume(saved, self.sampler, self.batch_sampler)
+            self._pending = saved
+            raise
 
     def _batches(self) -> tuple[Any, int]:
         """What yields the ids of each batch of the epoch, and how many batches are left out at its start."""

@@ -20,8 +20,7 @@ from fastpipe.types import IntArray, Request
 __all__ = ["Drawer", "Labels", "Reader", "read_one", "read_positions", "read_samples"]
 
 Resolution = Callable[[int, int], int | None]
-# (what the sampler gave, place of its first id in the order) -> (keys of its ids, what the data set is asked
-# for)
+# (what the sampler gave, place of its first id in the order) -> (keys of its ids, what goes to the data set)
 Reader = Callable[[Any, int], tuple[IntArray, Any]]
 Labels = Callable[[Request], tuple[Any, ...]]
 
