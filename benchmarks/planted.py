@@ -24,7 +24,6 @@ from typing import Any
 import torch
 
 from fastpipe.batch import locate, worker
-from fastpipe.cgroups import usable_cpus
 from fastpipe.profiling import stages
 from fastpipe.profiling.differential import Paced
 from fastpipe.profiling.host import OtherLoad, describe_host
@@ -36,6 +35,7 @@ from fastpipe.profiling.together import time_variants, time_with_model
 from fastpipe.profiling.variants import Variant, make_loader
 from fastpipe.profiling.verdict import Measured, StageCost, judge
 from fastpipe.profiling.workload import transform_of
+from fastpipe.system.cgroups import usable_cpus
 
 SIZE, BATCH, SECONDS, FAR = 64, 16, 0.25, 1e6
 PLANTS = {

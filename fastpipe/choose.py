@@ -13,9 +13,9 @@ import torch
 
 from fastpipe.backends.base import Backend, Numerics
 from fastpipe.backends.registry import BACKENDS, load
-from fastpipe.cgroups import usable_cpus
 from fastpipe.errors import BackendError
 from fastpipe.probe import Rates
+from fastpipe.system.cgroups import usable_cpus
 from fastpipe.types import Choice, Machine, Plan
 
 __all__ = ["choose", "decide", "forget_run", "refusal", "this_machine", "worker_count"]

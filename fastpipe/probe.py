@@ -30,7 +30,7 @@ from fastpipe.batch import Drawer, RequestStream
 from fastpipe.batch.worker import own_generators
 from fastpipe.errors import DataError
 from fastpipe.installed import VERSION
-from fastpipe.storage.cache import file_lock, make_dir, replace_file, user_cache_dir
+from fastpipe.system.files import file_lock, make_dir, replace_file, user_cache_dir
 
 __all__ = ["PROBE_IMAGES", "Rates", "cached_rates", "measure", "probe_key"]
 

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from fastpipe.output import ends_with_its_reader, version
 from fastpipe.profiling.failing import FAILED, parse_condition
 from fastpipe.profiling.files_out import check_writable, write_values
 from fastpipe.profiling.forms import with_timeline, write_forms
@@ -20,6 +19,7 @@ from fastpipe.profiling.run import num_parts, profile
 from fastpipe.profiling.setting import Announce
 from fastpipe.profiling.terminal import ended, report_console
 from fastpipe.profiling.workload import Options, make_workload
+from fastpipe.system.output import ends_with_its_reader, version
 
 __all__ = ["main", "make_parser"]
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fastpipe.storage.cache import make_dir, user_cache_dir
+from fastpipe.system.files import make_dir, user_cache_dir
 
 __all__ = ["Checked", "history_path", "past_errors", "remember"]
 

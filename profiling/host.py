@@ -15,8 +15,8 @@ import torch
 import torchvision
 
 from fastpipe import __version__
-from fastpipe.cgroups import usable_cpus
 from fastpipe.profiling.timing import cpu_seconds
+from fastpipe.system.cgroups import usable_cpus
 
 __all__ = ["OtherLoad", "cpu_model", "describe_host"]
 

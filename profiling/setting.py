@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from fastpipe.cgroups import usable_cpus
 from fastpipe.device.stage import resolve_device
 from fastpipe.profiling.stages import StageResult
 from fastpipe.profiling.verdict import StageCost
 from fastpipe.profiling.workload import Workload, transform_of
+from fastpipe.system.cgroups import usable_cpus
 from fastpipe.transforms import RandAugment, merge
 from fastpipe.types import Plan
 

@@ -8,11 +8,11 @@ from typing import Any, Literal
 from torchvision import transforms as T
 
 from fastpipe.backends.registry import BACKENDS
-from fastpipe.cgroups import usable_cpus
 from fastpipe.errors import ArgumentError
 from fastpipe.profiling.demand import rate_of
 from fastpipe.profiling.naming import nearest
 from fastpipe.profiling.whatif import Question, parse
+from fastpipe.system.cgroups import usable_cpus
 from fastpipe.transforms import ColOut, RandAugment, RandomErasing, Resize, TrivialAugmentWide, lift
 from fastpipe.types import Plan, Spec
 

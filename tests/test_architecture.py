@@ -15,10 +15,7 @@ ROOMS = ("fastpipe", "kernels", "train", "profiling")
 FACADE = "fastpipe/__init__.py"
 # A module may import only equal or lower rank.
 RANKS = {
-    **dict.fromkeys(
-        ("broken", "errors", "extras", "installed", "types", "rng", "kernel_files", "cgroups", "kernels"), 0
-    ),
-    **dict.fromkeys(("stop_signals", "early"), 0),
+    **dict.fromkeys(("broken", "errors", "extras", "installed", "types", "rng", "system", "kernels"), 0),
     "storage": 1,
     **dict.fromkeys(("decode", "transforms", "augment"), 2),
     "batch": 3,
@@ -34,7 +31,6 @@ RANKS = {
         7,
     ),
     **dict.fromkeys(("train", "profiling"), 8),
-    "output": 0,
 }
 APART = {"train": "profiling", "profiling": "train"}
 # The one file of kernels that may use Pillow: it draws our pixels beside Pillow's. It is a program, and may

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from fastpipe.storage import FolderIndex, write_beton
-from fastpipe.storage.cache import build_once, user_cache_dir
+from fastpipe.system.files import build_once, user_cache_dir
 
 __all__ = ["as_beton"]
 

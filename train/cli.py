@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from fastpipe.errors import ArgumentError, FastpipeError, MissingExtraError
-from fastpipe.output import ends_with_its_reader, put, version
-from fastpipe.stop_signals import listening, stop_early
+from fastpipe.system.output import ends_with_its_reader, put, version
+from fastpipe.system.stop_signals import listening, stop_early
 from fastpipe.train.augment import with_group
 from fastpipe.train.commands import command_of, run_command
 from fastpipe.train.config import TrainConfig, scale_schedule

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastpipe.errors import ArgumentError
-from fastpipe.output import put
+from fastpipe.system.output import put
 
 __all__ = ["command_of", "run_command"]
 

@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 
 from fastpipe.errors import ArgumentError
-from fastpipe.stop_signals import listening, note_only
+from fastpipe.system.stop_signals import listening, note_only
 from fastpipe.train.checkpoint import save_checkpoint
 from fastpipe.train.cli import to_yaml
 from fastpipe.train.config import TrainConfig

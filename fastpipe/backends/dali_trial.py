@@ -25,8 +25,8 @@ import torch
 from PIL import Image
 
 from fastpipe.errors import DataError
-from fastpipe.kernel_files import text
-from fastpipe.storage.cache import file_lock, make_dir, replace_file, user_cache_dir
+from fastpipe.system.files import file_lock, make_dir, replace_file, user_cache_dir
+from fastpipe.system.proc import text
 
 __all__ = ["FORMS", "MixedForm", "compare", "mixed_form", "photos", "refusal_of", "try_form"]
 

@@ -8,11 +8,11 @@ import zlib
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
-from fastpipe.cgroups import usable_cpus
 from fastpipe.errors import SampleError
 from fastpipe.storage.beton import Beton
 from fastpipe.storage.beton_dataset import decode_sample
 from fastpipe.storage.progress import Progress, reporting
+from fastpipe.system.cgroups import usable_cpus
 
 __all__ = ["Verdict", "verify_beton"]
 

@@ -13,7 +13,6 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 import numpy.typing as npt
 
-from fastpipe.cgroups import usable_cpus
 from fastpipe.errors import ArgumentError, DataError, EmptyDatasetError, SampleError
 from fastpipe.storage.beton import Beton
 from fastpipe.storage.beton_encode import Encoding
@@ -31,9 +30,10 @@ from fastpipe.storage.beton_format import (
 from fastpipe.storage.beton_side import write_side
 from fastpipe.storage.beton_target import sync_folder, unfinished, unwritable
 from fastpipe.storage.beton_work import CHUNK, Job, Shared, Worker, run_process
-from fastpipe.storage.cache import replace_file
 from fastpipe.storage.index import FolderIndex, open_index
 from fastpipe.storage.progress import Progress, reporting
+from fastpipe.system.cgroups import usable_cpus
+from fastpipe.system.files import replace_file
 
 __all__ = ["Written", "write_beton"]
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from fastpipe.kernel_files import ROOT
 from fastpipe.profiling.card.cpu import cpu_facts, cpu_notes
 from fastpipe.profiling.card.disk import disk_notes, read_rates
 from fastpipe.profiling.card.files import file_facts, file_notes
@@ -20,6 +19,7 @@ from fastpipe.profiling.card.software import jpeg_simd_gain, software_facts, sof
 from fastpipe.profiling.card.storage import storage_facts, storage_notes
 from fastpipe.profiling.inputs import open_train_index
 from fastpipe.rng import permutation
+from fastpipe.system.proc import ROOT
 
 __all__ = ["SCHEMA_VERSION", "make_card", "quick_card"]
 

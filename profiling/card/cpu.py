@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from fastpipe.cgroups import cpu_quota
-from fastpipe.kernel_files import ROOT, lines, number, span, text
 from fastpipe.profiling.host import cpu_model
+from fastpipe.system.cgroups import cpu_quota
+from fastpipe.system.proc import ROOT, lines, number, span, text
 
 __all__ = ["cpu_facts", "cpu_notes"]
 

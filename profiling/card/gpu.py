@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
-from fastpipe.kernel_files import ROOT, number, text
+from fastpipe.system.proc import ROOT, number, text
 
 __all__ = ["Cuda", "TorchCuda", "gpu_facts", "gpu_notes"]
 

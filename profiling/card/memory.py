@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fastpipe.cgroups import memory_limit
-from fastpipe.kernel_files import ROOT, lines, text
+from fastpipe.system.cgroups import memory_limit
+from fastpipe.system.proc import ROOT, lines, text
 
 __all__ = ["memory_facts", "memory_notes"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastpipe.kernel_files import ROOT, lines, number
+from fastpipe.system.proc import ROOT, lines, number
 
 __all__ = ["storage_facts", "storage_notes"]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fastpipe.output import CLOSED, ends_with_its_reader, reader_is_gone
+from fastpipe.system.output import CLOSED, ends_with_its_reader, reader_is_gone
 
 COMMANDS = {
     "fastpipe.train.cli": ["--list-recipes"],

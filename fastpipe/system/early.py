@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fastpipe.stop_signals import listen_from_now_on, obey_parent_alone, stop_early
+from fastpipe.system.stop_signals import listen_from_now_on, obey_parent_alone, stop_early
 
 __all__ = ["is_trainer", "program"]
 

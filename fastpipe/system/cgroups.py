@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from fastpipe.kernel_files import ROOT, lines, number, text
+from fastpipe.system.proc import ROOT, lines, number, text
 
 __all__ = ["cpu_quota", "memory_limit", "usable_cpus"]
 

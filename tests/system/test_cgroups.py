@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fastpipe.cgroups import cpu_quota, memory_limit, usable_cpus
+from fastpipe.system.cgroups import cpu_quota, memory_limit, usable_cpus
 
 _GIB = 1 << 30
 V2 = {"proc/self/cgroup": "0::/pod/box\n", "sys/fs/cgroup/pod/box/cpu.max": "50000 100000\n"}
