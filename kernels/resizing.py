@@ -46,7 +46,7 @@ def resize(
 
     Raises ValueError for a wrong dtype, shape or name, or a side outside 1..65536.
     """
-    from fastpipe.kernels.cpu_resize import resize_range
+    from fastpipe.kernels.cpu.resize import resize_range
 
     source = as_images("images", images)
     num, old_height, old_width, _ = source.shape

@@ -49,7 +49,7 @@ def machine(given: argparse.Namespace) -> Figures:
 
 def compile_kernels(given: argparse.Namespace) -> Figures:
     """Seconds to compile the catalogue, and to find it."""
-    from fastpipe.kernels.cuda_cache import ptx_files
+    from fastpipe.kernels.cuda.cache import ptx_files
 
     seconds = []
     for _ in range(2):

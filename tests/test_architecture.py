@@ -84,7 +84,7 @@ def complaints(path: str, source: str) -> Iterator[str]:
         return
     known = {*KERNELS_KNOW, "PIL"} if path == GALLERY else KERNELS_KNOW
     found_here = list(imports_of(ast.parse(source)))
-    if path.startswith("kernels/cuda_"):
+    if path.startswith("kernels/cuda/"):
         # CUDA kernels are numba-cuda's own language; nothing imports them but a deferred import.
         found_here = [found for found in found_here if (found.module, found.name) not in CUDA_LANGUAGE]
     if path == GALLERY:
@@ -185,7 +185,7 @@ def test_a_bad_import_is_named(path: str, source: str, complaint: str) -> None:
         ("kernels/flip.py", "import math\nimport numpy as np\nfrom fastpipe.kernels.blend import blend"),
         ("kernels/flip.py", "def compiled():\n    from numba import cuda"),
         ("kernels/gallery.py", "from PIL import Image"),
-        ("kernels/cuda_flip.py", "from numba import cuda"),
+        ("kernels/cuda/flip.py", "from numba import cuda"),
         ("train/loop.py", "from fastpipe import DataLoader\nfrom fastpipe.profiling import Clock"),
         ("train/model.py", "def build():\n    import timm"),
         ("train/loop.py", "from fastpipe.train.schedule import _cosine"),

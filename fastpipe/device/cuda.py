@@ -38,7 +38,7 @@ Finish = Callable[[torch.Tensor, Params, Output], torch.Tensor]
 
 def missing_for_cuda() -> str | None:
     """What to install before the fused engine can run on CUDA; None where nothing is missing."""
-    from fastpipe.kernels.cuda_compile import missing_package
+    from fastpipe.kernels.cuda.compile import missing_package
 
     package = missing_package()
     # The toolkit's CUDA must be torch's: their pins exclude each other.
@@ -100,8 +100,8 @@ class CudaEngine:
 
     def _fused(self, images: torch.Tensor, params: Params, output: Output) -> torch.Tensor:
         """Flip, policy operations, table, cast and layout."""
-        from fastpipe.kernels.cuda_ops import fused
-        from fastpipe.kernels.cuda_plan import make_plan
+        from fastpipe.kernels.cuda.ops import fused
+        from fastpipe.kernels.cuda.plan import make_plan
 
         ops = params.ops
         if ops is None:
@@ -137,7 +137,7 @@ class CudaEngine:
         return held[1]
 
     def _erase(self, out: torch.Tensor, erasing: ErasingParams) -> None:
-        from fastpipe.kernels.cuda_ops import erase_boxes
+        from fastpipe.kernels.cuda.ops import erase_boxes
 
         used = np.flatnonzero(erasing.apply)
         boxes = np.concatenate([used[:, None], erasing.boxes[used]], axis=1).astype(np.int32)

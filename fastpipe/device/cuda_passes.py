@@ -64,7 +64,7 @@ class Passes:
         return out
 
     def _numbers(self, images: torch.Tensor, params: Params) -> tuple[torch.Tensor, tuple[int, int]]:
-        from fastpipe.kernels.cuda_finish_plan import finish_numbers
+        from fastpipe.kernels.cuda.finish_plan import finish_numbers
 
         num, height, width = images.shape[:3]
         colout, erasing, mix = params.colout, params.erasing, params.mix
@@ -85,14 +85,14 @@ class Passes:
     def _picked(
         self, images: torch.Tensor, numbers: torch.Tensor, size: tuple[int, int], output: Output
     ) -> torch.Tensor:
-        from fastpipe.kernels.cuda_finish_ops import picked
+        from fastpipe.kernels.cuda.finish_ops import picked
 
         channels_last = output.memory_format == torch.channels_last
         return picked(images, numbers, self.norm(output), *size, channels_last)
 
     def _resized(self, images: torch.Tensor, params: Params, output: Output) -> torch.Tensor:
-        from fastpipe.kernels.cuda_finish_ops import resized
-        from fastpipe.kernels.cuda_finish_plan import filters
+        from fastpipe.kernels.cuda.finish_ops import resized
+        from fastpipe.kernels.cuda.finish_plan import filters
 
         resize = params.resize
         if resize is None:
@@ -118,7 +118,7 @@ class Passes:
         output: Output,
     ) -> None:
         from fastpipe.kernels import mix_shares
-        from fastpipe.kernels.cuda_finish_ops import mix_into
+        from fastpipe.kernels.cuda.finish_ops import mix_into
 
         if output.table is None:
             raise ArgumentError(

@@ -54,7 +54,7 @@ def forget() -> None:
 
 
 def _examined(device: torch.device, differences: Callable[[], str]) -> str:
-    from fastpipe.kernels.cuda_driver import DriverError
+    from fastpipe.kernels.cuda.driver import DriverError
 
     reason = _start(device)
     if reason:
@@ -76,7 +76,7 @@ def _examined(device: torch.device, differences: Callable[[], str]) -> str:
 
 def _start(device: torch.device) -> str:
     """Why driver and kernels do not come up, in words; empty where they do."""
-    from fastpipe.kernels.cuda_driver import Driver, DriverError
+    from fastpipe.kernels.cuda.driver import Driver, DriverError
 
     try:
         Driver.shared()
@@ -85,7 +85,7 @@ def _start(device: torch.device) -> str:
     # Outside of the block below: where torch has no device, no engine has one.
     torch.cuda.get_device_capability(device)
     try:
-        from fastpipe.kernels.cuda_ops import load_kernels
+        from fastpipe.kernels.cuda.ops import load_kernels
 
         load_kernels(device)
     except torch.OutOfMemoryError:
@@ -101,7 +101,7 @@ def _start(device: torch.device) -> str:
 
 def record_file(device: torch.device) -> Path:
     """Where a check of `device` that went well is remembered."""
-    from fastpipe.kernels.cuda_cache import kernel_folder
+    from fastpipe.kernels.cuda.cache import kernel_folder
 
     facts = _facts(device)
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
@@ -109,8 +109,8 @@ def record_file(device: torch.device) -> Path:
 
 
 def _facts(device: torch.device) -> dict[str, str]:
-    from fastpipe.kernels.cuda_cache import kernel_hash
-    from fastpipe.kernels.cuda_driver import Driver
+    from fastpipe.kernels.cuda.cache import kernel_hash
+    from fastpipe.kernels.cuda.driver import Driver
 
     properties = torch.cuda.get_device_properties(device)
     return {

@@ -115,6 +115,6 @@ def draw_erasing(
 @cache
 def _fill_boxes() -> Callable[..., None]:
     """The compiled function. An import statement in each call would cost it 0.6 us."""
-    from fastpipe.kernels.cpu_boxes import fill_boxes
+    from fastpipe.kernels.cpu.boxes import fill_boxes
 
     return fill_boxes

@@ -69,7 +69,7 @@ _MOST_DEGREES = 30
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """How `kernels.cpu_counters.fill_levels` makes an argument of a level:
+    """How `cpu.counters.fill_levels` makes an argument of a level:
 
     argument = max(offset + sign * min(f(level * scale), cap) * side, low).
 
@@ -160,7 +160,7 @@ def draw_levels(spec: RandAugment, uniforms: Numbers, height: int, width: int) -
 @cache
 def _fill_levels() -> Callable[..., int]:
     """The compiled function. An import statement in each call would cost it 0.6 us."""
-    from fastpipe.kernels.cpu_counters import fill_levels
+    from fastpipe.kernels.cpu.counters import fill_levels
 
     return fill_levels
 

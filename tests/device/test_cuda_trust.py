@@ -17,8 +17,9 @@ from fastpipe.device import cuda, cuda_trust
 from fastpipe.device.cuda import CudaEngine
 from fastpipe.device.draw import Params
 from fastpipe.device.engines import TorchEngine, engine_note
-from fastpipe.kernels import cuda_cache, cuda_ops
-from fastpipe.kernels.cuda_driver import Driver, DriverError
+from fastpipe.kernels.cuda import cache as cuda_cache
+from fastpipe.kernels.cuda import ops as cuda_ops
+from fastpipe.kernels.cuda.driver import Driver, DriverError
 
 GPU = torch.device("cuda", 0)
 OTHER = torch.device("cuda", 1)

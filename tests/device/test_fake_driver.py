@@ -25,9 +25,10 @@ from fastpipe.device.draw import ErasingParams, Params
 from fastpipe.device.stage import DeviceStage
 from fastpipe.device.transfer import Transfer
 from fastpipe.errors import BackendError
-from fastpipe.kernels import cuda_cache, cuda_ops
-from fastpipe.kernels.cuda_compile import missing_package
-from fastpipe.kernels.cuda_driver import Driver, DriverError
+from fastpipe.kernels.cuda import cache as cuda_cache
+from fastpipe.kernels.cuda import ops as cuda_ops
+from fastpipe.kernels.cuda.compile import missing_package
+from fastpipe.kernels.cuda.driver import Driver, DriverError
 from fastpipe.transforms import ColOut, HorizontalFlip, MixUp, Normalize, RandAugment, RandomErasing, ToFloat
 from fastpipe.types import HostBatch, Plan, Request
 

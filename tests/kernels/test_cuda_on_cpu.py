@@ -21,7 +21,8 @@ from fastpipe.device.cuda import CudaEngine, _check_params, _check_sizes_and_mix
 from fastpipe.device.draw import ErasingParams, Params, ResizeParams
 from fastpipe.device.engines import FusedEngine, Output
 from fastpipe.device.policies import OpParams, Policy, draw_policy, num_uniforms
-from fastpipe.kernels import cuda_finish_ops, cuda_ops
+from fastpipe.kernels.cuda import finish_ops as cuda_finish_ops
+from fastpipe.kernels.cuda import ops as cuda_ops
 from fastpipe.kernels.tolerance import disagreement
 from fastpipe.transforms.specs import RandAugment, TrivialAugmentWide
 

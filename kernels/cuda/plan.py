@@ -3,7 +3,7 @@
     numbers = [ whole: D x B rows | reals: D x B factors, float32 bits | maps | lists of images ]
 
 Everything that must be exact and is not per pixel happens here, in float64: fixed-point coefficients of
-warps, and the source columns and rows where Pillow walks in float64, by compiled code (`cpu_plan.py`). No GPU
+warps, and the source columns and rows where Pillow walks in float64, by compiled code (`cpu/plan.py`). No GPU
 is needed to make or test a plan.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastpipe.kernels.cuda_layout import REAL_ROW, WHOLE_ROW
+from fastpipe.kernels.cuda.layout import REAL_ROW, WHOLE_ROW
 
 __all__ = ["PATHS", "CudaPlan", "check_elements", "make_plan"]
 
@@ -103,7 +103,7 @@ def make_plan(
 @cache
 def _compiled() -> ModuleType:
     """The compiled functions, which import numba. An import statement in each call would cost it 0.6 us."""
-    from fastpipe.kernels import cpu_plan
+    from fastpipe.kernels.cpu import plan as cpu_plan
 
     return cpu_plan
 

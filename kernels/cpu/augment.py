@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastpipe.kernels.compiled import compiled
-from fastpipe.kernels.cpu_filters import color, mirror, sharpness
-from fastpipe.kernels.cpu_tables import apply_table, fill_table
-from fastpipe.kernels.cpu_warp import warp
+from fastpipe.kernels.cpu.filters import color, mirror, sharpness
+from fastpipe.kernels.cpu.tables import apply_table, fill_table
+from fastpipe.kernels.cpu.warp import warp
 from fastpipe.kernels.ops import AFFINE, AUTOCONTRAST, COLOR, CONTRAST, EQUALIZE, IDENTITY, SHARPNESS
 
 __all__ = ["augment_images"]

@@ -5,7 +5,7 @@ joint [3, 257 * 257] holds it for every pair, already rounded to the output's ty
 For float32 output the sum of two small tables is faster, since they stay in the first-level cache (5.5
 against 8 ns a pixel); the joint table then serves erased pixels only.
 
-ids, work, places, mirrored, tabled, tables: what cpu_augment left of the images ids[k]. Pair n is the images
+ids, work, places, mirrored, tabled, tables: what cpu.augment left of the images ids[k]. Pair n is the images
 own[n] and other[n], both numbers k, and goes to out[ids[own[n]]].
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastpipe.kernels.compiled import compiled, inner
-from fastpipe.kernels.cpu_output import column_offsets, fetch
+from fastpipe.kernels.cpu.output import column_offsets, fetch
 
 __all__ = ["LEVELS", "mix_images", "sum_images"]
 

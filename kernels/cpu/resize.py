@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastpipe.kernels.compiled import compiled, inner
-from fastpipe.kernels.cpu_filters import copy_bytes
+from fastpipe.kernels.cpu.filters import copy_bytes
 from fastpipe.kernels.resizing import PRECISION
 
 __all__ = ["resize_range"]

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from fastpipe.kernels.cuda_layout import REAL_ROW, STATISTICS_PARTS, WHOLE_ROW
-from fastpipe.kernels.cuda_plan import PATHS
+from fastpipe.kernels.cuda.layout import REAL_ROW, STATISTICS_PARTS, WHOLE_ROW
+from fastpipe.kernels.cuda.plan import PATHS
 
 __all__ = ["Argument", "Launch", "kernel_names", "schedule", "schedule_erase"]
 

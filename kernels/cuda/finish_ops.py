@@ -4,8 +4,8 @@
     fastpipe::resized(images, numbers, norm, row_filters, column_filters, channels_last) -> [B,3,h,w]
     fastpipe::mix_(out, images, numbers, shares, region)
 
-numbers: `cuda_finish_plan.finish_numbers`, int32 on the device. norm: [768], the value of each level per
-channel. As in `cuda_ops.py`: torch's current stream and allocator; importing needs no numba-cuda and no GPU.
+numbers: `cuda.finish_plan.finish_numbers`, int32 on the device. norm: [768], the value of each level per
+channel. As in `cuda/ops.py`: torch's current stream and allocator; importing needs no numba-cuda and no GPU.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Any
 
 import torch
 
-from fastpipe.kernels.cuda_finish_plan import (
+from fastpipe.kernels.cuda.finish_plan import (
     MIXED,
     finish_names,
     schedule_mixed,
     schedule_picked,
     schedule_resize,
 )
-from fastpipe.kernels.cuda_layout import LEVELS
-from fastpipe.kernels.cuda_ops import BITS, LIBRARY, run_launches
-from fastpipe.kernels.cuda_plan import check_elements
+from fastpipe.kernels.cuda.layout import LEVELS
+from fastpipe.kernels.cuda.ops import BITS, LIBRARY, run_launches
+from fastpipe.kernels.cuda.plan import check_elements
 
 __all__ = ["mix_into", "picked", "resized"]
 
@@ -65,7 +65,7 @@ def resized(
 ) -> torch.Tensor:
     """As `picked`, with the kept (rows, columns) filtered to another size before the values.
 
-    row_filters, column_filters: int32 [h, 1 + taps] and [w, 1 + taps], of `cuda_finish_plan.filters`.
+    row_filters, column_filters: int32 [h, 1 + taps] and [w, 1 + taps], of `cuda.finish_plan.filters`.
     """
     result: torch.Tensor = torch.ops.fastpipe.resized(
         images, numbers, norm, row_filters, column_filters, *kept, channels_last

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastpipe.kernels import cuda_schedule
-from fastpipe.kernels.cuda_plan import check_elements
-from fastpipe.kernels.cuda_schedule import Argument, Launch
+from fastpipe.kernels.cuda import schedule
+from fastpipe.kernels.cuda.plan import check_elements
+from fastpipe.kernels.cuda.schedule import Argument, Launch
 from fastpipe.kernels.resizing import triangle
 
 __all__ = [
@@ -103,7 +103,7 @@ def _steps(size: Size, channels_last: bool) -> Size:
 
 
 def _tiles(num: int, size: Size) -> tuple[int, int, int]:
-    across, down, _ = cuda_schedule._TILE
+    across, down, _ = schedule._TILE
     return -(-size[1] // across), -(-size[0] // down), num
 
 
@@ -112,7 +112,7 @@ def schedule_picked(num: int, old: Size, new: Size, *, bits: int, channels_last:
     at = _starts(num, new[0])
     arguments = (("images", 0), ("norm", 0), at["flip"], at["rows"], at["columns"], ("out", 0))
     sizes = (*old, *new, *_steps(new, channels_last))
-    return Launch(f"picked_{bits}", _tiles(num, new), cuda_schedule._TILE, (*arguments, *sizes))
+    return Launch(f"picked_{bits}", _tiles(num, new), schedule._TILE, (*arguments, *sizes))
 
 
 def schedule_resize(
@@ -123,7 +123,7 @@ def schedule_resize(
     Buffers: images, numbers, row_filters, column_filters, middle (uint8, kept height x new width), norm, out.
     Raises ValueError where `middle` or the result is beyond 32-bit indices: before memory is taken.
     """
-    at, tile = _starts(num, kept[0]), cuda_schedule._TILE
+    at, tile = _starts(num, kept[0]), schedule._TILE
     middle = (kept[0], new[1])
     check_elements((num, *middle, 3), "images with their rows filtered")
     check_elements((num, *new, 3), "resized images")
@@ -151,6 +151,6 @@ def schedule_mixed(
     buffers = [at[name] for name in ("flip", "partner", "boxes", "rows", "columns")]
     arguments = (("images", 0), ("shares", 0), *buffers, ("out", 0))
     sizes = (*old, *new, *region, *_steps(new, channels_last))
-    threads = cuda_schedule._THREADS
-    grid = (-(-pixels // (threads * cuda_schedule._TURNS)), num, 1)
+    threads = schedule._THREADS
+    grid = (-(-pixels // (threads * schedule._TURNS)), num, 1)
     yield Launch(f"mixed_{dtype}", grid, (threads, 1, 1), (*arguments, *sizes))

@@ -1,6 +1,6 @@
 """CUDA kernels to PTX without a driver, and what ptxas says about them.
 
-    compile_here(cc, folder) -> PTX files, in a process of its own that `cuda_cache.ptx_files` starts
+    compile_here(cc, folder) -> PTX files, in a process of its own that `cuda.cache.ptx_files` starts
     assemble(ptx, cc)        -> Assembled(registers, spills, stack, ...)
 
 numba-cuda asks the driver for the device when a kernel calls a device function, and always lets NVVM contract
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastpipe.kernels.cuda_ptx import with_lowest_version
+from fastpipe.kernels.cuda.ptx import with_lowest_version
 
 __all__ = [
     "Assembled",
@@ -75,7 +75,7 @@ def compile_here(cc: Capability, folder: Path) -> None:
     All in one process: the device functions that they share, and numba's own start, are paid for once.
     """
     patch_numba(cc)
-    from fastpipe.kernels.cuda_catalog import catalog
+    from fastpipe.kernels.cuda.catalog import catalog
 
     kernels = catalog()
     absent = [name for name in kernels if not (folder / f"{name}.ptx").is_file()]
@@ -171,7 +171,7 @@ def _largest(pattern: str, text: str) -> int:
 
 
 def main() -> None:
-    """Compile the catalogue; called by `cuda_cache.ptx_files`."""
+    """Compile the catalogue; called by `cuda.cache.ptx_files`."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--cc", nargs=2, type=int, required=True)
     parser.add_argument("--folder", type=Path, required=True)

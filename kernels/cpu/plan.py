@@ -1,4 +1,4 @@
-"""The numbers of a CUDA batch, filled in on the host: `cuda_plan.make_plan`, compiled. numba, CPU, serial.
+"""The numbers of a CUDA batch, filled in on the host: `cuda.plan.make_plan`, compiled. numba, CPU, serial.
 
     count_plan -> which path each image takes, how long each list is, how long the maps are
     fill_plan  -> rows, factors, maps and lists into one buffer of that size
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastpipe.kernels.compiled import compiled, inner
-from fastpipe.kernels.cuda_layout import (
+from fastpipe.kernels.cuda.layout import (
     FILL,
     FIXED,
     FLIP,
@@ -49,7 +49,7 @@ Floats = npt.NDArray[np.float64]
 Bytes = npt.NDArray[np.uint8]
 Number = Any
 
-# The paths of an image, as bits: its lists, in the order of cuda_plan.PATHS.
+# The paths of an image, as bits: its lists, in the order of cuda.plan.PATHS.
 _COUNTED, _TABLE, _BILINEAR, _NEAREST, _BLENDED = 1, 2, 4, 8, 16
 _NUM_PATHS = 5
 _FAR = 1e9

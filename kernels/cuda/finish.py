@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numba import cuda  # noqa: TID253
 
-from fastpipe.kernels.cuda_device import mirrored, on_device, pixel_offset
-from fastpipe.kernels.cuda_layout import LEVELS
+from fastpipe.kernels.cuda.device import mirrored, on_device, pixel_offset
+from fastpipe.kernels.cuda.layout import LEVELS
 from fastpipe.kernels.resizing import PRECISION
 
 __all__ = ["ROUNDINGS", "mixed", "picked", "resize_columns", "resize_rows"]

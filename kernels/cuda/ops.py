@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 
-from fastpipe.kernels.cuda_cache import ptx_files
-from fastpipe.kernels.cuda_driver import Driver
-from fastpipe.kernels.cuda_layout import STATISTICS_PARTS
-from fastpipe.kernels.cuda_plan import PATHS, check_elements
-from fastpipe.kernels.cuda_schedule import Launch, kernel_names, schedule, schedule_erase
+from fastpipe.kernels.cuda.cache import ptx_files
+from fastpipe.kernels.cuda.driver import Driver
+from fastpipe.kernels.cuda.layout import STATISTICS_PARTS
+from fastpipe.kernels.cuda.plan import PATHS, check_elements
+from fastpipe.kernels.cuda.schedule import Launch, kernel_names, schedule, schedule_erase
 
 __all__ = ["BITS", "LIBRARY", "erase_boxes", "fused", "load_kernels", "run_launches"]
 

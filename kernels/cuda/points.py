@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numba import cuda  # noqa: TID253
 
-from fastpipe.kernels.cuda_device import STORES, mirrored, on_device, pixel_offset
-from fastpipe.kernels.cuda_layout import FLIP, WHOLE_ROW
+from fastpipe.kernels.cuda.device import STORES, mirrored, on_device, pixel_offset
+from fastpipe.kernels.cuda.layout import FLIP, WHOLE_ROW
 
 __all__ = ["packed_nchw", "packed_nhwc", "table_plain"]
 

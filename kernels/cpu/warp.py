@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from fastpipe.kernels import rules
 from fastpipe.kernels.compiled import inlined, inner
-from fastpipe.kernels.cpu_bilinear import warp_bilinear
-from fastpipe.kernels.cpu_filters import copy_bytes, paint
+from fastpipe.kernels.cpu.bilinear import warp_bilinear
+from fastpipe.kernels.cpu.filters import copy_bytes, paint
 
 __all__ = ["warp"]
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from numba.cuda import types  # noqa: TID253
 
-from fastpipe.kernels.cuda_finish import ROUNDINGS, mixed, picked, resize_columns, resize_rows
-from fastpipe.kernels.cuda_pixels import blended, erase_box, warp_bilinear, warp_nearest
-from fastpipe.kernels.cuda_points import packed_nchw, packed_nhwc, table_plain
-from fastpipe.kernels.cuda_statistics import fill_tables, statistics
+from fastpipe.kernels.cuda.finish import ROUNDINGS, mixed, picked, resize_columns, resize_rows
+from fastpipe.kernels.cuda.pixels import blended, erase_box, warp_bilinear, warp_nearest
+from fastpipe.kernels.cuda.points import packed_nchw, packed_nhwc, table_plain
+from fastpipe.kernels.cuda.statistics import fill_tables, statistics
 
 __all__ = ["CudaKernel", "catalog"]
 

@@ -1,6 +1,6 @@
 """Pillow's bilinear AFFINE transform of one image. numba, CPU, coordinates in float64.
 
-Arguments as in cpu_warp.py. Each row is fill, clamped taps, free taps, clamped taps, fill; the spans are
+Arguments as in cpu/warp.py. Each row is fill, clamped taps, free taps, clamped taps, fill; the spans are
 found once per row, so that the long loop in the middle tests no bounds.
 """
 
@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from fastpipe.kernels import rules
 from fastpipe.kernels.compiled import inlined, inner
-from fastpipe.kernels.cpu_filters import paint
-from fastpipe.kernels.cpu_vector import blend_four, blend_two
+from fastpipe.kernels.cpu.filters import paint
+from fastpipe.kernels.cpu.vector import blend_four, blend_two
 
 __all__ = ["warp_bilinear"]
 

@@ -1,7 +1,7 @@
 """The one door to numba on CUDA: rules compiled as device functions, and stores of four elements at once.
 
 Every `cuda_*` kernel module imports numba-cuda at its top, so nothing imports them but the compiler
-(`cuda_compile.py`, in a process of its own). Casts are numpy's, so that tests can compile the same source for
+(`cuda/compile.py`, in a process of its own). Casts are numpy's, so that tests can compile the same source for
 the CPU. numba widens 32-bit sums to 64 bits; a cast around the whole sum lets LLVM narrow it.
 """
 

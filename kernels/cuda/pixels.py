@@ -1,7 +1,7 @@
 """Warps, colour, sharpness and erasing on CUDA: one pixel per thread, any size and layout.
 
 images: uint8 NHWC. norm: the bits of the output's value of each level [768]. which: the images to do.
-whole, matrices, maps: what `cuda_layout.py` says; reals: a factor per image. Elements of an output pixel lie
+whole, matrices, maps: what `cuda/layout.py` says; reals: a factor per image. Elements of an output pixel lie
 `channel_step` apart, pixels `pixel_step`. Coordinates are Pillow's: 16.16 fixed point or float64.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numba import cuda  # noqa: TID253
 
-from fastpipe.kernels.cuda_device import (
+from fastpipe.kernels.cuda.device import (
     TWO_52,
     affine_coordinate,
     blend,
@@ -25,7 +25,7 @@ from fastpipe.kernels.cuda_device import (
     pixel_offset,
     smooth,
 )
-from fastpipe.kernels.cuda_layout import (
+from fastpipe.kernels.cuda.layout import (
     FILL,
     FIXED,
     FLIP,

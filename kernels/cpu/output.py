@@ -2,7 +2,7 @@
 
 numba, CPU, serial. Outputs are arrays of bits (int32, int16 or uint8 [B, 3*h*w]). The table holds the levels
 already rounded to the output's type, so one kernel serves float32, float16 and bfloat16, and there is nothing
-left to round. What `cpu_augment` left to do goes into the same table and the same order of columns.
+left to round. What `cpu.augment` left to do goes into the same table and the same order of columns.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastpipe.kernels.compiled import compiled, inner
-from fastpipe.kernels.cpu_filters import copy_bytes
+from fastpipe.kernels.cpu.filters import copy_bytes
 
 __all__ = ["column_offsets", "erase_range", "fetch", "finish_images"]
 

@@ -24,6 +24,8 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
+from fastpipe.kernels.stamp import source_stamp
+
 __all__ = ["kernel_folder", "kernel_hash", "ptx_files"]
 
 _log = logging.getLogger(__name__)
@@ -73,10 +75,8 @@ def kernel_folder(cc: Capability) -> Path:
 @cache
 def kernel_hash() -> str:
     """16 hexadecimal digits that change with the room's source and with numba-cuda's version."""
-    digest = hashlib.sha256(importlib.metadata.version("numba-cuda").encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
+    made_of = importlib.metadata.version("numba-cuda") + source_stamp()
+    return hashlib.sha256(made_of.encode()).hexdigest()[:16]
 
 
 def _writable(folder: Path) -> Path:
@@ -158,7 +158,7 @@ def _try_lock(descriptor: int) -> bool:
 
 def _compile(cc: Capability, folder: Path) -> None:
     """Compile what the folder lacks of the catalogue, in one process, and tell how far it is."""
-    command = [sys.executable, "-P", "-m", "fastpipe.kernels.cuda_compile"]
+    command = [sys.executable, "-P", "-m", "fastpipe.kernels.cuda.compile"]
     command += ["--cc", *map(str, cc), "--folder", str(folder)]
     # The simulator cannot compile, and a debug switch would change the code.
     env = {key: value for key, value in os.environ.items() if not key.startswith("NUMBA_ENABLE_CUDASIM")}

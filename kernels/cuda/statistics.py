@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba import cuda  # noqa: TID253
 
-from fastpipe.kernels.cuda_device import (
+from fastpipe.kernels.cuda.device import (
     autocontrast_level,
     blend,
     equalize_level,
@@ -23,7 +23,7 @@ from fastpipe.kernels.cuda_device import (
     solarize_add_level,
     solarize_level,
 )
-from fastpipe.kernels.cuda_layout import OP, SLOT, STATISTICS_PARTS, VALUE, WHOLE_ROW
+from fastpipe.kernels.cuda.layout import OP, SLOT, STATISTICS_PARTS, VALUE, WHOLE_ROW
 from fastpipe.kernels.ops import (
     AUTOCONTRAST,
     BRIGHTNESS,
