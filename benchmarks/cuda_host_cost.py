@@ -93,7 +93,7 @@ class Host:
 
     def batch(self, steps: tuple[Any, ...]) -> tuple[float, ...]:
         """CPU-microseconds of the next batch's parts."""
-        from fastpipe.device.draw import draw
+        from fastpipe.device.draws.draw import draw
         from fastpipe.kernels.cuda.ops import kernel_names, run_launches
         from fastpipe.kernels.cuda.plan import make_plan
         from fastpipe.kernels.cuda.schedule import schedule

@@ -11,7 +11,7 @@ import torch
 import torch.utils.data
 
 from fastpipe.backends.registry import BACKENDS
-from fastpipe.device.engines import ENGINES
+from fastpipe.device.engines.protocol import ENGINES
 from fastpipe.errors import ArgumentError
 from fastpipe.storage import BetonDataset, FolderDataset, is_beton
 

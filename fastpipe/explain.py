@@ -7,7 +7,7 @@ from typing import Any
 
 from fastpipe.backends.registry import load
 from fastpipe.batch.nested import deciding_sampler
-from fastpipe.device.engines import engine_note
+from fastpipe.device.engines.make import engine_note
 from fastpipe.device.stage import resolve_device
 from fastpipe.planning import Planned, count_classes
 from fastpipe.sources import numerics_of

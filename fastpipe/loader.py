@@ -19,7 +19,7 @@ from fastpipe.batch.mend import OnError
 from fastpipe.batch.order import check_seed
 from fastpipe.batch.shutdown import end_workers_with
 from fastpipe.counting import counted_iterator
-from fastpipe.device.engines import EngineName
+from fastpipe.device.engines.protocol import EngineName
 from fastpipe.device.stage import resolve_device
 from fastpipe.epoch import EpochIterator, MovedIterator, Position
 from fastpipe.errors import ArgumentError, StateError

@@ -13,7 +13,7 @@ from PIL import Image
 from torchvision import transforms as T
 
 from fastpipe.device import DeviceStage
-from fastpipe.device.engines import EngineName
+from fastpipe.device.engines.protocol import EngineName
 from fastpipe.profiling.crop_decode import crop_decoding
 from fastpipe.profiling.device_wait import wait_for
 from fastpipe.profiling.handover import collate, handovers

@@ -14,7 +14,7 @@ import torch
 from fastpipe import DataLoader
 from fastpipe.backends.registry import load
 from fastpipe.choose import refusal, this_machine
-from fastpipe.device.engines import EngineName
+from fastpipe.device.engines.protocol import EngineName
 from fastpipe.errors import FastpipeError
 from fastpipe.profiling.device_wait import wait_for
 from fastpipe.profiling.inputs import Cycle, Inputs

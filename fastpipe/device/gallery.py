@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageOps
 
-from fastpipe.device.draw import Params, draw
-from fastpipe.device.op_params import OP_NAMES, OpParams
+from fastpipe.device.draws.draw import Params, draw
+from fastpipe.device.draws.params import OP_NAMES, OpParams
 from fastpipe.device.stage import DeviceStage
 from fastpipe.transforms.specs import ColOut, HorizontalFlip, MixUp, RandAugment, ToFloat
 from fastpipe.types import HostBatch, Plan, Request, Spec

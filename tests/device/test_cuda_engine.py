@@ -9,10 +9,15 @@ import pytest
 import torch
 
 from fastpipe import kernels
-from fastpipe.device import Params, cuda
-from fastpipe.device.cuda import CudaEngine, _check_params, _check_sizes_and_mixes, differences
-from fastpipe.device.draw import ErasingParams
-from fastpipe.device.engines import FusedEngine, Output, TorchEngine, engine_note, make_engine
+from fastpipe.device import Params
+from fastpipe.device.draws.draw import ErasingParams
+from fastpipe.device.engines import cuda
+from fastpipe.device.engines.cuda import CudaEngine
+from fastpipe.device.engines.cuda_selfcheck import _check_params, _check_sizes_and_mixes, differences
+from fastpipe.device.engines.eager import TorchEngine
+from fastpipe.device.engines.fused import FusedEngine
+from fastpipe.device.engines.make import engine_note, make_engine
+from fastpipe.device.engines.protocol import Output
 from fastpipe.errors import ArgumentError
 from fastpipe.extras import install_command
 from fastpipe.kernels.tolerance import disagreement

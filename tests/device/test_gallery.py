@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageOps
 
-from fastpipe.device.draw import Params
+from fastpipe.device.draws.draw import Params
+from fastpipe.device.draws.params import STILL, OpParams
 from fastpipe.device.gallery import _words, draw_hot
-from fastpipe.device.op_params import STILL, OpParams
 from fastpipe.kernels import OPS
 from fastpipe.kernels.matrices import rotate, shear_x, translate_y
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fastpipe.device.batch_draws import draw_colout
+from fastpipe.device.draws.batch import draw_colout
 from fastpipe.train.algorithms.blurpool import apply_blurpool
 from fastpipe.train.algorithms.progressive_resizing import ProgressiveSize
 from fastpipe.train.algorithms.schedule import set_lr

@@ -13,9 +13,9 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from fastpipe.device.batch_draws import ColOutParams, MixParams, draw_colout, draw_mix
-from fastpipe.device.numbers import sample_numbers
-from fastpipe.device.policies import OpParams, draw_policy, num_uniforms
+from fastpipe.device.draws.batch import ColOutParams, MixParams, draw_colout, draw_mix
+from fastpipe.device.draws.numbers import sample_numbers
+from fastpipe.device.draws.policies import OpParams, draw_policy, num_uniforms
 from fastpipe.rng import Stream
 from fastpipe.transforms.specs import (
     ColOut,

@@ -15,9 +15,9 @@ from typing import Any
 import numpy.typing as npt
 import torch
 
-from fastpipe.device.batch_draws import MixParams
-from fastpipe.device.draw import ErasingParams, Params
-from fastpipe.device.engines import Output
+from fastpipe.device.draws.batch import MixParams
+from fastpipe.device.draws.draw import ErasingParams, Params
+from fastpipe.device.engines.protocol import Output
 from fastpipe.device.resizing import settle_resize
 from fastpipe.errors import ArgumentError
 

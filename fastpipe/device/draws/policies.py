@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fastpipe.device.level_policies import draw_levels, num_level_uniforms
-from fastpipe.device.op_params import OP_NAMES, STILL, Matrix, OpParams, whole
+from fastpipe.device.draws.levels import draw_levels, num_level_uniforms
+from fastpipe.device.draws.params import OP_NAMES, STILL, Matrix, OpParams, whole
 from fastpipe.errors import ArgumentError
 from fastpipe.transforms.specs import RandAugment, TrivialAugmentWide
 

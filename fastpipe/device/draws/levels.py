@@ -15,7 +15,7 @@ from functools import cache, lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from fastpipe.device.op_params import OpParams
+from fastpipe.device.draws.params import OpParams
 from fastpipe.transforms.specs import RandAugment
 
 __all__ = ["COMPOSER_OPS", "TIMM_OPS", "draw_levels", "num_level_uniforms", "op_names"]

@@ -24,9 +24,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from fastpipe.device.draw import Params
-from fastpipe.device.engines import Output, TorchEngine
-from fastpipe.device.op_params import OP_NAMES, OpParams
+from fastpipe.device.draws.draw import Params
+from fastpipe.device.draws.params import OP_NAMES, OpParams
+from fastpipe.device.engines.eager import TorchEngine
+from fastpipe.device.engines.protocol import Output
 from fastpipe.errors import ArgumentError, MissingExtraError
 
 __all__ = ["KorniaEngine", "require_kornia"]

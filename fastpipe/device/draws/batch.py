@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fastpipe.device.numbers import batch_numbers
+from fastpipe.device.draws.numbers import batch_numbers
 from fastpipe.rng import Stream
 from fastpipe.transforms.mix_specs import TorchvisionCutMix, TorchvisionMixUp
 from fastpipe.transforms.specs import ColOut, CutMix, MixUp, RandomChoice
