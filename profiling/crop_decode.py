@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastpipe.backends.dali_pipeline import Graph, Runner, load_dali
+from fastpipe.backends.dali.pipeline import Graph, Runner, load_dali
 from fastpipe.decode import draw_box
 from fastpipe.errors import BackendError, MissingExtraError
 from fastpipe.profiling.inputs import Inputs, Sampled

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 import torch
 
 from fastpipe.backends.base import Job
-from fastpipe.backends.dali_finish import finish_batch
-from fastpipe.backends.dali_pipeline import Graph, Inputs, Runner
-from fastpipe.backends.dali_samples import Item, Prepared, read_item
+from fastpipe.backends.dali.finish import finish_batch
+from fastpipe.backends.dali.pipeline import Graph, Inputs, Runner
+from fastpipe.backends.dali.samples import Item, Prepared, read_item
 from fastpipe.batch import RequestStream
 from fastpipe.batch.failure import Failure, Results
 from fastpipe.batch.locate import sample_key

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from fastpipe.backends.dali_pipeline import Graph
+from fastpipe.backends.dali.pipeline import Graph
 from fastpipe.batch.locate import locate, sample_key
 from fastpipe.batch.mend import Mending
 from fastpipe.decode import Box, draw_box, read

@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from fastpipe.backends.ffcv_native import Scratch
-from fastpipe.backends.ffcv_turbo import TurboDecoder, open_turbo
+from fastpipe.backends.ffcv.native import Scratch
+from fastpipe.backends.ffcv.turbojpeg import TurboDecoder, open_turbo
 from fastpipe.errors import SampleError
 from fastpipe.storage.beton import Beton
 from fastpipe.types import Size, Spec

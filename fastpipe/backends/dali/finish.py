@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from fastpipe.backends.dali_pipeline import Graph
-from fastpipe.backends.dali_samples import Item, Prepared
+from fastpipe.backends.dali.pipeline import Graph
+from fastpipe.backends.dali.samples import Item, Prepared
 from fastpipe.batch.buffer import allocate, collate_labels, without_samples
 from fastpipe.batch.locate import label_at, locate, read_rgb
 from fastpipe.decode import crop_and_resize, decode_rgb

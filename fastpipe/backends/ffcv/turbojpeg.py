@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from fastpipe.backends.ffcv_native import open_native
+from fastpipe.backends.ffcv.native import open_native
 from fastpipe.errors import BackendError
 
 __all__ = ["Turbo", "TurboDecoder", "exact_fault", "open_turbo"]

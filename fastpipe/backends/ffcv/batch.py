@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 from fastpipe.backends.base import Numerics
-from fastpipe.backends.ffcv_exact import fill_exact, has_pillows_pixels
-from fastpipe.backends.ffcv_fast import fill_fast
-from fastpipe.backends.ffcv_native import Native
-from fastpipe.backends.ffcv_sample import Pixels, Sample, ThreadState
-from fastpipe.backends.ffcv_threads import Stop
+from fastpipe.backends.ffcv.exact import fill_exact, has_pillows_pixels
+from fastpipe.backends.ffcv.fast import fill_fast
+from fastpipe.backends.ffcv.native import Native
+from fastpipe.backends.ffcv.sample import Pixels, Sample, ThreadState
+from fastpipe.backends.ffcv.threads import Stop
 from fastpipe.batch.buffer import collate_labels, without_samples
 from fastpipe.batch.locate import label_at, locate
 from fastpipe.batch.mend import Mender, first_that_decodes

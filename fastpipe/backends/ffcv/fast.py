@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
-from fastpipe.backends.ffcv_native import Native, jpeg_frame
-from fastpipe.backends.ffcv_sample import Pixels, Room, Sample, ThreadState
+from fastpipe.backends.ffcv.native import Native, jpeg_frame
+from fastpipe.backends.ffcv.sample import Pixels, Room, Sample, ThreadState
 from fastpipe.decode import Box, crop_and_resize, draw_box
 from fastpipe.decode.boxes import short_side
 from fastpipe.decode.pillow import MAX_RESIZED_PIXELS, pixels

@@ -7,9 +7,9 @@ import os
 import torch
 
 from fastpipe.backends.base import BatchSource, Capabilities, Job, Numerics
-from fastpipe.backends.dali_pipeline import Graph, load_dali
-from fastpipe.backends.dali_source import DaliSource
-from fastpipe.backends.dali_trial import mixed_form
+from fastpipe.backends.dali.pipeline import Graph, load_dali
+from fastpipe.backends.dali.source import DaliSource
+from fastpipe.backends.dali.trial import mixed_form
 from fastpipe.errors import FastpipeError
 from fastpipe.extras import install_command
 from fastpipe.transforms import RandomResizedCrop, ResizeCrop

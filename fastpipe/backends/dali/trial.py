@@ -177,8 +177,8 @@ def photos() -> list[bytes]:
 
 def compare(form: MixedForm, device: int) -> dict[str, Any]:
     """The worst mean, and the worst share of bytes more than 8 levels off, of boxes of 64 images."""
-    from fastpipe.backends.dali_pipeline import Graph, Runner
-    from fastpipe.backends.dali_samples import jpeg_size
+    from fastpipe.backends.dali.pipeline import Graph, Runner
+    from fastpipe.backends.dali.samples import jpeg_size
 
     files = photos()
     sizes = np.array([jpeg_size(data) for data in files], dtype=np.int32)

@@ -9,10 +9,10 @@ from typing import Final
 import torch
 
 from fastpipe.backends.base import BatchSource, Capabilities, Job, Numerics
-from fastpipe.backends.ffcv_batch import BatchWork, ThreadState
-from fastpipe.backends.ffcv_native import availability, open_native
-from fastpipe.backends.ffcv_threads import Batches
-from fastpipe.backends.ffcv_turbo import exact_fault
+from fastpipe.backends.ffcv.batch import BatchWork, ThreadState
+from fastpipe.backends.ffcv.native import availability, open_native
+from fastpipe.backends.ffcv.threads import Batches
+from fastpipe.backends.ffcv.turbojpeg import exact_fault
 from fastpipe.batch import RequestStream, WorkerOptions
 from fastpipe.batch.failure import Failure, Results
 from fastpipe.batch.mend import Mender
