@@ -26,7 +26,7 @@ from fastpipe.backends.ffcv.native import open_native
 from fastpipe.backends.ffcv.sample import Sample
 from fastpipe.backends.ffcv.turbojpeg import TurboDecoder, exact_fault, open_turbo
 from fastpipe.storage import BetonDataset
-from fastpipe.storage.beton_writer import write_beton
+from fastpipe.storage.beton.writer import write_beton
 from fastpipe.transforms import RandomResizedCrop
 from fastpipe.types import Plan
 

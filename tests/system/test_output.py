@@ -18,7 +18,7 @@ from fastpipe.system.output import CLOSED, ends_with_its_reader, reader_is_gone
 COMMANDS = {
     "fastpipe.train.cli": ["--list-recipes"],
     "fastpipe.profiling.cli": ["--help"],
-    "fastpipe.storage.beton_cli": ["--help"],
+    "fastpipe.storage.beton.cli": ["--help"],
 }
 
 

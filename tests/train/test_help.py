@@ -22,7 +22,7 @@ from fastpipe.train.parser import make_parser
 MAINS = {
     "fastpipe-train": "fastpipe.train.cli",
     "fastpipe-profile": "fastpipe.profiling.cli",
-    "fastpipe-write": "fastpipe.storage.beton_cli",
+    "fastpipe-write": "fastpipe.storage.beton.cli",
 }
 
 

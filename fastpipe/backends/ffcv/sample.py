@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fastpipe.backends.ffcv.native import Scratch
 from fastpipe.backends.ffcv.turbojpeg import TurboDecoder, open_turbo
 from fastpipe.errors import SampleError
-from fastpipe.storage.beton import Beton
+from fastpipe.storage.beton.file import Beton
 from fastpipe.types import Size, Spec
 
 __all__ = ["Pixels", "Room", "Sample", "ThreadState"]

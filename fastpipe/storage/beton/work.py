@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastpipe.errors import DataError, SampleError
-from fastpipe.storage.beton_encode import Encoded, Encoding, encode_file
-from fastpipe.storage.beton_format import MAX_PAGE
+from fastpipe.storage.beton.encode import Encoded, Encoding, encode_file
+from fastpipe.storage.beton.format import MAX_PAGE
 from fastpipe.storage.index import FolderIndex
 
 __all__ = ["BUFFER_BYTES", "CHUNK", "RECORD", "Job", "Shared", "Stopped", "Worker", "place", "run_process"]

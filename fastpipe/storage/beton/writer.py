@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastpipe.errors import ArgumentError, DataError, EmptyDatasetError, SampleError
-from fastpipe.storage.beton import Beton
-from fastpipe.storage.beton_encode import Encoding
-from fastpipe.storage.beton_format import (
+from fastpipe.storage.beton.encode import Encoding
+from fastpipe.storage.beton.file import Beton
+from fastpipe.storage.beton.format import (
     ALLOCATION,
     DEFAULT_PAGE,
     DESCRIPTOR,
@@ -27,9 +27,9 @@ from fastpipe.storage.beton_format import (
     VERSION,
     row_dtype,
 )
-from fastpipe.storage.beton_side import write_side
-from fastpipe.storage.beton_target import sync_folder, unfinished, unwritable
-from fastpipe.storage.beton_work import CHUNK, Job, Shared, Worker, run_process
+from fastpipe.storage.beton.side import write_side
+from fastpipe.storage.beton.target import sync_folder, unfinished, unwritable
+from fastpipe.storage.beton.work import CHUNK, Job, Shared, Worker, run_process
 from fastpipe.storage.index import FolderIndex, open_index
 from fastpipe.storage.progress import Progress, reporting
 from fastpipe.system.cgroups import usable_cpus

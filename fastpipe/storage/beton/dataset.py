@@ -13,8 +13,8 @@ from PIL import Image
 
 from fastpipe.broken import decoding, described
 from fastpipe.errors import SampleError
-from fastpipe.storage.beton import Beton
-from fastpipe.storage.beton_format import RAW
+from fastpipe.storage.beton.file import Beton
+from fastpipe.storage.beton.format import RAW
 from fastpipe.storage.face import FolderFace
 
 __all__ = ["BetonDataset", "decode_sample"]

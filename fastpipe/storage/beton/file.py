@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastpipe.errors import DataError, EmptyDatasetError
-from fastpipe.storage.beton_side import Side, name_at, read_side
-from fastpipe.storage.beton_tables import Frame, Tables, read_frame, read_tables
+from fastpipe.storage.beton.side import Side, name_at, read_side
+from fastpipe.storage.beton.tables import Frame, Tables, read_frame, read_tables
 
 __all__ = ["Beton", "is_beton"]
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastpipe.errors import DataError, EmptyDatasetError
-from fastpipe.storage.beton_format import (
+from fastpipe.storage.beton.format import (
     ALLOCATION,
     DESCRIPTOR,
     FIELD_KINDS,

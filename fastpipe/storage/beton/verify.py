@@ -9,8 +9,8 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 from fastpipe.errors import SampleError
-from fastpipe.storage.beton import Beton
-from fastpipe.storage.beton_dataset import decode_sample
+from fastpipe.storage.beton.dataset import decode_sample
+from fastpipe.storage.beton.file import Beton
 from fastpipe.storage.progress import Progress, reporting
 from fastpipe.system.cgroups import usable_cpus
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from fastpipe.broken import decoding, described
 from fastpipe.errors import ArgumentError, SampleError
-from fastpipe.storage.beton_format import JPEG, MAX_SIDE, RAW
+from fastpipe.storage.beton.format import JPEG, MAX_SIDE, RAW
 from fastpipe.storage.jpeg import jpeg_facts
 
 __all__ = ["Encoded", "Encoding", "encode_file"]

@@ -14,8 +14,8 @@ from typing import Any
 
 import fastpipe.installed  # noqa: F401 - refuses another project's `fastpipe`, which may be in front
 from fastpipe.errors import ArgumentError, FastpipeError
-from fastpipe.storage.beton_verify import verify_beton
-from fastpipe.storage.beton_writer import Written, write_beton
+from fastpipe.storage.beton.verify import verify_beton
+from fastpipe.storage.beton.writer import Written, write_beton
 from fastpipe.storage.source import resolve
 from fastpipe.system.output import ends_with_its_reader, version
 

@@ -4,7 +4,7 @@
 
 Each part is padded to 8 bytes.
 
-Where it lies stands in the image field's arguments (beton_format.SIDE) with its CRC-32. N samples.
+Where it lies stands in the image field's arguments (format.SIDE) with its CRC-32. N samples.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastpipe.errors import DataError
-from fastpipe.storage.beton_format import SIDE, SIDE_MAGIC
-from fastpipe.storage.beton_tables import Frame, read_exactly
+from fastpipe.storage.beton.format import SIDE, SIDE_MAGIC
+from fastpipe.storage.beton.tables import Frame, read_exactly
 
 __all__ = ["Side", "name_at", "read_side", "write_side"]
 
