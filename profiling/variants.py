@@ -13,7 +13,7 @@ import torch
 
 from fastpipe import DataLoader
 from fastpipe.backends.registry import load
-from fastpipe.choose import refusal, this_machine
+from fastpipe.choice.choose import refusal, this_machine
 from fastpipe.device.engines.protocol import EngineName
 from fastpipe.errors import FastpipeError
 from fastpipe.profiling.device_wait import wait_for

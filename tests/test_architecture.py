@@ -21,15 +21,9 @@ RANKS = {
     "batch": 3,
     "device": 4,
     "backends": 5,
-    **dict.fromkeys(("probe", "choose"), 6),
-    # The parts of the facade, and "": what `from fastpipe import x` gets.
-    **dict.fromkeys(
-        (
-            *("arguments", "counting", "epoch", "explain", "integrations", "planning", "replay", "sources"),
-            *("state", "supply", "loader", ""),
-        ),
-        7,
-    ),
+    "choice": 6,
+    # The facade, who makes it anew, and "": what `from fastpipe import x` gets.
+    **dict.fromkeys(("loader", "integrations", ""), 7),
     **dict.fromkeys(("train", "profiling"), 8),
 }
 APART = {"train": "profiling", "profiling": "train"}
@@ -149,7 +143,11 @@ def test_imports_point_one_way() -> None:
             "def f():\n    import fastpipe.storage",
             "rng.py:2: rng [0] may not import storage [1]",
         ),
-        ("fastpipe/loader.py", "if TYPE_CHECKING:\n    import fastpipe.train", "may not import train [8]"),
+        (
+            "fastpipe/loader/state.py",
+            "if TYPE_CHECKING:\n    import fastpipe.train",
+            "may not import train [8]",
+        ),
         ("fastpipe/__init__.py", "import fastpipe.train", "fastpipe [7] may not import train [8]"),
         ("kernels/flip.py", "from fastpipe.types import Spec", "kernels may not import fastpipe"),
         ("kernels/flip.py", "import PIL", "kernels may not import PIL"),
@@ -169,7 +167,7 @@ def test_imports_point_one_way() -> None:
         ("train/loop.py", "from torch.utils import tensorboard", "torch.utils.tensorboard is optional"),
         ("kernels/flip.py", "from numba import cuda", "numba.cuda is optional"),
         ("fastpipe/utils.py", "", "utils has no rank"),
-        ("fastpipe/loader.py", "from fastpipe.utils import x", "utils has no rank"),
+        ("fastpipe/loader/dataloader.py", "from fastpipe.utils import x", "utils has no rank"),
     ],
 )
 def test_a_bad_import_is_named(path: str, source: str, complaint: str) -> None:

@@ -10,7 +10,7 @@ import torch
 from torchvision import transforms as T
 
 from fastpipe.batch import DistributedEvalSampler, DistributedSampler, RepeatAugSampler
-from fastpipe.choose import this_machine
+from fastpipe.choice.choose import this_machine
 from fastpipe.errors import ArgumentError
 from fastpipe.loader import DataLoader
 from fastpipe.storage import BetonDataset, FolderDataset

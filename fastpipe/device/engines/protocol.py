@@ -18,7 +18,7 @@ from fastpipe.errors import ArgumentError
 if TYPE_CHECKING:
     pass
 
-__all__ = ["ENGINES", "Engine", "EngineName", "Output", "augment_on_cpu"]
+__all__ = ["ENGINES", "Engine", "EngineName", "Output", "augment_on_cpu", "flip_left", "float_table", "picks"]
 
 EngineName = Literal["fused", "torch", "kornia", "none"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from torch.utils.data import dataloader as torchs
 
 from fastpipe.batch import read_one, read_samples
-from fastpipe.epoch import Position
+from fastpipe.loader.epoch import Position
 from fastpipe.types import IntArray
 
 __all__ = ["counted_iterator"]

@@ -11,31 +11,31 @@ from typing import Any, Literal, TypeVar
 import torch
 import torch.utils.data
 
-from fastpipe.arguments import ResolutionPolicy, check_group, check_loader_arguments, open_dataset
 from fastpipe.backends.base import BatchSource, Numerics
 from fastpipe.batch import SeededSampler
 from fastpipe.batch.ids import Trail
 from fastpipe.batch.mend import OnError
 from fastpipe.batch.order import check_seed
 from fastpipe.batch.shutdown import end_workers_with
-from fastpipe.counting import counted_iterator
 from fastpipe.device.engines.protocol import EngineName
 from fastpipe.device.stage import resolve_device
-from fastpipe.epoch import EpochIterator, MovedIterator, Position
 from fastpipe.errors import ArgumentError, StateError
-from fastpipe.explain import Explanation, facts_of
 from fastpipe.integrations import PreparedMark, remember
-from fastpipe.planning import Planned, plan_loader
-from fastpipe.replay import (
+from fastpipe.loader.arguments import ResolutionPolicy, check_group, check_loader_arguments, open_dataset
+from fastpipe.loader.counting import counted_iterator
+from fastpipe.loader.epoch import EpochIterator, MovedIterator, Position
+from fastpipe.loader.explain import Explanation, facts_of
+from fastpipe.loader.plan import Planned, plan_loader
+from fastpipe.loader.replay import (
     draws_base_seed,
     order_generator_state,
     replayed,
     restore_sampler,
     sampler_state,
 )
-from fastpipe.sources import refuse_what_needs_lifting, resolve_workers
-from fastpipe.state import EpochClock, check_replay, fitted, make_state
-from fastpipe.supply import Supply, drawer_of, lane_of, num_samples
+from fastpipe.loader.sources import refuse_what_needs_lifting, resolve_workers
+from fastpipe.loader.state import EpochClock, check_replay, fitted, make_state
+from fastpipe.loader.supply import Supply, drawer_of, lane_of, num_samples
 from fastpipe.transforms import with_size
 from fastpipe.types import Choice, Spec
 

@@ -1,6 +1,6 @@
 """Which backend serves a plan on this machine, and why not the others: capability first, then measurement.
 
-Nothing here is measured twice: `fastpipe.probe` keeps results per machine, data and plan.
+Nothing here is measured twice: `fastpipe.choice.probe` keeps results per machine, data and plan.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import torch
 
 from fastpipe.backends.base import Backend, Numerics
 from fastpipe.backends.registry import BACKENDS, load
+from fastpipe.choice.probe import Rates
 from fastpipe.errors import BackendError
-from fastpipe.probe import Rates
 from fastpipe.system.cgroups import usable_cpus
 from fastpipe.types import Choice, Machine, Plan
 

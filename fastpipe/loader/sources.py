@@ -17,11 +17,11 @@ from fastpipe.batch.locate import leaves, storage_kind
 from fastpipe.batch.mend import Policy
 from fastpipe.batch.quarantine import IncidentLog, Quarantine, default_quarantine
 from fastpipe.batch.worker import KeyedWork
-from fastpipe.choose import decide, this_machine, worker_count
+from fastpipe.choice.choose import decide, this_machine, worker_count
+from fastpipe.choice.probe import PROBE_IMAGES, Rates, cached_rates, measure, probe_key
 from fastpipe.device.stage import resolve_device
 from fastpipe.errors import ArgumentError
-from fastpipe.planning import Planned
-from fastpipe.probe import PROBE_IMAGES, Rates, cached_rates, measure, probe_key
+from fastpipe.loader.plan import Planned
 from fastpipe.types import Choice, Plan
 
 __all__ = [

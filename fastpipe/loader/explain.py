@@ -9,8 +9,8 @@ from fastpipe.backends.registry import load
 from fastpipe.batch.nested import deciding_sampler
 from fastpipe.device.engines.make import engine_note
 from fastpipe.device.stage import resolve_device
-from fastpipe.planning import Planned, count_classes
-from fastpipe.sources import numerics_of
+from fastpipe.loader.plan import Planned, count_classes
+from fastpipe.loader.sources import numerics_of
 from fastpipe.transforms import output_dtype
 from fastpipe.types import Choice, StepNote
 

@@ -15,9 +15,9 @@ from fastpipe.batch.quarantine import IncidentLog
 from fastpipe.batch.targets import thread_labels
 from fastpipe.device.stage import resolve_device
 from fastpipe.device.stages import Stages
-from fastpipe.epoch import Lane, LiftedLane, PlainLane, Position
-from fastpipe.planning import Planned, count_classes
-from fastpipe.sources import build_source, choose_backend, incident_log, numerics_of
+from fastpipe.loader.epoch import Lane, LiftedLane, PlainLane, Position
+from fastpipe.loader.plan import Planned, count_classes
+from fastpipe.loader.sources import build_source, choose_backend, incident_log, numerics_of
 from fastpipe.transforms import with_size
 from fastpipe.types import Choice
 

@@ -15,10 +15,10 @@ import torch
 
 from fastpipe.batch import current_rank
 from fastpipe.batch.order import length
-from fastpipe.epoch import Position
 from fastpipe.errors import StateError
-from fastpipe.replay import order_is_replayable, sampler_state
-from fastpipe.sources import numerics_of
+from fastpipe.loader.epoch import Position
+from fastpipe.loader.replay import order_is_replayable, sampler_state
+from fastpipe.loader.sources import numerics_of
 
 __all__ = ["STATE_VERSION", "EpochClock", "check_replay", "fitted", "make_state", "order_fingerprint"]
 
