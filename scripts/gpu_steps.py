@@ -356,7 +356,7 @@ def ranks(given: argparse.Namespace) -> Figures:
     import torch.distributed as dist
 
     from fastpipe.train import runner
-    from fastpipe.train.cli import load_recipe
+    from fastpipe.train.config.recipe import load_recipe
 
     kept: list[Any] = []
     made = runner._Run.__init__

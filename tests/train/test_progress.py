@@ -18,7 +18,7 @@ from rich.console import Console
 from fastpipe.system.output import CLOSED
 from fastpipe.train.cli import main
 from fastpipe.train.hush import hush_launcher
-from fastpipe.train.progress import Display, clock_text
+from fastpipe.train.output.progress import Display, clock_text
 
 
 def _shown(terminal: bool, *, quiet: bool = False) -> str:

@@ -126,9 +126,11 @@ def _facts(device: torch.device) -> dict[str, str]:
 
 @cache
 def _engine_hash() -> str:
+    """Of the whole device room: draws and engines make a batch together."""
+    room = Path(__file__).parent.parent
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + path.read_bytes())
+    for path in sorted(room.rglob("*.py")):
+        digest.update(path.relative_to(room).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -82,6 +82,7 @@ def picks(params: Params) -> Picks:
 
 
 def float_table(output: Output) -> torch.Tensor:
+    """The table of values, for mixing. Raises ArgumentError for a pipeline of uint8."""
     if output.table is None:
         raise ArgumentError("MixUp and CutMix need a float pipeline. Found: uint8. Add ToFloat() before them")
     return output.table

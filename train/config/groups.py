@@ -10,6 +10,7 @@ __all__ = [
     "LossConfig",
     "OptimizerConfig",
     "ProgressiveResizingConfig",
+    "RandAugmentConfig",
     "SAMConfig",
     "ScheduleConfig",
     "StochasticDepthConfig",
@@ -121,3 +122,35 @@ class StochasticDepthConfig:
     """Of the last block."""
     kind: Literal["composer", "timm"] = "composer"
     """timm divides the kept branches by 1 - rate in training; composer weights them in evaluation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandAugmentConfig:
+    """Random operations per image; a setting left at null is the space's own default."""
+
+    space: Literal[
+        "composer",
+        "composer-original",
+        "composer-safe",
+        "timm",
+        "torchvision",
+        "torchvision_v2",
+        "trivial",
+    ] = "composer"
+    """Whose operations and strengths; trivial: TrivialAugmentWide."""
+    depth: int = 1
+    """Operations per image."""
+    severity: float | None = None
+    """composer: 0..10."""
+    magnitude: float | None = None
+    """timm: 0..mmax. torchvision: a whole number, 0..30."""
+    p: float | None = None
+    """timm: the probability of each operation."""
+    mstd: float | None = None
+    """timm: the standard deviation of the magnitude."""
+    mmax: float | None = None
+    """timm: the largest magnitude."""
+    increasing: bool | None = None
+    """timm: the variant whose operations all grow with the magnitude."""
+    interpolation: Literal["nearest", "bilinear"] | None = None
+    """Of the operations that move pixels."""

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from fastpipe.errors import ArgumentError
-from fastpipe.train.augment import RandAugmentConfig
-from fastpipe.train.config_checks import check_config
-from fastpipe.train.settings import (
+from fastpipe.train.config.checks import check_config
+from fastpipe.train.config.groups import (
     EMAConfig,
     LossConfig,
     OptimizerConfig,
     ProgressiveResizingConfig,
+    RandAugmentConfig,
     SAMConfig,
     ScheduleConfig,
     StochasticDepthConfig,

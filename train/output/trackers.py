@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from fastpipe.errors import ArgumentError, MissingExtraError
-from fastpipe.train.config import TrainConfig
-from fastpipe.train.keys import config_to_dict
+from fastpipe.train.config.keys import config_to_dict
+from fastpipe.train.config.schema import TrainConfig
 
 __all__ = ["WandbRun", "import_wandb"]
 

@@ -10,7 +10,7 @@ import torch
 from fastpipe.storage import DEMO_NOTE
 from fastpipe.train.augment import augment_specs
 from fastpipe.train.broken import broken_words
-from fastpipe.train.config import TrainConfig
+from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.cudnn import cudnn_choice
 from fastpipe.train.optimizers import WAITING
 from fastpipe.train.step import resolved_precision

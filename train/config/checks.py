@@ -10,7 +10,7 @@ from fastpipe.train.augment import mix_spec, policy_spec
 from fastpipe.train.interval import parse_interval
 
 if TYPE_CHECKING:
-    from fastpipe.train.config import TrainConfig
+    from fastpipe.train.config.schema import TrainConfig
 
 __all__ = ["check_config", "check_from_scratch", "check_on_error", "check_world_size", "round_to_multiple"]
 

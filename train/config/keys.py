@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from fastpipe.errors import ArgumentError
-from fastpipe.train.config import TrainConfig
+from fastpipe.train.config.schema import TrainConfig
 
 __all__ = [
     "Group",

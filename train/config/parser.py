@@ -8,14 +8,14 @@ from typing import Any, NoReturn
 
 from fastpipe.errors import ArgumentError, MissingExtraError
 from fastpipe.train.augment import GROUPS
-from fastpipe.train.config import TrainConfig
+from fastpipe.train.config.keys import group_classes
+from fastpipe.train.config.options import Options
+from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.describe import describe_options
-from fastpipe.train.keys import group_classes
-from fastpipe.train.options import Options
 
 __all__ = ["DEFAULT_RECIPE", "RECIPES", "checked", "make_parser", "print_group_help", "recipe_names"]
 
-RECIPES = Path(__file__).parent / "recipes"
+RECIPES = Path(__file__).parent.parent / "recipes"
 DEFAULT_RECIPE = "mild"
 
 

@@ -13,7 +13,7 @@ from typing import IO, Any
 from fastpipe.errors import ArgumentError, DataError, MissingExtraError
 from fastpipe.train.checkpoint import PREVIOUS
 from fastpipe.train.disk import why_not_written
-from fastpipe.train.trackers import WandbRun
+from fastpipe.train.output.trackers import WandbRun
 
 __all__ = ["CHECKPOINT", "NoFolder", "RunFolder", "make_folder", "replace_text"]
 

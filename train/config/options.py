@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from fastpipe.errors import ArgumentError
-from fastpipe.train.config import TrainConfig
+from fastpipe.train.config.schema import TrainConfig
 
-__all__ = ["OPTION_NAMES", "Options", "check_options"]
+__all__ = ["OPTION_NAMES", "Invocation", "Options", "check_options"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,3 +73,15 @@ def check_options(options: Options, config: TrainConfig) -> None:
 def _require(ok: bool, name: str, allowed: str, found: object) -> None:
     if not ok:
         raise ArgumentError(f"--{name.replace('_', '-')} must be {allowed}. Found: {found!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invocation:
+    """A parsed command line: `explicit` holds the dotted keys that the user set himself."""
+
+    config: TrainConfig
+    explicit: frozenset[str]
+    recipe_batch_size: int
+    print_config: bool = False
+    list_recipes: bool = False
+    options: Options = field(default_factory=Options)

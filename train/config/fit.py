@@ -15,10 +15,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fastpipe.errors import ArgumentError
-from fastpipe.train.config import TrainConfig
-from fastpipe.train.keys import config_to_dict, differing
+from fastpipe.train.config.checks import round_to_multiple
+from fastpipe.train.config.keys import (
+    config_to_dict,
+    differing,
+)
+from fastpipe.train.config.schema import TrainConfig
 
-__all__ = ["Fitted", "fit_to_data", "fitted_batch_size"]
+__all__ = ["Fitted", "fit_to_data", "fitted_batch_size", "follow_epochs", "follow_train_resolution"]
 
 _FEW_STEPS = 20
 _ENOUGH_STEPS = 30
@@ -106,3 +110,39 @@ def _with_ema(config: TrainConfig, total_steps: int, explicit: Collection[str]) 
     if "ema.update_interval" not in explicit:
         ema = replace(ema, update_interval=max(1, ema.half_life_batches // 5))
     return replace(config, ema=ema)
+
+
+def follow_train_resolution(
+    values: dict[str, Any], recipe: TrainConfig, explicit: Collection[str]
+) -> dict[str, Any]:
+    """`values` with validation sizes that follow the training size as the recipe's do.
+
+    Sizes the user did not set keep the recipe's ratios (mild: 224 / 176, then 232 / 224), rounded to the
+    nearest multiple of 4: 64 pixels of training give 80 and 84.
+    """
+    size, resize = values["val_resolution"], values["val_resize"]
+    if "val_resolution" not in explicit and values["train_resolution"] != recipe.train_resolution:
+        size = _near(values["train_resolution"] * recipe.val_resolution / recipe.train_resolution)
+    if "val_resize" not in explicit and size != recipe.val_resolution:
+        resize = max(size, _near(size * recipe.val_resize / recipe.val_resolution))
+    return {**values, "val_resolution": size, "val_resize": resize}
+
+
+def follow_epochs(values: dict[str, Any], recipe: TrainConfig, explicit: Collection[str]) -> dict[str, Any]:
+    """`values` with a ramp of sizes given in epochs at the recipe's share of training.
+
+    FFCV's own shorter configurations have theirs at 0.69 to 0.74 and 0.81 to 0.86 of training, likewise.
+    """
+    ramp = values["progressive_resizing"]
+    if ramp is None or values["epochs"] == recipe.epochs:
+        return values
+    scaled = {
+        key: round(ramp[key] * values["epochs"] / recipe.epochs, 6)
+        for key in ("start_epoch", "end_epoch")
+        if f"progressive_resizing.{key}" not in explicit
+    }
+    return {**values, "progressive_resizing": {**ramp, **scaled}}
+
+
+def _near(size: float) -> int:
+    return max(32, round_to_multiple(size, 4))

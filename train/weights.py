@@ -1,4 +1,4 @@
-"""Weights without a checkpoint, as `--export` writes them, and what says which model they are of."""
+"""Trained models: in a checkpoint, or the weights alone that `--export` writes, with a card that names them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,67 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from fastpipe.errors import ArgumentError, DataError
-from fastpipe.train.cli import config_from_values, load_recipe
-from fastpipe.train.config import TrainConfig
-from fastpipe.train.keys import config_to_dict
-from fastpipe.train.trained import Trained
+from fastpipe.train.checkpoint import load_checkpoint
+from fastpipe.train.config.keys import check_keys, config_from_dict, config_to_dict
+from fastpipe.train.config.recipe import config_from_values, load_recipe
+from fastpipe.train.config.schema import TrainConfig
+from fastpipe.train.model import build_model
 
-__all__ = ["Told", "card_config", "card_path", "read_exported"]
+__all__ = ["Told", "Trained", "card_config", "card_path", "read_exported", "read_trained", "trained_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a checkpoint says of its model. `averaged` are the EMA weights, empty without an average.
+
+    `step` is None where nobody knows it; `name` is what `raw` is called.
+    """
+
+    path: Path
+    config: TrainConfig
+    classes: tuple[str, ...]
+    step: int | None
+    raw: Mapping[str, Tensor]
+    averaged: Mapping[str, Tensor]
+    name: str = "raw"
+
+    def weights(self) -> dict[str, Mapping[str, Tensor]]:
+        """The sets of weights by name, the one that a run reports as its top-1 first."""
+        return {**({"ema": self.averaged} if self.averaged else {}), self.name: self.raw}
+
+    def model(self, weights: Mapping[str, Tensor], device: torch.device) -> nn.Module:
+        """The recipe's model with `weights`, ready to predict. Raises DataError when they do not fit it."""
+        model = build_model(self.config, len(self.classes), device)
+        try:
+            model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise DataError(
+                f"the weights in {str(self.path)!r} do not fit {self.config.model!r} as it is built here: "
+                f"{error}"
+            ) from error
+        return model.eval()
+
+
+def read_trained(path: Path) -> Trained:
+    """The trained model in a checkpoint. Raises DataError for a file that holds none."""
+    return trained_of(load_checkpoint(path), path)
+
+
+def trained_of(state: Mapping[str, Any], path: Path) -> Trained:
+    """The trained model in a checkpoint's state, which was read from `path`."""
+    check_keys(state["config"], where=f"checkpoint {str(path)!r}")
+    return Trained(
+        path=path,
+        config=config_from_dict(state["config"]),
+        classes=tuple(state["classes"]),
+        step=state["step"],
+        raw=state["model"],
+        averaged=state["ema"],
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

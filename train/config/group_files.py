@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fastpipe.errors import ArgumentError, MissingExtraError
-from fastpipe.train.keys import check_keys, group_classes
+from fastpipe.train.config.keys import check_keys, group_classes
 
 __all__ = ["dump_yaml", "expanded", "load_yaml", "read_group", "text_of", "with_groups_read"]
 
