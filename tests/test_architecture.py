@@ -153,7 +153,7 @@ def test_imports_point_one_way() -> None:
         ("kernels/flip.py", "import PIL", "kernels may not import PIL"),
         (
             "train/loop.py",
-            "from fastpipe.profiling.stages import x",
+            "from fastpipe.profiling.measure.stages import x",
             "only what fastpipe.profiling itself exports",
         ),
         ("train/loop.py", "from fastpipe.batch.order import _x", "_x is private to batch"),

@@ -1,4 +1,4 @@
-"""Trained models: in a checkpoint, or the weights alone that `--export` writes, with a card that names them."""
+"""Trained models: in a checkpoint, or the weights alone that `--export` writes, with their card."""
 
 from __future__ import annotations
 

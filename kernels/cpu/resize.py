@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from fastpipe.kernels.compiled import compiled, inner
 from fastpipe.kernels.cpu.filters import copy_bytes
-from fastpipe.kernels.resizing import PRECISION
+from fastpipe.kernels.rules import PRECISION
 
 __all__ = ["resize_range"]
 

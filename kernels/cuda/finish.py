@@ -15,7 +15,7 @@ from numba import cuda  # noqa: TID253
 
 from fastpipe.kernels.cuda.device import mirrored, on_device, pixel_offset
 from fastpipe.kernels.cuda.layout import LEVELS
-from fastpipe.kernels.resizing import PRECISION
+from fastpipe.kernels.rules import PRECISION
 
 __all__ = ["ROUNDINGS", "mixed", "picked", "resize_columns", "resize_rows"]
 
