@@ -24,7 +24,7 @@ from fastpipe.train.config.parser import (
 )
 from fastpipe.train.config.schema import TrainConfig
 
-__all__ = ["config_from_values", "load_recipe", "to_yaml"]
+__all__ = ["config_from_values", "load_recipe", "to_yaml", "without_recipe"]
 
 
 def load_recipe(name: str) -> TrainConfig:

@@ -1,4 +1,4 @@
-"""`python -m fastpipe.kernels.gallery OUT.png [PHOTO] [--photos demo]`: every operation beside Pillow's.
+"""`python scripts/gallery.py OUT.png [PHOTO] [--photos demo]`: every operation beside Pillow's.
 
 A row for each operation: the kernel's pixels at four magnitudes, each with Pillow's to its right, and under
 each pair the number of bytes that differ. Pillow is used here only: for drawing, and as the other side.
@@ -13,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from gallery_hot import draw_hot
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from fastpipe.kernels.augmentation import apply_op
 from fastpipe.kernels.matrices import Matrix, rotate, shear_x, shear_y, translate_x, translate_y
+from fastpipe.storage.demo import demo_photos
 
 __all__ = ["ROWS", "Cell", "Row", "compare", "draw_gallery", "main", "sample_image"]
 
@@ -173,7 +175,7 @@ def _draw_row(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the sheet to the first argument; photos, if given, are used for it and for the Hot pipeline."""
-    parser = argparse.ArgumentParser(prog="python -m fastpipe.kernels.gallery", description=__doc__)
+    parser = argparse.ArgumentParser(prog="scripts/gallery.py", description=__doc__)
     parser.add_argument("out", metavar="OUT.png", help="where to write the picture; .jpg makes it small")
     parser.add_argument("photo", nargs="?", help="a photo to use instead of the built-in picture")
     parser.add_argument(
@@ -194,12 +196,7 @@ def _open(path: str | Path) -> Image.Image:
 
 
 def _hot(where: str) -> Image.Image:
-    # The one way up from the kernels: this file is a program, and the pipeline is drawn in another room.
-    from fastpipe.device.gallery import draw_hot
-
     if where == "demo":
-        from fastpipe.storage.demo import demo_photos
-
         found = demo_photos()
         paths = [found[name] for name in _DEMO]
     else:

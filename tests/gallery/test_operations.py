@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from fastpipe.kernels import OPS, gallery
+from fastpipe.kernels import OPS
 
 
-def test_every_operation_is_shown_and_equals_pillows() -> None:
+def test_every_operation_is_shown_and_equals_pillows(gallery: ModuleType) -> None:
     assert {row.op for row in gallery.ROWS.values()} == set(OPS) - {"identity"}
     image = gallery.sample_image()
     for name, row in gallery.ROWS.items():
@@ -21,13 +22,13 @@ def test_every_operation_is_shown_and_equals_pillows() -> None:
         assert all((cell.ours != np.asarray(image)).any() for cell in cells), f"{name} changes nothing"
 
 
-def test_a_difference_is_counted() -> None:
+def test_a_difference_is_counted(gallery: ModuleType) -> None:
     row = replace(gallery.ROWS["invert"], pillow=lambda image, _: image)
     assert gallery.compare(gallery.sample_image(16), row)[0].differ > 500
 
 
 @pytest.mark.parametrize("with_photo", [False, True])
-def test_the_command_writes_a_picture(tmp_path: Path, with_photo: bool) -> None:
+def test_the_command_writes_a_picture(gallery: ModuleType, tmp_path: Path, with_photo: bool) -> None:
     photo = tmp_path / "photo.png"
     Image.fromarray(np.zeros((40, 300, 3), np.uint8)).save(photo)
     gallery.main([str(tmp_path / "out.png"), *([str(photo)] if with_photo else [])])
@@ -35,7 +36,7 @@ def test_the_command_writes_a_picture(tmp_path: Path, with_photo: bool) -> None:
         assert sheet.width > 900 and sheet.height > 1500
 
 
-def test_the_hot_pipeline_is_drawn_below(tmp_path: Path) -> None:
+def test_the_hot_pipeline_is_drawn_below(gallery: ModuleType, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for number in range(2):
         Image.fromarray(rng.integers(0, 256, (90, 120, 3), dtype=np.uint8)).save(tmp_path / f"{number}.png")
@@ -44,7 +45,7 @@ def test_the_hot_pipeline_is_drawn_below(tmp_path: Path) -> None:
         assert sheet.height > gallery.draw_gallery(gallery.sample_image()).height + 2 * 176
 
 
-def test_a_folder_without_photos_is_named(tmp_path: Path) -> None:
+def test_a_folder_without_photos_is_named(gallery: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no photo")
     with pytest.raises(SystemExit, match="--photos must be demo, or a folder"):
         gallery.main([str(tmp_path / "out.png"), "--photos", str(tmp_path)])

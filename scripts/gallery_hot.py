@@ -1,6 +1,6 @@
 """The Hot pipeline on photos, for the eye: what RandAugment, ColOut and MixUp make of each.
 
-`python -m fastpipe.kernels.gallery OUT.jpg --photos demo` puts this sheet below the operations.
+`python scripts/gallery.py OUT.jpg --photos demo` puts this sheet below the operations.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fastpipe.device.stage import DeviceStage
 from fastpipe.transforms.specs import ColOut, HorizontalFlip, MixUp, RandAugment, ToFloat
 from fastpipe.types import HostBatch, Plan, Request, Spec
 
-__all__ = ["HOT", "draw_hot"]
+__all__ = ["HOT", "draw_hot", "words_of"]
 
 HOT: tuple[Spec, ...] = (
     HorizontalFlip(p=0.5),
@@ -54,7 +54,7 @@ def draw_hot(
         for row, image in enumerate(images):
             left, top = step * (1 + epoch), _top(row, step)
             sheet.paste(image, (left, top))
-            for line, words in enumerate(_words(params, row)):
+            for line, words in enumerate(words_of(params, row)):
                 pen.text((left, top + side + line * (_LINE - 2)), words, fill="black")
     return sheet
 
@@ -75,7 +75,8 @@ def _epoch(batch: torch.Tensor, seed: int, epoch: int) -> tuple[Params, list[Ima
     return draw(HOT, request, side, side), images
 
 
-def _words(params: Params, row: int) -> tuple[str, str]:
+def words_of(params: Params, row: int) -> tuple[str, str]:
+    """What was drawn for an image of the batch: its flip and operation; what the batch shares."""
     flip = params.flip is not None and bool(params.flip[row])
     policy = "" if params.ops is None else _operation(params.ops, row)
     mix = params.mix
