@@ -67,4 +67,5 @@ def to_yaml(config: TrainConfig) -> str:
 
 
 def without_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` without the name of the recipe, which is no option."""
     return {key: value for key, value in values.items() if key != "recipe"}
