@@ -1,4 +1,4 @@
-"""What was asked stays one frozen value: attributes that a script sets take effect, wrong ones are refused."""
+"""What was asked is one frozen value: attributes that a script sets take effect, wrong ones are refused."""
 
 from __future__ import annotations
 
