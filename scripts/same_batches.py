@@ -67,8 +67,8 @@ def loader_of(case: Case, data: Path) -> Any:
     transform, build = TRANSFORMS[case.transform](), DATASETS.get(case.data)
     dataset = opened(data, transform, case.data) if build is None else build(data, transform)
     if "sampler" in options:
-        sampler = getattr(fastpipe, options["sampler"])
-        options["sampler"] = sampler(dataset, num_replicas=2, rank=1, seed=3)
+        name, settings = options["sampler"]
+        options["sampler"] = getattr(fastpipe, name)(dataset, num_replicas=2, rank=1, seed=3, **settings)
     steps = [step(fastpipe.augment) for step in case.steps] or None
     return fastpipe.DataLoader(dataset, BATCH_SIZE, augment=steps, **options)
 

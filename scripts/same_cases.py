@@ -28,8 +28,9 @@ Step = Callable[[Any], Any]
 class Case:
     """Two epochs of one loader.
 
-    data: photos, odd or broken, as a folder or with ".beton", or a name of same_batches.DATASETS.
-    transform: a name of same_batches.TRANSFORMS. options: of the loader; sampler is a name of fastpipe.
+    data: photos, odd or broken, as a folder or with ".beton", or a name of same_data.DATASETS.
+    transform: a name of same_data.TRANSFORMS. options: of the loader; sampler is the name of a class of
+    fastpipe, and settings.
     state: also saved after a few batches, and continued from there.
     """
 
@@ -112,6 +113,13 @@ BROKEN = (
     *((backend, "damaged.beton") for backend in ("torchvision", "dali", "ffcv")),
 )
 
+SAMPLERS: Mapping[str, Mapping[str, Any]] = {
+    "DistributedSampler": {},
+    "DistributedEvalSampler": {},
+    "RepeatAugSampler": {},
+    "PageLocalSampler": {"window": 2, "block": 8},
+}
+
 
 def read(backend: str, data: str, numerics: str, workers: int) -> Case:
     """What a backend makes of data, with every kind of augmentation where the pixels are exact."""
@@ -164,8 +172,8 @@ BATCHES: Sequence[Case] = (
         for n in (0, 2)
     ),
     *(
-        case(f"{name}, rank 1 of 2", "photos.beton", shuffle=None, sampler=name)
-        for name in ("DistributedSampler", "DistributedEvalSampler", "RepeatAugSampler", "PageLocalSampler")
+        case(f"{name}, rank 1 of 2", "photos", shuffle=None, sampler=(name, settings))
+        for name, settings in SAMPLERS.items()
     ),
     case("nothing lifted", "photos", "opaque", num_workers=2, state=True),
     case("backend torch", "photos", backend="torch", state=True),
