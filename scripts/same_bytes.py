@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import subprocess
 import sys
 import tempfile
 import time
@@ -113,8 +114,13 @@ def run(pair: Pair, names: Sequence[str], *, everything: bool) -> int:
     bad = 0
     for name in names:
         began = time.monotonic()
-        old, new = SECTIONS[name](pair)
-        bad += report(name, old, compare(old, new), everything=everything)
+        try:
+            old, new = SECTIONS[name](pair)
+        except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+            print(f"{name}: FAILED, nothing was compared: {error}", flush=True)
+            bad += 1
+        else:
+            bad += report(name, old, compare(old, new), everything=everything)
         print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
     return bad
 

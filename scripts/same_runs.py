@@ -86,7 +86,7 @@ def stop_after(run: subprocess.Popen[bytes], metrics: Path, steps: int) -> None:
                 break
             time.sleep(0.1)
         run.send_signal(signal.SIGTERM)
-        run.wait(60)
+        run.wait(A_RUN_S)  # it finishes its step, or its validation, and saves
     finally:
         run.kill()
 

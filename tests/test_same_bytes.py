@@ -28,10 +28,11 @@ def compared(
     old: dict[str, list[str]],
     new: dict[str, list[str]],
     *more: str,
+    **sections: Any,
 ) -> int:
-    """The exit status for these results of the only section."""
+    """The exit status for these results of the batches, and for other sections."""
     script = load("same_bytes", patch)
-    patch.setattr(script, "SECTIONS", {"batches": lambda pair: (old, new)})
+    patch.setattr(script, "SECTIONS", {"batches": lambda pair: (old, new), **sections})
     for name in ("old", "new"):
         command = tmp_path / name / ".venv" / "bin" / "fastpipe-train"
         command.parent.mkdir(parents=True)
@@ -76,6 +77,18 @@ def test_what_failed_on_both_sides_or_was_left_out_is_not_equal(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, both: dict[str, list[str]]
 ) -> None:
     assert compared(monkeypatch, tmp_path, both, both) == 1
+
+
+def test_a_section_that_could_not_run_is_status_1_and_the_next_one_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(pair: Any) -> Any:
+        raise RuntimeError("fastpipe-write: exit 1")
+
+    assert compared(monkeypatch, tmp_path, OLD, OLD, "--only", "files", "batches", files=broken) == 1
+    said = capsys.readouterr().out
+    assert "files: FAILED, nothing was compared: fastpipe-write: exit 1" in said
+    assert "batches: 2 cases equal" in said and said.endswith("1 not equal\n")
 
 
 def test_a_folder_without_fastpipe_is_refused(
