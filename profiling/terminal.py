@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from fastpipe.early import usual_interrupt
 from fastpipe.errors import FastpipeError
 from fastpipe.profiling.files_out import exit_status
 
@@ -64,6 +65,7 @@ def _plain(cell: object) -> str:
 def ended(work: Callable[[], int]) -> int:
     """The exit status of `work`: its own, that of its error, which is one line, or 130 on Ctrl-C."""
     try:
+        usual_interrupt()
         return work()
     except FastpipeError as error:
         return exit_status(error)
