@@ -250,7 +250,7 @@ class _Session:
             )
         except Exception as error:
             return Failure(error)
-        if source.job.workers.pin_memory and torch.cuda.is_available() and not batch.images.is_cuda:
+        if source.job.workers.pin_memory and torch.cuda.is_available():
             return batch.pin_memory()
         return batch
 
