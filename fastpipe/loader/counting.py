@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader as TorchLoader
 from torch.utils.data import dataloader as torchs
 
 from fastpipe.batch import read_one, read_samples
+from fastpipe.batch.host_draws import Seeded
 from fastpipe.loader.epoch import Position, Whereabouts
 from fastpipe.types import IntArray
 
@@ -73,7 +74,7 @@ class _Counted:
 
 def _named_alike(base: type[Any]) -> type[Any]:
     """A counting subclass of the same name: profilers look for that in the label of a step."""
-    return type(base.__name__, (_Counted, base), {"__module__": __name__})
+    return type(base.__name__, (_Counted, base, Seeded), {"__module__": __name__})
 
 
 _SingleProcess = _named_alike(torchs._SingleProcessDataLoaderIter)

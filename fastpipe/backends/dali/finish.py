@@ -48,16 +48,14 @@ def finish_batch(
     Raises SampleError by the policy.
     """
     assembly = _Assembly(prepared, dataset)
-    whole = prepared.items and len(prepared.places) == len(prepared.items)
-    if graph.resize and whole and images.is_dense_tensor():
-        for place, item in enumerate(prepared.items):
-            if item is not None:
-                assembly.label(place, item.folder, item.label)
-        if graph.mixed and device.type == "cuda":
-            return assembly.finished(_on_device(images, graph.device))
-        images = images.as_cpu() if graph.mixed else images
+    dense = graph.resize and prepared.places and images.is_dense_tensor()
+    if dense and graph.mixed and device.type == "cuda":
+        return _on_its_device(prepared, images.as_tensor(), graph.device, assembly, each)
+    if graph.mixed and prepared.places:  # without a place of its own DALI made a blank one
+        images = images.as_cpu()
+    if dense and len(prepared.places) == len(prepared.items):
+        assembly.label_served()
         return assembly.finished(torch.from_numpy(np.asarray(images.as_tensor())))
-    images = images.as_cpu() if graph.mixed else images  # Pillow adds to it
     rows = {place: row for row, place in enumerate(prepared.places)}
     make = partial(_pixels, prepared, images, rows, prepared.finishing(graph))
     for place, result in enumerate(each(make, range(len(prepared.items)))):
@@ -65,17 +63,40 @@ def finish_batch(
     return assembly.finished(assembly.images)
 
 
-def _on_device(images: Any, number: int) -> torch.Tensor:
-    """A tensor of torch's own with DALI's images, copied on the device, on torch's stream."""
+def _on_its_device(prepared: Prepared, dense: Any, number: int, assembly: _Assembly, each: Each) -> HostBatch:
+    """The batch on GPU `number`, where DALI's images, a TensorGPU, lie; the others are copied there."""
+    served = set(prepared.places)
+    others = [place for place in range(len(prepared.items)) if place not in served]
+    if others:
+        height, width = dense.shape()[1:3]
+        assembly.images = allocate(len(prepared.items), height, width)
+    make = partial(_pixels, prepared, None, {}, None)
+    for place, result in zip(others, each(make, others), strict=True):
+        assembly.add(place, result)
+    assembly.label_served()
+    with torch.cuda.device(number):
+        batch = assembly.finished(_copied(dense, number, prepared.places, others, assembly.images))
+        # The device stage works on a stream of its own, and DALI takes its buffer back.
+        torch.cuda.current_stream().synchronize()
+    return batch
+
+
+def _copied(
+    dense: Any, number: int, places: Sequence[int], others: Sequence[int], host: torch.Tensor | None
+) -> torch.Tensor:
+    """A tensor of torch's own, made on its stream: DALI's images at `places`, the host's at `others`."""
     from nvidia.dali.plugin.pytorch import feed_ndarray
 
-    dense = images.as_tensor()
-    with torch.cuda.device(number):
-        stream = torch.cuda.current_stream()
-        made = torch.empty(tuple(dense.shape()), dtype=torch.uint8, device=f"cuda:{number}")
-        feed_ndarray(dense, made, cuda_stream=stream)
-        stream.synchronize()  # the device stage works on a stream of its own, and DALI takes its buffer back
-    return made
+    device = torch.device("cuda", number)
+    made = torch.empty(tuple(dense.shape()), dtype=torch.uint8, device=device)
+    feed_ndarray(dense, made, cuda_stream=torch.cuda.current_stream())
+    if host is None:
+        return made
+    joined = torch.empty(tuple(host.shape), dtype=torch.uint8, device=device)
+    joined[torch.tensor(places, device="cpu")] = made
+    for place in others:
+        joined[place].copy_(host[place])
+    return joined
 
 
 def _pixels(
@@ -151,6 +172,13 @@ class _Assembly:
     def label(self, place: int, folder: Any, label: Any) -> None:
         """Take the label of a place whose pixels are there."""
         self.labels[place] = label_at(self.prepared.request, place, folder, label)
+
+    def label_served(self) -> None:
+        """Take the labels of the places that DALI made."""
+        for place in self.prepared.places:
+            item = self.prepared.items[place]
+            if item is not None:
+                self.label(place, item.folder, item.label)
 
     def _store(self, place: int, image: Pixels, path: str) -> None:
         height, width = image.shape[:2]

@@ -17,6 +17,7 @@ from fastpipe.backends.dali.pipeline import Graph, Inputs, Runner
 from fastpipe.backends.dali.samples import Item, Prepared, read_item
 from fastpipe.batch import RequestStream
 from fastpipe.batch.failure import Failure, Results
+from fastpipe.batch.host_draws import draw_base_seed
 from fastpipe.batch.locate import sample_key
 from fastpipe.batch.mend import Mender
 from fastpipe.batch.pool import next_base_seed
@@ -69,7 +70,7 @@ class DaliSource:
         """An iterator over the batches. Draws a base seed as torch's iterator would, unless `again`."""
         workers = self.job.workers
         if not again and self._base_seed is None:
-            torch.empty((), dtype=torch.int64, device="cpu").random_(generator=workers.generator)
+            draw_base_seed(workers.generator)
             self._base_seed = stream.seed if workers.persistent_workers else None
         session = _Session(self, stream)
         if workers.num_workers:
@@ -249,7 +250,7 @@ class _Session:
             )
         except Exception as error:
             return Failure(error)
-        if source.job.workers.pin_memory and torch.cuda.is_available() and not batch.images.is_cuda:
+        if source.job.workers.pin_memory and torch.cuda.is_available():
             return batch.pin_memory()
         return batch
 

@@ -55,7 +55,10 @@ class Engine(Protocol):
 
 
 def augment_on_cpu(images: torch.Tensor, params: Params) -> torch.Tensor:
-    """Each image its own operations, flipped first, bit-exact to Pillow; the input is left as it is."""
+    """Each image its own operations, flipped first, bit-exact to Pillow; the input is left as it is.
+
+    What a decoder left on a GPU comes to the CPU for it.
+    """
     from fastpipe import kernels
 
     ops = params.ops
@@ -63,7 +66,7 @@ def augment_on_cpu(images: torch.Tensor, params: Params) -> torch.Tensor:
         raise ArgumentError("params.ops must hold the drawn operations. Found: None")
     flip = None if params.flip is None else params.flip.astype(np.uint8)
     result: torch.Tensor = kernels.augment_batch(
-        images, ops.ops, ops.values, ops.matrices, ops.fills, ops.interpolations, flip=flip
+        images.cpu(), ops.ops, ops.values, ops.matrices, ops.fills, ops.interpolations, flip=flip
     )
     return result
 
