@@ -20,7 +20,8 @@ import torch
 from torchvision import transforms
 
 import fastpipe
-from fastpipe.backends import dali, dali_pipeline
+from fastpipe.backends.dali import backend as dali
+from fastpipe.backends.dali import pipeline as dali_pipeline
 from fastpipe.backends.dali.pipeline import Graph
 from fastpipe.kernels.cuda.compile import missing_package
 
