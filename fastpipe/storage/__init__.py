@@ -1,4 +1,4 @@
-"""Where bytes rest: image folders and their index, `.beton` files, the demo data, data sets by name."""
+"""Stored bytes: image folders and their index, `.beton` files, the demo data, data sets by name."""
 
 from fastpipe.storage.beton import Beton, is_beton
 from fastpipe.storage.beton_dataset import BetonDataset
