@@ -25,7 +25,7 @@ from torchvision.transforms import v2
 
 from fastpipe import kernels
 from fastpipe.device import DeviceStage, draw
-from fastpipe.device.op_params import OpParams
+from fastpipe.device.draws.params import OpParams
 from fastpipe.transforms.specs import ColOut, HorizontalFlip, MixUp, Normalize, RandAugment, ToFloat
 from fastpipe.types import HostBatch, Plan, Request
 

@@ -65,8 +65,8 @@ class Host:
     """What the loader's thread does for a batch, but for torch's own calls."""
 
     def __init__(self) -> None:
-        from fastpipe.kernels import cuda_ops
-        from fastpipe.kernels.cuda_driver import Driver
+        from fastpipe.kernels.cuda import ops as cuda_ops
+        from fastpipe.kernels.cuda.driver import Driver
 
         driver = Driver(stand_in())
         driver._functions.update({(0, name): ctypes.c_void_p(1) for name in cuda_ops.kernel_names(16)})
@@ -93,10 +93,10 @@ class Host:
 
     def batch(self, steps: tuple[Any, ...]) -> tuple[float, ...]:
         """CPU-microseconds of the next batch's parts."""
-        from fastpipe.device.draw import draw
-        from fastpipe.kernels.cuda_ops import kernel_names, run_launches
-        from fastpipe.kernels.cuda_plan import make_plan
-        from fastpipe.kernels.cuda_schedule import schedule
+        from fastpipe.device.draws.draw import draw
+        from fastpipe.kernels.cuda.ops import kernel_names, run_launches
+        from fastpipe.kernels.cuda.plan import make_plan
+        from fastpipe.kernels.cuda.schedule import schedule
         from fastpipe.types import Request
 
         self.number += 1

@@ -32,7 +32,7 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 import fastpipe
-from fastpipe.backends.dali_samples import jpeg_size
+from fastpipe.backends.dali.samples import jpeg_size
 from fastpipe.decode import draw_box, num_uniforms
 from fastpipe.rng import Stream, permutation, uniforms
 

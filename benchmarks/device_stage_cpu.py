@@ -37,7 +37,7 @@ from torchvision.transforms import v2
 
 import fastpipe
 from fastpipe import kernels
-from fastpipe.device.draw import draw
+from fastpipe.device.draws.draw import draw
 from fastpipe.device.stage import DeviceStage
 from fastpipe.transforms import ColOut, HorizontalFlip, MixUp, Normalize, RandAugment, ToFloat
 from fastpipe.types import HostBatch, Plan, Request

@@ -38,7 +38,7 @@ from PIL import Image
 from torchvision import transforms
 
 import fastpipe
-from fastpipe.backends import ffcv_fast
+from fastpipe.backends.ffcv import fast as ffcv_fast
 from fastpipe.storage import BetonDataset, demo_splits
 
 SIZES = (176, 88)

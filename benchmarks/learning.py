@@ -58,7 +58,7 @@ def arguments(arm: str, seed: int, epochs: int, data: Path, runs: Path) -> list[
 def train(argv: Sequence[str], folder: Path) -> None:
     """One run to its end, and the CPU seconds that it took beside its summary."""
     from fastpipe.train.cli import parse
-    from fastpipe.train.options import Options
+    from fastpipe.train.config.options import Options
     from fastpipe.train.runner import run
 
     resumed, before = (folder / "last.ckpt").exists(), time.process_time()

@@ -24,18 +24,18 @@ from typing import Any
 import torch
 
 from fastpipe.batch import locate, worker
-from fastpipe.cgroups import usable_cpus
-from fastpipe.profiling import stages
-from fastpipe.profiling.differential import Paced
-from fastpipe.profiling.host import OtherLoad, describe_host
-from fastpipe.profiling.inputs import Inputs, fetch
-from fastpipe.profiling.interference import busy
-from fastpipe.profiling.setting import cost_of
-from fastpipe.profiling.stages import StageResult, loader_stages, overhead, whole_host_half
-from fastpipe.profiling.together import time_variants, time_with_model
-from fastpipe.profiling.variants import Variant, make_loader
-from fastpipe.profiling.verdict import Measured, StageCost, judge
-from fastpipe.profiling.workload import transform_of
+from fastpipe.profiling.conclude.verdict import Measured, StageCost, judge
+from fastpipe.profiling.host.summary import OtherLoad, describe_host
+from fastpipe.profiling.measure import stages
+from fastpipe.profiling.measure.differential import Paced
+from fastpipe.profiling.measure.inputs import Inputs, fetch
+from fastpipe.profiling.measure.interference import busy
+from fastpipe.profiling.measure.setting import cost_of
+from fastpipe.profiling.measure.stages import StageResult, loader_stages, overhead, whole_host_half
+from fastpipe.profiling.measure.together import time_variants, time_with_model
+from fastpipe.profiling.measure.variants import Variant, make_loader
+from fastpipe.profiling.measure.workload import transform_of
+from fastpipe.system.cgroups import usable_cpus
 
 SIZE, BATCH, SECONDS, FAR = 64, 16, 0.25, 1e6
 PLANTS = {

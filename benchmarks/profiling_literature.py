@@ -21,12 +21,12 @@ import torch
 from torchvision import transforms as T
 
 from fastpipe.decode import decode_rgb
-from fastpipe.profiling.demand import published
-from fastpipe.profiling.host import OtherLoad, describe_host
-from fastpipe.profiling.inputs import fetch
-from fastpipe.profiling.timing import measure
-from fastpipe.profiling.variants import Variant, beton_of, make_loader, unavailable
-from fastpipe.profiling.workload import transform_of
+from fastpipe.profiling.conclude.demand import published
+from fastpipe.profiling.host.summary import OtherLoad, describe_host
+from fastpipe.profiling.measure.inputs import fetch
+from fastpipe.profiling.measure.timing import measure
+from fastpipe.profiling.measure.variants import Variant, beton_of, make_loader, unavailable
+from fastpipe.profiling.measure.workload import transform_of
 
 # Physical cores, as cited in docs/profiling-literature.md. Assumptions: the tables' text gives none.
 CORES = {"oracle": 64.0, "aws": 48.0}

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastpipe.extras import install_command
-from fastpipe.kernels.cuda_cache import ptx_files
-from fastpipe.kernels.cuda_compile import assemble, find_tool, missing_package
-from fastpipe.kernels.cuda_finish_plan import MIXED, finish_names
-from fastpipe.kernels.cuda_schedule import kernel_names
+from fastpipe.kernels.cuda.cache import ptx_files
+from fastpipe.kernels.cuda.compile import assemble, find_tool, missing_package
+from fastpipe.kernels.cuda.finish_plan import MIXED, finish_names
+from fastpipe.kernels.cuda.schedule import kernel_names
 
 NUM, SIDE = 256, 224
 PIXELS = NUM * SIDE * SIDE

@@ -40,8 +40,8 @@ def first_losses(backend: str, seed: int, epochs: int) -> list[float]:
     """The losses of the first 20 steps of the same run, without the rest of it."""
     from fastpipe.storage import resolve
     from fastpipe.train.cli import parse
+    from fastpipe.train.config.fit import fit_to_data
     from fastpipe.train.data import open_indexes, train_loader
-    from fastpipe.train.fit import fit_to_data
     from fastpipe.train.loop import Trainer
     from fastpipe.train.model import build_model
 

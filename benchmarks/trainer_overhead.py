@@ -35,15 +35,15 @@ from torch import Tensor, nn
 from fastpipe.train.algorithms.bce import bce_loss
 from fastpipe.train.algorithms.label_smoothing import dense_targets
 from fastpipe.train.algorithms.schedule import set_lr
-from fastpipe.train.cli import load_recipe
-from fastpipe.train.config import TrainConfig
-from fastpipe.train.folder import RunFolder
+from fastpipe.train.config.groups import EMAConfig, SAMConfig
+from fastpipe.train.config.recipe import load_recipe
+from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.loop import Trainer
 from fastpipe.train.losses import StepLog
 from fastpipe.train.model import build_model
 from fastpipe.train.optimizers import build_optimizer
-from fastpipe.train.progress import Display
-from fastpipe.train.settings import EMAConfig, SAMConfig
+from fastpipe.train.output.folder import RunFolder
+from fastpipe.train.output.progress import Display
 from fastpipe.train.timing import EpochClock
 
 STEPS, BATCH, SIDE, CLASSES = 10, 32, 32, 10

@@ -27,8 +27,8 @@ import numpy as np
 import psutil
 
 from fastpipe.storage import Beton, open_index, write_beton
-from fastpipe.storage.beton_format import ALLOCATION, DESCRIPTOR, HEADER, INT_KIND, RGB_KIND, row_dtype
-from fastpipe.storage.beton_side import write_side
+from fastpipe.storage.beton.format import ALLOCATION, DESCRIPTOR, HEADER, INT_KIND, RGB_KIND, row_dtype
+from fastpipe.storage.beton.side import write_side
 
 IMAGE_ENDINGS = (".jpg", ".jpeg")
 

@@ -13,6 +13,9 @@ FastpipeError
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from difflib import get_close_matches
+
 from fastpipe.extras import install_command
 
 __all__ = [
@@ -25,6 +28,7 @@ __all__ = [
     "NameClashError",
     "SampleError",
     "StateError",
+    "nearest",
 ]
 
 
@@ -107,3 +111,9 @@ class BackendError(FastpipeError, RuntimeError):
 
 class StateError(FastpipeError, RuntimeError):
     """A saved loader state does not fit this loader, or the loader cannot be resumed in mid-epoch."""
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """A hint at the nearest known name, or an empty string."""
+    found = get_close_matches(name, known, n=1, cutoff=0.5)
+    return f" Did you mean {found[0]!r}?" if found else ""

@@ -87,7 +87,7 @@ def augment_batch(
     `out` may be `images`. Each result has Pillow's bytes, for every `num_threads`.
     Raises ValueError for a wrong dtype, shape, code or number.
     """
-    from fastpipe.kernels.cpu_output import finish_images
+    from fastpipe.kernels.cpu.output import finish_images
 
     source = as_images("images", images)
     num_images, height, width, _ = source.shape

@@ -21,7 +21,7 @@ __all__ = ["State", "apply_chain", "chunks", "pending_flips"]
 Bytes = npt.NDArray[np.uint8]
 Numbers = npt.NDArray[np.int64]
 State = tuple[Bytes, Numbers, Bytes, Numbers, Bytes, Bytes, Bytes]
-"""images [B, H*W*3], ids [n], work, places, mirrored, tabled [n], tables [n, 768]: see cpu_augment."""
+"""images [B, H*W*3], ids [n], work, places, mirrored, tabled [n], tables [n, 768]: see cpu/augment.py."""
 
 _CHUNK_BYTES = 2 << 20
 _MOST_KEPT = 16 << 20
@@ -62,7 +62,7 @@ def apply_chain(
     detach: bool = False,
 ) -> State:
     """The state after the operations of images `ids`, flipped first. Lasts until this thread's next call."""
-    from fastpipe.kernels.cpu_augment import augment_images
+    from fastpipe.kernels.cpu.augment import augment_images
 
     num = len(ids)
     work = _scratch.rows(num + 1, images.shape[1])

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from numba import njit
 
 from fastpipe.kernels.compilers import ApartCompiler, EntryCompiler, LinkedCompiler, can_link
+from fastpipe.kernels.stamp import source_stamp
 
 __all__ = ["apart", "compiled", "inlined", "inner"]
 
 _log = logging.getLogger(__name__)
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-def _source_stamp() -> str:
-    """A hash of every source file of this room."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()
-
-
-_STAMP = _source_stamp()
 
 
 @cache
@@ -87,7 +75,7 @@ def compiled(function: _Function) -> _Function:
     # unnoticed. Our stamp covers the whole room.
     cache_file: Any = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
     if hasattr(cache_file, "_source_stamp"):
-        cache_file._source_stamp = _STAMP
+        cache_file._source_stamp = source_stamp()
     else:
         _log.debug("numba has no cache stamp here: delete __pycache__/*.nbi after a change to the kernels")
     return cast(_Function, dispatcher)

@@ -18,7 +18,7 @@ Ints = npt.NDArray[np.int64]
 @cache
 def _compiled() -> ModuleType:
     """The compiled functions, which import numba. An import statement in each call would cost it 0.6 us."""
-    from fastpipe.kernels import cpu_counters
+    from fastpipe.kernels.cpu import counters as cpu_counters
 
     return cpu_counters
 

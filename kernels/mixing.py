@@ -43,7 +43,7 @@ def mix(
     boxes, values (one per channel), apply: what `erase` would have done to every image before. Returns `out`.
     Raises ValueError for a wrong dtype, shape, layout or number.
     """
-    from fastpipe.kernels.cpu_mix import mix_images, sum_images
+    from fastpipe.kernels.cpu.mix import mix_images, sum_images
 
     source = as_images("images", images)
     num_images, height, width, _ = source.shape

@@ -63,7 +63,7 @@ def finish(
     after the mirroring and before everything else. The same bytes for every `num_threads`.
     Raises ValueError for a wrong dtype, shape, layout or number.
     """
-    from fastpipe.kernels.cpu_output import finish_images
+    from fastpipe.kernels.cpu.output import finish_images
 
     source = as_images("images", images)
     num_images, height, width, _ = source.shape
@@ -114,7 +114,7 @@ def erase(
     to out's dtype. apply: bool or uint8 [B]; where it is 0 the box is not read.
     Raises ValueError as `finish` does.
     """
-    from fastpipe.kernels.cpu_output import erase_range
+    from fastpipe.kernels.cpu.output import erase_range
 
     bits, channels_last = as_bits("out", out, tuple(BITS))
     num_images, _, height, width = out.shape

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fastpipe.kernels.resizing import PRECISION, check_resize, nearest_sources, triangle
+from fastpipe.kernels.resizing import check_resize, nearest_sources, triangle
+from fastpipe.kernels.rules import PRECISION
 
 __all__ = ["erase_torch", "finish_torch", "mix_shares", "mix_torch", "mix_weights", "resize_torch"]
 

@@ -11,13 +11,12 @@ import numpy.typing as npt
 import torch
 
 from fastpipe.kernels.checks import as_images
+from fastpipe.kernels.rules import PRECISION
 from fastpipe.kernels.threads import run_ranges
 
-__all__ = ["PRECISION", "RESIZE_MODES", "check_resize", "nearest_sources", "resize", "triangle"]
+__all__ = ["RESIZE_MODES", "check_resize", "nearest_sources", "resize", "triangle"]
 
 RESIZE_MODES = ("bilinear", "nearest", "nearest-exact")
-PRECISION = 22
-"""Bits after the point of a weight."""
 
 _Images = TypeVar("_Images", npt.NDArray[np.uint8], torch.Tensor)
 Numbers = npt.NDArray[np.int32]
@@ -46,7 +45,7 @@ def resize(
 
     Raises ValueError for a wrong dtype, shape or name, or a side outside 1..65536.
     """
-    from fastpipe.kernels.cpu_resize import resize_range
+    from fastpipe.kernels.cpu.resize import resize_range
 
     source = as_images("images", images)
     num, old_height, old_width, _ = source.shape

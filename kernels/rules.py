@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 __all__ = [
+    "PRECISION",
     "Whole",
     "affine_coordinate",
     "autocontrast_level",
@@ -34,6 +35,9 @@ __all__ = [
 
 Whole = int | np.integer[Any]
 """A whole number, of Python's or any of numba's types."""
+
+PRECISION = 22
+"""Bits after the point of a weight."""
 
 _ZERO = np.float32(0.0)
 _TOP = np.float32(255.0)

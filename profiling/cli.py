@@ -11,15 +11,15 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from fastpipe.output import ends_with_its_reader, version
-from fastpipe.profiling.failing import FAILED, parse_condition
-from fastpipe.profiling.files_out import check_writable, write_values
-from fastpipe.profiling.forms import with_timeline, write_forms
-from fastpipe.profiling.report import render, to_dict, values_of
-from fastpipe.profiling.run import num_parts, profile
-from fastpipe.profiling.setting import Announce
-from fastpipe.profiling.terminal import ended, report_console
-from fastpipe.profiling.workload import Options, make_workload
+from fastpipe.profiling.commands.terminal import ended, report_console
+from fastpipe.profiling.measure.setting import Announce
+from fastpipe.profiling.measure.workload import Options, make_workload
+from fastpipe.profiling.profile import num_parts, profile
+from fastpipe.profiling.report.failing import FAILED, parse_condition
+from fastpipe.profiling.report.files import check_writable, with_timeline, write_forms, write_values
+from fastpipe.profiling.report.terminal import render, values_of
+from fastpipe.profiling.report.values import to_dict
+from fastpipe.system.output import ends_with_its_reader, version
 
 __all__ = ["main", "make_parser"]
 
@@ -28,9 +28,9 @@ _NARROWEST = 104
 
 # Modules with a main(argv) of their own, imported when asked for. The epilog of --help names each.
 _COMMANDS = {
-    "compare": "fastpipe.profiling.compare",
-    "diff": "fastpipe.profiling.diff",
-    "host": "fastpipe.profiling.host_card",
+    "compare": "fastpipe.profiling.commands.compare",
+    "diff": "fastpipe.profiling.commands.diff",
+    "host": "fastpipe.profiling.commands.host",
     "run": "fastpipe.profiling.observe.cli",
 }
 

@@ -49,7 +49,7 @@ def machine(given: argparse.Namespace) -> Figures:
 
 def compile_kernels(given: argparse.Namespace) -> Figures:
     """Seconds to compile the catalogue, and to find it."""
-    from fastpipe.kernels.cuda_cache import ptx_files
+    from fastpipe.kernels.cuda.cache import ptx_files
 
     seconds = []
     for _ in range(2):
@@ -62,7 +62,8 @@ def compile_kernels(given: argparse.Namespace) -> Figures:
 
 def check(given: argparse.Namespace) -> Figures:
     """The self-check twice; it must find nothing, with warnings as errors."""
-    from fastpipe.device.cuda import CudaEngine, differences
+    from fastpipe.device.engines.cuda import CudaEngine
+    from fastpipe.device.engines.cuda_selfcheck import differences
 
     warnings.simplefilter("error")  # from here on: what an import warns of is not ours
     seconds, problems = [], []
@@ -131,9 +132,9 @@ def epochs(given: argparse.Namespace) -> Figures:
 def cases(num: int, side: int) -> Iterator[tuple[str, Any, float]]:
     """Parameters of a batch whose images all do the same, and its bytes as a share of those of a flip."""
     from fastpipe import kernels
-    from fastpipe.device.batch_draws import ColOutParams, MixParams
-    from fastpipe.device.draw import Params
-    from fastpipe.device.policies import OpParams
+    from fastpipe.device.draws.batch import ColOutParams, MixParams
+    from fastpipe.device.draws.draw import Params
+    from fastpipe.device.draws.policies import OpParams
 
     flip = np.arange(num) % 2 == 0
 
@@ -160,8 +161,8 @@ def cases(num: int, side: int) -> Iterator[tuple[str, Any, float]]:
 def roofline(given: argparse.Namespace) -> Figures:
     """Microseconds of each case by events, with the device kept busy before, beside the floor."""
     from fastpipe import kernels
-    from fastpipe.device.cuda import CudaEngine
-    from fastpipe.device.engines import Output
+    from fastpipe.device.engines.cuda import CudaEngine
+    from fastpipe.device.engines.protocol import Output
 
     num, side, repeats = 256, 224, 200
     images = torch.randint(0, 256, (num, side, side, 3), dtype=torch.uint8, device=given.device)
@@ -355,7 +356,7 @@ def ranks(given: argparse.Namespace) -> Figures:
     import torch.distributed as dist
 
     from fastpipe.train import runner
-    from fastpipe.train.cli import load_recipe
+    from fastpipe.train.config.recipe import load_recipe
 
     kept: list[Any] = []
     made = runner._Run.__init__

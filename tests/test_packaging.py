@@ -118,7 +118,7 @@ def test_another_project_of_the_name_in_the_same_place_is_refused(elsewhere: Pat
     assert "'fastpipe' 0.0.1" in ran.stderr and "pip uninstall fastpipe fastpipe-vision" in ran.stderr
     # Theirs came last: `import fastpipe` is out of our hands, the commands are not.
     (site / "fastpipe" / "__init__.py").write_text("", encoding="utf-8")
-    for module in ("fastpipe.train.cli", "fastpipe.profiling.cli", "fastpipe.storage.beton_cli"):
+    for module in ("fastpipe.train.cli", "fastpipe.profiling.cli", "fastpipe.storage.beton.cli"):
         ran = run_in(tmp_path / "both", python, "-c", f"import {module}")
         assert ran.returncode == 1 and "fastpipe.errors.NameClashError" in ran.stderr, module
 

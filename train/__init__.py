@@ -19,9 +19,9 @@ __all__ = ["DivergedError", "NoEffectWarning", "TrainConfig", "augment_specs", "
 _HOMES = {
     "DivergedError": "fastpipe.train.errors",
     "NoEffectWarning": "fastpipe.train.errors",
-    "TrainConfig": "fastpipe.train.config",
+    "TrainConfig": "fastpipe.train.config.schema",
     "augment_specs": "fastpipe.train.augment",
-    "load_recipe": "fastpipe.train.cli",
+    "load_recipe": "fastpipe.train.config.recipe",
     "run": "fastpipe.train.runner",
 }
 

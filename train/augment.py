@@ -9,10 +9,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from fastpipe.errors import ArgumentError
+from fastpipe.train.config.groups import RandAugmentConfig
 from fastpipe.transforms import (
     ColOut,
     CutMix,
@@ -28,7 +28,6 @@ from fastpipe.types import Spec
 __all__ = [
     "GROUPS",
     "GROUP_KEYS",
-    "RandAugmentConfig",
     "augment_specs",
     "check_group",
     "mix_spec",
@@ -37,38 +36,6 @@ __all__ = [
     "side_after_colout",
     "with_group",
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RandAugmentConfig:
-    """Random operations per image; a setting left at null is the space's own default."""
-
-    space: Literal[
-        "composer",
-        "composer-original",
-        "composer-safe",
-        "timm",
-        "torchvision",
-        "torchvision_v2",
-        "trivial",
-    ] = "composer"
-    """Whose operations and strengths; trivial: TrivialAugmentWide."""
-    depth: int = 1
-    """Operations per image."""
-    severity: float | None = None
-    """composer: 0..10."""
-    magnitude: float | None = None
-    """timm: 0..mmax. torchvision: a whole number, 0..30."""
-    p: float | None = None
-    """timm: the probability of each operation."""
-    mstd: float | None = None
-    """timm: the standard deviation of the magnitude."""
-    mmax: float | None = None
-    """timm: the largest magnitude."""
-    increasing: bool | None = None
-    """timm: the variant whose operations all grow with the magnitude."""
-    interpolation: Literal["nearest", "bilinear"] | None = None
-    """Of the operations that move pixels."""
 
 
 GROUP_KEYS = (

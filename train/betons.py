@@ -5,6 +5,9 @@ A file's partner has the same name with another split in it: train_500.beton and
 
 from __future__ import annotations
 
+import hashlib
+import logging
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,10 +20,20 @@ from torch.utils.data import Subset
 
 from fastpipe.errors import DataError, EmptyDatasetError
 from fastpipe.rng import permutation
-from fastpipe.storage import Beton, BetonDataset, is_beton
+from fastpipe.storage import Beton, BetonDataset, FolderIndex, is_beton, write_beton
+from fastpipe.system.files import build_once, user_cache_dir
 from fastpipe.types import IntArray
 
-__all__ = ["BetonPart", "beton_parts", "beton_splits", "in_folder", "partner", "split_in_name", "whole"]
+__all__ = [
+    "BetonPart",
+    "as_beton",
+    "beton_parts",
+    "beton_splits",
+    "in_folder",
+    "partner",
+    "split_in_name",
+    "whole",
+]
 
 _SPLITS = ("train", "validation", "val", "test")
 _WORD = re.compile(rf"(?<![a-z])({'|'.join(_SPLITS)})(?![a-z])", re.IGNORECASE)
@@ -120,3 +133,37 @@ def beton_parts(path: Path, held_out: float) -> tuple[BetonPart, BetonPart]:
     parts = (np.flatnonzero(~is_held), np.flatnonzero(is_held))
     train, held = (BetonPart(beton=all_of_it.beton, classes=all_of_it.classes, ids=ids) for ids in parts)
     return train, held
+
+
+_log = logging.getLogger("fastpipe.train")
+
+
+_FILE = "images.beton"
+
+
+_FORMAT = 1
+
+
+def as_beton(index: FolderIndex) -> Path:
+    """The `.beton` with the images of `index` in its order, without loss; written anew when a file changed.
+
+    Raises what `fastpipe.storage.write_beton` raises, and DataError when the cache cannot be written.
+    """
+    digest = _fingerprint(index)
+    target = user_cache_dir() / "beton" / f"{Path(index.root).name}-{digest[:16]}"
+
+    def build(folder: Path) -> None:
+        _log.warning("writing the images of %s once to %s", index.root, target / _FILE)
+        write_beton(index, folder / _FILE)
+
+    return build_once(target, {"format": _FORMAT, "files": digest}, build) / _FILE
+
+
+def _fingerprint(index: FolderIndex) -> str:
+    """A hash of every file's path, size and time of change."""
+    digest = hashlib.sha256(os.fsencode(index.root))
+    for i in range(len(index)):
+        path = index.path(i)
+        state = os.stat(path)
+        digest.update(os.fsencode(path) + f"|{state.st_size}|{state.st_mtime_ns}|{index.label(i)}\n".encode())
+    return digest.hexdigest()

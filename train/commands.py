@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastpipe.errors import ArgumentError
-from fastpipe.output import put
+from fastpipe.system.output import put
 
 __all__ = ["command_of", "run_command"]
 
@@ -79,7 +79,7 @@ def _evaluate(args: Sequence[str]) -> int:
     given = parser.parse_args(args)
     # Imported late: the help of a command needs neither torch nor timm.
     from fastpipe.train.evaluate import evaluate, evaluation_lines
-    from fastpipe.train.exported import Told
+    from fastpipe.train.weights import Told
 
     told = {name: getattr(given, name) for name in ("recipe", "model", "val_resolution", "val_resize")}
     names = ("batch_size", "num_workers", "on_error", "max_bad")

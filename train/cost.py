@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastpipe.errors import ArgumentError
-from fastpipe.train.options import Options
+from fastpipe.train.config.options import Options
 from fastpipe.train.timing import time_to_train
 
 __all__ = ["cost_record", "extrapolated_time_to_train", "extrapolation_record"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from fastpipe.train.config import TrainConfig
+from fastpipe.train.config.schema import TrainConfig
 
 __all__ = ["cudnn_benchmark", "cudnn_choice"]
 

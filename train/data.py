@@ -10,7 +10,7 @@ import torch
 from torchvision import transforms as T
 
 from fastpipe.batch import DistributedEvalSampler, DistributedSampler, RepeatAugSampler
-from fastpipe.choose import this_machine
+from fastpipe.choice.choose import this_machine
 from fastpipe.errors import ArgumentError
 from fastpipe.loader import DataLoader
 from fastpipe.storage import BetonDataset, FolderDataset
@@ -18,13 +18,12 @@ from fastpipe.train.algorithms.channels_last import memory_format
 from fastpipe.train.algorithms.progressive_resizing import ProgressiveSize
 from fastpipe.train.algorithms.ramp_resizing import RampSize
 from fastpipe.train.augment import augment_specs, resizes_on_device, side_after_colout
-from fastpipe.train.beton import as_beton
-from fastpipe.train.betons import BetonPart
-from fastpipe.train.config import TrainConfig
-from fastpipe.train.config_checks import round_to_multiple
+from fastpipe.train.betons import BetonPart, as_beton
+from fastpipe.train.config.checks import round_to_multiple
+from fastpipe.train.config.groups import ProgressiveResizingConfig
+from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.distributed import local_world_size
 from fastpipe.train.errors import NoEffectWarning
-from fastpipe.train.settings import ProgressiveResizingConfig
 from fastpipe.train.splits import Images, Indexes, open_data, open_indexes
 from fastpipe.types import Shard
 

@@ -8,7 +8,7 @@ import itertools
 import textwrap
 from typing import Any
 
-from fastpipe.train.keys import group_classes
+from fastpipe.train.config.keys import group_classes
 
 __all__ = ["describe_options", "descriptions"]
 

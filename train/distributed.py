@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from fastpipe.errors import ArgumentError, FastpipeError
-from fastpipe.storage.cache import file_lock, make_dir, user_cache_dir
+from fastpipe.system.files import file_lock, make_dir, user_cache_dir
 from fastpipe.train.errors import PeerError
 from fastpipe.types import Shard
 

@@ -16,13 +16,12 @@ from fastpipe.train.algorithms.channels_last import memory_format
 from fastpipe.train.algorithms.test_time_flip import flipped_logits
 from fastpipe.train.broken import broken_counts, broken_words
 from fastpipe.train.checkpoint import FORMAT, is_checkpoint, load_plain
-from fastpipe.train.config import TrainConfig
+from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.data import eval_loader
 from fastpipe.train.distributed import device_of_rank
-from fastpipe.train.exported import Told, read_exported
 from fastpipe.train.splits import Images, same_classes, splits_to_measure
 from fastpipe.train.step import autocast, resolved_precision
-from fastpipe.train.trained import Trained, trained_of
+from fastpipe.train.weights import Told, Trained, read_exported, trained_of
 
 __all__ = ["evaluate", "evaluation_lines"]
 

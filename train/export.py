@@ -20,9 +20,8 @@ from torch import Tensor
 from fastpipe.errors import ArgumentError, DataError
 from fastpipe.train.data import MEAN, STD
 from fastpipe.train.disk import save_tensors, why_not_written
-from fastpipe.train.exported import card_config, card_path
 from fastpipe.train.onnx_file import check_onnx, rebuild_onnx, write_onnx
-from fastpipe.train.trained import Trained, read_trained
+from fastpipe.train.weights import Trained, card_config, card_path, read_trained
 
 __all__ = ["export", "plain_state_dict"]
 

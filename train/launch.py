@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 
 from fastpipe.errors import ArgumentError
-from fastpipe.stop_signals import exit_status, listening, stop_early
+from fastpipe.system.stop_signals import exit_status, listening, stop_early
 
 __all__ = ["LAUNCHED", "launch", "record_failure"]
 
@@ -80,7 +80,7 @@ def _check(nproc: int) -> None:
 
 
 def _cpus() -> int:
-    from fastpipe.choose import this_machine
+    from fastpipe.choice.choose import this_machine
 
     return int(this_machine().cpus)
 

@@ -26,9 +26,9 @@ from fastpipe.train.algorithms.label_smoothing import targets_as_composer
 from fastpipe.train.algorithms.test_time_flip import flipped_logits
 from fastpipe.train.broken import Counts, added, broken_counts, summed_counts
 from fastpipe.train.checkpoint import rng_state, set_rng_state
+from fastpipe.train.config.keys import config_to_dict
 from fastpipe.train.distributed import current_shard, gathered, maxima, summed, tensors_of_first
 from fastpipe.train.errors import StoppedError
-from fastpipe.train.keys import config_to_dict
 from fastpipe.train.losses import StepLog, UnreadLosses, diverged
 from fastpipe.train.optimizers import continue_optimizer
 from fastpipe.train.pauses import Pauses

@@ -13,9 +13,9 @@ from fastpipe.train.algorithms.blurpool import apply_blurpool
 from fastpipe.train.algorithms.channels_last import to_memory_format
 from fastpipe.train.algorithms.initializers import initialize
 from fastpipe.train.algorithms.stochastic_depth import apply_stochastic_depth
-from fastpipe.train.config import TrainConfig
+from fastpipe.train.config.keys import suggest
+from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.errors import NoEffectWarning
-from fastpipe.train.keys import suggest
 
 __all__ = ["build_model", "create_model"]
 

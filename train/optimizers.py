@@ -14,8 +14,8 @@ from torch import nn
 
 from fastpipe.errors import ArgumentError, MissingExtraError
 from fastpipe.train.algorithms.decoupled_sgd import DecoupledSGD
+from fastpipe.train.config.groups import OptimizerConfig
 from fastpipe.train.errors import NoEffectWarning
-from fastpipe.train.settings import OptimizerConfig
 
 __all__ = ["WAITING", "ScaledSGD", "build_optimizer", "continue_optimizer", "parameter_groups"]
 

@@ -1,8 +1,8 @@
 """Between two steps: has a signal asked to stop, is a checkpoint due? All ranks get the same answer.
 
-A signal is only noted (`fastpipe/stop_signals.py`); the step at hand is finished first. Each rank brings what
-it has heard, rank 0 also its clock, and the largest counts, so that every rank stops and saves after the same
-step.
+A signal is only noted (`fastpipe/system/stop_signals.py`); the step at hand is finished first. Each rank
+brings what it has heard, rank 0 also its clock, and the largest counts, so that every rank stops and saves
+after the same step.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from fastpipe.stop_signals import asked
+from fastpipe.system.stop_signals import asked
 from fastpipe.train.distributed import maxima
 from fastpipe.train.errors import StoppedError
 from fastpipe.train.interval import Interval

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from fastpipe.train.config import TrainConfig
+from fastpipe.train.config.schema import TrainConfig
 
 __all__ = ["ROWS", "recipe_table"]
 

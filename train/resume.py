@@ -11,10 +11,10 @@ from typing import Any
 
 from fastpipe.errors import ArgumentError
 from fastpipe.train.checkpoint import PREVIOUS, load_newest
-from fastpipe.train.config import TrainConfig
-from fastpipe.train.folder import CHECKPOINT
-from fastpipe.train.keys import check_keys, config_from_dict, config_to_dict, differing
+from fastpipe.train.config.keys import check_keys, config_from_dict, config_to_dict, differing
+from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.loop import Trainer
+from fastpipe.train.output.folder import CHECKPOINT
 
 __all__ = ["MAY_CHANGE", "changed_with", "changes", "check_fits", "checkpoint_to_resume", "load_to_resume"]
 

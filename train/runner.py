@@ -15,11 +15,14 @@ import torch
 from rich.console import Console
 
 from fastpipe.errors import ArgumentError
-from fastpipe.stop_signals import listening, note_only
+from fastpipe.system.stop_signals import listening, note_only
 from fastpipe.train.checkpoint import save_checkpoint
-from fastpipe.train.cli import to_yaml
-from fastpipe.train.config import TrainConfig
-from fastpipe.train.config_checks import check_from_scratch
+from fastpipe.train.config.checks import check_from_scratch
+from fastpipe.train.config.fit import Fitted
+from fastpipe.train.config.no_effect import warn_clipping_without_effect, warn_length_without_effect
+from fastpipe.train.config.options import Options, check_options
+from fastpipe.train.config.recipe import to_yaml
+from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.cost import cost_record, extrapolation_record
 from fastpipe.train.cudnn import cudnn_benchmark
 from fastpipe.train.data import Indexes, eval_loader
@@ -33,21 +36,25 @@ from fastpipe.train.distributed import (
     together,
 )
 from fastpipe.train.errors import DivergedError, NoEffectWarning, StoppedError
-from fastpipe.train.fit import Fitted
-from fastpipe.train.folder import NoFolder, RunFolder, make_folder
 from fastpipe.train.interval import parse_interval
 from fastpipe.train.loop import Trainer
 from fastpipe.train.losses import StepLog
-from fastpipe.train.no_effect import warn_clipping_without_effect, warn_length_without_effect
-from fastpipe.train.options import Options, check_options
+from fastpipe.train.output.folder import NoFolder, RunFolder, make_folder
+from fastpipe.train.output.progress import Display
+from fastpipe.train.output.records import (
+    Measured,
+    epoch_line,
+    epoch_record,
+    measure,
+    step_record,
+    summary_record,
+)
+from fastpipe.train.output.report import announcement, conclusion
+from fastpipe.train.output.trackers import WandbRun, import_wandb
 from fastpipe.train.pauses import Pauses
 from fastpipe.train.prepare import fitted_here, make_parts
-from fastpipe.train.progress import Display
-from fastpipe.train.records import Measured, epoch_line, epoch_record, measure, step_record, summary_record
-from fastpipe.train.report import announcement, conclusion
 from fastpipe.train.resume import changed_with, check_fits, load_to_resume
 from fastpipe.train.timing import EpochClock
-from fastpipe.train.trackers import WandbRun, import_wandb
 from fastpipe.types import Shard
 
 __all__ = ["run"]

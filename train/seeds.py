@@ -16,12 +16,12 @@ from typing import Any
 from rich.console import Console
 
 from fastpipe.errors import ArgumentError, DataError, FastpipeError
-from fastpipe.train.config import TrainConfig
+from fastpipe.train.config.options import Options
+from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.disk import why_not_written
 from fastpipe.train.distributed import current_shard
-from fastpipe.train.folder import CHECKPOINT, make_folder, replace_text
-from fastpipe.train.options import Options
-from fastpipe.train.progress import Display
+from fastpipe.train.output.folder import CHECKPOINT, make_folder, replace_text
+from fastpipe.train.output.progress import Display
 from fastpipe.train.runner import run
 
 __all__ = ["RESULTS", "run_seeds", "seeds_line", "spread"]

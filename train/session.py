@@ -9,10 +9,10 @@ import time
 from collections.abc import Sequence
 
 from fastpipe.errors import ArgumentError, FastpipeError, MissingExtraError
-from fastpipe.stop_signals import exit_status
+from fastpipe.system.stop_signals import exit_status
 from fastpipe.train.broken import InOptions, in_options
-from fastpipe.train.cli import Invocation
-from fastpipe.train.config_checks import check_on_error, check_world_size
+from fastpipe.train.config.checks import check_on_error, check_world_size
+from fastpipe.train.config.options import Invocation
 from fastpipe.train.errors import PeerError, StoppedError
 from fastpipe.train.hush import hush_launcher
 from fastpipe.train.launch import launch, record_failure

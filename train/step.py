@@ -22,7 +22,7 @@ from fastpipe.train.algorithms.ema import EMA
 from fastpipe.train.algorithms.label_smoothing import dense_targets
 from fastpipe.train.algorithms.sam import SAM
 from fastpipe.train.algorithms.schedule import Schedule, set_lr
-from fastpipe.train.config import TrainConfig
+from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.distributed import maxima, unsynchronised, wrapped
 from fastpipe.train.losses import StepLog, diverged
 from fastpipe.train.optimizers import build_optimizer

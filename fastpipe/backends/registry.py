@@ -12,8 +12,8 @@ __all__ = ["BACKENDS", "load"]
 
 BACKENDS: dict[str, str] = {
     "torchvision": "fastpipe.backends.torchvision:TorchvisionBackend",
-    "ffcv": "fastpipe.backends.ffcv:FfcvBackend",
-    "dali": "fastpipe.backends.dali:DaliBackend",
+    "ffcv": "fastpipe.backends.ffcv.backend:FfcvBackend",
+    "dali": "fastpipe.backends.dali.backend:DaliBackend",
 }
 
 

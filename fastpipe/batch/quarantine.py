@@ -18,7 +18,7 @@ from typing import Any
 
 from fastpipe.batch.locate import leaves
 from fastpipe.errors import ArgumentError, DataError
-from fastpipe.storage.cache import file_lock, user_cache_dir
+from fastpipe.system.files import file_lock, user_cache_dir
 from fastpipe.types import Incident
 
 __all__ = ["IncidentLog", "Quarantine", "default_quarantine"]

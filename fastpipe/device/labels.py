@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from fastpipe.device.batch_draws import MixParams
+from fastpipe.device.draws.batch import MixParams
 from fastpipe.errors import ArgumentError, DataError
 
 __all__ = ["MixedBatch", "check_labels", "require_classes", "soft_labels"]

@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from fastpipe.device.batch_draws import ColOutParams
-from fastpipe.device.draw import Params, ResizeParams
+from fastpipe.device.draws.batch import ColOutParams
+from fastpipe.device.draws.draw import Params, ResizeParams
 
 __all__ = ["nearest_picks", "settle_resize"]
 

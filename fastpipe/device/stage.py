@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from fastpipe.device.batch_draws import mix_options
 from fastpipe.device.checks import check_batch
-from fastpipe.device.draw import Params, draw
-from fastpipe.device.engines import EngineName, Output, make_engine
+from fastpipe.device.draws.batch import mix_options
+from fastpipe.device.draws.draw import Params, draw
+from fastpipe.device.engines.make import make_engine
+from fastpipe.device.engines.protocol import EngineName, Output
 from fastpipe.device.labels import check_labels, require_classes, soft_labels
 from fastpipe.device.place import resolve_device
 from fastpipe.device.transfer import Transfer, pinned

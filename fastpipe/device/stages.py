@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from fastpipe.device.engines import EngineName
+from fastpipe.device.engines.protocol import EngineName
 from fastpipe.device.stage import DeviceStage
 from fastpipe.types import Plan
 

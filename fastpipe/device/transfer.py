@@ -68,7 +68,7 @@ def _apart_from_captures() -> AbstractContextManager[None]:
     """In the block, a CUDA graph that another thread captures goes on undisturbed."""
     if torch.version.hip is not None:
         return contextlib.nullcontext()
-    from fastpipe.kernels.cuda_driver import Driver
+    from fastpipe.kernels.cuda.driver import Driver
 
     return Driver.shared().apart_from_captures()
 

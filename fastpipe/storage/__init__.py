@@ -1,9 +1,9 @@
 """Stored bytes: image folders and their index, `.beton` files, the demo data, data sets by name."""
 
-from fastpipe.storage.beton import Beton, is_beton
-from fastpipe.storage.beton_dataset import BetonDataset
-from fastpipe.storage.beton_verify import Verdict, verify_beton
-from fastpipe.storage.beton_writer import Written, write_beton
+from fastpipe.storage.beton.dataset import BetonDataset
+from fastpipe.storage.beton.file import Beton, is_beton
+from fastpipe.storage.beton.verify import Verdict, verify_beton
+from fastpipe.storage.beton.writer import Written, write_beton
 from fastpipe.storage.demo import DEMO_NOTE, demo_splits
 from fastpipe.storage.folder import FolderDataset
 from fastpipe.storage.index import IMG_EXTENSIONS, FolderIndex, open_index

@@ -11,9 +11,9 @@ from PIL import Image
 
 from fastpipe.errors import DataError, MissingExtraError
 from fastpipe.extras import install_command
-from fastpipe.storage.cache import build_once, user_cache_dir
 from fastpipe.storage.progress import Progress, reporting
 from fastpipe.storage.splits import Splits
+from fastpipe.system.files import build_once, user_cache_dir
 
 __all__ = ["DEMO_NOTE", "demo_photos", "demo_splits"]
 

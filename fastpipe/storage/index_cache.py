@@ -10,9 +10,9 @@ import warnings
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from fastpipe.errors import DataError
-from fastpipe.storage.cache import user_cache_dir
 from fastpipe.storage.index_file import CorruptIndexError, Stored, read_index
 from fastpipe.storage.scan import Listing
+from fastpipe.system.files import user_cache_dir
 
 __all__ = ["cache_place", "ctime_ns", "former_place", "stored_index"]
 

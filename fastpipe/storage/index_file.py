@@ -21,8 +21,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from fastpipe.storage.cache import replace_file
 from fastpipe.storage.scan import Listing
+from fastpipe.system.files import replace_file
 
 __all__ = ["CorruptIndexError", "Stored", "read_index", "write_facts", "write_index"]
 

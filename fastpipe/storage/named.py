@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from fastpipe.errors import ArgumentError, DataError
-from fastpipe.storage.cache import build_once, make_dir, user_cache_dir
 from fastpipe.storage.progress import Progress, reporting
 from fastpipe.storage.splits import Splits, find_splits
+from fastpipe.system.files import build_once, make_dir, user_cache_dir
 
 __all__ = ["NAMED", "NamedSource", "canonical_name", "named_splits"]
 

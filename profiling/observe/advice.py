@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fastpipe.explain import Explanation
-from fastpipe.planning import plan_loader
+from fastpipe.loader.explain import Explanation
+from fastpipe.loader.plan import plan_loader
 from fastpipe.profiling.observe.loaders import LoaderFacts
 from fastpipe.profiling.observe.summary import MAKERS, LoaderSummary, StageSummary
 

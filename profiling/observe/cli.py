@@ -13,11 +13,11 @@ from pathlib import Path
 from types import TracebackType
 
 from fastpipe.errors import ArgumentError
-from fastpipe.profiling.files_out import check_writable
+from fastpipe.profiling.commands.terminal import ended
 from fastpipe.profiling.observe.script import Program, find_module, find_script, run_as_main
 from fastpipe.profiling.observe.session import Session
 from fastpipe.profiling.observe.waits import Observer, Stopped
-from fastpipe.profiling.terminal import ended
+from fastpipe.profiling.report.files import check_writable
 
 __all__ = ["main", "make_parser"]
 

@@ -13,7 +13,7 @@ from torch.utils.data import RandomSampler
 import fastpipe
 from fastpipe.backends import registry
 from fastpipe.batch import SeededSampler
-from fastpipe.explain import Explanation
+from fastpipe.loader.explain import Explanation
 from fastpipe.profiling.observe.sites import Site, sites_of
 
 __all__ = ["LoaderFacts", "Register", "is_ours"]

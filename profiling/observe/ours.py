@@ -116,7 +116,7 @@ class OwnHooks:
         return load
 
     def _hook_backends(self) -> None:
-        work = getattr(sys.modules.get("fastpipe.backends.ffcv_batch"), "BatchWork", None)
+        work = getattr(sys.modules.get("fastpipe.backends.ffcv.batch"), "BatchWork", None)
         if work is not None and raw(work.__call__) is work.__call__:
             self._patches.set(work, "__call__", marked(self._observed_work(work.__call__), work.__call__))
         if not self._dali.installed:

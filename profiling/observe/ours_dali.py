@@ -37,7 +37,7 @@ class DaliHooks:
 
     def install(self, patches: Patches) -> None:
         """Observe the backend, once it is imported."""
-        source = sys.modules.get("fastpipe.backends.dali_source")
+        source = sys.modules.get("fastpipe.backends.dali.source")
         if source is None:
             return
         self.installed = True

@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fastpipe.profiling.commands.terminal import print_table
 from fastpipe.profiling.observe.advice import Lift, Verdict, title, who
 from fastpipe.profiling.observe.memory import Memory
 from fastpipe.profiling.observe.ranks import RankWait, spread_words
 from fastpipe.profiling.observe.summary import LoaderSummary, Summary
-from fastpipe.profiling.terminal import print_table
 
 __all__ = ["SCHEMA_VERSION", "Finding", "Observation", "render", "to_dict", "write_text"]
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from fastpipe.profiling.commands.terminal import report_console
 from fastpipe.profiling.observe.advice import Lift, describe_lift, judge
 from fastpipe.profiling.observe.ending import Ending
 from fastpipe.profiling.observe.ranks import RankWait, meeting_of, wait_of
@@ -22,7 +23,6 @@ from fastpipe.profiling.observe.sites import names_of, target_of
 from fastpipe.profiling.observe.summary import LoaderSummary, Summary, summarise
 from fastpipe.profiling.observe.trace import trace_events
 from fastpipe.profiling.observe.waits import Observer, Stopped
-from fastpipe.profiling.terminal import report_console
 
 __all__ = ["Session"]
 

@@ -41,9 +41,9 @@ _OURS = (
     ("fastpipe.decode.pillow", "", "read", "read"),
     ("fastpipe.decode.pillow", "", "decode_rgb", "decode"),
     ("fastpipe.decode.pillow", "", "crop_and_resize", "crop+resize"),
-    ("fastpipe.backends.ffcv_turbo", "TurboDecoder", "decode", "decode"),
-    ("fastpipe.backends.ffcv_native", "Native", "decode", "decode"),
-    ("fastpipe.backends.ffcv_native", "Native", "resize", "crop+resize"),
+    ("fastpipe.backends.ffcv.turbojpeg", "TurboDecoder", "decode", "decode"),
+    ("fastpipe.backends.ffcv.native", "Native", "decode", "decode"),
+    ("fastpipe.backends.ffcv.native", "Native", "resize", "crop+resize"),
 )
 ASSEMBLY = "batch assembly"
 """What a lifted batch costs beside reading, decoding, cropping and resizing."""

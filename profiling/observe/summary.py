@@ -11,11 +11,11 @@ from statistics import median, stdev
 import numpy as np
 import numpy.typing as npt
 
+from fastpipe.profiling.measure.timing import Spread, student
 from fastpipe.profiling.observe.loaders import LoaderFacts
 from fastpipe.profiling.observe.ours import DevicePass
 from fastpipe.profiling.observe.records import Batch, ProcessLog
 from fastpipe.profiling.observe.steps import Wait
-from fastpipe.profiling.timing import Spread, student
 
 __all__ = ["MAKERS", "LoaderSummary", "StageSummary", "Summary", "summarise"]
 

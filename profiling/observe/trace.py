@@ -11,7 +11,7 @@ from typing import Any
 from fastpipe.profiling.observe.advice import title
 from fastpipe.profiling.observe.records import ProcessLog
 from fastpipe.profiling.observe.steps import Wait
-from fastpipe.profiling.trace import complete, label
+from fastpipe.profiling.report.trace import complete, label
 
 __all__ = ["trace_events"]
 

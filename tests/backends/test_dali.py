@@ -15,10 +15,11 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 import fastpipe
-from fastpipe.backends import dali, dali_pipeline
-from fastpipe.backends.dali_source import DaliSource
+from fastpipe.backends.dali import backend as dali
+from fastpipe.backends.dali import pipeline as dali_pipeline
+from fastpipe.backends.dali.source import DaliSource
 from fastpipe.errors import BackendError, MissingExtraError
-from fastpipe.storage.beton_writer import write_beton
+from fastpipe.storage.beton.writer import write_beton
 from fastpipe.types import Machine
 
 pytest.importorskip("nvidia.dali", reason="the dali extra is not installed")

@@ -16,7 +16,7 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 import fastpipe
-from fastpipe.backends.dali_samples import jpeg_size
+from fastpipe.backends.dali.samples import jpeg_size
 from fastpipe.errors import BackendError, SampleError
 
 pytest.importorskip("nvidia.dali", reason="the dali extra is not installed")
@@ -308,7 +308,7 @@ def test_raise_names_the_file_after_the_batches_before_it(tmp_path: Path, place:
 @pytest.fixture
 def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
     """The look at the header finds nothing, as it would for a fault that it does not know."""
-    from fastpipe.backends import dali_samples
+    from fastpipe.backends.dali import samples as dali_samples
 
     monkeypatch.setattr(dali_samples, "jpeg_size", lambda data: (50, 70))
 
@@ -332,7 +332,7 @@ def test_fast_pixels_do_not_depend_on_a_bad_neighbour(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("trusting")
 def test_a_file_that_kills_is_tried_once_a_loader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fastpipe.backends import dali_source
+    from fastpipe.backends.dali import source as dali_source
 
     made = []
 
@@ -356,7 +356,7 @@ def test_a_file_that_kills_is_tried_once_a_loader(tmp_path: Path, monkeypatch: p
 def test_a_dali_that_never_works_ends_with_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fastpipe.backends import dali_source
+    from fastpipe.backends.dali import source as dali_source
 
     def broken(self: Any) -> Any:
         raise RuntimeError("no decoder today")
@@ -373,7 +373,7 @@ def test_without_a_gpu_the_cpu_decodes_and_it_is_said(
     dataset = folder_of(tmp_path, {})
     expected, _ = epoch(dataset, "dali", numerics="fast")
     monkeypatch.setenv("FASTPIPE_DALI_MIXED", "1")
-    monkeypatch.setattr("fastpipe.backends.dali_trial._answers", {})
+    monkeypatch.setattr("fastpipe.backends.dali.trial._answers", {})
     found, _ = epoch(dataset, "dali", numerics="fast")
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
     assert "DALI decodes on the CPU: torch finds no CUDA device" in caplog.text

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fastpipe.backends import dali, dali_trial
-from fastpipe.backends.dali_trial import FORMS, compare, mixed_form, photos, refusal_of, try_form
+from fastpipe.backends.dali import backend as dali
+from fastpipe.backends.dali import trial as dali_trial
+from fastpipe.backends.dali.trial import FORMS, compare, mixed_form, photos, refusal_of, try_form
 from fastpipe.types import Plan
 
 pytestmark = pytest.mark.dali
@@ -125,7 +126,7 @@ def test_the_wheels_are_part_of_the_answers_key() -> None:
 def test_the_comparison_finds_no_fault_with_the_cpus_own_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
     """The trial's own arithmetic, with the CPU in the GPU's place; both forms."""
     pytest.importorskip("nvidia.dali", reason="the dali extra is not installed")
-    from fastpipe.backends import dali_pipeline
+    from fastpipe.backends.dali import pipeline as dali_pipeline
 
     class OnCpu(dali_pipeline.Graph):
         def __init__(self, **options: object) -> None:
@@ -142,7 +143,7 @@ def test_the_graph_asks_for_fancy_upsampling_on_the_device_and_keeps_the_images_
 ) -> None:
     """Of DALI's operators only the arguments are looked at: there is no GPU to run them."""
     pytest.importorskip("nvidia.dali", reason="the dali extra is not installed")
-    from fastpipe.backends import dali_pipeline
+    from fastpipe.backends.dali import pipeline as dali_pipeline
 
     seen: list[tuple[str, dict[str, object]]] = []
 

@@ -22,8 +22,9 @@ from torch.utils.data import ConcatDataset, Subset
 from torchvision import transforms
 
 from fastpipe import BackendError, DataLoader, SampleError
-from fastpipe.backends import ffcv_batch, ffcv_threads
-from fastpipe.backends.ffcv import FfcvBackend
+from fastpipe.backends.ffcv import batch as ffcv_batch
+from fastpipe.backends.ffcv import threads as ffcv_threads
+from fastpipe.backends.ffcv.backend import FfcvBackend
 from fastpipe.storage import BetonDataset
 from fastpipe.transforms import RandomResizedCrop, ResizeCrop
 from fastpipe.types import Plan

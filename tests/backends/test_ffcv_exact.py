@@ -18,14 +18,15 @@ from PIL import Image
 from torchvision import transforms
 
 from fastpipe import BackendError, DataLoader
-from fastpipe.backends import ffcv, ffcv_turbo
-from fastpipe.backends.ffcv import FfcvBackend
-from fastpipe.backends.ffcv_exact import has_pillows_pixels
-from fastpipe.backends.ffcv_native import open_native
-from fastpipe.backends.ffcv_sample import Sample
-from fastpipe.backends.ffcv_turbo import TurboDecoder, exact_fault, open_turbo
+from fastpipe.backends.ffcv import backend as ffcv
+from fastpipe.backends.ffcv import turbojpeg as ffcv_turbo
+from fastpipe.backends.ffcv.backend import FfcvBackend
+from fastpipe.backends.ffcv.exact import has_pillows_pixels
+from fastpipe.backends.ffcv.native import open_native
+from fastpipe.backends.ffcv.sample import Sample
+from fastpipe.backends.ffcv.turbojpeg import TurboDecoder, exact_fault, open_turbo
 from fastpipe.storage import BetonDataset
-from fastpipe.storage.beton_writer import write_beton
+from fastpipe.storage.beton.writer import write_beton
 from fastpipe.transforms import RandomResizedCrop
 from fastpipe.types import Plan
 

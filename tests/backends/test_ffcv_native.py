@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastpipe.backends import ffcv_native
-from fastpipe.backends.ffcv_native import Scratch, availability, jpeg_frame, open_native
+from fastpipe.backends.ffcv import native as ffcv_native
+from fastpipe.backends.ffcv.native import Scratch, availability, jpeg_frame, open_native
 from fastpipe.decode import Box
 from fastpipe.errors import BackendError, MissingExtraError
 

@@ -15,7 +15,7 @@ from PIL import Image
 from torchvision import transforms
 
 from fastpipe import DataLoader
-from fastpipe.backends.ffcv_fast import dct_eighths, scaled_box
+from fastpipe.backends.ffcv.fast import dct_eighths, scaled_box
 from fastpipe.decode import Box, draw_box, num_uniforms
 from fastpipe.rng import Stream, uniforms
 from fastpipe.storage import BetonDataset, write_beton
@@ -185,7 +185,7 @@ def test_a_scaled_decode_is_nearly_as_close_to_pillow(kit: Any, monkeypatch: pyt
     path = kit.write([kit.as_jpeg(np.asarray(image.resize((640, 500)))) for image in small])
     crop = transforms.RandomResizedCrop(64, scale=(0.5, 1.0))
     scaled, _ = loaded(path, crop)
-    monkeypatch.setattr("fastpipe.backends.ffcv_fast.dct_eighths", lambda crop, target: 8)
+    monkeypatch.setattr("fastpipe.backends.ffcv.fast.dct_eighths", lambda crop, target: 8)
     full, _ = loaded(path, crop)
     pillow, _ = loaded(path, crop, backend="torchvision", numerics="fast")
     print(f"mean, max error to Pillow: scaled {errors(scaled, pillow)}, full {errors(full, pillow)}")

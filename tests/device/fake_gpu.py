@@ -27,8 +27,9 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from fastpipe.device import transfer
-from fastpipe.kernels import cuda_finish_ops, cuda_ops
-from fastpipe.kernels.cuda_driver import Driver
+from fastpipe.kernels.cuda import finish_ops as cuda_finish_ops
+from fastpipe.kernels.cuda import ops as cuda_ops
+from fastpipe.kernels.cuda.driver import Driver
 
 SOURCE = Path(__file__).with_name("fake_cuda.c")
 DEVICE = torch.device("cuda", 0)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fastpipe.device import batch_draws, draw
-from fastpipe.device.batch_draws import draw_colout, draw_mix, symmetric_beta
+from fastpipe.device import draw
+from fastpipe.device.draws import batch as batch_draws
+from fastpipe.device.draws.batch import draw_colout, draw_mix, symmetric_beta
 from fastpipe.errors import ArgumentError
 from fastpipe.transforms import ColOut, CutMix, HorizontalFlip, MixUp, RandomChoice, RandomErasing
 from fastpipe.types import Request

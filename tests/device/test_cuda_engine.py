@@ -9,10 +9,15 @@ import pytest
 import torch
 
 from fastpipe import kernels
-from fastpipe.device import Params, cuda
-from fastpipe.device.cuda import CudaEngine, _check_params, _check_sizes_and_mixes, differences
-from fastpipe.device.draw import ErasingParams
-from fastpipe.device.engines import FusedEngine, Output, TorchEngine, engine_note, make_engine
+from fastpipe.device import Params
+from fastpipe.device.draws.draw import ErasingParams
+from fastpipe.device.engines import cuda
+from fastpipe.device.engines.cuda import CudaEngine
+from fastpipe.device.engines.cuda_selfcheck import _check_params, _check_sizes_and_mixes, differences
+from fastpipe.device.engines.eager import TorchEngine
+from fastpipe.device.engines.fused import FusedEngine
+from fastpipe.device.engines.make import engine_note, make_engine
+from fastpipe.device.engines.protocol import Output
 from fastpipe.errors import ArgumentError
 from fastpipe.extras import install_command
 from fastpipe.kernels.tolerance import disagreement
@@ -36,7 +41,7 @@ def test_without_numba_cuda_torch_serves_and_says_what_to_install(monkeypatch):
 
 @pytest.mark.parametrize(("version", "extra"), [("12.6", "cuda12"), ("13.0", "cuda"), (None, "cuda")])
 def test_the_extra_is_the_one_of_torchs_cuda(monkeypatch, version, extra):
-    monkeypatch.setattr("fastpipe.kernels.cuda_compile.missing_package", lambda: "numba-cuda")
+    monkeypatch.setattr("fastpipe.kernels.cuda.compile.missing_package", lambda: "numba-cuda")
     monkeypatch.setattr(torch.version, "cuda", version)
     assert cuda.missing_for_cuda() == install_command(extra)
 
@@ -211,8 +216,8 @@ def test_a_side_stream_and_a_fresh_thread_give_the_same_bytes():
 
 @pytest.mark.gpu
 def test_torch_compile_sees_the_operation():
-    from fastpipe.kernels.cuda_ops import fused
-    from fastpipe.kernels.cuda_plan import make_plan
+    from fastpipe.kernels.cuda.ops import fused
+    from fastpipe.kernels.cuda.plan import make_plan
 
     plan = make_plan((2, 8, 8, 3), None, None, None, None, None, np.array([True, False]))
     images = torch.randint(0, 256, (2, 8, 8, 3), dtype=torch.uint8, device=GPU)
@@ -258,7 +263,7 @@ def test_sizes_and_mixes_on_this_gpu(name, dtype, layout):
 def test_torch_checks_the_operations_on_this_gpu():
     """Schemas, fakes and tracing, by torch's own check."""
     from fastpipe.kernels import mix_shares
-    from fastpipe.kernels.cuda_finish_plan import filters, finish_numbers
+    from fastpipe.kernels.cuda.finish_plan import filters, finish_numbers
 
     images = torch.randint(0, 256, (2, 8, 12, 3), dtype=torch.uint8, device=GPU)
     numbers = torch.tensor(finish_numbers(2, 8, 12)).to(GPU)

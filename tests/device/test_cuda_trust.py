@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from fastpipe.device import cuda, cuda_trust
-from fastpipe.device.cuda import CudaEngine
-from fastpipe.device.draw import Params
-from fastpipe.device.engines import TorchEngine, engine_note
-from fastpipe.kernels import cuda_cache, cuda_ops
-from fastpipe.kernels.cuda_driver import Driver, DriverError
+from fastpipe.device.draws.draw import Params
+from fastpipe.device.engines import cuda, cuda_trust
+from fastpipe.device.engines.cuda import CudaEngine
+from fastpipe.device.engines.eager import TorchEngine
+from fastpipe.device.engines.make import engine_note
+from fastpipe.kernels.cuda import cache as cuda_cache
+from fastpipe.kernels.cuda import ops as cuda_ops
+from fastpipe.kernels.cuda.driver import Driver, DriverError
 
 GPU = torch.device("cuda", 0)
 OTHER = torch.device("cuda", 1)
@@ -200,8 +202,9 @@ def test_a_record_that_cannot_be_written_is_no_failure(
 
 def test_the_fallback_gives_the_cpu_kernels_pixels(device_that_starts: SimpleNamespace) -> None:
     from fastpipe import kernels
-    from fastpipe.device.cuda import _check_params
-    from fastpipe.device.engines import FusedEngine, Output
+    from fastpipe.device.engines.cuda_selfcheck import _check_params
+    from fastpipe.device.engines.fused import FusedEngine
+    from fastpipe.device.engines.protocol import Output
 
     device_that_starts.says = "9 of 99 bytes differ"
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (24, 9, 12, 3), dtype=np.uint8))

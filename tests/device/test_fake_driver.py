@@ -19,15 +19,17 @@ import numpy as np
 import pytest
 import torch
 
-from fastpipe.device import cuda_trust
-from fastpipe.device.cuda import CudaEngine, _check_params, _check_sizes_and_mixes
-from fastpipe.device.draw import ErasingParams, Params
+from fastpipe.device.draws.draw import ErasingParams, Params
+from fastpipe.device.engines import cuda_trust
+from fastpipe.device.engines.cuda import CudaEngine
+from fastpipe.device.engines.cuda_selfcheck import _check_params, _check_sizes_and_mixes
 from fastpipe.device.stage import DeviceStage
 from fastpipe.device.transfer import Transfer
 from fastpipe.errors import BackendError
-from fastpipe.kernels import cuda_cache, cuda_ops
-from fastpipe.kernels.cuda_compile import missing_package
-from fastpipe.kernels.cuda_driver import Driver, DriverError
+from fastpipe.kernels.cuda import cache as cuda_cache
+from fastpipe.kernels.cuda import ops as cuda_ops
+from fastpipe.kernels.cuda.compile import missing_package
+from fastpipe.kernels.cuda.driver import Driver, DriverError
 from fastpipe.transforms import ColOut, HorizontalFlip, MixUp, Normalize, RandAugment, RandomErasing, ToFloat
 from fastpipe.types import HostBatch, Plan, Request
 
@@ -63,7 +65,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def gpu(library: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     made = fake_gpu.installed(monkeypatch, library)
     # Nothing computes here: the self-check has its own tests.
-    monkeypatch.setattr("fastpipe.device.cuda.doubt", lambda device, differences: "")
+    monkeypatch.setattr("fastpipe.device.engines.cuda.doubt", lambda device, differences: "")
     with made:
         yield made
     for kept in (cuda_ops._load_kernels, cuda_ops._identity_levels, fake_gpu.transfer.side_stream):
@@ -192,7 +194,7 @@ def test_the_gate_sees_a_model_that_does_not_wait(gpu: Any, monkeypatch: pytest.
 
 
 def test_the_gate_sees_a_copy_that_holds_the_host(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fastpipe.device.cuda.pinned", lambda values, device: values)
+    monkeypatch.setattr("fastpipe.device.engines.cuda.pinned", lambda values, device: values)
     train(gpu, stage(PLAIN))
     assert any(text.startswith("the host waits") for text in fake_gpu.hazards(gpu.log()))
 

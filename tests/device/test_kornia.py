@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from fastpipe.device.batch_draws import ColOutParams, MixParams
-from fastpipe.device.draw import Params, draw
-from fastpipe.device.engines import ENGINES, FusedEngine, Output, make_engine
-from fastpipe.device.op_params import OpParams
+from fastpipe.device.draws.batch import ColOutParams, MixParams
+from fastpipe.device.draws.draw import Params, draw
+from fastpipe.device.draws.params import OpParams
+from fastpipe.device.engines.fused import FusedEngine
+from fastpipe.device.engines.make import make_engine
+from fastpipe.device.engines.protocol import ENGINES, Output
 from fastpipe.errors import MissingExtraError
 from fastpipe.kernels import OPS
 from fastpipe.kernels.matrices import rotate, shear_x, translate_x

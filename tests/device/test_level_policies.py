@@ -11,9 +11,9 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 from scipy import stats
 
-from fastpipe.device.level_policies import COMPOSER_OPS, TIMM_OPS, op_names
-from fastpipe.device.op_params import OpParams
-from fastpipe.device.policies import draw_policy, num_uniforms
+from fastpipe.device.draws.levels import COMPOSER_OPS, TIMM_OPS, op_names
+from fastpipe.device.draws.params import OpParams
+from fastpipe.device.draws.policies import draw_policy, num_uniforms
 from fastpipe.errors import ArgumentError
 from fastpipe.kernels import OPS, apply_op
 from fastpipe.transforms import RandAugment, timm_rand_augment

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastpipe.device.numbers import batch_numbers, sample_numbers
+from fastpipe.device.draws.numbers import batch_numbers, sample_numbers
 from fastpipe.rng import Stream, batch_uniforms, uniforms
 from fastpipe.types import Request
 

@@ -7,8 +7,9 @@ import warnings
 import pytest
 import torch
 
-from fastpipe.device import cuda
-from fastpipe.device.engines import TorchEngine, engine_note, make_engine
+from fastpipe.device.engines import cuda
+from fastpipe.device.engines.eager import TorchEngine
+from fastpipe.device.engines.make import engine_note, make_engine
 from fastpipe.device.place import resolve_device
 
 

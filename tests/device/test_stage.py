@@ -12,7 +12,7 @@ from torchvision.transforms import functional
 
 from fastpipe import kernels
 from fastpipe.device import DeviceStage, draw
-from fastpipe.device.draw import draw_erasing
+from fastpipe.device.draws.draw import draw_erasing
 from fastpipe.transforms import lift
 from fastpipe.transforms.specs import HorizontalFlip, RandomErasing
 from fastpipe.types import HostBatch, Request

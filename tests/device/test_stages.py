@@ -157,7 +157,7 @@ def test_a_process_has_one_side_stream_for_each_device(monkeypatch: pytest.Monke
 
 def test_a_default_device_of_the_script_changes_nothing(folder: Path) -> None:
     """`torch.set_default_device("cuda")` is for the script's tensors; ours say where they are."""
-    from fastpipe.device.draw import draw
+    from fastpipe.device.draws.draw import draw
     from fastpipe.types import HostBatch, Request
 
     ids = np.arange(6)

@@ -10,7 +10,7 @@ import numpy as np
 from numba import cuda
 from numba.cuda import types
 
-from fastpipe.kernels.cuda_compile import patch_numba, to_ptx
+from fastpipe.kernels.cuda.compile import patch_numba, to_ptx
 
 CC = (9, 0)
 REALS = types.CPointer(types.float32)

@@ -1,6 +1,6 @@
 """The CUDA kernels' own source, compiled by numba for the CPU: any size, every thread of every block.
 
-    source of cuda_*.py -> `cuda.threadIdx.x` read from an argument, a function per part between two barriers
+    source of cuda/*.py -> `cuda.threadIdx.x` read from an argument, a function per part between two barriers
                         -> numba for the CPU, typed by the catalog's own signatures, with bounds checks
     Launch + buffers    -> the same pointers as elements of the declared type, one block after another
 
@@ -26,14 +26,14 @@ import torch
 
 import fastpipe.kernels
 from fastpipe.kernels.compilers import EntryCompiler, LinkedCompiler, can_link
-from fastpipe.kernels.cuda_schedule import Launch
+from fastpipe.kernels.cuda.schedule import Launch
 
 __all__ = ["OnCpu"]
 
-_ROOM = Path(fastpipe.kernels.__file__).parent
+_ROOM = Path(fastpipe.kernels.__file__).parent / "cuda"
 _PREFIX = "kernels_on_cpu_"
 # In the order of their imports.
-_MODULES = ("cuda_device", "cuda_points", "cuda_pixels", "cuda_finish", "cuda_statistics", "cuda_catalog")
+_MODULES = ("device", "points", "pixels", "finish", "statistics", "catalog")
 _SPECIAL = {
     f"cuda.{name}.{axis}": 3 * i + j
     for i, name in enumerate(("blockIdx", "threadIdx", "blockDim", "gridDim"))
@@ -95,8 +95,9 @@ class _ToCpu(ast.NodeTransformer):
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
         if node.module in ("numba", "numba.cuda"):
             return None
-        name = (node.module or "").rpartition(".")[2]
-        return ast.ImportFrom(_PREFIX + name, node.names, 0) if name in _MODULES else node
+        room, _, name = (node.module or "").rpartition(".")
+        of_ours = room == "fastpipe.kernels.cuda" and name in _MODULES
+        return ast.ImportFrom(_PREFIX + name, node.names, 0) if of_ours else node
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
         place = _SPECIAL.get(ast.unparse(node))
@@ -256,7 +257,7 @@ class OnCpu:
         device: torch.device,
         kernels: Sequence[str],
     ) -> None:
-        """Stands for `cuda_ops.run_launches`: the same launches on the memory of CPU tensors."""
+        """Stands for `cuda.ops.run_launches`: the same launches on the memory of CPU tensors."""
         memory = {name: (_memory(buffer), buffer.element_size()) for name, buffer in buffers.items()}
         for launch in launches:
             assert launch.kernel in kernels, f"{launch.kernel} would not have been loaded"

@@ -1,4 +1,4 @@
-"""The plan of a CUDA batch in numpy: the slow reference of `fastpipe.kernels.cuda_plan`, number for number.
+"""The plan of a CUDA batch in numpy: the slow reference of `fastpipe.kernels.cuda.plan`, number for number.
 
     numbers = [ whole: D x B rows | reals: D x B factors, float32 bits | maps | lists of images ]
 
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastpipe.kernels.cuda_layout import (
+from fastpipe.kernels.cuda.layout import (
     FILL,
     FIXED,
     FLIP,

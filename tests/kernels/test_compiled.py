@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import gc
 import inspect
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +15,9 @@ import numpy as np
 import pytest
 
 from fastpipe import kernels
-from fastpipe.kernels import rules
+from fastpipe.kernels import rules, stamp
 from fastpipe.kernels.compilers import can_link
+from fastpipe.kernels.stamp import source_stamp
 
 ROOM = Path(kernels.__file__).parent
 
@@ -26,8 +28,7 @@ def test_importing_the_room_does_not_import_numba() -> None:
 
 
 def test_the_room_imports_nothing_else_of_fastpipe() -> None:
-    # The gallery is a program too: its command draws the Hot pipeline, which is the device room's.
-    for path in set(ROOM.glob("*.py")) - {ROOM / "gallery.py"}:
+    for path in ROOM.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -37,12 +38,12 @@ def test_the_room_imports_nothing_else_of_fastpipe() -> None:
 
 def test_rules_are_plain_functions_and_all_listed() -> None:
     functions = {name for name, value in vars(rules).items() if inspect.isfunction(value)}
-    assert functions == set(rules.__all__) - {"Whole"}
+    assert functions == set(rules.__all__) - {"PRECISION", "Whole"}
 
 
 def test_rules_do_not_call_one_another() -> None:
     # A plain function that calls a plain function cannot be compiled for two targets.
-    functions = set(rules.__all__) - {"Whole"}
+    functions = set(rules.__all__) - {"PRECISION", "Whole"}
     for node in ast.walk(ast.parse(inspect.getsource(rules))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id not in functions
@@ -77,11 +78,22 @@ def test_the_blend_rounds_twice(degenerate: int, level: int, factor: float) -> N
 
 
 def test_the_cache_is_stamped_with_the_whole_room() -> None:
-    from fastpipe.kernels import compiled as module
-    from fastpipe.kernels.cpu_augment import augment_images
+    from fastpipe.kernels.cpu.augment import augment_images
 
     cache_file = augment_images._cache._cache_file  # type: ignore[attr-defined]
-    assert cache_file._source_stamp == module._STAMP
+    assert cache_file._source_stamp == source_stamp()
+
+
+@pytest.mark.parametrize("changed", ["rules.py", "cpu/warp.py", "cuda/pixels.py"])
+def test_the_stamp_changes_with_every_folder_of_the_room(
+    changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = shutil.copytree(ROOM, tmp_path / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(stamp, "__file__", str(room / "stamp.py"))
+    before = source_stamp.__wrapped__()
+    with (room / changed).open("a") as file:
+        file.write("# changed")
+    assert source_stamp.__wrapped__() != before
 
 
 def test_without_a_writable_cache_it_compiles_and_warns_once(

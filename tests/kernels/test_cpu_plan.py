@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fastpipe import kernels
-from fastpipe.kernels.cuda_plan import make_plan
+from fastpipe.kernels.cuda.plan import make_plan
 
 
 def _reference() -> Any:

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from fastpipe.kernels import cuda_cache
-from fastpipe.kernels.cuda_cache import kernel_folder, ptx_files
+from fastpipe.kernels.cuda import cache as cuda_cache
+from fastpipe.kernels.cuda.cache import kernel_folder, ptx_files
 
 CC = (9, 0)
 # Each process writes its number where another must not have written one, and takes its time.
 RACE = """
 import os, sys, time
 from pathlib import Path
-from fastpipe.kernels import cuda_cache
+from fastpipe.kernels.cuda import cache as cuda_cache
 
 def compile_slowly(cc, folder):
     with open(folder / "compilers", "a") as file:

@@ -11,24 +11,24 @@ import numpy as np
 import pytest
 
 from fastpipe import kernels
-from fastpipe.kernels.cuda_cache import ptx_files
-from fastpipe.kernels.cuda_compile import (
+from fastpipe.kernels.cuda.cache import ptx_files
+from fastpipe.kernels.cuda.compile import (
     Assembled,
     assemble,
     complaints,
     find_tool,
     missing_package,
 )
-from fastpipe.kernels.cuda_finish_plan import (
+from fastpipe.kernels.cuda.finish_plan import (
     MIXED,
     finish_names,
     schedule_mixed,
     schedule_picked,
     schedule_resize,
 )
-from fastpipe.kernels.cuda_plan import make_plan
-from fastpipe.kernels.cuda_ptx import LOWEST
-from fastpipe.kernels.cuda_schedule import kernel_names, schedule, schedule_erase
+from fastpipe.kernels.cuda.plan import make_plan
+from fastpipe.kernels.cuda.ptx import LOWEST
+from fastpipe.kernels.cuda.schedule import kernel_names, schedule, schedule_erase
 
 CAPABILITIES = [(8, 0), (9, 0), (10, 0)]
 OTHERS = [divmod(target, 10) for target in LOWEST if divmod(target, 10) not in CAPABILITIES]

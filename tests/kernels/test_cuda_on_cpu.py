@@ -16,12 +16,15 @@ import pytest
 import torch
 
 from fastpipe import kernels
-from fastpipe.device.batch_draws import ColOutParams, MixParams
-from fastpipe.device.cuda import CudaEngine, _check_params, _check_sizes_and_mixes, differences
-from fastpipe.device.draw import ErasingParams, Params, ResizeParams
-from fastpipe.device.engines import FusedEngine, Output
-from fastpipe.device.policies import OpParams, Policy, draw_policy, num_uniforms
-from fastpipe.kernels import cuda_finish_ops, cuda_ops
+from fastpipe.device.draws.batch import ColOutParams, MixParams
+from fastpipe.device.draws.draw import ErasingParams, Params, ResizeParams
+from fastpipe.device.draws.policies import OpParams, Policy, draw_policy, num_uniforms
+from fastpipe.device.engines.cuda import CudaEngine
+from fastpipe.device.engines.cuda_selfcheck import _check_params, _check_sizes_and_mixes, differences
+from fastpipe.device.engines.fused import FusedEngine
+from fastpipe.device.engines.protocol import Output
+from fastpipe.kernels.cuda import finish_ops as cuda_finish_ops
+from fastpipe.kernels.cuda import ops as cuda_ops
 from fastpipe.kernels.tolerance import disagreement
 from fastpipe.transforms.specs import RandAugment, TrivialAugmentWide
 

@@ -10,16 +10,18 @@ import pytest
 import torch
 
 from fastpipe import kernels
-from fastpipe.kernels import cuda_finish_ops, cuda_ops, cuda_plan
-from fastpipe.kernels.cuda_finish_plan import (
+from fastpipe.kernels.cuda import finish_ops as cuda_finish_ops
+from fastpipe.kernels.cuda import ops as cuda_ops
+from fastpipe.kernels.cuda import plan as cuda_plan
+from fastpipe.kernels.cuda.finish_plan import (
     filters,
     finish_names,
     finish_numbers,
     schedule_mixed,
     schedule_resize,
 )
-from fastpipe.kernels.cuda_plan import make_plan
-from fastpipe.kernels.cuda_schedule import Launch
+from fastpipe.kernels.cuda.plan import make_plan
+from fastpipe.kernels.cuda.schedule import Launch
 
 TABLE = kernels.normalize_table((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 ROWS, COLUMNS = np.array([0, 2, 3]), np.array([1, 1, 5, 7])

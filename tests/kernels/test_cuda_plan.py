@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from fastpipe import kernels
-from fastpipe.kernels.cuda_driver import Driver
-from fastpipe.kernels.cuda_layout import FIXED, KIND, LINE_MAPS, MATRIX, PIXELS, WHOLE_ROW
-from fastpipe.kernels.cuda_plan import CudaPlan, make_plan
-from fastpipe.kernels.cuda_schedule import kernel_names, schedule
+from fastpipe.kernels.cuda.driver import Driver
+from fastpipe.kernels.cuda.layout import FIXED, KIND, LINE_MAPS, MATRIX, PIXELS, WHOLE_ROW
+from fastpipe.kernels.cuda.plan import CudaPlan, make_plan
+from fastpipe.kernels.cuda.schedule import kernel_names, schedule
 
 AFFINE = kernels.OPS["affine"]
 
@@ -181,7 +181,7 @@ def test_the_drivers_error_is_an_exception() -> None:
 def test_torch_knows_shape_dtype_and_layout_of_the_result(channels_last: bool) -> None:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    from fastpipe.kernels.cuda_ops import fused
+    from fastpipe.kernels.cuda.ops import fused
 
     with FakeTensorMode():
         images = torch.empty((2, 6, 8, 3), dtype=torch.uint8, device="cuda")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fastpipe.kernels.cuda_compile import find_tool
-from fastpipe.kernels.cuda_ptx import LOWEST, with_lowest_version
+from fastpipe.kernels.cuda.compile import find_tool
+from fastpipe.kernels.cuda.ptx import LOWEST, with_lowest_version
 
 needs_ptxas = [
     pytest.mark.cuda_gates,

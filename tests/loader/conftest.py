@@ -11,7 +11,7 @@ import pytest
 from torchvision.datasets import ImageFolder
 
 from fastpipe.storage import BetonDataset
-from fastpipe.storage.beton_cli import main as write_beton
+from fastpipe.storage.beton.cli import main as write_beton
 
 
 @pytest.fixture(scope="session")

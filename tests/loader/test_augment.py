@@ -82,7 +82,7 @@ def test_epochs_and_ranks_mix_differently(photos: Any, monkeypatch: pytest.Monke
     first = weights(data)
     assert first != weights(data), "a second epoch"
     assert first == weights(loader(photos, [augment.MixUp(1.0)]))
-    monkeypatch.setattr("fastpipe.supply.current_rank", lambda: 1)
+    monkeypatch.setattr("fastpipe.loader.supply.current_rank", lambda: 1)
     assert first != weights(loader(photos, [augment.MixUp(1.0)]))
 
 

@@ -13,11 +13,13 @@ import torch
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from fastpipe import ArgumentError, BackendError, DataLoader, choose, probe, sources
+from fastpipe import ArgumentError, BackendError, DataLoader
 from fastpipe.backends import registry
 from fastpipe.backends.base import Capabilities
 from fastpipe.backends.torchvision import TorchvisionBackend
-from fastpipe.probe import cached_rates, measure
+from fastpipe.choice import choose, probe
+from fastpipe.choice.probe import cached_rates, measure
+from fastpipe.loader import sources
 from fastpipe.types import Availability
 
 TRAIN = transforms.Compose([transforms.RandomResizedCrop(16), transforms.ToTensor()])

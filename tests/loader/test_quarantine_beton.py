@@ -14,8 +14,8 @@ from fastpipe import DataLoader
 from fastpipe.backends import registry
 from fastpipe.batch.quarantine import default_quarantine
 from fastpipe.storage import BetonDataset
-from fastpipe.storage.beton import Beton
-from fastpipe.storage.beton_writer import write_beton
+from fastpipe.storage.beton.file import Beton
+from fastpipe.storage.beton.writer import write_beton
 
 TRAIN = transforms.Compose(
     [transforms.RandomResizedCrop(16), transforms.RandomHorizontalFlip(), transforms.ToTensor()]

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from fastpipe.profiling import model as model_module
+from fastpipe.profiling.measure import model as model_module
 
 
 def burn(seconds: float) -> None:

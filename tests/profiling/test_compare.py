@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from fastpipe.profiling.cli import main
-from fastpipe.profiling.differential import Level, Paced, stalls
-from fastpipe.profiling.timing import Repeat, summarize
+from fastpipe.profiling.measure.differential import Level, Paced, stalls
+from fastpipe.profiling.measure.timing import Repeat, summarize
 
 
 def test_the_price_list_has_every_loader_and_augmentation(
@@ -77,7 +77,7 @@ def test_affinity_is_what_counts_as_cpus() -> None:
     code = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
         "from fastpipe.profiling import Options, make_workload\n"
-        "from fastpipe.profiling.host import describe_host\n"
+        "from fastpipe.profiling.host.summary import describe_host\n"
         "print(describe_host()['cpus_usable'] <= 1, make_workload(Options(data='demo')).workers)\n"
     )
     found = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=120)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from fastpipe.profiling.device_wait import wait_for
-from fastpipe.profiling.timing import Stopwatch, cpu_seconds
+from fastpipe.profiling.measure.device_wait import wait_for
+from fastpipe.profiling.measure.timing import Stopwatch, cpu_seconds
 
 GPU = torch.device("cuda", 0)
 

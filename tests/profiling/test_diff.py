@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fastpipe.profiling.cli import main
-from fastpipe.profiling.diff import compare_reports
+from fastpipe.profiling.commands.diff import compare_reports
 
 
 def stage(name: str, median: float, low: float, high: float) -> dict[str, Any]:

@@ -15,16 +15,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastpipe.profiling.card import quick_card
 from fastpipe.profiling.cli import main
-from fastpipe.profiling.page import page
-from fastpipe.profiling.page.build import SECTIONS
-from fastpipe.profiling.page.markup import el
-from fastpipe.profiling.page.theme import STYLE
-from fastpipe.profiling.page.values import round_steps, spread
-from fastpipe.profiling.report import _row, _stage
-from fastpipe.profiling.stages import StageResult
-from fastpipe.profiling.timing import Spread, Timing
+from fastpipe.profiling.host import quick_card
+from fastpipe.profiling.measure.stages import StageResult
+from fastpipe.profiling.measure.timing import Spread, Timing
+from fastpipe.profiling.report.page import page
+from fastpipe.profiling.report.page.build import SECTIONS
+from fastpipe.profiling.report.page.markup import el
+from fastpipe.profiling.report.page.theme import STYLE
+from fastpipe.profiling.report.page.values import round_steps, spread
+from fastpipe.profiling.report.terminal import _row
+from fastpipe.profiling.report.values import _stage
 
 EVIL = "<script>alert('x')</script>\"&<img src=x onerror=alert(1)>"
 

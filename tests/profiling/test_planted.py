@@ -10,7 +10,8 @@ import pytest
 
 from fastpipe.batch import locate, worker
 from fastpipe.device import DeviceStage
-from fastpipe.profiling import Options, Profile, make_workload, profile, stages
+from fastpipe.profiling import Options, Profile, make_workload, profile
+from fastpipe.profiling.measure import stages
 
 PLANTED_MS = 6.0
 

@@ -12,12 +12,12 @@ from torchvision import transforms as T
 
 from fastpipe.profiling import Options, make_workload
 from fastpipe.profiling.cli import main
-from fastpipe.profiling.crop_decode import crop_decoding
-from fastpipe.profiling.fixes import without_policy
-from fastpipe.profiling.handover import collate, handovers
-from fastpipe.profiling.inputs import fetch
-from fastpipe.profiling.verdict import StageCost
-from fastpipe.profiling.workload import torch_transform, transform_of
+from fastpipe.profiling.conclude.predict import without_policy
+from fastpipe.profiling.conclude.verdict import StageCost
+from fastpipe.profiling.measure.crop_decode import crop_decoding
+from fastpipe.profiling.measure.handover import collate, handovers
+from fastpipe.profiling.measure.inputs import fetch
+from fastpipe.profiling.measure.workload import torch_transform, transform_of
 from fastpipe.transforms import ColOut, MixUp, RandAugment, RandomErasing
 
 SMALL = ["--resolution", "40", "--batch-size", "8", "--workers", "1", "--quick", "--seconds-per-stage", "0.1"]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from fastpipe.errors import ArgumentError
-from fastpipe.profiling.demand import published, rate_of
-from fastpipe.profiling.scaling import fit, worker_counts
-from fastpipe.profiling.timing import interval, student
+from fastpipe.profiling.conclude.demand import published, rate_of
+from fastpipe.profiling.conclude.scaling import fit, worker_counts
+from fastpipe.profiling.measure.timing import interval, student
 
 
 def law(one: float, contention: float, coherency: float, n: int) -> float:

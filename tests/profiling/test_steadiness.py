@@ -7,13 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from fastpipe.profiling import run, steadiness
-from fastpipe.profiling.demand import target_timing
-from fastpipe.profiling.setting import setting_of
-from fastpipe.profiling.stages import StageResult
-from fastpipe.profiling.steadiness import Steadiness
-from fastpipe.profiling.timing import Repeat, summarize
-from fastpipe.profiling.workload import Options, make_workload
+from fastpipe.profiling import profile as run
+from fastpipe.profiling.conclude.demand import target_timing
+from fastpipe.profiling.measure import steadiness
+from fastpipe.profiling.measure.setting import setting_of
+from fastpipe.profiling.measure.stages import StageResult
+from fastpipe.profiling.measure.steadiness import Steadiness
+from fastpipe.profiling.measure.timing import Repeat, summarize
+from fastpipe.profiling.measure.workload import Options, make_workload
 
 
 def stage(rates: list[float]) -> StageResult:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fastpipe.profiling import cli
-from fastpipe.profiling.terminal import report_console
+from fastpipe.profiling.commands.terminal import report_console
 
 STAGES = [
     {"name": name, "images_per_s": {"median": 1e5, "low": 9e4, "high": 1.1e5}} for name in ("read", "decode")
@@ -84,9 +84,9 @@ def interrupted(*_: Any, **__: Any) -> Any:
     ("command", "within"),
     [
         ([], "fastpipe.profiling.cli:make_workload"),
-        (["compare"], "fastpipe.profiling.compare:fetch"),
-        (["host"], "fastpipe.profiling.host_card:make_card"),
-        (["diff", "a.json", "b.json"], "fastpipe.profiling.diff:load_report"),
+        (["compare"], "fastpipe.profiling.commands.compare:fetch"),
+        (["host"], "fastpipe.profiling.commands.host:make_card"),
+        (["diff", "a.json", "b.json"], "fastpipe.profiling.commands.diff:load_report"),
         (["run", "x.py"], "fastpipe.profiling.observe.cli:find_script"),
     ],
     ids=["profile", "compare", "host", "diff", "run"],

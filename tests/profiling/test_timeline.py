@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from fastpipe.device import DeviceStage
-from fastpipe.profiling.inputs import Inputs, fetch
-from fastpipe.profiling.timeline import record
-from fastpipe.profiling.trace import trace_events
-from fastpipe.profiling.workload import transform_of
+from fastpipe.profiling.measure.inputs import Inputs, fetch
+from fastpipe.profiling.measure.timeline import record
+from fastpipe.profiling.measure.workload import transform_of
+from fastpipe.profiling.report.trace import trace_events
 from fastpipe.types import Plan
 
 Burn = Callable[[float], None]

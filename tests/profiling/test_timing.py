@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from fastpipe.profiling.host import OtherLoad
-from fastpipe.profiling.stages import StageResult, overhead
-from fastpipe.profiling.timing import Budget, Repeat, Stopwatch, cpu_seconds, measure, summarize
+from fastpipe.profiling.host.summary import OtherLoad
+from fastpipe.profiling.measure.stages import StageResult, overhead
+from fastpipe.profiling.measure.timing import Budget, Repeat, Stopwatch, cpu_seconds, measure, summarize
 
 BURN = "import time\nend = time.process_time() + {seconds}\nwhile time.process_time() < end: pass\n"
 

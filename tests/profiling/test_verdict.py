@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from fastpipe.profiling.fixes import Fix
-from fastpipe.profiling.timing import Spread
-from fastpipe.profiling.verdict import Measured, StageCost, Verdict, forecast
-from fastpipe.profiling.verdict import judge as bare
-from fastpipe.profiling.verdict_words import in_words
+from fastpipe.profiling.conclude.fixes import Fix
+from fastpipe.profiling.conclude.verdict import Measured, StageCost, Verdict, forecast
+from fastpipe.profiling.conclude.verdict import judge as bare
+from fastpipe.profiling.conclude.words import in_words
+from fastpipe.profiling.measure.timing import Spread
 
 
 def judge(

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from fastpipe.errors import ArgumentError
-from fastpipe.profiling.failing import parse_condition
-from fastpipe.profiling.history import Checked, history_path, past_errors, remember
-from fastpipe.profiling.predict import Basis, Change, predict_loader, predict_training, scaled
-from fastpipe.profiling.scaling import fit
-from fastpipe.profiling.timing import Spread
-from fastpipe.profiling.verdict import StageCost
-from fastpipe.profiling.whatif import answer, parse
+from fastpipe.profiling.conclude.history import Checked, history_path, past_errors, remember
+from fastpipe.profiling.conclude.predict import Basis, Change, predict_loader, predict_training, scaled
+from fastpipe.profiling.conclude.scaling import fit
+from fastpipe.profiling.conclude.verdict import StageCost
+from fastpipe.profiling.conclude.whatif import answer, parse
+from fastpipe.profiling.measure.timing import Spread
+from fastpipe.profiling.report.failing import parse_condition
 
 
 def basis(*, demand: float = 1e4, shared: bool = False) -> Basis:

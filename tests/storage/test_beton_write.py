@@ -21,18 +21,13 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from fastpipe.errors import ArgumentError, DataError, SampleError
-from fastpipe.storage import (
-    Beton,
-    BetonDataset,
-    beton_target,
-    beton_work,
-    beton_writer,
-    verify_beton,
-    write_beton,
-)
-from fastpipe.storage.beton_cli import main
-from fastpipe.storage.beton_encode import encode_file
-from fastpipe.storage.beton_work import place
+from fastpipe.storage import Beton, BetonDataset, verify_beton, write_beton
+from fastpipe.storage.beton import target as beton_target
+from fastpipe.storage.beton import work as beton_work
+from fastpipe.storage.beton import writer as beton_writer
+from fastpipe.storage.beton.cli import main
+from fastpipe.storage.beton.encode import encode_file
+from fastpipe.storage.beton.work import place
 from fastpipe.storage.jpeg import jpeg_facts
 
 
@@ -229,7 +224,7 @@ def test_a_reader_that_has_gone_changes_no_status(mixed: Path, tmp_path: Path) -
     """As behind `| head -0`."""
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-m", "fastpipe.storage.beton_cli", str(mixed), str(tmp_path / "x.beton")]
+    command = [sys.executable, "-m", "fastpipe.storage.beton.cli", str(mixed), str(tmp_path / "x.beton")]
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=120)
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, "") and len(Beton(tmp_path / "x.beton")) == 40

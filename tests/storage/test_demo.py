@@ -189,7 +189,7 @@ def test_note_says_what_it_is() -> None:
 
 
 def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from fastpipe.storage.cache import user_cache_dir
+    from fastpipe.system.files import user_cache_dir
 
     monkeypatch.setenv("HOME", "/home/someone")
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
@@ -203,7 +203,7 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 
 def test_lock_waits_for_the_other(tmp_path: Path) -> None:
-    from fastpipe.storage.cache import file_lock
+    from fastpipe.system.files import file_lock
 
     order: list[str] = []
     held = threading.Event()

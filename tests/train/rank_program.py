@@ -17,18 +17,23 @@ from torch import Tensor
 
 from fastpipe.storage import BetonDataset, index, open_index
 from fastpipe.train import beton
-from fastpipe.train.cli import load_recipe
-from fastpipe.train.config import TrainConfig
+from fastpipe.train.config.groups import (
+    EMAConfig,
+    ProgressiveResizingConfig,
+    SAMConfig,
+    StochasticDepthConfig,
+)
+from fastpipe.train.config.options import Options
+from fastpipe.train.config.recipe import load_recipe
+from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.data import eval_loader, train_loader
 from fastpipe.train.distributed import current_shard, gathered, process_group
 from fastpipe.train.errors import StoppedError
 from fastpipe.train.loop import Trainer
 from fastpipe.train.losses import StepLog
 from fastpipe.train.model import build_model
-from fastpipe.train.options import Options
 from fastpipe.train.prepare import fitted_here
 from fastpipe.train.runner import run
-from fastpipe.train.settings import EMAConfig, ProgressiveResizingConfig, SAMConfig, StochasticDepthConfig
 from fastpipe.train.step import Updater
 from fastpipe.train.timing import EpochClock
 from fastpipe.types import Shard

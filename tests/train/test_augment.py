@@ -16,9 +16,11 @@ from PIL import Image
 from fastpipe.device.labels import MixedBatch
 from fastpipe.errors import ArgumentError
 from fastpipe.storage import open_index
-from fastpipe.train.augment import RandAugmentConfig, augment_specs, policy_spec
-from fastpipe.train.cli import load_recipe, main, parse
-from fastpipe.train.config import TrainConfig
+from fastpipe.train.augment import augment_specs, policy_spec
+from fastpipe.train.cli import main, parse
+from fastpipe.train.config.groups import RandAugmentConfig
+from fastpipe.train.config.recipe import load_recipe
+from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.data import train_loader
 from fastpipe.train.loop import hard_labels
 from fastpipe.transforms import (

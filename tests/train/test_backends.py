@@ -11,8 +11,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from fastpipe import choose, probe, sources
 from fastpipe.backends import registry
+from fastpipe.choice import choose, probe
+from fastpipe.loader import sources
 from fastpipe.train.cli import main
 
 TINY = ("--model", "resnet18", "--train-resolution", "32", "--epochs", "1", "--batch-size", "4")

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from fastpipe.storage import BetonDataset, FolderDataset, open_index
-from fastpipe.train.beton import as_beton
+from fastpipe.train.betons import as_beton
 
 
 @pytest.fixture

@@ -11,9 +11,11 @@ import pytest
 import yaml
 
 from fastpipe.errors import ArgumentError, MissingExtraError
-from fastpipe.train.cli import load_recipe, main, parse, recipe_names, to_yaml
-from fastpipe.train.config import scale_schedule
-from fastpipe.train.keys import check_keys
+from fastpipe.train.cli import main, parse
+from fastpipe.train.config.keys import check_keys
+from fastpipe.train.config.parser import recipe_names
+from fastpipe.train.config.recipe import load_recipe, to_yaml
+from fastpipe.train.config.schema import scale_schedule
 
 # Every value of the released mild recipe, from the facts, under the names that users see.
 MILD = {

@@ -16,17 +16,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fastpipe.device.batch_draws import draw_colout
+from fastpipe.device.draws.batch import draw_colout
 from fastpipe.train.algorithms.blurpool import apply_blurpool
 from fastpipe.train.algorithms.progressive_resizing import ProgressiveSize
 from fastpipe.train.algorithms.schedule import set_lr
 from fastpipe.train.augment import side_after_colout
-from fastpipe.train.cli import load_recipe
-from fastpipe.train.config import TrainConfig
+from fastpipe.train.config.groups import EMAConfig, LossConfig, OptimizerConfig, SAMConfig, ScheduleConfig
+from fastpipe.train.config.recipe import load_recipe
+from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.data import resolution_of
 from fastpipe.train.loop import Trainer
 from fastpipe.train.optimizers import build_optimizer
-from fastpipe.train.settings import EMAConfig, LossConfig, OptimizerConfig, SAMConfig, ScheduleConfig
 from fastpipe.train.step import schedule_of
 from fastpipe.transforms import ColOut
 from fastpipe.types import Request

@@ -6,8 +6,8 @@ import pytest
 
 from fastpipe.errors import ArgumentError
 from fastpipe.train.cli import parse
+from fastpipe.train.config.options import Options
 from fastpipe.train.cost import cost_record, extrapolated_time_to_train, extrapolation_record
-from fastpipe.train.options import Options
 
 
 def test_formula() -> None:

@@ -12,10 +12,10 @@ from PIL import Image
 
 from fastpipe.errors import ArgumentError
 from fastpipe.storage import FolderIndex, open_index
-from fastpipe.train.config import TrainConfig
+from fastpipe.train.config.groups import ProgressiveResizingConfig
+from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.data import resolution_of, train_loader
 from fastpipe.train.errors import NoEffectWarning
-from fastpipe.train.settings import ProgressiveResizingConfig
 from fastpipe.transforms import ColOut, Resize
 
 STEPS, EPOCHS, BATCH = 2, 5, 4

@@ -13,7 +13,7 @@ import torch
 
 from fastpipe.errors import DataError
 from fastpipe.train.disk import save_tensors, why_not_written
-from fastpipe.train.folder import RunFolder
+from fastpipe.train.output.folder import RunFolder
 
 
 @contextmanager

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from fastpipe.errors import ArgumentError
 from fastpipe.storage import open_index
-from fastpipe.train.cli import load_recipe
-from fastpipe.train.config_checks import check_world_size
+from fastpipe.train.config.checks import check_world_size
+from fastpipe.train.config.recipe import load_recipe
 from fastpipe.train.data import eval_loader, train_loader
 from fastpipe.types import Shard
 

@@ -8,7 +8,7 @@ import pytest
 
 from fastpipe.errors import ArgumentError
 from fastpipe.train import load_recipe
-from fastpipe.train.fit import fit_to_data, fitted_batch_size
+from fastpipe.train.config.fit import fit_to_data, fitted_batch_size
 
 MILD = load_recipe("mild")
 SHORT = replace(MILD, epochs=8)

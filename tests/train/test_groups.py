@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from fastpipe.errors import ArgumentError
-from fastpipe.train.cli import load_recipe, main, parse
-from fastpipe.train.fit import fit_to_data
-from fastpipe.train.keys import config_to_dict, group_classes
+from fastpipe.train.cli import main, parse
+from fastpipe.train.config.fit import fit_to_data
+from fastpipe.train.config.keys import config_to_dict, group_classes
+from fastpipe.train.config.recipe import load_recipe
 
 # Of every group one key with a value that no recipe has.
 OTHER: dict[str, dict[str, Any]] = {

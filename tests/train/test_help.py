@@ -13,16 +13,16 @@ import pytest
 
 from fastpipe import __version__
 from fastpipe.train.cli import main, parse
-from fastpipe.train.config import TrainConfig
+from fastpipe.train.config.keys import group_classes, switches
+from fastpipe.train.config.options import Options
+from fastpipe.train.config.parser import make_parser
+from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.describe import descriptions
-from fastpipe.train.keys import group_classes, switches
-from fastpipe.train.options import Options
-from fastpipe.train.parser import make_parser
 
 MAINS = {
     "fastpipe-train": "fastpipe.train.cli",
     "fastpipe-profile": "fastpipe.profiling.cli",
-    "fastpipe-write": "fastpipe.storage.beton_cli",
+    "fastpipe-write": "fastpipe.storage.beton.cli",
 }
 
 

@@ -12,12 +12,12 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastpipe.train import distributed
-from fastpipe.train.cli import load_recipe
+from fastpipe.train.config.groups import OptimizerConfig
+from fastpipe.train.config.recipe import load_recipe
 from fastpipe.train.cudnn import cudnn_benchmark, cudnn_choice
 from fastpipe.train.distributed import wrapped
 from fastpipe.train.optimizers import build_optimizer
-from fastpipe.train.report import announcement
-from fastpipe.train.settings import OptimizerConfig
+from fastpipe.train.output.report import announcement
 
 CUDA = torch.device("cuda", 0)
 DECOUPLED = OptimizerConfig(lr=0.5, momentum=0.9, weight_decay=0.01)

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from fastpipe.device.labels import MixedBatch
 from fastpipe.errors import ArgumentError
 from fastpipe.train.algorithms.label_smoothing import dense_targets, smooth, targets_as_composer
-from fastpipe.train.config import TrainConfig
+from fastpipe.train.config.groups import LossConfig, OptimizerConfig, ScheduleConfig
+from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.loop import Trainer
-from fastpipe.train.settings import LossConfig, OptimizerConfig, ScheduleConfig
 
 OWN, PARTNER, WEIGHT, SMOOTHING, CLASSES = (
     torch.tensor([0, 1, 2, 2]),

@@ -22,11 +22,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision.ops._utils import split_normalization_params
 
 from fastpipe.train.algorithms.ema import EMA
-from fastpipe.train.cli import load_recipe
-from fastpipe.train.config import TrainConfig
+from fastpipe.train.config.groups import EMAConfig
+from fastpipe.train.config.recipe import load_recipe
+from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.loop import Trainer
 from fastpipe.train.optimizers import parameter_groups
-from fastpipe.train.settings import EMAConfig
 
 STEPS, EPOCHS, CLASSES = 5, 12, 3
 Rates = list[float]

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from fastpipe.train import DivergedError, NoEffectWarning, load_recipe
 from fastpipe.train.algorithms.blurpool import BlurMaxPool2d
-from fastpipe.train.config import TrainConfig
+from fastpipe.train.config.groups import LossConfig
+from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.interval import Interval
 from fastpipe.train.loop import Trainer
 from fastpipe.train.losses import StepLog, UnreadLosses
 from fastpipe.train.model import build_model, create_model
 from fastpipe.train.optimizers import build_optimizer
 from fastpipe.train.pauses import Pauses
-from fastpipe.train.settings import LossConfig
 from fastpipe.train.step import resolved_precision
 from fastpipe.train.timing import EpochClock
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fastpipe.train.cli import load_recipe, recipe_names
-from fastpipe.train.config import TrainConfig
-from fastpipe.train.keys import config_to_dict, flat_keys
+from fastpipe.train.config.keys import config_to_dict, flat_keys
+from fastpipe.train.config.parser import recipe_names
+from fastpipe.train.config.recipe import load_recipe
+from fastpipe.train.config.schema import TrainConfig
 
 FOLDER = Path(__file__).parents[2] / "docs" / "methods"
 CARDS = {path.stem: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.md") if path.stem != "README"}

@@ -16,12 +16,18 @@ from torch import nn
 from fastpipe.train import NoEffectWarning
 from fastpipe.train.algorithms.channels_last import to_memory_format
 from fastpipe.train.algorithms.ema import EMA, averaging_updates
-from fastpipe.train.augment import RandAugmentConfig
 from fastpipe.train.cli import main
-from fastpipe.train.config import TrainConfig
-from fastpipe.train.no_effect import warn_length_without_effect, warn_without_effect
+from fastpipe.train.config.groups import (
+    EMAConfig,
+    LossConfig,
+    OptimizerConfig,
+    RandAugmentConfig,
+    SAMConfig,
+    ScheduleConfig,
+)
+from fastpipe.train.config.no_effect import warn_length_without_effect, warn_without_effect
+from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.optimizers import parameter_groups
-from fastpipe.train.settings import EMAConfig, LossConfig, OptimizerConfig, SAMConfig, ScheduleConfig
 
 SMOOTHED = LossConfig(label_smoothing=0.1, label_smoothing_mixup="composer")
 NO_WARMUP = ScheduleConfig(warmup_epochs=0.0, warmup_start=0.1)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from fastpipe.train.cli import main, recipe_names
+from fastpipe.train.cli import main
+from fastpipe.train.config.parser import recipe_names
 
 KEYS = {
     "": "epochs batch_size train_resolution val_resolution val_resize precision channels_last seed "

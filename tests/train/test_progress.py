@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from fastpipe.output import CLOSED
+from fastpipe.system.output import CLOSED
 from fastpipe.train.cli import main
 from fastpipe.train.hush import hush_launcher
-from fastpipe.train.progress import Display, clock_text
+from fastpipe.train.output.progress import Display, clock_text
 
 
 def _shown(terminal: bool, *, quiet: bool = False) -> str:

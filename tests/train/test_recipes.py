@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from fastpipe.train.cli import load_recipe, main, parse
-from fastpipe.train.keys import config_to_dict
+from fastpipe.train.cli import main, parse
+from fastpipe.train.config.keys import config_to_dict
+from fastpipe.train.config.recipe import load_recipe
 from fastpipe.train.recipe_table import ROWS
 
 # Columns as in Table 1; "-" is off. FFCV's batch and schedule are the code's: 512 per GPU, linear per step.

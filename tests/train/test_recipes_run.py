@@ -15,10 +15,11 @@ from fastpipe.storage import open_index
 from fastpipe.train.algorithms.blurpool import BlurConv2d, BlurMaxPool2d
 from fastpipe.train.algorithms.sam import SAM
 from fastpipe.train.algorithms.stochastic_depth import DropBranch
-from fastpipe.train.cli import parse, recipe_names
-from fastpipe.train.config import TrainConfig
+from fastpipe.train.cli import parse
+from fastpipe.train.config.fit import fit_to_data
+from fastpipe.train.config.parser import recipe_names
+from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.data import train_loader
-from fastpipe.train.fit import fit_to_data
 from fastpipe.train.loop import Trainer
 from fastpipe.train.model import build_model
 

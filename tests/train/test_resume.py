@@ -22,12 +22,12 @@ from fastpipe.train import load_recipe
 from fastpipe.train.algorithms.decoupled_sgd import DecoupledSGD
 from fastpipe.train.algorithms.schedule import Schedule, set_lr
 from fastpipe.train.cli import main
-from fastpipe.train.config import TrainConfig
-from fastpipe.train.keys import config_from_dict, config_to_dict, differing, flat_keys
+from fastpipe.train.config.groups import OptimizerConfig
+from fastpipe.train.config.keys import config_from_dict, config_to_dict, differing, flat_keys
+from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.loop import Trainer
 from fastpipe.train.optimizers import build_optimizer, continue_optimizer
 from fastpipe.train.resume import MAY_CHANGE, changed_with, changes, check_fits
-from fastpipe.train.settings import OptimizerConfig
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "training.md"
 # Every group is on, so that every key counts.

@@ -24,9 +24,9 @@ import psutil
 import pytest
 from PIL import Image
 
-from fastpipe import stop_signals
-from fastpipe.early import is_trainer
-from fastpipe.stop_signals import asked, listening, note_only
+from fastpipe.system import stop_signals
+from fastpipe.system.early import is_trainer
+from fastpipe.system.stop_signals import asked, listening, note_only
 from fastpipe.train import runner
 from fastpipe.train.checkpoint import load_checkpoint, save_checkpoint
 from fastpipe.train.cli import main
@@ -332,7 +332,7 @@ def test_a_child_obeys_its_parent_alone() -> None:
 DEAF_CHILD = """
 import multiprocessing, time
 from fastpipe import stop_signals
-from fastpipe.stop_signals import listening, note_only
+from fastpipe.system.stop_signals import listening, note_only
 
 def hang(started):
     started.set()

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounter
 
-from fastpipe.train.config import TrainConfig
+from fastpipe.train.config.groups import LossConfig, OptimizerConfig, ScheduleConfig
+from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.loop import Trainer
-from fastpipe.train.settings import LossConfig, OptimizerConfig, ScheduleConfig
 
 CONFIG = TrainConfig(
     epochs=1,

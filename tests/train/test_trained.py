@@ -18,11 +18,12 @@ from PIL import Image
 from fastpipe.train.accuracy import count_right, sum_counts, top5
 from fastpipe.train.algorithms.blurpool import apply_blurpool
 from fastpipe.train.checkpoint import load_checkpoint, save_checkpoint
-from fastpipe.train.cli import load_recipe, main
+from fastpipe.train.cli import main
+from fastpipe.train.config.keys import config_to_dict
+from fastpipe.train.config.recipe import load_recipe
 from fastpipe.train.export import export
-from fastpipe.train.keys import config_to_dict
 from fastpipe.train.model import build_model
-from fastpipe.train.trained import read_trained
+from fastpipe.train.weights import read_trained
 
 CLASSES = ("a", "b", "c", "d", "e", "f")  # six, so that top-5 says something
 

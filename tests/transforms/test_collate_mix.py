@@ -20,7 +20,7 @@ from torchvision.transforms import v2
 
 import fastpipe
 from fastpipe import ArgumentError
-from fastpipe.device.batch_draws import draw_mix
+from fastpipe.device.draws.batch import draw_mix
 from fastpipe.transforms.collate_mix import read_collate
 from fastpipe.transforms.mix_specs import RandomChoice, TorchvisionCutMix, TorchvisionMixUp
 from fastpipe.types import Request

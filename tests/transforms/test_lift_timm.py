@@ -13,8 +13,8 @@ import torch
 import torchvision.transforms as v1
 from PIL import Image
 
-from fastpipe.device.draw import draw_erasing
-from fastpipe.device.policies import draw_policy, num_uniforms
+from fastpipe.device.draws.draw import draw_erasing
+from fastpipe.device.draws.policies import draw_policy, num_uniforms
 from fastpipe.kernels import augment_batch
 from fastpipe.transforms import (
     HorizontalFlip,

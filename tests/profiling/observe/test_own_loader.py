@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fastpipe.backends import registry
-from fastpipe.choose import this_machine
+from fastpipe.choice.choose import this_machine
 from fastpipe.storage import write_beton
 
 TORCH = "from torch.utils.data import DataLoader"

@@ -1,0 +1,1 @@
+"""NVIDIA DALI: decoding in its own threads, crops and sizes by request."""

@@ -1,0 +1,1 @@
+"""FFCV: its native reader and decoder, in threads of our own."""

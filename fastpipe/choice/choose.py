@@ -1,0 +1,163 @@
+"""Which backend serves a plan on this machine, and why not the others: capability first, then measurement.
+
+Nothing here is measured twice: `fastpipe.choice.probe` keeps results per machine, data and plan.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+from fastpipe.backends.base import Backend, Numerics
+from fastpipe.backends.registry import BACKENDS, load
+from fastpipe.choice.probe import Rates
+from fastpipe.errors import BackendError
+from fastpipe.system.cgroups import usable_cpus
+from fastpipe.types import Choice, Machine, Plan
+
+__all__ = ["choose", "decide", "forget_run", "refusal", "this_machine", "worker_count"]
+
+_log = logging.getLogger("fastpipe")
+
+_MARGIN = 1.10  # an earlier backend keeps its place unless another is 10 % faster: below that is noise
+_MOST_WORKERS = 16  # SPDL measured 1648 images/s with 16 torch workers and 1206 with 32
+
+# The resize kernel of this process's first loader over a kind of storage: its other loaders keep to it.
+_run_kernels: dict[tuple[str, Numerics], str] = {}
+
+
+def worker_count(cpus: float, local_ranks: int = 1) -> int:
+    """What num_workers="auto" means: this rank's share of the CPUs, 1 to 16."""
+    return max(1, min(_MOST_WORKERS, int(cpus / max(local_ranks, 1))))
+
+
+def this_machine() -> Machine:
+    """What this process may use."""
+    devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    name = torch.cuda.get_device_name(0) if devices else ""
+    return Machine(cpus=math.floor(usable_cpus() * 100) / 100, cuda_devices=devices, cuda_name=name)
+
+
+def choose(
+    plan: Plan, machine: Machine, *, asked: str, numerics: Numerics, storage: str
+) -> tuple[list[str], dict[str, str]]:
+    """The backends that can serve the plan as asked, in the registry's order, and why not the others.
+
+    BackendError when the one asked for cannot, or when none can; it says why and how to change it.
+    """
+    names = list(BACKENDS) if asked == "auto" else [asked]
+    rejected: dict[str, str] = {}
+    for name in names:
+        reason = refusal(load(name), plan, machine, numerics=numerics, storage=storage)
+        if reason is not None:
+            rejected[name] = reason
+    eligible = [name for name in names if name not in rejected]
+    if not eligible:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in rejected.items())
+        raise BackendError(f"no backend can serve this plan. {reasons}")
+    return eligible, rejected
+
+
+def refusal(
+    backend: Backend, plan: Plan, machine: Machine, *, numerics: Numerics, storage: str
+) -> str | None:
+    """Why this backend cannot serve the plan here, or None if it can."""
+    capabilities = backend.capabilities
+    if storage not in capabilities.storage:
+        return f"reads {', '.join(capabilities.storage)}, not {storage}"
+    if numerics not in capabilities.numerics:
+        return f"does not keep numerics={numerics!r}"
+    if plan.host and not capabilities.host_steps:
+        return "cannot run the steps that stay on the workers"
+    available = backend.probe(machine)
+    if not available.ok:
+        return f"{available.reason}; {available.remedy}" if available.remedy else available.reason
+    support = backend.supports(plan, numerics)
+    return support.reason if support.answer == "no" else None
+
+
+def decide(
+    plan: Plan,
+    machine: Machine,
+    *,
+    asked: str,
+    numerics: Numerics,
+    storage: str,
+    saved: str | None = None,
+    rates: Callable[[Sequence[str]], Rates | str] | None = None,
+) -> Choice:
+    """The backend that serves the plan.
+
+    saved: the one that a resumed run used. rates: measures the names given, or says why not; None in
+    `explain()` before the first epoch, which starts nothing.
+    """
+    names, rejected = choose(plan, machine, asked=asked, numerics=numerics, storage=storage)
+    if asked != "auto":
+        chosen, reason = names[0], "asked for"
+    else:
+        names = _same_kernel(names, rejected, (storage, numerics))
+        only = load(names[0]).supports(plan, numerics).reason
+        chosen, reason = _pick(names, rejected, only, saved, rates)
+    does = load(chosen).supports(plan, numerics).reason
+    if does not in reason:
+        reason = f"{reason}; {does}"
+    if rates is not None:
+        _run_kernels.setdefault((storage, numerics), _kernel(chosen, numerics))
+        _log.info("backend %s: %s", chosen, reason)
+    return Choice(backend=chosen, reason=reason, rejected=rejected)
+
+
+def forget_run() -> None:
+    """Let the next loader choose its resize kernel freely: another run begins in this process."""
+    _run_kernels.clear()
+
+
+def _kernel(name: str, numerics: Numerics) -> str:
+    return "pillow" if numerics == "exact" else load(name).capabilities.fast_resize
+
+
+def _same_kernel(names: list[str], rejected: dict[str, str], key: tuple[str, Numerics]) -> list[str]:
+    """Training and validation images must be resized alike: leave out what resizes in another way."""
+    used = _run_kernels.get(key)
+    alike = [name for name in names if _kernel(name, key[1]) == used]
+    if used is None or not alike:
+        return names
+    for name in names:
+        if name not in alike:
+            rejected[name] = f"resizes by {_kernel(name, key[1])}, this run's other loaders by {used}"
+    return alike
+
+
+def _pick(
+    names: Sequence[str],
+    rejected: dict[str, str],
+    only: str,
+    saved: str | None,
+    rates: Callable[[Sequence[str]], Rates | str] | None,
+) -> tuple[str, str]:
+    """A name and the reason; only: what to say of the first where there is no other."""
+    if len(names) == 1:
+        alike = any(why.startswith("resizes by ") for why in rejected.values())
+        why = "resizes as this run's other loaders do" if alike else "the only one that can"
+        return names[0], f"{only} ({why})"
+    if saved is not None and saved in names:
+        return saved, "the resumed run used it"
+    if rates is None:
+        return names[0], f"until the first epoch, when {', '.join(names)} are measured"
+    found = rates(names)
+    if isinstance(found, str):
+        return names[0], f"not measured: {found}"
+    rejected.update(found.failed)
+    chosen = _fastest(names, found.images_per_cpu_second)
+    for name, rate in found.images_per_cpu_second.items():
+        if name != chosen:
+            rejected[name] = f"{rate:.0f} images per CPU-second"
+    return chosen, f"{found.images_per_cpu_second[chosen]:.0f} images per CPU-second, {found.source}"
+
+
+def _fastest(names: Sequence[str], rates: Mapping[str, float]) -> str:
+    best = max(rates.values())
+    return next(name for name in names if name in rates and rates[name] * _MARGIN >= best)

@@ -1,0 +1,1 @@
+"""The random numbers of each batch, drawn on the host: steps, policies, levels, parameters."""

@@ -1,0 +1,88 @@
+"""What an engine is: drawn parameters applied to a batch, in two calls around the copy to the device.
+
+All take uint8 [B,H,W,3] and give [B,3,H,W], of another size after ColOut and Resize.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fastpipe.device.draws.draw import Params
+from fastpipe.errors import ArgumentError
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["ENGINES", "Engine", "EngineName", "Output", "augment_on_cpu", "flip_left", "float_table", "picks"]
+
+EngineName = Literal["fused", "torch", "kornia", "none"]
+
+
+ENGINES: tuple[EngineName, ...] = ("fused", "torch", "kornia", "none")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """What the stage writes. `table` is float32 [3,256], or None for the uint8 levels themselves."""
+
+    dtype: torch.dtype
+    memory_format: torch.memory_format
+    table: torch.Tensor | None
+
+    def empty(self, num: int, height: int, width: int, device: torch.device | str = "cpu") -> torch.Tensor:
+        """An uninitialised [num, 3, height, width] tensor in the asked dtype and layout."""
+        return torch.empty(
+            (num, 3, height, width), dtype=self.dtype, device=device, memory_format=self.memory_format
+        )
+
+
+class Engine(Protocol):
+    """Applies drawn parameters to a batch."""
+
+    def augment(self, images: torch.Tensor, params: Params) -> torch.Tensor:
+        """What runs before the copy to the device: uint8 [B,H,W,3] in and out.
+
+        Either the operations of a policy with the flip, or nothing, where `finish` does them.
+        """
+
+    def finish(self, images: torch.Tensor, params: Params, output: Output) -> torch.Tensor:
+        """What `augment` left of flip and policy, ColOut, resize, table, erasing, mixing, cast, layout."""
+
+
+def augment_on_cpu(images: torch.Tensor, params: Params) -> torch.Tensor:
+    """Each image its own operations, flipped first, bit-exact to Pillow; the input is left as it is."""
+    from fastpipe import kernels
+
+    ops = params.ops
+    if ops is None:
+        raise ArgumentError("params.ops must hold the drawn operations. Found: None")
+    flip = None if params.flip is None else params.flip.astype(np.uint8)
+    result: torch.Tensor = kernels.augment_batch(
+        images, ops.ops, ops.values, ops.matrices, ops.fills, ops.interpolations, flip=flip
+    )
+    return result
+
+
+def flip_left(params: Params) -> npt.NDArray[np.bool_] | None:
+    """The flips that `finish` still has to do."""
+    return params.flip if params.ops is None else None
+
+
+Picks = tuple[npt.NDArray[np.int64] | None, npt.NDArray[np.int64] | None]
+
+
+def picks(params: Params) -> Picks:
+    """The rows and columns that ColOut left."""
+    return (None, None) if params.colout is None else (params.colout.rows, params.colout.columns)
+
+
+def float_table(output: Output) -> torch.Tensor:
+    """The table of values, for mixing. Raises ArgumentError for a pipeline of uint8."""
+    if output.table is None:
+        raise ArgumentError("MixUp and CutMix need a float pipeline. Found: uint8. Add ToFloat() before them")
+    return output.table

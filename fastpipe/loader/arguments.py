@@ -1,0 +1,157 @@
+"""Checks of the loader's own arguments; torch checks its seventeen."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.utils.data
+
+from fastpipe.backends.registry import BACKENDS
+from fastpipe.device.engines.protocol import ENGINES
+from fastpipe.errors import ArgumentError
+from fastpipe.storage import BetonDataset, FolderDataset, is_beton
+
+__all__ = ["ResolutionPolicy", "check_choice", "check_group", "check_loader_arguments", "open_dataset"]
+
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+_FORMATS = (torch.contiguous_format, torch.channels_last)
+
+
+def check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
+    """Raise ArgumentError unless `value` is one of `allowed`."""
+    if value not in allowed:
+        listed = ", ".join(repr(one) for one in allowed)
+        raise ArgumentError(f"{name} must be one of {listed}. Found: {value!r}")
+
+
+def check_loader_arguments(
+    *,
+    dataset: Any,
+    backend: Any,
+    engine: Any,
+    numerics: Any,
+    dtype: Any,
+    memory_format: Any,
+    on_error: Any,
+    num_classes: Any,
+    quarantine: Any = None,
+    max_bad: Any = 0.01,
+) -> None:
+    """Raise ArgumentError for a value that no data set could make right."""
+    check_choice("backend", backend, ("auto", "torch", *BACKENDS))
+    _check_engine(engine)
+    check_choice("numerics", numerics, (None, "exact", "fast"))
+    check_choice("dtype", dtype, (None, *_DTYPES))
+    check_choice("memory_format", memory_format, _FORMATS)
+    check_choice("on_error", on_error, ("raise", "skip", "replace"))
+    if num_classes is not None and (isinstance(num_classes, bool) or not isinstance(num_classes, int)):
+        raise ArgumentError(f"num_classes must be an int >= 1. Found: {num_classes!r}")
+    if num_classes is not None and num_classes < 1:
+        raise ArgumentError(f"num_classes must be an int >= 1. Found: {num_classes!r}")
+    _check_quarantine(quarantine, max_bad, on_error)
+    if on_error == "raise":
+        return
+    if isinstance(dataset, torch.utils.data.IterableDataset):
+        raise ArgumentError(
+            f"on_error={on_error!r} needs a map-style data set, since an IterableDataset has no ids"
+        )
+    check_group(on_error)
+
+
+def check_group(on_error: str) -> None:
+    """Raise ArgumentError for "skip" where a process group exists, also one made after the loader."""
+    if on_error == "skip" and torch.distributed.is_available() and torch.distributed.is_initialized():
+        raise ArgumentError(
+            "on_error='skip' makes batches shorter on one rank only, which hangs collectives. "
+            "Use on_error='replace' in a process group"
+        )
+
+
+def _check_engine(engine: Any) -> None:
+    if engine == "dali":
+        raise ArgumentError(
+            f"engine must be one of {', '.join(map(repr, ENGINES))}. Found: 'dali', which is left out: its "
+            f"augmentations draw by themselves, so that another backend would be another experiment. "
+            f"backend='dali' decodes with DALI and leaves the augmentations to the engine"
+        )
+    check_choice("engine", engine, ENGINES)
+
+
+def _check_quarantine(quarantine: Any, max_bad: Any, on_error: str) -> None:
+    if quarantine is True or not isinstance(quarantine, str | os.PathLike | bool | None):
+        raise ArgumentError(
+            f"quarantine must be a path, None (a list in the cache directory) or False (no list). "
+            f"Found: {quarantine!r}"
+        )
+    if isinstance(max_bad, bool) or not isinstance(max_bad, int | float) or not 0 < max_bad <= 1:
+        raise ArgumentError(
+            f"max_bad must be a share in (0, 1]; to allow none, use on_error='raise'. Found: {max_bad!r}"
+        )
+    if quarantine and on_error == "raise":
+        warnings.warn(
+            "quarantine has no effect with on_error='raise': pass on_error='skip' or 'replace'", stacklevel=4
+        )
+
+
+def open_dataset(dataset: Any, transform: Callable[[Any], Any] | None) -> Any:
+    """The data set itself, or the image folder or `.beton` file at a path, with `transform` in it."""
+    if isinstance(dataset, str | os.PathLike):
+        if transform is None:
+            raise ArgumentError(
+                "transform must be given with a path: a torchvision pipeline ending in ToTensor. Found: None"
+            )
+        if is_beton(dataset):
+            return BetonDataset(dataset, transform=transform)
+        return FolderDataset(dataset, transform=transform)
+    if transform is not None and getattr(dataset, "transform", None) is not transform:
+        raise ArgumentError(f"transform goes with a path to images. {_place_of_transform(dataset)}")
+    return dataset
+
+
+def _place_of_transform(dataset: Any) -> str:
+    """How to have a transform with a data set that is there already."""
+    name = type(dataset).__name__
+    if hasattr(dataset, "transform"):
+        return f"{name} has its own: leave transform out and set dataset.transform"
+    if callable(getattr(dataset, "set_transform", None)):  # datasets.Dataset, of Hugging Face
+        return f"Leave it out and give {name} one that takes a dict of columns: dataset.set_transform(...)"
+    return f"Leave it out and apply it in the data set's __getitem__: {name} has no place for a transform"
+
+
+class ResolutionPolicy:
+    """The crop size of each batch: what was given, or what `set_resolution` said since."""
+
+    def __init__(self, given: int | Callable[[int, int], int] | None) -> None:
+        if given is not None and not callable(given):
+            _check_size(given)
+        self.given = given
+        self.override: int | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether batches have another size than the transform's."""
+        return self.given is not None or self.override is not None
+
+    def set(self, size: int | None) -> None:
+        """Use this size from now on; None goes back to what was given."""
+        self.override = None if size is None else _check_size(size)
+
+    def __call__(self, epoch: int, batch: int) -> int | None:
+        """The size of one batch, or None for the transform's own."""
+        if self.override is not None:
+            return self.override
+        if callable(self.given):
+            return _check_size(self.given(epoch, batch))
+        return self.given
+
+
+def _check_size(size: Any) -> int:
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise ArgumentError(
+            f"resolution must be an int >= 1, or a function that returns one. Found: {size!r}"
+        )
+    return size

@@ -1,0 +1,86 @@
+"""torch's own iterators, which tell the loader how far they came: its state outlives them."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import Any
+
+import numpy as np
+from torch.utils.data import dataloader as torchs
+
+from fastpipe.batch import read_one, read_samples
+from fastpipe.loader.epoch import Position
+from fastpipe.types import IntArray
+
+__all__ = ["counted_iterator"]
+
+_log = logging.getLogger("fastpipe")
+
+
+class _Counted:
+    """Notes in the loader's position what was delivered.
+
+    A batch that raised counts with the next that comes.
+    """
+
+    def __init__(self, loader: Any) -> None:
+        self._follow(loader)
+        super().__init__(loader)  # type: ignore[call-arg]
+
+    def _reset(self, loader: Any, first_iter: bool = False) -> None:
+        self._follow(loader)
+        super()._reset(loader, first_iter)  # type: ignore[misc]
+
+    def _follow(self, loader: Any) -> None:
+        self._place: Position = loader._position or Position(epoch=0)
+        self._read = read_samples if loader._auto_collation else read_one
+        self._asked: deque[IntArray] = deque()
+        self._asked_for = 0
+        self._raised = 0
+
+    def _next_index(self) -> Any:
+        index = super()._next_index()  # type: ignore[misc]
+        if self._place.trail is None:
+            return index
+        ids = np.empty(0, dtype=np.int64)
+        try:
+            ids, index = self._read(index, self._asked_for)
+        except Exception as error:  # torch raises it in the batch's turn, where it iterates over the ids
+            _log.debug("the sampler gave %r: %s", index, error)
+        self._asked.append(ids)
+        self._asked_for += len(ids)
+        return index
+
+    def __next__(self) -> Any:
+        try:
+            data = super().__next__()  # type: ignore[misc]
+        except StopIteration:
+            self._place.finished = True
+            raise
+        except Exception:
+            self._raised += 1
+            raise
+        for _ in range(self._raised + 1):
+            self._place.delivered += 1
+            if self._place.trail is not None and self._asked:
+                self._place.trail.add(self._asked.popleft())
+        self._raised = 0
+        return data
+
+
+def _named_alike(base: type[Any]) -> type[Any]:
+    """A counting subclass of the same name: profilers look for that in the label of a step."""
+    return type(base.__name__, (_Counted, base), {"__module__": __name__})
+
+
+_SingleProcess = _named_alike(torchs._SingleProcessDataLoaderIter)
+_MultiProcessing = _named_alike(torchs._MultiProcessingDataLoaderIter)
+
+
+def counted_iterator(loader: Any) -> Any:
+    """What torch's DataLoader._get_iterator makes, counting in `loader._position`."""
+    if loader.num_workers == 0:
+        return _SingleProcess(loader)
+    loader.check_worker_number_rationality()
+    return _MultiProcessing(loader)

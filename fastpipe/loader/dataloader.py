@@ -1,0 +1,383 @@
+"""`fastpipe.DataLoader`: torch's DataLoader, arguments and behaviour, with image folders on a fast path."""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, TypeVar
+
+import torch
+import torch.utils.data
+
+from fastpipe.backends.base import BatchSource, Numerics
+from fastpipe.batch import SeededSampler
+from fastpipe.batch.ids import Trail
+from fastpipe.batch.mend import OnError
+from fastpipe.batch.order import check_seed
+from fastpipe.batch.shutdown import end_workers_with
+from fastpipe.device.engines.protocol import EngineName
+from fastpipe.device.stage import resolve_device
+from fastpipe.errors import ArgumentError, StateError
+from fastpipe.integrations import PreparedMark, remember
+from fastpipe.loader.arguments import ResolutionPolicy, check_group, check_loader_arguments, open_dataset
+from fastpipe.loader.counting import counted_iterator
+from fastpipe.loader.epoch import EpochIterator, MovedIterator, Position
+from fastpipe.loader.explain import Explanation, facts_of
+from fastpipe.loader.plan import Planned, plan_loader
+from fastpipe.loader.replay import (
+    draws_base_seed,
+    order_generator_state,
+    replayed,
+    restore_sampler,
+    sampler_state,
+)
+from fastpipe.loader.sources import refuse_what_needs_lifting, resolve_workers
+from fastpipe.loader.state import EpochClock, check_replay, fitted, make_state
+from fastpipe.loader.supply import Supply, drawer_of, lane_of, num_samples
+from fastpipe.transforms import with_size
+from fastpipe.types import Choice, Spec
+
+__all__ = ["DataLoader"]
+
+_log = logging.getLogger("fastpipe")
+
+Resolution = int | Callable[[int, int], int]
+T_co = TypeVar("T_co", covariant=True)
+
+
+class DataLoader(torch.utils.data.DataLoader[T_co]):
+    """A drop-in for torch.utils.data.DataLoader with its seventeen arguments, and:
+
+    dataset:       also a path to `root/class/*.jpg` or a `.beton`; then `transform` is a torchvision one.
+    num_workers:   also "auto": this process's share of the CPUs, by affinity, cgroup quota and local ranks.
+    backend:       "auto" (what can serve the plan, and of several the fastest here), the name of one, or
+                   "torch" (lift nothing, behave as torch's class).
+    device:        where batches arrive. None: lifted batches go to the current CUDA device if there is one,
+                   others stay on the CPU.
+    seed:          makes order, crops, flips and operations functions of (seed, epoch, id) alone: equal
+                   for every worker count and world size. With a sampler of your own, its order is kept.
+                   Python, numpy and torch are seeded before each sample that the script's own code touches,
+                   which overrides what `worker_init_fn` seeded.
+    augment:       specs of `fastpipe.augment` added to the lifted plan.
+    num_classes:   number of classes, for MixUp and CutMix, where the data set has no `classes`.
+    engine:        "fused", "torch", "kornia" (kornia's own pixels), or "none" (yields uint8 [B,H,W,3], labels
+                   and the drawn parameters).
+    numerics:      "exact" (torchvision's pixels) or "fast" (a backend may approximate).
+    dtype:         of the images; None is what the pipeline implies (float32 after ToTensor).
+    memory_format: of the images; torch.channels_last for convolutions that want it.
+    on_error:      for files that cannot be decoded: "raise", "skip" (a shorter batch; none where nothing is
+                   left of it, so that fewer than len() may come) or "replace" (another image of the same
+                   class).
+    quarantine:    a file where "skip" and "replace" list broken samples, which the next run leaves alone.
+                   None: one for each data set in the cache directory. False: no list.
+    max_bad:       the share of an epoch's samples that may be skipped or replaced, and at least 5; more is
+                   an error.
+    resolution:    an int or a pure function (epoch, batch index) -> int: the crop's size in pixels.
+    strict_resume: raise StateError for a state that cannot be continued exactly, in place of one warning.
+
+    A lifted batch is `[images, labels]`: images [B,3,H,W], labels int64 [B] on the same device. With MixUp or
+    CutMix labels are float32 [B, classes], and the batch has attributes hard_labels, partner and weight.
+    What cannot be lifted runs through torch's own code; `explain()` says what runs where and why.
+    """
+
+    _is_accelerate_prepared = PreparedMark()
+
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int | None = 1,
+        shuffle: bool | None = None,
+        sampler: Any = None,
+        batch_sampler: Any = None,
+        num_workers: int | Literal["auto"] = 0,
+        collate_fn: Callable[[Any], Any] | None = None,
+        pin_memory: bool = False,
+        drop_last: bool = False,
+        timeout: float = 0,
+        worker_init_fn: Callable[[int], None] | None = None,
+        multiprocessing_context: Any = None,
+        generator: torch.Generator | None = None,
+        *,
+        prefetch_factor: int | None = None,
+        persistent_workers: bool = False,
+        pin_memory_device: str = "",
+        in_order: bool = True,
+        transform: Callable[[Any], Any] | None = None,
+        backend: str = "auto",
+        device: torch.device | str | int | None = None,
+        seed: int | None = None,
+        augment: Sequence[Spec] | None = None,
+        num_classes: int | None = None,
+        engine: EngineName = "fused",
+        numerics: Numerics | None = None,
+        dtype: torch.dtype | None = None,
+        memory_format: torch.memory_format = torch.contiguous_format,
+        on_error: OnError = "raise",
+        quarantine: str | os.PathLike[str] | Literal[False] | None = None,
+        max_bad: float = 0.01,
+        resolution: Resolution | None = None,
+        strict_resume: bool = False,
+    ) -> None:
+        dataset = open_dataset(dataset, transform)
+        check_loader_arguments(
+            dataset=dataset,
+            backend=backend,
+            engine=engine,
+            numerics=numerics,
+            dtype=dtype,
+            memory_format=memory_format,
+            on_error=on_error,
+            num_classes=num_classes,
+            quarantine=quarantine,
+            max_bad=max_bad,
+        )
+        if seed is not None:
+            check_seed(seed)
+            if isinstance(dataset, torch.utils.data.IterableDataset):
+                raise ArgumentError(
+                    "seed keys draws by sample id, and an IterableDataset has none. Leave it out"
+                )
+            if shuffle and sampler is None and batch_sampler is None:
+                sampler, shuffle = SeededSampler(dataset, seed), None
+        self.transform = transform
+        self.backend = backend
+        self.device = device
+        self.seed = seed
+        self.augment = augment
+        self.num_classes = num_classes
+        self.engine: EngineName = engine
+        self.numerics: Numerics | None = numerics
+        self.dtype = dtype
+        self.memory_format = memory_format
+        self.on_error: OnError = on_error
+        self.quarantine = quarantine
+        self.max_bad = max_bad
+        self.resolution = resolution
+        self.strict_resume = strict_resume
+        self._policy = ResolutionPolicy(resolution)
+        self._clock = EpochClock()
+        self._position: Position | None = None
+        self._pending: Mapping[str, Any] | None = None
+        self._live: weakref.ref[Any] | None = None
+        self._supply = Supply()
+        self._said_why = False
+        super().__init__(
+            dataset,
+            batch_size,
+            shuffle,
+            sampler,
+            batch_sampler,
+            resolve_workers(num_workers, dataset),
+            collate_fn,
+            pin_memory,
+            drop_last,
+            timeout,
+            worker_init_fn,
+            multiprocessing_context,
+            generator,
+            prefetch_factor=prefetch_factor,
+            persistent_workers=persistent_workers,
+            pin_memory_device=pin_memory_device,
+            in_order=in_order,
+        )
+        remember(self)
+
+    def _plan(self) -> Planned:
+        if self.backend == "torch":
+            return Planned(plan=None, reason='backend="torch" was asked for')
+        return plan_loader(
+            self.dataset,
+            batched=self._auto_collation,
+            collate_fn=self.collate_fn,
+            augment=tuple(self.augment or ()),
+        )
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        """A new iterator over the epoch at hand; the plan is read from the data set now."""
+        planned = self._plan()
+        if planned.plan is None:
+            refuse_what_needs_lifting(self, planned.reason, resized=self._policy.active)
+            self._say_why(planned.reason)
+        check_group(self.on_error)
+        epoch = self._clock.start(self.sampler, self.batch_sampler)
+        saved = self._take_pending(epoch)
+        if planned.plan is None and self.seed is None and self.on_error == "raise" and saved is None:
+            return self._iterate_as_torch(epoch)
+        return self._iterate(planned, epoch, saved)
+
+    def _say_why(self, reason: str) -> None:
+        if not self._said_why:
+            self._said_why = True
+            _log.info("nothing is lifted, batches come as torch makes them: %s", reason)
+
+    def _iterate_as_torch(self, epoch: int) -> Iterator[Any]:
+        self._position = self._position_at(epoch)
+        self._live = None
+        if self._dataset_kind != torch.utils.data._DatasetKind.Map:
+            self._position.trail = None
+        self._position.drew_base_seed = self._iterator is None  # workers that stay keep theirs
+        iterator: Any = super().__iter__()
+        self._position.base_seed = int(iterator._base_seed)
+        end_workers_with(iterator)
+        if self.device is not None:
+            return MovedIterator(iterator, resolve_device(self.device))
+        return iterator  # type: ignore[no-any-return]
+
+    def _get_iterator(self) -> Any:
+        """torch's hook: its iterators, counting for `state_dict`."""
+        return counted_iterator(self)
+
+    def _position_at(self, epoch: int) -> Position:
+        """The start of an epoch: what it is going to draw from."""
+        return Position(
+            epoch=epoch,
+            generator=torch.get_rng_state() if self.generator is None else self.generator.get_state(),
+            order_generator=order_generator_state(self),
+            sampler=sampler_state(self),
+            trail=Trail() if self.in_order else None,
+        )
+
+    def _iterate(self, planned: Planned, epoch: int, saved: Mapping[str, Any] | None) -> EpochIterator:
+        self._close_shared_iterator()
+        source, fresh = self._supply.source(self, planned)
+        incidents = self._supply.incidents(self)
+        position = self._position_at(epoch)
+        position.delivered = saved["delivered"] if saved else self._batches()[1]
+        lane = lane_of(self, planned)
+        with replayed(saved, self):
+            position.base_seed = self._key_seed(saved, source)
+            position.drew_base_seed = fresh if saved is None else saved["drew_base_seed"]
+            drawer = drawer_of(self, planned, self._supply.choice(self, planned), position)
+            position.trail = drawer.trail if self.in_order else None
+            iterator = EpochIterator(
+                drawer,
+                source.start,
+                lane,
+                position,
+                incidents,
+                in_order=self.in_order,
+                ahead=self.num_workers * (self.prefetch_factor or 0) if lane.overlaps else 0,
+                again=saved is not None and not draws_base_seed(saved, self),
+            )
+            drawer.fast_forward()
+        if saved is not None:
+            self._check_replay(saved, position, iterator)
+            position.generator, position.order_generator = saved["generator"], saved.get("order_generator")
+        incidents.begin(num_samples(self))
+        self._position, self._live = position, weakref.ref(iterator)
+        return iterator
+
+    def _check_replay(self, saved: Mapping[str, Any], position: Position, iterator: EpochIterator) -> None:
+        """Raise StateError for other ids, at every `iter()`: none may begin the epoch anew in silence."""
+        try:
+            check_replay(saved, position)
+        except StateError:
+            iterator.close()
+            self._clock.resume(saved, self.sampler, self.batch_sampler)
+            self._pending = saved
+            raise
+
+    def _batches(self) -> tuple[Any, int]:
+        """What yields the ids of each batch of the epoch, and how many batches are left out at its start."""
+        return self._index_sampler, 0
+
+    def _key_seed(self, saved: Mapping[str, Any] | None, source: BatchSource) -> int:
+        if self.seed is not None:
+            return self.seed
+        drawn = saved["base_seed"] if saved else None
+        return source.base_seed() if drawn is None else int(drawn)
+
+    def _close_shared_iterator(self) -> None:
+        """Persistent workers serve one iterator at a time: torch resets theirs, we end ours."""
+        live = self._live() if self._live is not None else None
+        if live is not None and self.persistent_workers:
+            live.close()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Use this epoch from the next `iter()` on, here and in the samplers that have a set_epoch.
+
+        After `load_state_dict`, the same value keeps the position and another one drops it.
+        """
+        self._clock.set(epoch, self.sampler, self.batch_sampler)
+
+    def set_resolution(self, size: int | None) -> None:
+        """Crop to `size` pixels from the next delivered batch on; None goes back to `resolution`."""
+        planned = self._plan()
+        if planned.plan is None:
+            raise ArgumentError(
+                f"set_resolution needs a lifted pipeline, and nothing was lifted: {planned.reason}"
+            )
+        if size is not None:
+            with_size(planned.plan, size)
+        self._policy.set(size)
+        live = self._live() if self._live is not None else None
+        if live is not None:
+            live.restart()
+
+    def choose_backend(self) -> Choice | None:
+        """The backend that serves this loader, measured now if need be as at the first `iter()`.
+
+        None when nothing was lifted. What `explain()` says before then is only what stands to be measured.
+        """
+        return self._supply.choice(self, self._plan())
+
+    def incident_counts(self) -> dict[str, int]:
+        """How many samples were "skipped", "replaced" and "rescued" so far in what was delivered."""
+        return dict(self._supply.incidents(self).counts)
+
+    def explain(self) -> Explanation:
+        """Each step of the transform, where it runs and why; which backend, and why not the others."""
+        planned = self._plan()
+        choice = self._supply.choice(self, planned, probing=False)
+        return Explanation(
+            lifted=planned.plan is not None,
+            reason=planned.reason,
+            steps=planned.notes,
+            choice=choice,
+            facts=facts_of(self, planned, choice),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position in plain values (about 5 kB without `seed`, else far less); see `load_state_dict`."""
+        if self._pending is not None:
+            return dict(self._pending)
+        return make_state(self, self._position, self._clock, keyed=self._keyed())
+
+    def _keyed(self) -> bool:
+        """Whether every random step is keyed: none is the script's own, or `seed=` seeds those."""
+        planned = self._plan()
+        return self.seed is not None or (planned.plan is not None and not planned.plan.host)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where `state` was saved, from the next `iter()` on: the next sample is the next one.
+
+        Raises StateError for a state of another order or seed. A state that says `resumable: False`, or has
+        another global batch, is continued as far as it can be, with one warning that names what differs;
+        `strict_resume=True` raises StateError. The next `iter()` raises StateError if the sampler's ids are
+        not those that were delivered.
+        """
+        here = make_state(self, None, self._clock, keyed=self._keyed())
+        fit = fitted(state, here, strict=self.strict_resume)
+        self._clock.resume(fit, self.sampler, self.batch_sampler)
+        restore_sampler(self, fit.get("sampler"))
+        self._supply.resume(fit.get("chosen"))
+        self._pending = None if fit["finished"] else fit
+
+    def _take_pending(self, epoch: int) -> Mapping[str, Any] | None:
+        pending, self._pending = self._pending, None
+        if pending is None or pending["epoch"] != epoch or pending["delivered"] == 0:
+            return None
+        return pending
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What pickle takes along: not the iterators, workers and devices of this process.
+
+        The memory format goes by its name: torch.save uses pickle's protocol 2, which cannot take it.
+        """
+        own = {"_live": None, "_position": None, "_supply": self._supply.unopened()}
+        return {**self.__dict__, **own, "memory_format": str(self.memory_format).removeprefix("torch.")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, memory_format=getattr(torch, state["memory_format"]))

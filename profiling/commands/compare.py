@@ -1,0 +1,212 @@
+"""`fastpipe-profile compare [DATA]`: what an image costs a CPU of this machine, step by step."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torchvision import transforms as T
+
+from fastpipe.errors import ArgumentError, FastpipeError
+from fastpipe.profiling.commands.terminal import ended, print_table, report_console
+from fastpipe.profiling.host.summary import OtherLoad, describe_host
+from fastpipe.profiling.measure.details import AUGMENTATIONS, device_unit
+from fastpipe.profiling.measure.inputs import Inputs, fetch
+from fastpipe.profiling.measure.stages import Stage, packed
+from fastpipe.profiling.measure.timing import Timing, measure
+from fastpipe.profiling.measure.variants import Variant, beton_of, make_loader, unavailable
+from fastpipe.profiling.measure.workload import transform_of
+from fastpipe.profiling.report.files import check_writable, write_values
+from fastpipe.transforms import merge
+from fastpipe.types import Plan
+
+__all__ = ["Price", "main", "make_parser", "price_list"]
+
+SCHEMA_VERSION = 1
+
+_BATCH = 32
+_NARROWEST = 104
+_WARM_UP = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """CPU-ms per image of one step by one library; `reason` says why there is none."""
+
+    step: str
+    by: str
+    timing: Timing | None
+    reason: str = ""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line of `compare`."""
+    parser = argparse.ArgumentParser(
+        prog="fastpipe-profile compare",
+        description="Price list: CPU-milliseconds per image on this machine by torchvision, FFCV, DALI and "
+        "fastpipe's engines, for decode + crop + resize and for each augmentation.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("data", metavar="DATA", nargs="?", default="demo", help="as for a profile: demo")
+    parser.add_argument("--resolution", type=int, default=176, metavar="N", help="side of the crops: 176")
+    parser.add_argument("--seconds", type=float, default=1.0, metavar="S", help="for each price: 1")
+    parser.add_argument("--json", metavar="FILE", help="write the list there too, with a schema_version")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line. Returns the exit status: 0, 1 bad data, 2 wrong argument, 130 on Ctrl-C."""
+    args = make_parser().parse_args(argv)
+    return ended(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.json is not None:
+        check_writable("json", args.json)
+    if not 0.0 < args.seconds <= 600.0 or args.resolution < 1:
+        raise ArgumentError(
+            "seconds must be above 0 and at most 600, resolution at least 1. "
+            f"Found: {args.seconds!r}, {args.resolution!r}"
+        )
+    others = OtherLoad()
+    transform, plan = transform_of(args.resolution)
+    inputs = fetch(args.data, plan, seconds=max(1.0, args.seconds), quick=True)
+    with Console(stderr=True).status("price list") as status:
+        prices = []
+        for price in price_list(inputs, transform, plan, args.seconds):
+            prices.append(price)
+            status.update(f"price list: {price.step} by {price.by} is done")
+    if args.json is not None:
+        values = {
+            "schema": "fastpipe-prices",
+            "schema_version": SCHEMA_VERSION,
+            "host": describe_host(),
+            "data": {"name": args.data, **inputs.describe()},
+            "resolution": args.resolution,
+            "prices": [_values(price) for price in prices],
+        }
+        write_values("json", args.json, values)
+    _render(prices, inputs, args, report_console(_NARROWEST), others.share())
+    return 0
+
+
+def _values(price: Price) -> dict[str, Any]:
+    cpu = None if price.timing is None else asdict(price.timing.cpu_ms)
+    repeats = 0 if price.timing is None else price.timing.repeats
+    row = {"step": price.step, "by": price.by, "cpu_ms_per_image": cpu, "repeats": repeats}
+    return {**row, "reason": price.reason}
+
+
+def price_list(inputs: Inputs, transform: Any, plan: Plan, seconds: float) -> Iterator[Price]:
+    """The prices, one by one as they are timed."""
+    with ExitStack() as stack:
+        yield from _loader_prices(inputs, transform, plan, seconds, stack)
+    batch = packed(inputs, _BATCH)
+    device = torch.device("cpu")
+    for name, make in _pillow(inputs).items():
+        yield Price(step=name, by="torchvision on Pillow, in workers", timing=measure(make, seconds))
+    for engine in ("fused", "torch", "kornia"):
+        for name, spec in ((_PLAIN, None), *AUGMENTATIONS.items()):
+            steps = plan if spec is None else merge(plan, [spec])
+            yield _engine_price(name, engine, steps, batch, device, inputs, seconds)
+
+
+_PLAIN = "flip + normalise"
+
+
+def _loader_prices(
+    inputs: Inputs, transform: Any, plan: Plan, seconds: float, stack: ExitStack
+) -> Iterator[Price]:
+    """Read, decode, crop, resize and pack, with no device stage, in one worker: the whole process tree."""
+    step = "read + decode + crop + resize"
+    path, _ = stack.enter_context(beton_of(inputs))
+    rows = (
+        ("torchvision, folder", Variant(workers=1)),
+        ("torchvision, .beton", Variant(workers=1, beton=path)),
+        ("dali, folder", Variant(workers=1, backend="dali")),
+        ("dali, .beton", Variant(workers=1, backend="dali", beton=path)),
+        ("ffcv, .beton", Variant(workers=1, backend="ffcv", beton=path)),
+    )
+    for by, variant in rows:
+        if reason := unavailable(variant.backend, plan, beton=variant.beton is not None):
+            yield Price(step=step, by=by, timing=None, reason=reason)
+            continue
+        stage = _loader_stage(inputs, transform, variant)
+        yield Price(step=step, by=by, timing=measure(stage.unit, seconds, tree=True, warm_up=_WARM_UP))
+
+
+def _loader_stage(inputs: Inputs, transform: Any, variant: Variant) -> Stage:
+    loader = make_loader(
+        inputs,
+        transform,
+        variant,
+        batch_size=_BATCH,
+        batches=max(2, len(inputs.samples) // _BATCH),
+        memory_format=torch.contiguous_format,
+        engine="none",
+    )
+    return Stage(name="loader", lane=None, what="", unit=lambda: sum(len(batch[0]) for batch in loader))
+
+
+def _pillow(inputs: Inputs) -> dict[str, Callable[[], int]]:
+    """torchvision's transforms on the crops, image by image, as torch's workers run them."""
+    to_float = T.Compose([T.ToTensor(), T.Normalize((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))])
+    steps: dict[str, Any] = {
+        _PLAIN: T.Compose([T.RandomHorizontalFlip(), to_float]),
+        "RandAugment": T.Compose([T.RandAugment(num_ops=1, magnitude=9), T.RandomHorizontalFlip(), to_float]),
+        "TrivialAugmentWide": T.Compose([T.TrivialAugmentWide(), T.RandomHorizontalFlip(), to_float]),
+    }
+
+    def unit_of(step: Any) -> Callable[[], int]:
+        def unit() -> int:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                for sample in inputs.samples:
+                    step(sample.crop)
+            return len(inputs.samples)
+
+        return unit
+
+    return {name: unit_of(step) for name, step in steps.items()}
+
+
+def _engine_price(
+    name: str, engine: Any, plan: Plan, batch: Any, device: torch.device, inputs: Inputs, seconds: float
+) -> Price:
+    by = f"fastpipe engine {engine}, whole batch"
+    try:
+        unit = device_unit(plan, batch, device, inputs, engine=engine)
+        return Price(step=name, by=by, timing=measure(unit, seconds))
+    except FastpipeError as error:
+        return Price(step=name, by=by, timing=None, reason=str(error).splitlines()[0])
+
+
+def _render(
+    prices: Sequence[Price], inputs: Inputs, args: argparse.Namespace, console: Console, share: float
+) -> None:
+    table = Table(title=f"CPU-ms per image at {args.resolution} pixels, {args.data}", title_justify="left")
+    for column in ("step", "by"):
+        table.add_column(column)
+    for column in ("CPU-ms", "quartiles", "n"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for price in prices:
+        if price.timing is None:
+            table.add_row(price.step, price.by, "-", price.reason[:40], "")
+            continue
+        cpu = price.timing.cpu_ms
+        spread = f"{cpu.low:.3g}-{cpu.high:.3g}"
+        table.add_row(price.step, price.by, f"{cpu.median:.3g}", spread, str(price.timing.repeats))
+    print_table(console, table)
+    found = inputs.describe()
+    note = (
+        f"{found['sampled']} files, median {found['median_pixels'] / 1e6:.3g} megapixels. "
+        "Augmentations include flip and normalise. Loaders: 1 worker, engine none, process tree. "
+        f"Other processes took {share:.0%} of the CPUs meanwhile."
+    )
+    console.print(note, markup=False, highlight=False)

@@ -1,0 +1,1 @@
+"""From measurements to a verdict: models of the rates, fixes with their gains, predictions, words."""

@@ -1,0 +1,68 @@
+"""Past predictions beside what was measured then, kept in the user's cache folder as JSON lines."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fastpipe.system.files import make_dir, user_cache_dir
+
+__all__ = ["Checked", "history_path", "past_errors", "remember"]
+
+_KEPT = 500
+_LONGEST_LINE = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """A prediction and its measurement, images/s of the loader alone. error: predicted / measured - 1."""
+
+    fix: str
+    predicted: float
+    low: float
+    high: float
+    measured: float
+    when: str = ""
+
+    @property
+    def error(self) -> float:
+        """predicted / measured - 1."""
+        return self.predicted / self.measured - 1.0
+
+    @property
+    def inside(self) -> bool:
+        """Whether the measurement lies in the interval."""
+        return self.low <= self.measured <= self.high
+
+
+def history_path(folder: str | None = None) -> Path:
+    """Where they are kept: profile/predictions.jsonl of the user's cache folder."""
+    return user_cache_dir(folder) / "profile" / "predictions.jsonl"
+
+
+def remember(checked: list[Checked], folder: str | None = None) -> None:
+    """Append, keeping the last 500. Raises DataError or OSError where the folder cannot be written."""
+    path = history_path(folder)
+    make_dir(path.parent)
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    lines += [json.dumps({**asdict(one), "when": one.when or now}) for one in checked]
+    temporary = path.with_suffix(f".{time.time_ns()}.tmp")
+    temporary.write_text("\n".join(lines[-_KEPT:]) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def past_errors(folder: str | None = None) -> list[Checked]:
+    """What is kept, oldest first; lines that are none of ours are left out."""
+    path = history_path(folder)
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            values: dict[str, Any] = json.loads(line) if len(line) <= _LONGEST_LINE else {}
+            found.append(Checked(**values))
+        except (TypeError, ValueError):
+            continue
+    return found

@@ -1,0 +1,1 @@
+"""What is timed: each stage alone, the loaders, the loader with the model; and the inputs for it."""

@@ -1,0 +1,78 @@
+"""Decoding of the crop's box alone, beside decoding the whole image: what a decoder that can is worth."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastpipe.backends.dali.pipeline import Graph, Runner, load_dali
+from fastpipe.decode import draw_box
+from fastpipe.errors import BackendError, MissingExtraError
+from fastpipe.profiling.measure.inputs import Inputs, Sampled
+from fastpipe.profiling.measure.stages import Stage
+from fastpipe.types import Plan, Spec
+
+__all__ = ["crop_decoding"]
+
+_BATCH = 16
+
+
+def crop_decoding(inputs: Inputs, plan: Plan) -> tuple[Stage | None, str]:
+    """The stage, or None and why: Pillow decodes whole images, so DALI does it, in one thread of its own."""
+    samples = [sample for sample in inputs.samples if sample.data[:2] == b"\xff\xd8"]
+    if plan.decode is None or not samples:
+        return None, "no JPEG among the sampled files"
+    try:
+        load_dali()
+        units = _Boxes(samples, plan.decode)
+    except (MissingExtraError, BackendError) as error:
+        return None, f"needs DALI, which decodes a box alone: {error}"
+    what = "bytes to RGB within the crop's box, DALI, 1 thread"
+    return Stage(name="decode of the crop", lane=None, what=what, unit=units.decode), ""
+
+
+class _Boxes:
+    """Feeds DALI the sampled files with the boxes that were drawn for them, batch after batch."""
+
+    def __init__(self, samples: Sequence[Sampled], spec: Spec) -> None:
+        self._batches = [
+            _fed(samples[start : start + _BATCH], spec) for start in range(0, len(samples), _BATCH)
+        ]
+        self._next = 0
+        self._runner = Runner(Graph(), batch_size=_BATCH, threads=1, depth=1)
+        self._runner.provide = _weak(self)
+
+    def give(self) -> Any:
+        """The batch at hand, as DALI's source."""
+        return self._batches[self._next]
+
+    def decode(self) -> int:
+        """Decode one batch; the number of its images."""
+        num = len(self._batches[self._next][0])
+        self._runner.submit()
+        self._runner.result()
+        self._next = (self._next + 1) % len(self._batches)
+        return num
+
+
+def _weak(boxes: _Boxes) -> Any:
+    """The source without a cycle: DALI's threads would wait for the collector."""
+    known = weakref.ref(boxes)
+
+    def provide() -> Any:
+        found = known()
+        if found is None:
+            raise StopIteration
+        return found.give()
+
+    return provide
+
+
+def _fed(samples: Sequence[Sampled], spec: Spec) -> tuple[list[Any], Any, Any]:
+    boxes = [draw_box(spec, sample.draws, sample.image.height, sample.image.width) for sample in samples]
+    starts = np.array([(box.top, box.left) for box in boxes], dtype=np.int32)
+    shapes = np.array([(box.height, box.width) for box in boxes], dtype=np.int32)
+    return [np.frombuffer(sample.data, dtype=np.uint8) for sample in samples], starts, shapes

@@ -1,0 +1,154 @@
+"""Costs beside the main path: listing, headers, cold reads, and augmentations on host and device."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from PIL import Image
+from torchvision import transforms as T
+
+from fastpipe.device import DeviceStage
+from fastpipe.device.engines.protocol import EngineName
+from fastpipe.profiling.measure.crop_decode import crop_decoding
+from fastpipe.profiling.measure.device_wait import wait_for
+from fastpipe.profiling.measure.handover import collate, handovers
+from fastpipe.profiling.measure.inputs import Inputs
+from fastpipe.profiling.measure.stages import Stage, StageResult, packed
+from fastpipe.profiling.measure.timing import Repeat, Stopwatch, summarize
+from fastpipe.transforms import ColOut, MixUp, RandAugment, TrivialAugmentWide, merge
+from fastpipe.types import Plan, Spec
+
+__all__ = [
+    "AUGMENTATIONS",
+    "cold_read",
+    "detail_stages",
+    "device_augmentation",
+    "device_unit",
+    "evict",
+    "pillow_randaugment",
+]
+
+_COLD_FILES = 32
+# Hot's values for RandAugment and ColOut, MixUp as in Medium.
+AUGMENTATIONS: dict[str, Spec] = {
+    "RandAugment": RandAugment(depth=1, severity=10.0),
+    "TrivialAugmentWide": TrivialAugmentWide(),
+    "ColOut": ColOut(p_row=0.05, p_col=0.05),
+    "MixUp": MixUp(alpha=0.2),
+}
+
+
+def evict(path: str) -> None:
+    """Ask the page cache to forget one file. Written pages that are not on disk yet stay; needs no root."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(handle)
+
+
+def cold_read(inputs: Inputs, seconds: float, read: Callable[[str], bytes]) -> StageResult:
+    """Reading files that the page cache was just told to forget; the telling is not timed."""
+    paths = [sample.path for sample in inputs.samples][:_COLD_FILES]
+    repeats: list[Repeat] = []
+    end_s = time.perf_counter() + seconds
+    while len(repeats) < 3 or (time.perf_counter() < end_s and len(repeats) < 50):
+        for path in paths:
+            evict(path)
+        watch = Stopwatch(tree=False)
+        for path in paths:
+            read(path)
+        repeats.append(watch.stop(len(paths)))
+    what = "after posix_fadvise(DONTNEED)"
+    return StageResult(name="read cold", lane=None, what=what, timing=summarize(repeats))
+
+
+def detail_stages(
+    inputs: Inputs, plan: Plan, *, batch_size: int, device: torch.device, quick: bool
+) -> tuple[list[Stage], tuple[tuple[str, str], ...]]:
+    """What can be timed beside the path, and what cannot with the reason. plan: without augmentations."""
+    crop, no_crop = (None, "left out by --quick") if quick else crop_decoding(inputs, plan)
+    moves, no_moves = handovers(inputs, batch_size, device)
+    found = [
+        _listing(inputs),
+        _header(inputs),
+        *([] if crop is None else [crop]),
+        collate(inputs, batch_size),
+        *moves,
+        pillow_randaugment(inputs),
+        _plain(inputs, plan, batch_size, device),
+        *(device_augmentation(inputs, plan, name, batch_size, device) for name in AUGMENTATIONS),
+    ]
+    return found, ((("decode of the crop", no_crop),) if no_crop else ()) + no_moves
+
+
+def _listing(inputs: Inputs) -> Stage:
+    folders = sorted({os.path.dirname(sample.path) for sample in inputs.samples})[:8]
+
+    def unit() -> int:
+        found = 0
+        for folder in folders:
+            with os.scandir(folder) as entries:
+                found += sum(1 for entry in entries if entry.is_file())
+        return max(1, found)
+
+    return Stage(name="list", lane=None, what="directory entries, once per run", unit=unit)
+
+
+def _header(inputs: Inputs) -> Stage:
+    def unit() -> int:
+        for sample in inputs.samples:
+            with Image.open(io.BytesIO(sample.data)) as image:
+                _ = image.size
+        return len(inputs.samples)
+
+    return Stage(name="header", lane=None, what="size from bytes, Pillow", unit=unit)
+
+
+def pillow_randaugment(inputs: Inputs) -> Stage:
+    """torchvision's RandAugment of one operation on the crops, as it runs in torch's workers."""
+    augment = T.RandAugment(num_ops=1, magnitude=9)
+
+    def unit() -> int:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            for sample in inputs.samples:
+                augment(sample.crop)
+        return len(inputs.samples)
+
+    return Stage(name="RandAugment, Pillow", lane=None, what="1 operation, in torch's workers", unit=unit)
+
+
+def device_augmentation(
+    inputs: Inputs, plan: Plan, name: str, batch_size: int, device: torch.device
+) -> Stage:
+    """The device stage with one augmentation more: its cost is what is above the plain device stage."""
+    host = packed(inputs, batch_size)
+    unit = device_unit(merge(plan, [AUGMENTATIONS[name]]), host, device, inputs)
+    where = "on the CPU" if device.type == "cpu" else f"on {device.type}"
+    return Stage(name=f"device stage + {name}", lane=None, what=f"with the plain pass, {where}", unit=unit)
+
+
+def _plain(inputs: Inputs, plan: Plan, batch_size: int, device: torch.device) -> Stage:
+    unit = device_unit(plan, packed(inputs, batch_size), device, inputs)
+    return Stage(name="device stage, plain", lane=None, what="flip, normalise, cast", unit=unit)
+
+
+def device_unit(
+    plan: Plan, host: Any, device: torch.device, inputs: Inputs, engine: EngineName = "fused"
+) -> Callable[[], int]:
+    """One pass of the device stage of `plan` over `host`, finished on return."""
+    stage = DeviceStage(plan, device=device, engine=engine, num_classes=inputs.num_classes)
+    stage.warm_up()
+
+    def unit() -> int:
+        stage(host)
+        wait_for(device)
+        return len(host.images)
+
+    return unit

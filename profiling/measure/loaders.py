@@ -1,0 +1,162 @@
+"""The loader's side of a profile: its stages alone, and whole loaders in turns."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fastpipe.errors import BackendError
+from fastpipe.profiling.conclude.scaling import Curve, fit, worker_counts
+from fastpipe.profiling.conclude.verdict import forecast
+from fastpipe.profiling.measure.inputs import Inputs
+from fastpipe.profiling.measure.setting import Setting
+from fastpipe.profiling.measure.stages import Stage, StageResult, loader_stages, overhead, whole_host_half
+from fastpipe.profiling.measure.together import loader_batch, time_variants
+from fastpipe.profiling.measure.variants import Variant, beton_of, make_loader, unavailable
+from fastpipe.profiling.measure.workload import torch_transform
+
+__all__ = ["OURS", "PLAIN", "Loaders", "profiled_loader", "profiled_variant", "time_host", "time_loaders"]
+
+OURS, PLAIN = "fastpipe.DataLoader", "torch DataLoader"
+
+_MOST_PACKED = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaders:
+    """Whole loaders by name, timed with `batch_size`. others: those that a fix could bring."""
+
+    found: dict[str, StageResult]
+    others: dict[str, Variant]
+    batch_size: int
+    curve: Curve | None
+
+
+def profiled_variant(setting: Setting, inputs: Inputs, stack: ExitStack) -> Variant:
+    """The loader that is profiled. BackendError when the backend asked for cannot serve here."""
+    name = setting.workload.backend
+    beton = None
+    if reason := unavailable(name, setting.plan, beton=name == "ffcv"):
+        raise BackendError(f"backend {name!r} cannot serve this profile: {reason}")
+    if name == "ffcv":
+        beton, _ = stack.enter_context(beton_of(inputs))
+    return Variant(workers=setting.workload.workers, backend=name, beton=beton)
+
+
+def profiled_loader(setting: Setting, inputs: Inputs, variant: Variant, batch_size: int, batches: int) -> Any:
+    """A loader of that kind over `batches` batches."""
+    return make_loader(
+        inputs,
+        setting.transform,
+        variant,
+        batch_size=batch_size,
+        batches=batches,
+        memory_format=setting.memory_format,
+    )
+
+
+def time_host(setting: Setting, inputs: Inputs, variant: Variant) -> tuple[StageResult, list[StageResult]]:
+    """The host half in one process, and the loader's stages."""
+    stages = _stages(setting, inputs)
+    setting.announce("host half")
+    workload = setting.workload
+    if workload.backend != "torchvision":
+        host_half = _whole_backend(setting, inputs, variant).time(workload.seconds)
+        return host_half, [replace(host_half, name=f"{workload.backend} pipeline", lane="worker"), *stages]
+    host_half = whole_host_half(inputs, setting.plan, min(32, workload.batch_size)).time(workload.seconds)
+    rest = overhead(host_half, stages)
+    return host_half, stages if rest is None else [*stages, rest]
+
+
+def _whole_backend(setting: Setting, inputs: Inputs, variant: Variant) -> Stage:
+    """Another backend decodes, crops and packs in one go, so it is one stage: 1 worker, uint8 out."""
+    loader = make_loader(
+        inputs,
+        setting.transform,
+        replace(variant, workers=1),
+        batch_size=min(32, setting.workload.batch_size),
+        batches=4,
+        memory_format=setting.memory_format,
+        engine="none",
+    )
+
+    def unit() -> int:
+        return sum(len(batch[0]) for batch in loader)
+
+    return Stage(name="host half, 1 worker", lane=None, what="read to packed batch", unit=unit, tree=True)
+
+
+def _stages(setting: Setting, inputs: Inputs) -> list[StageResult]:
+    workload = setting.workload
+    makers = loader_stages(
+        inputs,
+        setting.plan,
+        batch_size=min(workload.batch_size, _MOST_PACKED),
+        workers=workload.workers,
+        device=setting.device,
+        memory_format=setting.memory_format,
+    )
+    if workload.backend != "torchvision":
+        makers = makers[-1:]
+    results = []
+    for make in makers:
+        stage = make()
+        setting.announce(stage.name)
+        results.append(stage.time(workload.seconds))
+    return results
+
+
+def time_loaders(
+    setting: Setting, inputs: Inputs, variant: Variant, stages: list[StageResult], stack: ExitStack
+) -> Loaders:
+    """The profiled loader, torch's, fewer workers, and other backends and files, in alternating epochs."""
+    setting.announce("loaders")
+    workers = setting.workload.workers
+    costs = [setting.cost(stage) for stage in stages]
+    rate = forecast(costs, cpus=setting.cpus, workers=workers).images_per_s
+    batch_size = loader_batch(setting.workload.batch_size, rate, setting.window_s)
+    transform, words = torch_transform(setting.transform, setting.workload.augment)
+    others = _others(setting, inputs, stack)
+    counts = worker_counts(workers)
+    # With --quick the full count is not timed a second time: the curve goes through the loader's own epochs.
+    names = {num: OURS if setting.workload.quick and num == workers else f"{num} workers" for num in counts}
+    variants = {
+        OURS: variant,
+        PLAIN: Variant(workers=workers, plain=True, transform=transform),
+        **{names[num]: replace(variant, workers=num) for num in counts},
+        **others,
+    }
+    found = time_variants(
+        inputs,
+        setting.transform,
+        variants,
+        batch_size=batch_size,
+        rate=rate,
+        window_s=setting.window_s,
+        workers=workers,
+        device=setting.device,
+        repeats=round(2 * setting.workload.seconds / setting.window_s),
+        memory_format=setting.memory_format,
+    )
+    found[PLAIN] = replace(found[PLAIN], what=words)
+    curve = fit({num: found[name].timing.rates for num, name in names.items()}) if counts else None
+    return Loaders(found=found, others=others, batch_size=batch_size, curve=curve)
+
+
+def _others(setting: Setting, inputs: Inputs, stack: ExitStack) -> dict[str, Variant]:
+    """Other backends and files, with 1 worker: what they cost is what a fix by them brings."""
+    workload = setting.workload
+    if workload.quick or workload.workers == 0 or workload.backend != "torchvision":
+        return {}
+    found = {}
+    if unavailable("dali", setting.plan, beton=False) is None:
+        found["backend dali"] = Variant(workers=1, backend="dali")
+    path, _ = stack.enter_context(beton_of(inputs))
+    found[".beton, bytes kept"] = Variant(workers=1, beton=path)
+    if unavailable("ffcv", setting.plan, beton=True) is None:
+        found[".beton, backend ffcv"] = Variant(workers=1, backend="ffcv", beton=path)
+    most = 2 * workload.resolution
+    small, _ = stack.enter_context(beton_of(inputs, max_resolution=most))
+    found[f".beton, max resolution {most}"] = Variant(workers=1, beton=small)
+    return found

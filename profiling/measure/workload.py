@@ -1,0 +1,191 @@
+"""What is profiled: the options as given, and the training work they stand for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from torchvision import transforms as T
+
+from fastpipe.backends.registry import BACKENDS
+from fastpipe.errors import ArgumentError, nearest
+from fastpipe.profiling.conclude.demand import rate_of
+from fastpipe.profiling.conclude.whatif import Question, parse
+from fastpipe.system.cgroups import usable_cpus
+from fastpipe.transforms import ColOut, RandAugment, RandomErasing, Resize, TrivialAugmentWide, lift
+from fastpipe.types import Plan, Spec
+
+__all__ = ["Options", "Workload", "make_workload", "nearest", "torch_transform", "transform_of"]
+
+_MODEL, _RESOLUTION, _BATCH_SIZE = "resnet18", 176, 64
+_MOST_WORKERS = 8
+_SECONDS, _QUICK_SECONDS = 1.4, 0.3
+# The usual mean and standard deviation of ImageNet's pixels, RGB in 0..1.
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """A command line. None is: the recipe's value, else the profiler's own."""
+
+    data: str
+    recipe: str | None = None
+    model: str | None = None
+    resolution: int | None = None
+    batch_size: int | None = None
+    workers: int | None = None
+    seconds_per_stage: float | None = None
+    quick: bool = False
+    backend: str = "torchvision"
+    target_images_per_s: str | None = None
+    verify: bool = False
+    what_if: str | None = None
+
+    def __post_init__(self) -> None:
+        _at_least("resolution", self.resolution, 1)
+        _at_least("batch_size", self.batch_size, 1)
+        _at_least("workers", self.workers, 0)
+        seconds = self.seconds_per_stage
+        if seconds is not None and not 0.0 < seconds <= 3600.0:
+            raise ArgumentError(f"seconds_per_stage must be above 0 and at most 3600. Found: {seconds!r}")
+        if self.backend not in BACKENDS:
+            raise ArgumentError(
+                f"backend must be one of {', '.join(BACKENDS)}. Found: {self.backend!r}."
+                f"{nearest(self.backend, list(BACKENDS))}"
+            )
+
+
+def _at_least(name: str, value: int | None, least: int) -> None:
+    if value is not None and value < least:
+        raise ArgumentError(f"{name} must be at least {least}. Found: {value!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """The training that the stages are timed for.
+
+    models: the library that `model` is a name of. augment: the recipe's augmentations, on the device stage.
+    seconds: spent on each stage, roughly.
+    target: images/s that stand in for the model, and where they come from. question: what `--what-if` asks.
+    """
+
+    data: str
+    recipe: str | None
+    model: str
+    models: Literal["torchvision", "timm"]
+    resolution: int
+    batch_size: int
+    workers: int
+    channels_last: bool
+    seconds: float
+    quick: bool
+    backend: str = "torchvision"
+    target: tuple[float, str] | None = None
+    verify: bool = False
+    question: Question | None = None
+    augment: tuple[Spec, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def side(self) -> int:
+        """Pixels of a side of what reaches the model: ColOut and Resize change it on the device."""
+        side = self.resolution
+        for spec in self.augment:
+            if isinstance(spec, ColOut):
+                side = max(1, int((1.0 - spec.p_row) * side))
+            elif isinstance(spec, Resize):
+                side = spec.size if isinstance(spec.size, int) else spec.size[0]
+        return side
+
+
+def make_workload(options: Options) -> Workload:
+    """Fill in what was not given. Raises what loading a recipe raises; MissingExtraError names its extra."""
+    recipe, augment, notes = _recipe(options.recipe, options.resolution)
+    default_s = _QUICK_SECONDS if options.quick else _SECONDS
+    return Workload(
+        data=options.data,
+        recipe=options.recipe,
+        model=options.model or (recipe.model if recipe else _MODEL),
+        models="timm" if recipe else "torchvision",
+        resolution=options.resolution or (recipe.train_resolution if recipe else _RESOLUTION),
+        batch_size=options.batch_size or (recipe.batch_size if recipe else _BATCH_SIZE),
+        workers=_default_workers() if options.workers is None else options.workers,
+        channels_last=bool(recipe and recipe.channels_last),
+        seconds=options.seconds_per_stage or default_s,
+        quick=options.quick,
+        backend=options.backend,
+        target=None if options.target_images_per_s is None else rate_of(options.target_images_per_s),
+        verify=options.verify,
+        question=None if options.what_if is None else parse(options.what_if),
+        augment=augment,
+        notes=notes,
+    )
+
+
+def _default_workers() -> int:
+    return max(1, min(_MOST_WORKERS, int(usable_cpus())))
+
+
+def _recipe(name: str | None, resolution: int | None) -> tuple[Any, tuple[Spec, ...], tuple[str, ...]]:
+    """The trainer's recipe at the resolution given, its augmentations, and what the profiler leaves out."""
+    if name is None:
+        return None, (), ()
+    from fastpipe.train import augment_specs, load_recipe
+
+    recipe = load_recipe(name)
+    # The profile stays at full size: progressive resizing has nothing to do there.
+    sized = replace(recipe, train_resolution=resolution or recipe.train_resolution, progressive_resizing=None)
+    left_out = [
+        word
+        for word, given in (
+            ("BlurPool", recipe.blurpool),
+            ("EMA", recipe.ema),
+            (f"{recipe.loss.name} loss (cross-entropy instead)", recipe.loss.name != "cross_entropy"),
+        )
+        if given
+    ]
+    notes = []
+    if left_out:
+        notes.append(f"The timed model step leaves out the recipe's {', '.join(left_out)}.")
+    if recipe.progressive_resizing is not None:
+        notes.append(f"Progressive resizing is left out: every step is at {recipe.train_resolution} pixels.")
+    return recipe, augment_specs(sized), tuple(notes)
+
+
+def transform_of(resolution: int) -> tuple[Any, Plan]:
+    """The usual training pipeline at `resolution` for torch's own loader, and its plan for fastpipe's."""
+    transform = T.Compose(
+        [T.RandomResizedCrop(resolution), T.RandomHorizontalFlip(), T.ToTensor(), T.Normalize(_MEAN, _STD)]
+    )
+    plan = lift(transform).plan
+    if plan is None:
+        raise ArgumentError(f"resolution {resolution} gives a pipeline that cannot be lifted")
+    return transform, plan
+
+
+def torch_transform(transform: Any, augment: tuple[Spec, ...]) -> tuple[Any, str]:
+    """The pipeline with torchvision's classes for `augment`, as torch's workers would run it, in words too.
+
+    ColOut, MixUp and CutMix have none that works on single images: they are left out, and named.
+    """
+    steps, ours, left_out = list(transform.transforms), [], []
+    place = next(place for place, step in enumerate(steps) if isinstance(step, T.ToTensor))
+    for spec in augment:
+        if isinstance(spec, RandAugment):
+            steps.insert(place, T.RandAugment(num_ops=spec.length))
+        elif isinstance(spec, TrivialAugmentWide):
+            steps.insert(place, T.TrivialAugmentWide())
+        elif isinstance(spec, RandomErasing):
+            steps.append(T.RandomErasing(p=spec.p))
+        else:
+            left_out.append(type(spec).__name__)
+            continue
+        ours.append(type(spec).__name__)
+    if not augment:
+        return transform, "the same work"
+    words = [
+        f"torchvision's {', '.join(ours)}" if ours else "",
+        f"no {', '.join(left_out)}" if left_out else "",
+    ]
+    return T.Compose(steps), "; ".join(word for word in words if word)

@@ -1,5 +1,0 @@
-"""A report as one HTML page: inline SVG and CSS, no script, no network."""
-
-from fastpipe.profiling.page.build import page as page
-
-__all__ = ["page"]

@@ -1,0 +1,82 @@
+"""Writing the forms of a report: refused before anything is measured, written in one move."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from fastpipe.errors import ArgumentError, FastpipeError, MissingExtraError
+from fastpipe.profiling.host import quick_card
+from fastpipe.profiling.measure.timeline import capture
+from fastpipe.profiling.measure.workload import Workload
+from fastpipe.profiling.report.page import page
+from fastpipe.profiling.report.trace import trace_events
+
+__all__ = ["check_writable", "exit_status", "with_timeline", "write_forms", "write_text", "write_values"]
+
+
+def check_writable(option: str, path: str) -> None:
+    """Raise ArgumentError now rather than after a minute of measuring, if `path` cannot be written."""
+    target = Path(path)
+    if target.is_dir():
+        raise ArgumentError(f"{option} must name a file to write. Found: {path!r}, which is a folder")
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        os.close(handle)
+        os.unlink(name)
+    except OSError as error:
+        raise _unwritable(option, path, error) from error
+
+
+def write_text(option: str, path: str, text: str) -> None:
+    """Write UTF-8 text in one move: readers never see half of it. ArgumentError when it cannot be."""
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, target)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # a read-only file system refuses that as well
+            temporary.unlink()
+        raise _unwritable(option, path, error) from error
+
+
+def write_values(option: str, path: str, values: dict[str, Any]) -> None:
+    """Write plain values as JSON, in one move."""
+    write_text(option, path, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _unwritable(option: str, path: str, error: OSError) -> ArgumentError:
+    return ArgumentError(
+        f"{option} must name a file that can be written. Found: {path!r} ({error.strerror}). "
+        "Name a file in a folder that exists and is yours"
+    )
+
+
+def exit_status(error: FastpipeError) -> int:
+    """Print the error on one line; 2 for a wrong argument, 1 for data that cannot be used."""
+    sys.stderr.write(f"fastpipe-profile: error: {' '.join(str(error).split())}\n")
+    return 2 if isinstance(error, ArgumentError | MissingExtraError) else 1
+
+
+def with_timeline(report: dict[str, Any], workload: Workload) -> dict[str, Any]:
+    """The report with `timeline` (recorded now, some seconds) and `host_card` (looked up, not measured)."""
+    batch_size = report["workload"]["timed_batch_sizes"]["model"]
+    return {
+        **report,
+        "timeline": capture(workload, batch_size),
+        "host_card": quick_card(report["data"].get("root")),
+    }
+
+
+def write_forms(report: dict[str, Any], *, html: str | None, trace: str | None) -> None:
+    """Write the page and the trace that were asked for, each in one move."""
+    if html is not None:
+        write_text("html", html, page(report))
+    if trace is not None:
+        write_values("trace", trace, trace_events(report["timeline"]))

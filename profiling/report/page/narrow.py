@@ -1,0 +1,35 @@
+"""The bars of a chart for a screen that is too narrow for the drawing: text that wraps, a bar below it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastpipe.profiling.report.page.markup import Markup, el
+
+__all__ = ["Bar", "both"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """One row: where the bar begins and ends, as shares of the width, and what its colour means."""
+
+    name: object
+    figure: str
+    start: float = 0.0
+    end: float = 0.0
+    shape: str = "wait"
+    alarm: bool = False
+
+
+def both(drawing: Markup, bars: Sequence[Bar]) -> Markup:
+    """The drawing, and in its place on a narrow screen the bars: the style sheet shows one of them."""
+    rows = [_row(bar) for bar in bars]
+    return el("div", el("div", drawing, class_="broad"), el("ul", *rows, class_="narrow bars"))
+
+
+def _row(bar: Bar) -> Markup:
+    start, end = (min(max(share, 0.0), 1.0) for share in (bar.start, bar.end))
+    place = f"margin-left: {100 * start:.1f}%; width: {100 * max(end - start, 0.01):.1f}%"
+    figure = el("b", bar.figure, class_="alarm" if bar.alarm else None)
+    return el("li", el("span", bar.name), figure, el("i", style=place, class_=bar.shape))

@@ -1,0 +1,148 @@
+"""What a small data set asks of a recipe made for ImageNet (`fit_to_data`).
+
+    batch      the largest power of two, at most the recipe's, that leaves at least 30 steps an epoch
+    lr         lr * batch / the recipe's batch (min_lr likewise)
+    warmup     min(the recipe's, 10 % of training)
+    EMA        half-life min(the recipe's, 5 % of the steps), interval half-life / 5
+
+Keys the user set himself are left alone, and every change is returned so that it can be shown and saved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fastpipe.errors import ArgumentError
+from fastpipe.train.config.checks import round_to_multiple
+from fastpipe.train.config.keys import (
+    config_to_dict,
+    differing,
+)
+from fastpipe.train.config.schema import TrainConfig
+
+__all__ = ["Fitted", "fit_to_data", "fitted_batch_size", "follow_epochs", "follow_train_resolution"]
+
+_FEW_STEPS = 20
+_ENOUGH_STEPS = 30
+_WARMUP_SHARE = 0.1
+_HALF_LIFE_SHARE = 0.05
+# BatchNorm cannot normalise a batch of one 1x1 map.
+_SMALLEST_BATCH = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """The configuration to run, and what was changed: key -> (before, after)."""
+
+    config: TrainConfig
+    changes: dict[str, tuple[Any, Any]]
+
+
+def fitted_batch_size(num_images: int, largest: int) -> int:
+    """The largest power of two <= `largest` with 30 full batches in `num_images`; at least 2."""
+    batch = _SMALLEST_BATCH
+    while batch * 2 <= largest and num_images // (batch * 2) >= _ENOUGH_STEPS:
+        batch *= 2
+    return batch
+
+
+def fit_to_data(
+    config: TrainConfig,
+    num_images: int,
+    *,
+    explicit: Collection[str] = (),
+    recipe_batch_size: int | None = None,
+) -> Fitted:
+    """`config` fitted to `num_images` training images; `explicit` are dotted keys set by the user.
+
+    `recipe_batch_size` is the batch that the learning rate was made for (default: the configuration's own).
+    Raises ArgumentError for an explicit warmup that is longer than training. A recipe's own warmup is cut to
+    10 % of training instead, also when nothing else is fitted.
+    """
+    warmup = config.schedule.warmup_epochs
+    if warmup > config.epochs and "schedule.warmup_epochs" in explicit:
+        raise ArgumentError(
+            f"schedule.warmup_epochs must not be longer than training ({config.epochs} epochs). "
+            f"Found: {warmup:g}. Lower it, or train longer"
+        )
+    recipe_batch = recipe_batch_size or config.batch_size
+    # By the recipe's batch too: a smaller one given by the user must not switch the scaled rate off.
+    small = num_images // max(recipe_batch, config.batch_size) < _FEW_STEPS
+    if small if config.fit_to_data == "auto" else config.fit_to_data:
+        fitted = _fit(config, num_images, explicit, recipe_batch)
+    elif warmup > config.epochs:
+        fitted = _with_warmup(config, _WARMUP_SHARE * config.epochs)
+    else:
+        fitted = config
+    changes = differing(config_to_dict(config), config_to_dict(fitted))
+    return Fitted(config=replace(fitted, fit_to_data=False), changes=changes)
+
+
+def _fit(config: TrainConfig, num_images: int, explicit: Collection[str], recipe_batch: int) -> TrainConfig:
+    if "batch_size" not in explicit:
+        config = replace(config, batch_size=fitted_batch_size(num_images, recipe_batch))
+    if "optimizer.lr" not in explicit:
+        ratio = config.batch_size / recipe_batch
+        config = replace(
+            config,
+            optimizer=replace(config.optimizer, lr=config.optimizer.lr * ratio),
+            schedule=replace(config.schedule, min_lr=config.schedule.min_lr * ratio),
+        )
+    if "schedule.warmup_epochs" not in explicit:
+        config = _with_warmup(config, min(config.schedule.warmup_epochs, _WARMUP_SHARE * config.epochs))
+    return _with_ema(config, num_images // config.batch_size * config.epochs, explicit)
+
+
+def _with_warmup(config: TrainConfig, warmup_epochs: float) -> TrainConfig:
+    # Rounded, so that the printed value is 0.8 and not 0.8000000000000000444.
+    return replace(config, schedule=replace(config.schedule, warmup_epochs=round(warmup_epochs, 6)))
+
+
+def _with_ema(config: TrainConfig, total_steps: int, explicit: Collection[str]) -> TrainConfig:
+    ema = config.ema
+    if ema is None:
+        return config
+    if "ema.half_life_batches" not in explicit:
+        half_life = min(ema.half_life_batches, max(1, int(_HALF_LIFE_SHARE * total_steps)))
+        ema = replace(ema, half_life_batches=half_life)
+    if "ema.update_interval" not in explicit:
+        ema = replace(ema, update_interval=max(1, ema.half_life_batches // 5))
+    return replace(config, ema=ema)
+
+
+def follow_train_resolution(
+    values: dict[str, Any], recipe: TrainConfig, explicit: Collection[str]
+) -> dict[str, Any]:
+    """`values` with validation sizes that follow the training size as the recipe's do.
+
+    Sizes the user did not set keep the recipe's ratios (mild: 224 / 176, then 232 / 224), rounded to the
+    nearest multiple of 4: 64 pixels of training give 80 and 84.
+    """
+    size, resize = values["val_resolution"], values["val_resize"]
+    if "val_resolution" not in explicit and values["train_resolution"] != recipe.train_resolution:
+        size = _near(values["train_resolution"] * recipe.val_resolution / recipe.train_resolution)
+    if "val_resize" not in explicit and size != recipe.val_resolution:
+        resize = max(size, _near(size * recipe.val_resize / recipe.val_resolution))
+    return {**values, "val_resolution": size, "val_resize": resize}
+
+
+def follow_epochs(values: dict[str, Any], recipe: TrainConfig, explicit: Collection[str]) -> dict[str, Any]:
+    """`values` with a ramp of sizes given in epochs at the recipe's share of training.
+
+    FFCV's own shorter configurations have theirs at 0.69 to 0.74 and 0.81 to 0.86 of training, likewise.
+    """
+    ramp = values["progressive_resizing"]
+    if ramp is None or values["epochs"] == recipe.epochs:
+        return values
+    scaled = {
+        key: round(ramp[key] * values["epochs"] / recipe.epochs, 6)
+        for key in ("start_epoch", "end_epoch")
+        if f"progressive_resizing.{key}" not in explicit
+    }
+    return {**values, "progressive_resizing": {**ramp, **scaled}}
+
+
+def _near(size: float) -> int:
+    return max(32, round_to_multiple(size, 4))

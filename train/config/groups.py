@@ -1,0 +1,156 @@
+"""The groups of a recipe's keys, as frozen values: how weights move, what is minimised, which methods act."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = [
+    "EMAConfig",
+    "LossConfig",
+    "OptimizerConfig",
+    "ProgressiveResizingConfig",
+    "RandAugmentConfig",
+    "SAMConfig",
+    "ScheduleConfig",
+    "StochasticDepthConfig",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """How weights move."""
+
+    name: Literal["sgd", "lamb", "lars"] = "sgd"
+    """sgd: with momentum, not Nesterov. lamb, lars: timm's; lamb's first beta is `momentum`."""
+    lr: float = 2.048
+    """The peak of the schedule, for `batch_size`."""
+    momentum: float = 0.875
+    """Of SGD and LARS; the first beta of LAMB."""
+    weight_decay: float = 5e-4
+    """0 is off."""
+    decoupled_weight_decay: bool = True
+    """true: weights *= 1 - (lr / peak) * weight_decay. false: weight_decay * weights joins the gradient."""
+    weight_decay_on_norm: bool = True
+    """false: weights and biases of normalisation layers are not decayed."""
+    weight_decay_on_bias: bool = True
+    """false: the biases of all other layers are not decayed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """How the learning rate moves."""
+
+    name: Literal["cosine", "linear", "polynomial"] = "cosine"
+    """After the warmup, down to min_lr; polynomial: the square of the linear one."""
+    warmup_epochs: float = 8.0
+    """Linear. Not touched by schedule_scale."""
+    warmup_start: float = 0.0
+    """The warmup's first rate as a share of the peak."""
+    resolution: Literal["step", "epoch"] = "step"
+    """epoch: every step has the rate of its epoch's first."""
+    min_lr: float = 0.0
+    """The rate at the end of training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """What is minimised."""
+
+    name: Literal["bce", "cross_entropy"] = "bce"
+    """bce: binary cross-entropy over dense targets."""
+    reduction: Literal["sum", "mean"] = "sum"
+    """bce over the classes: sum is Composer's, mean timm's. Both average over the batch."""
+    bias_init: bool = True
+    """Start the classifier's bias at -log(classes)."""
+    label_smoothing: float = 0.0
+    """The share of each target that is spread over all classes."""
+    label_smoothing_mixup: Literal["both", "composer"] = "both"
+    """Mixed labels. both: smoothed after mixing. composer: the image's own only, its partner's stay hard."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EMAConfig:
+    """The averaged weights used for evaluation."""
+
+    half_life_batches: int = 100
+    """After so many steps old weights count half."""
+    update_interval: int = 20
+    """Steps between two updates of the average."""
+    reset_during_warmup: bool = False
+    """true: every update in the warmup, and the first behind it, copies the weights, as torchvision's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgressiveResizingConfig:
+    """Small images first."""
+
+    kind: Literal["composer", "ffcv"] = "composer"
+    """composer: per step, by fractions of training. ffcv: per epoch, from start_epoch to end_epoch."""
+    where: Literal["decoder", "device"] = "decoder"
+    """decoder: one resize, straight from the crop to the step's size. device: decoded at the full size and
+    resized (nearest) behind RandAugment and ColOut, Composer's order; kind composer only."""
+    initial_scale: float = 0.5
+    """The first size as a share of train_resolution."""
+    delay_fraction: float = 0.4
+    """composer: the share of training at the first size."""
+    finetune_fraction: float = 0.2
+    """composer: the share of training, at its end, at the full size."""
+    size_increment: int = 4
+    """composer: sizes are multiples of so many pixels."""
+    start_epoch: float = 0.0
+    """ffcv: the last epoch at the initial size."""
+    end_epoch: float = 0.0
+    """ffcv: the first epoch at the full size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SAMConfig:
+    """Sharpness-aware minimisation: two passes in the last of every `interval` steps."""
+
+    rho: float = 0.5
+    """How far the first pass climbs."""
+    interval: int = 1
+    """1: every step; 10: one step in ten."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StochasticDepthConfig:
+    """Residual branches left out at random, deeper ones more often."""
+
+    drop_rate: float = 0.1
+    """Of the last block."""
+    kind: Literal["composer", "timm"] = "composer"
+    """timm divides the kept branches by 1 - rate in training; composer weights them in evaluation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandAugmentConfig:
+    """Random operations per image; a setting left at null is the space's own default."""
+
+    space: Literal[
+        "composer",
+        "composer-original",
+        "composer-safe",
+        "timm",
+        "torchvision",
+        "torchvision_v2",
+        "trivial",
+    ] = "composer"
+    """Whose operations and strengths; trivial: TrivialAugmentWide."""
+    depth: int = 1
+    """Operations per image."""
+    severity: float | None = None
+    """composer: 0..10."""
+    magnitude: float | None = None
+    """timm: 0..mmax. torchvision: a whole number, 0..30."""
+    p: float | None = None
+    """timm: the probability of each operation."""
+    mstd: float | None = None
+    """timm: the standard deviation of the magnitude."""
+    mmax: float | None = None
+    """timm: the largest magnitude."""
+    increasing: bool | None = None
+    """timm: the variant whose operations all grow with the magnitude."""
+    interpolation: Literal["nearest", "bilinear"] | None = None
+    """Of the operations that move pixels."""

@@ -1,0 +1,89 @@
+"""The options of `fastpipe-train` as jsonargparse takes them: types, descriptions, help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from fastpipe.errors import ArgumentError, MissingExtraError
+from fastpipe.train.augment import GROUPS
+from fastpipe.train.config.keys import group_classes
+from fastpipe.train.config.options import Options
+from fastpipe.train.config.schema import TrainConfig
+from fastpipe.train.describe import describe_options
+
+__all__ = ["DEFAULT_RECIPE", "RECIPES", "checked", "make_parser", "print_group_help", "recipe_names"]
+
+RECIPES = Path(__file__).parent.parent / "recipes"
+DEFAULT_RECIPE = "mild"
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with fastpipe."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def make_parser() -> Any:
+    """The command line of training, with a description of every option."""
+    jsonargparse = _jsonargparse()
+    parser = jsonargparse.ArgumentParser(
+        prog="fastpipe-train",
+        exit_on_error=False,
+        description="Train an image classifier by a recipe. "
+        "--evaluate CKPT --data DATA measures a checkpoint, "
+        "--export CKPT OUT writes its weights (.pt) or its model (.onnx); "
+        "`--evaluate --help` and `--export --help` say more.",
+    )
+    parser.add_argument(
+        "--recipe", type=str, default=DEFAULT_RECIPE, help=f"{', '.join(recipe_names())}, or a .yaml file"
+    )
+    parser.add_argument(
+        "--augment",
+        type=str,
+        default=None,
+        help=f"{', '.join(GROUPS)}: the augmentations of that recipe in place of this one's",
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    parser.add_argument(
+        "--print-config",
+        dest="print-config",
+        action="store_true",
+        help="print the resolved configuration and exit",
+    )
+    parser.add_argument(
+        "--list-recipes",
+        dest="list-recipes",
+        action="store_true",
+        help="print the published recipes side by side and exit",
+    )
+    parser.add_class_arguments(Options, as_group=False)
+    parser.add_class_arguments(TrainConfig, as_group=False, skip={"recipe"})
+    describe_options(parser, Options, TrainConfig)
+    return parser
+
+
+def print_group_help(name: str) -> NoReturn:
+    """Print the keys of one group, and exit as --help does."""
+    parser = _jsonargparse().ArgumentParser(prog="fastpipe-train")
+    parser.add_class_arguments(group_classes()[name].cls, name)
+    describe_options(parser)
+    parser.print_help()
+    raise SystemExit(0)
+
+
+def checked(parse_them: Callable[[], Any]) -> Any:
+    """What `parse_them` returns. Raises ArgumentError, in one line, in place of jsonargparse's own."""
+    jsonargparse = _jsonargparse()
+    try:
+        return parse_them()
+    except jsonargparse.ArgumentError as error:
+        raise ArgumentError(" ".join(str(error).split())) from error
+
+
+def _jsonargparse() -> Any:
+    try:
+        import jsonargparse
+    except ImportError as error:
+        raise MissingExtraError("jsonargparse", "train", "The command line of fastpipe-train") from error
+    return jsonargparse

@@ -1,0 +1,124 @@
+"""What a run is, as frozen values: the keys of a recipe file and of the command line.
+
+A recipe is data: `recipes/*.yaml` fills these classes, the command line overrides single keys. Values are
+checked once, here; whatever depends on the data set is decided later, in `fit.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from fastpipe.errors import ArgumentError
+from fastpipe.train.config.checks import check_config
+from fastpipe.train.config.groups import (
+    EMAConfig,
+    LossConfig,
+    OptimizerConfig,
+    ProgressiveResizingConfig,
+    RandAugmentConfig,
+    SAMConfig,
+    ScheduleConfig,
+    StochasticDepthConfig,
+)
+
+__all__ = ["TrainConfig", "scale_schedule"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One training run. Built from a recipe file; see `config_from_dict`."""
+
+    recipe: str = "custom"
+    """The name of the recipe."""
+    data: str | None = None
+    """demo, a folder, a .beton file, or the name of a data set of torchvision (cifar10, imagenette, ...)."""
+    held_out: float = 0.1
+    """Of a single .beton without a val.beton: the share of each class that is measured and not trained on."""
+    model: str = "resnet50"
+    """A name that timm.create_model knows."""
+    epochs: int = 36
+    """Passes over the training images."""
+    batch_size: int = 2048
+    """Images in a step, of all processes together."""
+    train_resolution: int = 176
+    """The side of a training crop in pixels, a multiple of 4."""
+    val_resolution: int = 224
+    """The side of the centre crop in validation, in pixels."""
+    val_resize: int = 232
+    """The shorter side before the centre crop of val_resolution."""
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    """The filter of every resize."""
+    precision: Literal["amp", "amp_bf16", "fp32"] = "amp"
+    """amp: float16 with a loss scaler on CUDA, float32 on the CPU. amp_bf16: bfloat16 on both, unscaled."""
+    channels_last: bool = True
+    """Keep the channels of a pixel side by side in memory, as convolutions on a GPU prefer."""
+    seed: int = 42
+    """Of the weights, the order and every random draw."""
+    init: Literal["composer", "model"] = "composer"
+    """composer: Kaiming normal and BatchNorm weights U(0, 1). model: as timm made them."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    mixup_alpha: float = 0.0
+    """MixUp: the partner's weight is min(l, 1 - l), l ~ Beta(alpha, alpha), one per batch; 0 is off."""
+    cutmix_alpha: float = 0.0
+    """CutMix: likewise for one box per batch; 0 is off."""
+    mixup_switch_prob: float = 0.5
+    """With both on: the probability of CutMix, drawn per batch."""
+    randaugment: RandAugmentConfig | None = None
+    colout: float = 0.0
+    """The share of rows, and of columns, that every batch loses: 0.05 of 176 pixels leaves 167."""
+    random_erasing: float = 0.0
+    """The probability of one erased rectangle per image, after normalisation."""
+    repeated_augmentation: int = 1
+    """Copies of each image in an epoch, differently augmented; an epoch keeps its length."""
+    blurpool: bool | Literal["ffcv"] = False
+    """true: poolings and strided convolutions, as Composer. ffcv: the convolutions only."""
+    ema: EMAConfig | None = None
+    progressive_resizing: ProgressiveResizingConfig | None = None
+    sam: SAMConfig | None = None
+    stochastic_depth: StochasticDepthConfig | None = None
+    grad_clip: float = 0.0
+    """The largest norm of all gradients together; 0 is off."""
+    grad_accumulation: int = 1
+    """Micro-batches per step; batch_size is their sum."""
+    tta: bool = False
+    """Validate on the mean over each image and its mirror."""
+    validate_raw: bool = False
+    """With EMA: measure the raw weights after every epoch, not only the last. Doubles validation."""
+    compile: bool = False
+    """Compile the model, once for each resolution."""
+    backend: str = "auto"
+    """auto, or the loader backend that must be used."""
+    on_error: Literal["raise", "skip", "replace"] = "raise"
+    """For an image that cannot be decoded. skip: a smaller batch. replace: by another one of its class."""
+    max_bad: float = 0.01
+    """The share of an epoch's images that may be skipped or replaced, and at least 5; more is an error."""
+    num_workers: int | Literal["auto"] = "auto"
+    """Decoding processes; auto: as many as there are usable CPUs, at most 8."""
+    output_dir: str | None = None
+    """The run folder; default: runs/<recipe>-<date>-<n>."""
+    checkpoint_interval: str = "1ep"
+    """How often a checkpoint is written: 1ep, 0.25ep, 10min. Also at the end and on SIGTERM."""
+    skip_nonfinite: int = 0
+    """Steps with a NaN or infinite loss that are left out before the run stops; not 0: slower."""
+    fit_to_data: bool | Literal["auto"] = "auto"
+    """Shrink batch, rate, warmup and EMA to a small data set; auto: when an epoch has fewer than 20 steps."""
+    schedule_scale: float = 1.0
+    """Multiplies epochs (truncated to a whole number); the warmup keeps its length."""
+
+    def __post_init__(self) -> None:
+        check_config(self)
+
+
+def scale_schedule(config: TrainConfig) -> TrainConfig:
+    """The run with `schedule_scale` applied: epochs times the scale, truncated; the scale becomes 1."""
+    # The small addend undoes binary rounding: int(90 * 0.7) would be 62.
+    epochs = int(config.epochs * config.schedule_scale + 1e-9)
+    if epochs < 1:
+        raise ArgumentError(
+            f"schedule_scale must be at least {1 / config.epochs:.3g} for 1 epoch. "
+            f"Found: {config.schedule_scale!r}"
+        )
+    return replace(config, epochs=epochs, schedule_scale=1.0)

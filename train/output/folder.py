@@ -1,0 +1,176 @@
+"""The run folder: config.yaml, metrics.jsonl, summary.json, last.ckpt and TensorBoard events."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from fastpipe.errors import ArgumentError, DataError, MissingExtraError
+from fastpipe.train.checkpoint import PREVIOUS
+from fastpipe.train.disk import why_not_written
+from fastpipe.train.output.trackers import WandbRun
+
+__all__ = ["CHECKPOINT", "NoFolder", "RunFolder", "make_folder", "replace_text"]
+
+CHECKPOINT = "last.ckpt"
+METRICS = "metrics.jsonl"
+# TensorBoard shows a running epoch; its own default is two minutes.
+_EVENTS_EVERY_S = 10
+
+
+def make_folder(output_dir: str | None, recipe: str, *, resuming: bool) -> Path:
+    """The folder of this run, made: `output_dir`, or runs/<recipe>-<date>-<n> with the first free n.
+
+    Raises ArgumentError when `output_dir` already holds a run and this one does not continue it.
+    """
+    if output_dir is not None:
+        folder = Path(output_dir)
+        if any((folder / name).exists() for name in (CHECKPOINT, PREVIOUS)) and not resuming:
+            raise ArgumentError(
+                f"output_dir {output_dir!r} already holds a run. Continue it with --resume auto, or name "
+                "another folder"
+            )
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ArgumentError(f"output_dir {output_dir!r} cannot be made: {error.strerror}") from error
+        return folder
+    stem = f"{recipe}-{time.strftime('%Y-%m-%d')}"
+    for number in range(1, 10_000):
+        folder = Path("runs") / f"{stem}-{number}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise ArgumentError(f"runs/ holds 9999 runs called {stem}. Give --output-dir")
+
+
+def _open_lines(path: Path) -> IO[str]:
+    # Each line goes out as it is written, for `tail -f`, and so that a killed run keeps it.
+    return path.open("a", encoding="utf-8", buffering=1)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write `path` in one move: readers never see half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _is_before(line: str, step: int, epoch: int) -> bool:
+    try:
+        entry = json.loads(line)
+    except ValueError:  # the last line of a killed run
+        return False
+    return bool(entry["epoch"] < epoch if entry["kind"] == "epoch" else entry["step"] < step)
+
+
+class RunFolder:
+    """Writes what a run leaves behind. Numbers go to metrics.jsonl, TensorBoard and `tracker` alike."""
+
+    def __init__(self, path: Path, tracker: WandbRun | None = None) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise MissingExtraError("tensorboard", "train", "Logging of a training run") from error
+        self.path, self._tracker = path, tracker
+        self.checkpoint = path / CHECKPOINT
+        self._failed = False
+        with self._writing(METRICS):
+            self._metrics = _open_lines(path / METRICS)
+        self._events: Any = SummaryWriter(log_dir=str(path), flush_secs=_EVENTS_EVERY_S)
+
+    @contextlib.contextmanager
+    def _writing(self, name: str) -> Iterator[None]:
+        """Raises DataError, which names the file and the remedy, for a disk that takes no more."""
+        try:
+            yield
+        except OSError as error:
+            self._failed = True
+            raise DataError(
+                f"{str(self.path / name)!r} could not be written: {why_not_written(error)}. The last "
+                "checkpoint is untouched: make room and continue with --resume auto"
+            ) from error
+
+    def write_config(self, text: str) -> None:
+        """Save the configuration as it is really run."""
+        with self._writing("config.yaml"):
+            replace_text(self.path / "config.yaml", text)
+
+    def log(self, kind: str, step: int, values: dict[str, float | int | None]) -> None:
+        """One line `{"kind": ..., "step": ..., **values}`, and one point per number in TensorBoard."""
+        with self._writing(METRICS):
+            self._metrics.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        with self._writing("events.out.tfevents"):
+            for name, value in values.items():
+                if value is not None:
+                    self._events.add_scalar(f"{kind}/{name}", value, step)
+        if self._tracker is not None:
+            self._tracker.log(kind, step, values)
+
+    def rewind(self, step: int, epoch: int) -> None:
+        """Forget what metrics.jsonl says after the first `step` steps and `epoch` measured epochs."""
+        path = self.path / METRICS
+        self._metrics.close()
+        kept = [
+            line for line in path.read_text(encoding="utf-8").splitlines() if _is_before(line, step, epoch)
+        ]
+        with self._writing(METRICS):
+            replace_text(path, "".join(line + "\n" for line in kept))
+            self._metrics = _open_lines(path)
+
+    def flush(self) -> None:
+        """Hand everything logged so far to the operating system."""
+        with self._writing(METRICS):
+            self._metrics.flush()
+        with self._writing("events.out.tfevents"):
+            self._events.flush()
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Save summary.json in one move: readers never see half of it."""
+        with self._writing("summary.json"):
+            text = json.dumps(summary, indent=2, ensure_ascii=False)
+            replace_text(self.path / "summary.json", text + "\n")
+        if self._tracker is not None:
+            self._tracker.write_summary(summary)
+
+    def close(self) -> None:
+        """Close the files. What a full disk did not take was said before, and is not said again."""
+        for file in (self._metrics, self._events):
+            try:
+                file.close()
+            except OSError:
+                if not self._failed:
+                    raise
+        if self._tracker is not None:
+            self._tracker.close()
+
+
+class NoFolder:
+    """What every rank but the first has: it writes nothing."""
+
+    path = checkpoint = Path(CHECKPOINT)
+
+    def write_config(self, text: str) -> None:
+        """Write nothing."""
+
+    def log(self, kind: str, step: int, values: dict[str, float | int | None]) -> None:
+        """Write nothing."""
+
+    def rewind(self, step: int, epoch: int) -> None:
+        """Write nothing."""
+
+    def flush(self) -> None:
+        """Write nothing."""
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Write nothing."""
+
+    def close(self) -> None:
+        """Write nothing."""

@@ -1,0 +1,68 @@
+"""Weights & Biases beside metrics.jsonl and TensorBoard, where `--wandb PROJECT` asks for it.
+
+One run there is one run folder: its id is kept in `wandb-id.txt`, so that a resumed run goes on in the same
+curves. What was logged after the checkpoint that a run resumed from stays as it was: W&B takes no step twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fastpipe.errors import ArgumentError, MissingExtraError
+from fastpipe.train.config.keys import config_to_dict
+from fastpipe.train.config.schema import TrainConfig
+
+__all__ = ["WandbRun", "import_wandb"]
+
+_ID_FILE = "wandb-id.txt"
+
+
+def import_wandb() -> Any:
+    """The module wandb. Raises MissingExtraError without it."""
+    try:
+        import wandb
+    except ImportError as error:
+        raise MissingExtraError("wandb", "wandb", "--wandb") from error
+    return wandb
+
+
+class WandbRun:
+    """A run of W&B that takes the numbers of a run folder."""
+
+    def __init__(self, project: str, folder: Path, config: TrainConfig, *, quiet: bool = False) -> None:
+        wandb, kept = import_wandb(), folder / _ID_FILE
+        before = kept.read_text(encoding="utf-8").strip() if kept.exists() else None
+        try:
+            self._run = wandb.init(
+                project=project,
+                name=folder.name,
+                dir=str(folder),
+                config=config_to_dict(config),
+                id=before,
+                resume="allow" if before else None,
+                settings={"console": "off", "silent": quiet},
+            )
+        except Exception as error:  # wandb has many kinds: no key, no network, a wrong name
+            raise ArgumentError(
+                f"--wandb {project!r}: W&B began no run: {error}. Log in with `wandb login`, or set "
+                "WANDB_MODE=offline and upload the folder later with `wandb sync`"
+            ) from error
+        kept.write_text(self._run.id + "\n", encoding="utf-8")
+        self._finished = False
+
+    def log(self, kind: str, step: int, values: Mapping[str, float | int | None]) -> None:
+        """The numbers of a step or an epoch under the names that TensorBoard has."""
+        known = {f"{kind}/{name}": value for name, value in values.items() if value is not None}
+        self._run.log(known, step=step)
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """The plain values of summary.json; from here on the run counts as finished."""
+        plain = {name: value for name, value in summary.items() if isinstance(value, int | float | str)}
+        self._run.summary.update(plain)
+        self._finished = True
+
+    def close(self) -> None:
+        """End the run, as a failed one where there is no summary."""
+        self._run.finish(exit_code=0 if self._finished else 1)

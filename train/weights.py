@@ -1,0 +1,139 @@
+"""Trained models: in a checkpoint, or the weights alone that `--export` writes, with their card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fastpipe.errors import ArgumentError, DataError
+from fastpipe.train.checkpoint import load_checkpoint
+from fastpipe.train.config.keys import check_keys, config_from_dict, config_to_dict
+from fastpipe.train.config.recipe import config_from_values, load_recipe
+from fastpipe.train.config.schema import TrainConfig
+from fastpipe.train.model import build_model
+
+__all__ = ["Told", "Trained", "card_config", "card_path", "read_exported", "read_trained", "trained_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a checkpoint says of its model. `averaged` are the EMA weights, empty without an average.
+
+    `step` is None where nobody knows it; `name` is what `raw` is called.
+    """
+
+    path: Path
+    config: TrainConfig
+    classes: tuple[str, ...]
+    step: int | None
+    raw: Mapping[str, Tensor]
+    averaged: Mapping[str, Tensor]
+    name: str = "raw"
+
+    def weights(self) -> dict[str, Mapping[str, Tensor]]:
+        """The sets of weights by name, the one that a run reports as its top-1 first."""
+        return {**({"ema": self.averaged} if self.averaged else {}), self.name: self.raw}
+
+    def model(self, weights: Mapping[str, Tensor], device: torch.device) -> nn.Module:
+        """The recipe's model with `weights`, ready to predict. Raises DataError when they do not fit it."""
+        model = build_model(self.config, len(self.classes), device)
+        try:
+            model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise DataError(
+                f"the weights in {str(self.path)!r} do not fit {self.config.model!r} as it is built here: "
+                f"{error}"
+            ) from error
+        return model.eval()
+
+
+def read_trained(path: Path) -> Trained:
+    """The trained model in a checkpoint. Raises DataError for a file that holds none."""
+    return trained_of(load_checkpoint(path), path)
+
+
+def trained_of(state: Mapping[str, Any], path: Path) -> Trained:
+    """The trained model in a checkpoint's state, which was read from `path`."""
+    check_keys(state["config"], where=f"checkpoint {str(path)!r}")
+    return Trained(
+        path=path,
+        config=config_from_dict(state["config"]),
+        classes=tuple(state["classes"]),
+        step=state["step"],
+        raw=state["model"],
+        averaged=state["ema"],
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What the user says of a file of weights; None where he leaves it to the recipe or the card."""
+
+    recipe: str | None = None
+    model: str | None = None
+    val_resolution: int | None = None
+    val_resize: int | None = None
+
+    def given(self) -> dict[str, Any]:
+        """What was said, by key."""
+        return {key: value for key, value in vars(self).items() if value is not None}
+
+
+def card_path(weights: Path) -> Path:
+    """The card beside exported weights; that of a model in ONNX has another name, so that both find room."""
+    name = f"{weights.name}.json" if weights.suffix == ".onnx" else f"{weights.stem}.json"
+    return weights.with_name(name)
+
+
+def card_config(config: TrainConfig) -> dict[str, Any]:
+    """The configuration as a card carries it: without the folders of the machine it was trained on."""
+    return config_to_dict(replace(config, data=None, output_dir=None))
+
+
+def read_exported(path: Path, weights: Mapping[str, Tensor], told: Told, classes: tuple[str, ...]) -> Trained:
+    """The model of `weights`, which were read from `path`.
+
+    Its configuration is that of `told.recipe`, else of the card beside the file (.json), with the other
+    values that were told; its classes are the card's, or `classes` where a recipe was told. Raises
+    ArgumentError where neither says what model it is.
+    """
+    if told.recipe is not None:
+        config, step = load_recipe(told.recipe), None
+    else:
+        card = _card_of(path)
+        config = config_from_values(card["config"], where=f"the card of {str(path)!r}", recipe="custom")
+        classes, step = tuple(map(str, card["classes"])), int(card["step"])
+    changes = {key: value for key, value in told.given().items() if key != "recipe"}
+    return Trained(
+        path=path,
+        config=replace(config, **changes),
+        classes=classes,
+        step=step,
+        raw=weights,
+        averaged={},
+        name="exported",
+    )
+
+
+def _card_of(path: Path) -> dict[str, Any]:
+    file = card_path(path)
+    remedy = (
+        f"--evaluate {str(path)!r} holds weights alone, and what model they are of must be said: give "
+        "--recipe with the run's config.yaml, or with a recipe's name and, where they differ from it, "
+        "--model, --val-resolution and --val-resize"
+    )
+    if not file.is_file():
+        raise ArgumentError(f"{remedy}. Or keep the card that --export wrote, {file.name!r}, beside it")
+    try:
+        card: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        for key in ("config", "classes", "step"):
+            card[key]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"the card {str(file)!r} cannot be read ({error!r}). {remedy}") from error
+    return card
