@@ -12,13 +12,13 @@ from fastpipe.errors import ArgumentError, nearest
 from fastpipe.profiling.conclude.demand import rate_of
 from fastpipe.profiling.conclude.whatif import Question, parse
 from fastpipe.system.cgroups import usable_cpus
+from fastpipe.system.machine import MOST_OF_A_COMMAND, worker_count
 from fastpipe.transforms import ColOut, RandAugment, RandomErasing, Resize, TrivialAugmentWide, lift
 from fastpipe.types import Plan, Spec
 
 __all__ = ["Options", "Workload", "make_workload", "nearest", "torch_transform", "transform_of"]
 
 _MODEL, _RESOLUTION, _BATCH_SIZE = "resnet18", 176, 64
-_MOST_WORKERS = 8
 _SECONDS, _QUICK_SECONDS = 1.4, 0.3
 # The usual mean and standard deviation of ImageNet's pixels, RGB in 0..1.
 _MEAN = (0.485, 0.456, 0.406)
@@ -124,7 +124,7 @@ def make_workload(options: Options) -> Workload:
 
 
 def _default_workers() -> int:
-    return max(1, min(_MOST_WORKERS, int(usable_cpus())))
+    return worker_count(usable_cpus(), most=MOST_OF_A_COMMAND)
 
 
 def _recipe(name: str | None, resolution: int | None) -> tuple[Any, tuple[Spec, ...], tuple[str, ...]]:
