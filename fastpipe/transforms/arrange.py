@@ -1,4 +1,4 @@
-"""The fixed order of the device stage, and which pipelines it can honour without changing a pixel's law."""
+"""The fixed order of the device stage, and the pipelines that fit it without changing a pixel's law."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ __all__ = ["arrange"]
 def arrange(specs: Sequence[Spec]) -> tuple[Spec, ...]:
     """The same work in device order: flip, policy, conversions and normalisations, erasing.
 
-    A flip commutes with per-pixel steps, and in distribution with erasing (its rectangle is as likely as the
-    mirrored one), not with a policy. An erasing before a normalisation becomes one after it with the value
-    normalised. NotKnown says what does not fit.
+    A flip commutes with per-pixel steps and, in distribution, with erasing (its rectangle is as likely as the
+    mirrored one), but not with a policy. An erasing before a normalisation becomes one after it, with the
+    normalised value. NotKnown says what does not fit.
     """
     flips = [spec for spec in specs if isinstance(spec, HorizontalFlip)]
     policies = [spec for spec in specs if isinstance(spec, RandAugment | TrivialAugmentWide)]
@@ -38,15 +38,15 @@ def arrange(specs: Sequence[Spec]) -> tuple[Spec, ...]:
         ("erasing", erasings),
     ):
         if len(found) > 1:
-            raise NotKnown(f"the device stage does one {name}, and a later step is one too")
+            raise NotKnown(f"the device stage runs one {name}, and a later step is another one")
     if flips and policies and specs.index(policies[0]) < specs.index(flips[0]):
-        raise NotKnown("the device stage flips before it augments, and here a flip comes after")
+        raise NotKnown("the device stage flips before it augments, but here a flip follows")
     erasings = [_after_levels(spec, specs) for spec in erasings]
     return (*flips, *policies, *_level_steps(specs), *erasings)
 
 
 def _level_steps(specs: Sequence[Spec]) -> list[Spec]:
-    """Conversions and normalisations, without casts to the dtype that is there already."""
+    """Conversions and normalisations, without casts to the dtype that the image already has."""
     kept: list[Spec] = []
     dtype = ""
     for spec in specs:

@@ -49,9 +49,9 @@ _ORDER = ("flip", "randaugment", "colout", "resize", "to_float", "normalize", "e
 def merge(plan: Plan, augment: Sequence[Spec]) -> Plan:
     """The plan with `augment` added, each at its place; the plan's own order is kept.
 
-    A crop becomes the decode step, ahead of whatever the plan runs on the workers. Raises ArgumentError for
-    something that is not a spec, for the same kind twice (also when the plan's runs on a worker), and for
-    Normalize, RandomErasing, MixUp or CutMix in a plan that stays uint8.
+    A crop becomes the decode step, ahead of the steps that the plan runs on the workers. Raises
+    ArgumentError for something that is not a spec, for the same kind twice (even if the plan's step runs on
+    a worker), and for Normalize, RandomErasing, MixUp or CutMix in a plan that stays uint8.
     """
     decode, device = plan.decode, list(plan.device)
     taken = _taken(plan)
@@ -70,9 +70,9 @@ def merge(plan: Plan, augment: Sequence[Spec]) -> Plan:
 def with_size(plan: Plan, size: int | Size) -> Spec | None:
     """The decode spec that gives images of `size` (pixels, or height and width).
 
-    The plan's own where a Resize on the device takes the size instead.
-    A resize before a crop is scaled by as much as the crop, to the nearest pixel. Raises ArgumentError when
-    the plan has no step that settles the size, or crops without a resize.
+    If a Resize on the device takes the size instead, it is the plan's own. A resize before a crop is scaled
+    by the same factor as the crop, to the nearest pixel. Raises ArgumentError if no step of the plan
+    determines the size, or if it crops without a resize.
     """
     new = (size, size) if isinstance(size, int) else size
     spec = plan.decode
@@ -95,7 +95,7 @@ def _scaled(spec: ResizeCrop, crop: Size, new: Size) -> ResizeCrop:
         if new == crop:
             return spec
         raise ArgumentError(
-            f"resolution= cannot shrink a crop that is not resized: it would only see less. Found: {spec!r}. "
+            f"resolution= cannot shrink a crop that is not resized: it would show less. Found: {spec!r}. "
             "Use RandomResizedCrop, or put Resize before the crop"
         )
     if isinstance(spec.resize, int):
@@ -107,12 +107,12 @@ def _scaled(spec: ResizeCrop, crop: Size, new: Size) -> ResizeCrop:
 
 
 def _nearest(numerator: int, denominator: int) -> int:
-    """The quotient to the nearest whole number, halves up, at least 1."""
+    """The quotient rounded to the nearest integer, halves up, at least 1."""
     return max(1, (2 * numerator + denominator) // (2 * denominator))
 
 
 def _taken(plan: Plan) -> dict[str, str]:
-    """The kinds of step that the plan already has, wherever they run, each with its description."""
+    """The kinds of steps that the plan already has, wherever they run, each with its description."""
     taken = {kind_of(step): describe(step) for step in plan.host if kind_of(step)}
     specs = (*plan.device, plan.decode) if plan.decode is not None else plan.device
     return taken | {spec.kind: repr(spec) for spec in specs}
@@ -124,7 +124,7 @@ def _check(spec: Spec, taken: dict[str, str]) -> None:
         raise ArgumentError(f"augment takes specs of fastpipe.augment: {names}. Found: {spec!r}")
     if spec.kind in taken:
         raise ArgumentError(
-            f"augment adds {spec!r}, but there is a step of that kind already: {taken[spec.kind]}. "
+            f"augment adds {spec!r}, but the pipeline already has a step of that kind: {taken[spec.kind]}. "
             "Remove one of the two"
         )
 
@@ -134,7 +134,7 @@ def _rank(spec: Spec) -> int:
 
 
 def _place(device: Sequence[Spec], spec: Spec) -> int:
-    """Before the first step of a later rank."""
+    """The place before the first step of a later rank."""
     return next((place for place, other in enumerate(device) if _rank(other) > _rank(spec)), len(device))
 
 

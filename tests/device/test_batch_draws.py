@@ -162,10 +162,10 @@ def test_later_steps_are_drawn_in_the_shrunk_image() -> None:
         (lambda: ColOut(p_row=-0.1), r"p_row must be a share in \[0, 1\). Found: -0.1"),
         (lambda: ColOut(p_col=1.0), "p_col must be"),
         (lambda: ColOut(p_col=math.nan), "p_col must be"),
-        (lambda: RandomChoice([]), "options must be MixUp and CutMix"),
+        (lambda: RandomChoice([]), "options must be at least one MixUp or CutMix"),
         (lambda: RandomChoice([MixUp(1.0), ColOut()]), "options must be"),  # type: ignore[list-item]
-        (lambda: RandomChoice([MixUp(1.0)], p=[0.5]), "p must hold one probability for each of the 1 opt"),
-        (lambda: RandomChoice([MixUp(1.0), CutMix(1.0)], p=[1.0]), "p must hold one probability"),
+        (lambda: RandomChoice([MixUp(1.0)], p=[0.5]), "p must contain one probability for each of the 1 opt"),
+        (lambda: RandomChoice([MixUp(1.0), CutMix(1.0)], p=[1.0]), "p must contain one probability"),
         (lambda: RandomChoice([MixUp(1.0), CutMix(1.0)], p=[1.5, -0.5]), "p must be a probability"),
         (lambda: RandomChoice([MixUp(1.0), CutMix(1.0)], p=[math.nan, 1.0]), "p must be a probability"),
     ],
