@@ -40,6 +40,10 @@ class Spec:
 
     kind: ClassVar[str] = "spec"
 
+    def target(self, height: int, width: int, resolution: int | None = None) -> Size:
+        """The size that a device step leaves of images of height x width. resolution: what was asked for."""
+        return height, width
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:

@@ -4,46 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
 from fastpipe.errors import ArgumentError
 from fastpipe.transforms.read import describe
-from fastpipe.transforms.specs import (
-    ColOut,
-    CutMix,
-    HorizontalFlip,
-    MixUp,
-    Normalize,
-    RandAugment,
-    RandomChoice,
-    RandomErasing,
-    RandomResizedCrop,
-    Resize,
-    ResizeCrop,
-    ToFloat,
-    TrivialAugmentWide,
-)
+from fastpipe.transforms.specs import RandomResizedCrop, Resize, ResizeCrop, ToFloat
+from fastpipe.transforms.step_table import rank_of, step_of
 from fastpipe.transforms.steps import kind_of
 from fastpipe.types import Plan, Size, Spec, StepNote
 
 __all__ = ["merge", "with_size"]
-
-_CROPS = (RandomResizedCrop, ResizeCrop)
-_MIXES = (MixUp, CutMix, RandomChoice)
-_ADDED = (
-    *_CROPS,
-    HorizontalFlip,
-    RandAugment,
-    TrivialAugmentWide,
-    ColOut,
-    Resize,
-    ToFloat,
-    Normalize,
-    RandomErasing,
-    *_MIXES,
-)
-# The order of the device stage.
-_ORDER = ("flip", "randaugment", "colout", "resize", "to_float", "normalize", "erasing", "mix")
 
 
 def merge(plan: Plan, augment: Sequence[Spec]) -> Plan:
@@ -58,7 +27,7 @@ def merge(plan: Plan, augment: Sequence[Spec]) -> Plan:
     for spec in augment:
         _check(spec, taken)
         taken[spec.kind] = repr(spec)
-        if isinstance(spec, _CROPS):
+        if step_of(spec).where == "decoder":
             decode = spec
         else:
             device.insert(_place(device, spec), spec)
@@ -119,35 +88,28 @@ def _taken(plan: Plan) -> dict[str, str]:
 
 
 def _check(spec: Spec, taken: dict[str, str]) -> None:
-    if not isinstance(spec, _ADDED):
-        names = ", ".join(cls.__name__ for cls in _ADDED)
-        raise ArgumentError(f"augment takes specs of fastpipe.augment: {names}. Found: {spec!r}")
-    if spec.kind in taken:
+    if step_of(spec).kind in taken:
         raise ArgumentError(
             f"augment adds {spec!r}, but the pipeline already has a step of that kind: {taken[spec.kind]}. "
             "Remove one of the two"
         )
 
 
-def _rank(spec: Spec) -> int:
-    return _ORDER.index(spec.kind)
-
-
 def _place(device: Sequence[Spec], spec: Spec) -> int:
     """The place before the first step of a later rank."""
-    return next((place for place, other in enumerate(device) if _rank(other) > _rank(spec)), len(device))
+    rank = rank_of(spec)
+    return next((place for place, other in enumerate(device) if rank_of(other) > rank), len(device))
 
 
 def _check_float(device: Sequence[Spec], augment: Sequence[Spec]) -> None:
     if any(isinstance(spec, ToFloat) for spec in device):
         return
     for spec in augment:
-        if isinstance(spec, (Normalize, RandomErasing, *_MIXES)):
+        if step_of(spec).pixels == "float":
             raise ArgumentError(
                 f"augment adds {spec!r} to a pipeline that stays uint8. Add fastpipe.augment.ToFloat() too"
             )
 
 
 def _note(spec: Spec) -> StepNote:
-    where: Literal["decoder", "device"] = "decoder" if isinstance(spec, _CROPS) else "device"
-    return StepNote(step=describe(spec), where=where, why="added by augment=")
+    return StepNote(step=describe(spec), where=step_of(spec).where, why="added by augment=")

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from fastpipe.errors import ArgumentError
 from fastpipe.transforms.spec_checks import check_positive, check_probability
-from fastpipe.types import Spec
+from fastpipe.types import Size, Spec
 
 __all__ = ["ColOut", "CutMix", "MixUp", "RandomChoice", "TorchvisionCutMix", "TorchvisionMixUp"]
 
@@ -31,6 +31,10 @@ class ColOut(Spec):
         for name, share in (("p_row", self.p_row), ("p_col", self.p_col)):
             if not 0.0 <= share < 1.0:
                 raise ArgumentError(f"{name} must be a share in [0, 1). Found: {share!r}")
+
+    def target(self, height: int, width: int, resolution: int | None = None) -> Size:
+        """How many rows and columns stay."""
+        return max(1, int((1.0 - self.p_row) * height)), max(1, int((1.0 - self.p_col) * width))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

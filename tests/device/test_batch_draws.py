@@ -10,8 +10,7 @@ import pytest
 from scipy import stats
 
 from fastpipe.device import draw
-from fastpipe.device.draws import batch as batch_draws
-from fastpipe.device.draws.batch import draw_colout, draw_mix, symmetric_beta
+from fastpipe.device.draws.batch import draw_colout, draw_mix, smallest, symmetric_beta
 from fastpipe.errors import ArgumentError
 from fastpipe.transforms import ColOut, CutMix, HorizontalFlip, MixUp, RandomChoice, RandomErasing
 from fastpipe.types import Request
@@ -175,6 +174,16 @@ def test_bad_settings(make: Any, text: str) -> None:
         make()
 
 
-def test_equal_numbers_at_the_limit_never_push_out_a_smaller_one() -> None:
-    kept = batch_draws._subset(np.array([0.5, 0.5, 0.1]), 0.3)
-    assert kept.tolist() == [0, 2]
+@pytest.mark.parametrize(
+    ("numbers", "num", "places"),
+    [
+        ([0.5, 0.5, 0.1], 2, [0, 2]),
+        ([0.5, 0.1, 0.5, 0.5], 3, [0, 1, 2]),
+        ([0.25] * 4, 1, [0]),
+        ([0.4, 0.1, 0.3, 0.2], 2, [1, 3]),
+    ],
+)
+def test_equal_numbers_at_the_limit_never_push_out_a_smaller_one(
+    numbers: list[float], num: int, places: list[int]
+) -> None:
+    assert smallest(np.array(numbers), num).tolist() == places
