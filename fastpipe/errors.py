@@ -9,6 +9,8 @@ FastpipeError
 ├── NameClashError       another project's `fastpipe` is installed in the same place  (also an ImportError)
 ├── BackendError         a backend failed or cannot serve the plan     (also a RuntimeError)
 └── StateError           a saved state does not fit this loader        (also a RuntimeError)
+
+NoEffectWarning (a UserWarning): an argument, or a method of a recipe, changes nothing here.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ __all__ = [
     "FastpipeError",
     "MissingExtraError",
     "NameClashError",
+    "NoEffectWarning",
     "SampleError",
     "StateError",
     "nearest",
@@ -111,6 +114,10 @@ class BackendError(FastpipeError, RuntimeError):
 
 class StateError(FastpipeError, RuntimeError):
     """A saved loader state does not fit this loader, or the loader cannot be resumed in mid-epoch."""
+
+
+class NoEffectWarning(UserWarning):
+    """An argument, or a method of a recipe, changes nothing here. The message names it and says why."""
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ import torch.utils.data
 
 from fastpipe.backends.registry import BACKENDS
 from fastpipe.device.engines.protocol import ENGINES
-from fastpipe.errors import ArgumentError
+from fastpipe.errors import ArgumentError, NoEffectWarning
 from fastpipe.storage import BetonDataset, FolderDataset, is_beton
 
 __all__ = ["ResolutionPolicy", "check_choice", "check_group", "check_loader_arguments", "open_dataset"]
@@ -93,7 +93,9 @@ def _check_quarantine(quarantine: Any, max_bad: Any, on_error: str) -> None:
         )
     if quarantine and on_error == "raise":
         warnings.warn(
-            "quarantine has no effect with on_error='raise': pass on_error='skip' or 'replace'", stacklevel=4
+            "quarantine has no effect with on_error='raise': pass on_error='skip' or 'replace'",
+            NoEffectWarning,
+            stacklevel=4,
         )
 
 
