@@ -32,6 +32,10 @@ class ColOut(Spec):
             if not 0.0 <= share < 1.0:
                 raise ArgumentError(f"{name} must be a share in [0, 1). Found: {share!r}")
 
+    def kept(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns that stay of an image of that size."""
+        return max(1, int((1.0 - self.p_row) * height)), max(1, int((1.0 - self.p_col) * width))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MixUp(Spec):

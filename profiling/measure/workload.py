@@ -93,7 +93,7 @@ class Workload:
         side = self.resolution
         for spec in self.augment:
             if isinstance(spec, ColOut):
-                side = max(1, int((1.0 - spec.p_row) * side))
+                side, _ = spec.kept(side, side)
             elif isinstance(spec, Resize):
                 side = spec.size if isinstance(spec.size, int) else spec.size[0]
         return side

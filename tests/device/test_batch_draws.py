@@ -175,6 +175,8 @@ def test_bad_settings(make: Any, text: str) -> None:
         make()
 
 
-def test_equal_numbers_at_the_limit_never_push_out_a_smaller_one() -> None:
-    kept = batch_draws._subset(np.array([0.5, 0.5, 0.1]), 0.3)
-    assert kept.tolist() == [0, 2]
+def test_equal_numbers_at_the_limit_never_push_out_a_smaller_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    equal = np.array([0.5, 0.5, 0.1, 0.9, 0.2])  # three rows, two columns
+    monkeypatch.setattr(batch_draws, "batch_numbers", lambda request, stream, num: equal[:num])
+    drawn = draw_colout(ColOut(p_row=0.3, p_col=0.5), request_for(), 3, 2)
+    assert (drawn.rows.tolist(), drawn.columns.tolist()) == ([0, 2], [1])

@@ -62,16 +62,14 @@ class MixParams:
 
 
 def draw_colout(spec: ColOut, request: Request, height: int, width: int) -> ColOutParams:
-    """int((1 - p) * side) of the rows and of the columns, at least one, without replacement, sorted."""
+    """The rows and columns that stay, without replacement, sorted."""
     numbers = batch_numbers(request, Stream.COLOUT, height + width)
-    return ColOutParams(
-        rows=_subset(numbers[:height], spec.p_row), columns=_subset(numbers[height:], spec.p_col)
-    )
+    rows, columns = spec.kept(height, width)
+    return ColOutParams(rows=_subset(numbers[:height], rows), columns=_subset(numbers[height:], columns))
 
 
-def _subset(numbers: npt.NDArray[np.float64], dropped: float) -> npt.NDArray[np.int64]:
-    """The places of the smallest numbers: every subset of that size is equally likely."""
-    kept = max(1, int((1 - dropped) * len(numbers)))
+def _subset(numbers: npt.NDArray[np.float64], kept: int) -> npt.NDArray[np.int64]:
+    """The places of the `kept` smallest numbers: every subset of that size is equally likely."""
     # Methods rather than np.partition and np.flatnonzero: 6 us against 9.
     ordered = numbers.copy()
     ordered.partition(kept - 1)
