@@ -10,6 +10,8 @@ FastpipeError
 ├── BackendError         a backend failed or cannot serve the plan     (also a RuntimeError)
 ├── DefaultDeviceError   the script's default device breaks a draw     (also a RuntimeError)
 └── StateError           a saved state does not fit this loader        (also a RuntimeError)
+
+NoEffectWarning (a UserWarning): an argument, or a method of a recipe, changes nothing here.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ __all__ = [
     "FastpipeError",
     "MissingExtraError",
     "NameClashError",
+    "NoEffectWarning",
     "SampleError",
     "StateError",
     "nearest",
@@ -117,6 +120,10 @@ class DefaultDeviceError(FastpipeError, RuntimeError):
 
 class StateError(FastpipeError, RuntimeError):
     """A saved loader state does not fit this loader, or the loader cannot be resumed in mid-epoch."""
+
+
+class NoEffectWarning(UserWarning):
+    """An argument, or a method of a recipe, changes nothing here. The message names it and says why."""
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ import torch
 from torchvision import transforms as T
 
 from fastpipe.batch import DistributedEvalSampler, DistributedSampler, RepeatAugSampler
-from fastpipe.errors import ArgumentError
+from fastpipe.errors import ArgumentError, NoEffectWarning
 from fastpipe.loader import DataLoader
 from fastpipe.storage import BetonDataset, FolderDataset
 from fastpipe.system.machine import MOST_OF_A_COMMAND, this_machine, worker_count
@@ -23,7 +23,6 @@ from fastpipe.train.config.checks import round_to_multiple
 from fastpipe.train.config.groups import ProgressiveResizingConfig
 from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.distributed import local_world_size
-from fastpipe.train.errors import NoEffectWarning
 from fastpipe.train.splits import Images, Indexes, open_data, open_indexes
 from fastpipe.types import Shard
 

@@ -12,7 +12,7 @@ import torch.utils.data
 
 from fastpipe.backends.registry import BACKENDS
 from fastpipe.device.engines.protocol import ENGINES
-from fastpipe.errors import ArgumentError
+from fastpipe.errors import ArgumentError, NoEffectWarning
 from fastpipe.storage import BetonDataset, FolderDataset, is_beton
 from fastpipe.system.machine import this_machine, worker_count
 
@@ -107,7 +107,9 @@ def warn_without_effect(quarantine: Any, on_error: Any) -> None:
     """Warn of arguments that the others make useless, in the script's own line."""
     if quarantine and on_error == "raise":
         warnings.warn(
-            "quarantine has no effect with on_error='raise': pass on_error='skip' or 'replace'", stacklevel=3
+            "quarantine has no effect with on_error='raise': pass on_error='skip' or 'replace'",
+            NoEffectWarning,
+            stacklevel=3,
         )
 
 

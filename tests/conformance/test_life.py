@@ -13,6 +13,8 @@ import psutil
 import pytest
 import torch
 
+from fastpipe.errors import NoEffectWarning
+
 ONE = pytest.mark.parametrize("workers", [1])
 NONE_AND_ONE = pytest.mark.parametrize("workers", [0, 1])
 # Each of these starts an interpreter, 5 s: one of the two runs every time.
@@ -208,7 +210,7 @@ def test_start_methods(lab, method):
     """workers started by fork and by spawn deliver the same bytes"""
     with warnings.catch_warnings():
         # A backend with threads says that the argument has no effect.
-        warnings.filterwarnings("ignore", "multiprocessing_context has no effect", UserWarning)
+        warnings.filterwarnings("ignore", "multiprocessing_context has no effect", NoEffectWarning)
         here = list(lab.loader(batch_size=10, multiprocessing_context=method))
     alone = lab.loader(batch_size=10, num_workers=0)
     for (images, labels), (pixels, numbers) in zip(here, alone, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,7 @@ from fastpipe.batch.locate import sample_key
 from fastpipe.batch.mend import Mender
 from fastpipe.batch.pool import next_base_seed
 from fastpipe.decode import num_uniforms
-from fastpipe.errors import BackendError, SampleError
+from fastpipe.errors import BackendError, NoEffectWarning, SampleError
 from fastpipe.rng import Stream, uniforms
 from fastpipe.transforms import with_size
 from fastpipe.types import HostBatch, Request
@@ -54,11 +55,13 @@ class DaliSource:
         self.rejected: dict[str, SampleError] = {}
         self._idle: Runner | None = None
         self._base_seed: int | None = None
-        unused = [
-            name for name in ("worker_init_fn", "multiprocessing_context") if getattr(job.workers, name)
-        ]
-        if unused:
-            _log.warning('%s has no effect with backend="dali", which starts no process', ", ".join(unused))
+        for name in ("worker_init_fn", "multiprocessing_context"):
+            if getattr(job.workers, name):
+                warnings.warn(
+                    f"{name} has no effect with backend='dali', which starts threads and no worker processes",
+                    NoEffectWarning,
+                    stacklevel=2,
+                )
 
     def base_seed(self) -> int:
         """torch's base seed of the iterator to come; that of the first one for workers that stay."""

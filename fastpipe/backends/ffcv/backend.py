@@ -18,6 +18,7 @@ from fastpipe.batch.failure import Failure, Results
 from fastpipe.batch.host_draws import draw_base_seed
 from fastpipe.batch.mend import Mender
 from fastpipe.batch.pool import next_base_seed
+from fastpipe.errors import NoEffectWarning
 from fastpipe.transforms import RandomResizedCrop, ResizeCrop
 from fastpipe.types import Availability, HostBatch, Machine, Plan, Support
 
@@ -140,7 +141,8 @@ def _warn_of_no_effect(options: WorkerOptions) -> None:
         if given:
             warnings.warn(
                 f"{name} has no effect with backend='ffcv', which starts threads and no worker processes",
+                NoEffectWarning,
                 stacklevel=2,
             )
     if options.pin_memory and not torch.cuda.is_available():
-        warnings.warn("pin_memory has no effect: there is no CUDA device", stacklevel=2)
+        warnings.warn("pin_memory has no effect: there is no CUDA device", NoEffectWarning, stacklevel=2)
