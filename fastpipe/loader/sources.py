@@ -13,7 +13,7 @@ import torch.utils.data
 from fastpipe.backends import registry
 from fastpipe.backends.base import BatchSource, Job, Numerics
 from fastpipe.batch import WorkerOptions, WorkerPool
-from fastpipe.batch.locate import leaves, storage_kind
+from fastpipe.batch.locate import leaves, storage_kind, usual_numerics
 from fastpipe.batch.mend import Policy
 from fastpipe.batch.quarantine import IncidentLog, Quarantine, default_quarantine
 from fastpipe.batch.worker import KeyedWork
@@ -40,7 +40,7 @@ def numerics_of(loader: Any) -> Numerics:
     given: Numerics | None = loader.numerics
     if given is not None:
         return given
-    return "fast" if storage_kind(loader.dataset) == "beton" else "exact"
+    return usual_numerics(loader.dataset)
 
 
 def choose_backend(loader: Any, planned: Planned, *, saved: str | None, probing: bool) -> Choice:
