@@ -14,14 +14,15 @@ from fastpipe.types import HostBatch, Incident, Request
 __all__ = ["allocate", "collate_labels", "without_samples"]
 
 
-def allocate(num: int, height: int, width: int) -> torch.Tensor:
+def allocate(num: int, height: int, width: int, *, pin: bool = False) -> torch.Tensor:
     """An uninitialised uint8 tensor [num, height, width, 3], in shared memory inside a worker process.
 
     Made there, it crosses to the parent as one handle: the pixels are written once and never copied.
+    pin: in page-locked memory, outside a worker process.
     """
     shape = (num, height, width, 3)
     if torch.utils.data.get_worker_info() is None:
-        return torch.empty(shape, dtype=torch.uint8, device="cpu")
+        return torch.empty(shape, dtype=torch.uint8, pin_memory=pin, device="cpu")
     numel = num * height * width * 3
     storage = torch.UntypedStorage._new_shared(numel, device="cpu")  # type: ignore[no-untyped-call]
     return torch.empty(0, dtype=torch.uint8, device="cpu").set_(storage).view(shape)

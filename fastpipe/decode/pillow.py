@@ -1,37 +1,21 @@
-"""Decoding with Pillow: torchvision's own pixels, because torchvision decodes and resizes with Pillow.
-
-EXIF rotation is not applied, Pillow's convert("RGB") handles palettes and alpha, and 16-bit grey is clipped,
-as in torchvision.datasets.folder.pil_loader.
-"""
+"""Cropping and resizing with Pillow: torchvision's own pixels, because torchvision uses Pillow too."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from functools import partial
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from fastpipe.broken import decoding, described
 from fastpipe.decode.boxes import Box, draw_box, short_side
-from fastpipe.errors import SampleError
 from fastpipe.storage.jpeg import JpegFacts, jpeg_facts
 from fastpipe.transforms.specs import RandomResizedCrop, ResizeCrop
 from fastpipe.types import Size, Spec
 
-__all__ = [
-    "crop_and_resize",
-    "decode_rgb",
-    "open_image",
-    "output_size",
-    "pixels",
-    "plain_jpeg",
-    "read",
-    "to_rgb",
-]
+__all__ = ["crop_and_resize", "output_size", "pixels", "plain_jpeg"]
 
 _FILTERS: Final = {
     "nearest": Image.Resampling.NEAREST,
@@ -46,19 +30,6 @@ _MODES: Final = {1: "L", 3: "RGB"}  # Pillow's, by the number of components
 
 # Pillow refuses more as a decompression bomb; a strip resized by its shorter side can become that large.
 MAX_RESIZED_PIXELS: Final = 2 * 89_478_485
-
-
-def read(path: str) -> bytes:
-    """The file's bytes. SampleError names the file and says why it cannot be read, or that it is empty."""
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        reason = error.strerror or error
-        raise SampleError(f"cannot read the image {path!r}: {reason}", path=path, lasting=False) from error
-    if not data:
-        raise SampleError(f"the image {path!r} has zero bytes; restore or delete the file", path=path)
-    return data
 
 
 def plain_jpeg(data: bytes | memoryview) -> JpegFacts | None:
@@ -79,35 +50,6 @@ def plain_jpeg(data: bytes | memoryview) -> JpegFacts | None:
         return None
     opened = (image.height, image.width, image.mode)
     return facts if opened == (facts.height, facts.width, _MODES[facts.components]) else None
-
-
-def open_image(data: bytes, path: str = "") -> Image.Image:
-    """The image after reading its header (`size` is (width, height)); its pixels are not decoded yet."""
-    with decoding(partial(_broken, path)):
-        return Image.open(io.BytesIO(data))
-
-
-def to_rgb(image: Image.Image, path: str = "") -> Image.Image:
-    """Decode the pixels as 8-bit RGB."""
-    with decoding(partial(_broken, path)):
-        if image.mode == "RGB":  # convert() would copy the whole image: 0.1 ms of 3 ms at 500 x 375
-            image.load()
-            return image
-        return image.convert("RGB")
-
-
-def decode_rgb(data: bytes, path: str = "") -> Image.Image:
-    """An 8-bit RGB image from the bytes of any format that Pillow knows; the file name does not matter."""
-    return to_rgb(open_image(data, path), path)
-
-
-def _broken(path: str, error: Exception) -> SampleError:
-    reason = "Pillow knows no such format" if isinstance(error, UnidentifiedImageError) else described(error)
-    return SampleError(
-        f"cannot decode the image {path!r}: {reason}. Replace or delete the file, or pass "
-        f'on_error="skip" or on_error="replace" to the DataLoader',
-        path=path,
-    )
 
 
 def output_size(spec: Spec | None) -> Size | None:

@@ -13,7 +13,7 @@ import torch.utils.data
 from fastpipe.backends.registry import BACKENDS
 from fastpipe.device.engines.protocol import ENGINES
 from fastpipe.errors import ArgumentError, NoEffectWarning
-from fastpipe.storage import BetonDataset, FolderDataset, is_beton
+from fastpipe.storage import open_images
 from fastpipe.system.machine import this_machine, worker_count
 
 __all__ = [
@@ -120,9 +120,7 @@ def open_dataset(dataset: Any, transform: Callable[[Any], Any] | None) -> Any:
             raise ArgumentError(
                 "transform must be given with a path: a torchvision pipeline ending in ToTensor. Found: None"
             )
-        if is_beton(dataset):
-            return BetonDataset(dataset, transform=transform)
-        return FolderDataset(dataset, transform=transform)
+        return open_images(dataset, transform)
     if transform is not None and getattr(dataset, "transform", None) is not transform:
         raise ArgumentError(f"transform goes with a path to images. {_place_of_transform(dataset)}")
     return dataset

@@ -12,7 +12,7 @@ import torch.utils.data
 
 from fastpipe.backends.base import Numerics
 from fastpipe.batch import WorkerOptions
-from fastpipe.batch.locate import storage_kind
+from fastpipe.batch.locate import usual_numerics
 from fastpipe.batch.mend import OnError
 from fastpipe.batch.nested import deciding_sampler
 from fastpipe.batch.order import check_seed, length
@@ -109,9 +109,7 @@ class Asked:
     @property
     def kept_numerics(self) -> Numerics:
         """What was asked for, else "exact" (torch's pixels) for image files, "fast" for a `.beton`."""
-        if self.numerics is not None:
-            return self.numerics
-        return "fast" if storage_kind(self.dataset) == "beton" else "exact"
+        return usual_numerics(self.dataset) if self.numerics is None else self.numerics
 
     @property
     def target(self) -> torch.device:
