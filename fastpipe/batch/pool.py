@@ -12,6 +12,7 @@ import torch.utils.data
 from torch.utils.data import dataloader as torchs
 
 from fastpipe.batch.failure import Failure, Results
+from fastpipe.batch.forks import garbage_stays_here
 from fastpipe.batch.host_draws import Seeded, draw_base_seed
 from fastpipe.batch.requests import RequestStream
 from fastpipe.batch.shutdown import end_workers_with
@@ -98,7 +99,10 @@ class _Inner(torch.utils.data.DataLoader[Any]):
 
     def _get_iterator(self) -> Any:
         """torch's hook: its iterators, whose base seed no default device of the script disturbs."""
-        return _MultiProcessing(self) if self.num_workers else _SingleProcess(self)
+        if not self.num_workers:
+            return _SingleProcess(self)
+        with garbage_stays_here():
+            return _MultiProcessing(self)
 
 
 def _seeded(base: type[Any]) -> type[Any]:

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader as TorchLoader
 from torch.utils.data import dataloader as torchs
 
 from fastpipe.batch import read_one, read_samples
+from fastpipe.batch.forks import garbage_stays_here
 from fastpipe.batch.host_draws import Seeded
 from fastpipe.loader.epoch import Position, Whereabouts
 from fastpipe.types import IntArray
@@ -86,4 +87,5 @@ def counted_iterator(loader: TorchLoader[Any], where: Whereabouts) -> Any:
     if loader.num_workers == 0:
         return _SingleProcess(loader, where)
     loader.check_worker_number_rationality()
-    return _MultiProcessing(loader, where)
+    with garbage_stays_here():
+        return _MultiProcessing(loader, where)
