@@ -143,4 +143,5 @@ def resizes_on_device(config: Any) -> bool:
 
 def side_after_colout(config: Any) -> int:
     """Pixels of a side that ColOut leaves of train_resolution: 167 of 176 at 0.05."""
-    return max(1, int((1.0 - config.colout) * config.train_resolution))
+    side = config.train_resolution
+    return ColOut(p_row=config.colout, p_col=config.colout).target(side, side)[0]
