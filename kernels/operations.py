@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from fastpipe.kernels.checks import as_array, describe, require_finite
-from fastpipe.kernels.ops import OPS, POSTERIZE, SOLARIZE_ADD, VALUE_OPS
+from fastpipe.kernels.ops import OPS, VALUE_OPS, whole_ranges
 
 __all__ = ["CheckedOperations", "Numbers", "Operations", "checked_operations"]
 
@@ -72,7 +72,7 @@ def _checked_values(values: Numbers, codes: npt.NDArray[np.int64]) -> npt.NDArra
         raise ValueError(f"values must be numbers {list(codes.shape)}, like ops. Found: {describe(values)}")
     numbers = np.array(array, dtype=np.float64, order="C")
     require_finite("values", numbers[_READS_VALUE[codes]])
-    for name, code, low, high in (("posterize", POSTERIZE, 0, 8), ("solarize_add", SOLARIZE_ADD, -255, 255)):
+    for name, code, low, high in whole_ranges():
         used = numbers[codes == code]
         wrong = (used != np.floor(used)) | (used < low) | (used > high)
         if wrong.any():

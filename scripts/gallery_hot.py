@@ -12,8 +12,9 @@ import torch
 from PIL import Image, ImageDraw, ImageOps
 
 from fastpipe.device.draws.draw import Params, draw
-from fastpipe.device.draws.params import OP_NAMES, OpParams
+from fastpipe.device.draws.params import OpParams
 from fastpipe.device.stage import DeviceStage
+from fastpipe.kernels.ops import OPERATIONS
 from fastpipe.transforms.specs import ColOut, HorizontalFlip, MixUp, RandAugment, ToFloat
 from fastpipe.types import HostBatch, Plan, Request, Spec
 
@@ -85,9 +86,7 @@ def words_of(params: Params, row: int) -> tuple[str, str]:
 
 
 def _operation(ops: OpParams, row: int) -> str:
-    from fastpipe.kernels import OPS
-
-    name = next(name for name in OP_NAMES if OPS[name] == int(ops.ops[row, 0]))
+    name = OPERATIONS[int(ops.ops[row, 0])].name
     if name != "affine":
         value = float(ops.values[row, 0])
         return name if value == 0.0 else f"{name} {value:.3g}"

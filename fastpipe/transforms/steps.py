@@ -81,8 +81,9 @@ def kind_of(step: Any) -> str:
     """The kind of spec for a class of torchvision or timm, or an empty string."""
     if type(step) in CROPS:
         return "crop"
-    kind: str = _KINDS.get(type(step)) or _timm(_TIMM_KINDS).get(type(step), "")
-    return kind
+    if type(step) in _AUGMENTATIONS:
+        return _AUGMENTATIONS[type(step)][0].kind
+    return str(_timm(_TIMM_KINDS).get(type(step), ""))
 
 
 def _why_unknown(step: Any) -> str:
@@ -222,17 +223,23 @@ def _erasing(step: Any, form: Form) -> Known:
     return Known(specs=(spec,), form=form)
 
 
+# Random steps: what they are a spec of, wherever they run, and how they are read.
+_AUGMENTATIONS: dict[type, tuple[type[Spec], _Reader]] = {
+    v1.RandomHorizontalFlip: (HorizontalFlip, _flip),
+    v2.RandomHorizontalFlip: (HorizontalFlip, _flip),
+    v1.RandAugment: (RandAugment, _rand_augment("torchvision")),
+    v2.RandAugment: (RandAugment, _rand_augment("torchvision_v2")),
+    v1.TrivialAugmentWide: (TrivialAugmentWide, _trivial_augment("torchvision")),
+    v2.TrivialAugmentWide: (TrivialAugmentWide, _trivial_augment("torchvision_v2")),
+    v1.RandomErasing: (RandomErasing, _erasing),
+    v2.RandomErasing: (RandomErasing, _erasing),
+}
 _READERS: dict[type, _Reader] = {
     nn.Identity: _same,
     v2.Identity: _same,
     v2.ToPureTensor: _same,
     v2.RGB: _same,
-    v1.RandomHorizontalFlip: _flip,
-    v2.RandomHorizontalFlip: _flip,
-    v1.RandAugment: _rand_augment("torchvision"),
-    v2.RandAugment: _rand_augment("torchvision_v2"),
-    v1.TrivialAugmentWide: _trivial_augment("torchvision"),
-    v2.TrivialAugmentWide: _trivial_augment("torchvision_v2"),
+    **{cls: reader for cls, (_, reader) in _AUGMENTATIONS.items()},
     v1.ToTensor: _to_tensor,
     v2.ToTensor: _maybe_to_tensor,
     v1.PILToTensor: _pil_to_tensor,
@@ -243,19 +250,6 @@ _READERS: dict[type, _Reader] = {
     v2.ToDtype: _to_dtype,
     v1.Normalize: _normalize,
     v2.Normalize: _normalize,
-    v1.RandomErasing: _erasing,
-    v2.RandomErasing: _erasing,
-}
-
-_KINDS: dict[type, str] = {
-    v1.RandomHorizontalFlip: HorizontalFlip.kind,
-    v2.RandomHorizontalFlip: HorizontalFlip.kind,
-    v1.RandAugment: RandAugment.kind,
-    v2.RandAugment: RandAugment.kind,
-    v1.TrivialAugmentWide: TrivialAugmentWide.kind,
-    v2.TrivialAugmentWide: TrivialAugmentWide.kind,
-    v1.RandomErasing: RandomErasing.kind,
-    v2.RandomErasing: RandomErasing.kind,
 }
 
 

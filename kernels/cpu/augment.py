@@ -14,7 +14,7 @@ from fastpipe.kernels.compiled import compiled
 from fastpipe.kernels.cpu.filters import color, mirror, sharpness
 from fastpipe.kernels.cpu.tables import apply_table, fill_table
 from fastpipe.kernels.cpu.warp import warp
-from fastpipe.kernels.ops import AFFINE, AUTOCONTRAST, COLOR, CONTRAST, EQUALIZE, IDENTITY, SHARPNESS
+from fastpipe.kernels.ops import AFFINE, BLENDS, COLOR, COUNTED, IDENTITY
 
 __all__ = ["augment_images"]
 
@@ -61,8 +61,8 @@ def augment_images(
             op, value = ops[i, depth], values[i, depth]
             if op == IDENTITY:
                 continue
-            by_pixel = op in (AFFINE, COLOR, SHARPNESS)
-            if pending and (by_pixel or op in (AUTOCONTRAST, EQUALIZE, CONTRAST)):
+            by_pixel = op == AFFINE or op in BLENDS
+            if pending and (by_pixel or op in COUNTED):
                 row = k if row < 0 else row
                 apply_table(image, work[row], table)
                 image, pending = work[row], False

@@ -28,18 +28,7 @@ from fastpipe.kernels.cuda.layout import (
     VALUE,
     WHOLE_ROW,
 )
-from fastpipe.kernels.ops import (
-    AFFINE,
-    AUTOCONTRAST,
-    BRIGHTNESS,
-    COLOR,
-    CONTRAST,
-    EQUALIZE,
-    POSTERIZE,
-    SHARPNESS,
-    SOLARIZE,
-    SOLARIZE_ADD,
-)
+from fastpipe.kernels.ops import AFFINE, BLENDS, COUNTED, VALUE_OPS, WHOLE_OPS
 
 __all__ = ["count_plan", "fill_plan"]
 
@@ -72,9 +61,9 @@ def _whole_moves(m: Floats) -> Number:
 def _paths(op: int, m: Floats, smooth: bool) -> int:
     if op == AFFINE:
         return _BILINEAR if smooth and not _whole_moves(m) else _NEAREST
-    if op in (COLOR, SHARPNESS):
+    if op in BLENDS:
         return _BLENDED
-    return _TABLE | (_COUNTED if op in (AUTOCONTRAST, EQUALIZE, CONTRAST) else 0)
+    return _TABLE | (_COUNTED if op in COUNTED else 0)
 
 
 @inner
@@ -190,8 +179,8 @@ def _fill_pixels(m: Floats, height: int, width: int, out: Wholes) -> None:
 
 @inner
 def _whole_value(op: int, value: float) -> Number:
-    """`value` where a whole number is enough: a level is below a threshold if it is below its ceiling."""
-    if op in (POSTERIZE, SOLARIZE, SOLARIZE_ADD):
+    """`value` where a whole number is enough."""
+    if op in WHOLE_OPS:
         return np.int64(min(max(np.ceil(value), -255.0), 256.0))
     return np.int64(0)
 
@@ -214,11 +203,6 @@ def _fill_row(
             row[FIXED + 2] = _fixed(m[2] + m[0] * 0.5 + m[1] * 0.5)
             row[FIXED + 3], row[FIXED + 4] = _fixed(m[3]), _fixed(m[4])
             row[FIXED + 5] = _fixed(m[5] + m[3] * 0.5 + m[4] * 0.5)
-
-
-@inner
-def _has_value(op: int) -> bool:
-    return op in (POSTERIZE, SOLARIZE, SOLARIZE_ADD, BRIGHTNESS, COLOR, CONTRAST, SHARPNESS)
 
 
 @compiled
@@ -258,7 +242,7 @@ def fill_plan(
                     row[FILL + channel] = fills[i, channel]
                 row[FLIP] = flip[i] if level == 0 else 0
                 _fill_row(row, row_reals[level, i], codes[i, level], values[i, level], m, path, kind, start)
-                reals[level, i] = values[i, level] if _has_value(codes[i, level]) else 0.0
+                reals[level, i] = values[i, level] if codes[i, level] in VALUE_OPS else 0.0
                 if kind == LINES:
                     _fill_lines(m, height, width, maps[start : start + width + height])
                     start += width + height

@@ -26,17 +26,10 @@ def on_device(function: _Device) -> _Device:
 
 
 affine_coordinate = on_device(rules.affine_coordinate)
-autocontrast_level = on_device(rules.autocontrast_level)
 blend = on_device(rules.blend)
-equalize_level = on_device(rules.equalize_level)
 gray = on_device(rules.gray)
-invert_level = on_device(rules.invert_level)
 lerp = on_device(rules.lerp)
-posterize_level = on_device(rules.posterize_level)
-rounded_mean = on_device(rules.rounded_mean)
 smooth = on_device(rules.smooth)
-solarize_add_level = on_device(rules.solarize_add_level)
-solarize_level = on_device(rules.solarize_level)
 
 
 TWO_52 = 4503599627370496.0

@@ -11,23 +11,14 @@ from typing import Any
 import numpy as np
 from numba import cuda  # noqa: TID253
 
-from fastpipe.kernels.cuda.device import (
-    autocontrast_level,
-    blend,
-    equalize_level,
-    gray,
-    invert_level,
-    on_device,
-    posterize_level,
-    rounded_mean,
-    solarize_add_level,
-    solarize_level,
-)
+from fastpipe.kernels import rules
+from fastpipe.kernels.cuda.device import blend, gray, on_device
 from fastpipe.kernels.cuda.layout import OP, SLOT, STATISTICS_PARTS, VALUE, WHOLE_ROW
 from fastpipe.kernels.ops import (
     AUTOCONTRAST,
     BRIGHTNESS,
     CONTRAST,
+    COUNTED,
     EQUALIZE,
     INVERT,
     POSTERIZE,
@@ -36,6 +27,14 @@ from fastpipe.kernels.ops import (
 )
 
 __all__ = ["fill_tables", "statistics"]
+
+_autocontrast_level = on_device(rules.autocontrast_level)
+_equalize_level = on_device(rules.equalize_level)
+_invert_level = on_device(rules.invert_level)
+_posterize_level = on_device(rules.posterize_level)
+_rounded_mean = on_device(rules.rounded_mean)
+_solarize_add_level = on_device(rules.solarize_add_level)
+_solarize_level = on_device(rules.solarize_level)
 
 
 def statistics(images: Any, which: Any, whole: Any, counts: Any, height: Any, width: Any) -> None:
@@ -82,7 +81,7 @@ def _stretched(counts: Any, first: Any, level: Any) -> Any:
         low = np.int32(low + 1)
     while high > 0 and counts[np.uint32(first + np.uint32(high))] == 0:
         high = np.int32(high - 1)
-    return autocontrast_level(level, np.int64(low), np.int64(high))
+    return _autocontrast_level(level, np.int64(low), np.int64(high))
 
 
 @on_device
@@ -95,7 +94,7 @@ def _equalized(counts: Any, first: Any, level: Any) -> Any:
         total += count
         brightest = count if count > 0 else brightest
     step = (total - brightest) // 255
-    return equalize_level(below, step) if step > 0 else level
+    return _equalize_level(below, step) if step > 0 else level
 
 
 @on_device
@@ -106,7 +105,7 @@ def _mean(counts: Any) -> Any:
         number = np.int64(counts[np.uint32(level)])
         total += number * level
         count += number
-    return np.float32(rounded_mean(total, count))
+    return np.float32(_rounded_mean(total, count))
 
 
 @on_device
@@ -129,13 +128,13 @@ def _new_level(op: Any, value: Any, factor: Any, counts: Any, mean: Any, entry: 
     elif op == EQUALIZE:
         new = np.int64(_equalized(counts, channel, level))
     elif op == POSTERIZE:
-        new = np.int64(posterize_level(level, value))
+        new = np.int64(_posterize_level(level, value))
     elif op == SOLARIZE:
-        new = np.int64(solarize_level(level, value))
+        new = np.int64(_solarize_level(level, value))
     elif op == SOLARIZE_ADD:
-        new = np.int64(solarize_add_level(level, value))
+        new = np.int64(_solarize_add_level(level, value))
     elif op == INVERT:
-        new = np.int64(invert_level(level))
+        new = np.int64(_invert_level(level))
     elif op == BRIGHTNESS:
         new = np.int64(blend(np.float32(0), np.float32(level), factor))
     elif op == CONTRAST:
@@ -150,7 +149,7 @@ def fill_tables(which: Any, whole: Any, reals: Any, counts: Any, tables: Any) ->
     row = np.uint32(place * np.uint32(WHOLE_ROW))
     op = whole[np.uint32(row + np.uint32(OP))]
     start, step = np.uint32(cuda.threadIdx.x), np.uint32(cuda.blockDim.x)
-    if op in (AUTOCONTRAST, EQUALIZE, CONTRAST):
+    if op in COUNTED:
         slot = np.uint32(whole[np.uint32(row + np.uint32(SLOT))])
         entry = start
         while entry < np.uint32(768):

@@ -222,6 +222,33 @@ def test_kernels_get_pointers_into_their_buffers_and_whole_numbers(gpu: Any) -> 
     assert points[3:5] == ["1,4,1", "256,1,1"]
 
 
+def launched_on_another_stream(gpu: Any) -> int:
+    """A batch of the script, read by kernels on another stream that waits for it; then nobody holds it."""
+    images = torch.zeros((4, 16, 20, 3), dtype=torch.uint8).pin_memory().to(DEVICE, non_blocking=True)
+    engine, output = CudaEngine(DEVICE, check=False), stage(PLAIN).output
+    engine.finish(images, Params(), output)  # tables that are kept are on the device from here on
+    event, other = fake_gpu.Event(gpu), fake_gpu.Stream(gpu)
+    event.record(gpu.main)
+    other.wait_event(event)
+    with gpu.on(other):
+        engine.finish(images, Params(), output)
+    return int(other.cuda_stream)
+
+
+def test_kernels_of_another_stream_keep_their_buffers_until_they_are_done(gpu: Any) -> None:
+    stream = launched_on_another_stream(gpu)
+    assert [line[1] for line in words(gpu, "launch")] == [str(MAIN)] * 2 + [str(stream)] * 2
+    assert words(gpu, "free_device") and fake_gpu.hazards(gpu.log()) == []
+
+
+def test_the_gate_sees_buffers_that_the_allocator_is_not_told_of(
+    gpu: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: None)
+    stream = launched_on_another_stream(gpu)
+    assert any(f"stream {stream} may still use it" in text for text in fake_gpu.hazards(gpu.log()))
+
+
 @pytest.mark.parametrize("name", [name for name, _ in _check_sizes_and_mixes(2, 64, 72)])
 def test_every_pass_launches_within_the_devices_limits(gpu: Any, name: str) -> None:
     """The fake driver refuses a grid, a block or a parameter list that cuda.h does not allow."""

@@ -1,6 +1,7 @@
 """Recycled memory: used again once nobody holds it, and never before."""
 
 import os
+import tracemalloc
 
 import pytest
 import torch
@@ -53,14 +54,22 @@ def test_batches_outlive_the_recycler():
 
 
 def test_keeps_two_pieces_of_one_size():
-    recycler = Recycler()
-    batches = [_empty(recycler) for _ in range(5)]
-    assert len({batch.data_ptr() for batch in batches}) == 5
-    del batches
-    assert len(recycler._free) == 2
-    held = _empty(recycler, shape=(2, 3, 310, 310))
-    assert not recycler._free, "memory of a size that is not asked for any more is let go"
-    del held
+    recycler, piece = Recycler(), 4 * 2 * 3 * 300 * 300
+    tracemalloc.start()  # numpy tells it of every array
+    try:
+        batches = [_empty(recycler) for _ in range(5)]
+        assert len({batch.data_ptr() for batch in batches}) == 5
+        assert tracemalloc.get_traced_memory()[0] // piece == 5
+        del batches
+        assert tracemalloc.get_traced_memory()[0] // piece == 2
+        again = [_empty(recycler) for _ in range(2)]
+        assert tracemalloc.get_traced_memory()[0] // piece == 2, "both were used again"
+        del again
+        held = _empty(recycler, shape=(2, 3, 310, 310))
+        assert tracemalloc.get_traced_memory()[0] // piece == 1, "a size that is not asked for is let go"
+        del held
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the operating system has no fork")

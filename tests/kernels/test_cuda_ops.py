@@ -21,7 +21,6 @@ from fastpipe.kernels.cuda.finish_plan import (
     schedule_resize,
 )
 from fastpipe.kernels.cuda.plan import make_plan
-from fastpipe.kernels.cuda.schedule import Launch
 
 TABLE = kernels.normalize_table((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 ROWS, COLUMNS = np.array([0, 2, 3]), np.array([1, 1, 5, 7])
@@ -122,50 +121,6 @@ def test_export_keeps_the_operations(on_cpu: None) -> None:
     program = torch.export.export(Model(), arguments)
     assert "torch.ops.fastpipe.picked.default" in program.graph_module.code
     torch.testing.assert_close(program.module()(*arguments), Model()(*arguments), rtol=0, atol=0)
-
-
-class FakeStream:
-    cuda_stream = 77
-
-
-class FakeBuffer:
-    def __init__(self, pointer: int, size: int) -> None:
-        self.pointer, self.size, self.streams = pointer, size, [0]
-
-    def record_stream(self, stream: Any) -> None:
-        self.streams.append(stream.cuda_stream)
-
-    def data_ptr(self) -> int:
-        return self.pointer
-
-    def element_size(self) -> int:
-        return self.size
-
-
-class FakeDriver:
-    def __init__(self) -> None:
-        self.launches: list[Any] = []
-
-    def enter(self, device: int) -> None:
-        self.device = device
-
-    def launch(self, *arguments: Any) -> None:
-        self.launches.append(arguments)
-
-
-def test_launches_go_to_torchs_stream_and_buffers_stay_until_it_is_done(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    driver = FakeDriver()
-    monkeypatch.setattr(cuda_ops.Driver, "shared", classmethod(lambda cls: driver))
-    monkeypatch.setattr(cuda_ops, "_load_kernels", lambda device, names: None)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: FakeStream())
-    buffers: Any = {"images": FakeBuffer(1000, 1), "numbers": FakeBuffer(2000, 4)}
-    launch = Launch("k", (1, 2, 3), (32, 1, 1), (("images:words", 0), ("numbers", 5), 9))
-    cuda_ops.run_launches([launch], buffers, torch.device("cuda", 1), ("k",))
-    given = [1000, 2020, 9]
-    assert driver.launches == [(1, "k", (1, 2, 3), (32, 1, 1), 77, given)]
-    assert [buffer.streams for buffer in buffers.values()] == [[0, 77], [0, 77]]
 
 
 @pytest.mark.parametrize(

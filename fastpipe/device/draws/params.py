@@ -7,24 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["OP_NAMES", "STILL", "Matrix", "OpParams", "whole"]
+__all__ = ["STILL", "Matrix", "OpParams", "whole"]
 
 # Letters used in shapes: B batch, D operations per image.
-OP_NAMES = (
-    "identity",
-    "autocontrast",
-    "equalize",
-    "posterize",
-    "solarize",
-    "solarize_add",
-    "invert",
-    "brightness",
-    "color",
-    "contrast",
-    "sharpness",
-    "affine",
-)
-
 Matrix = tuple[float, float, float, float, float, float]
 STILL: Matrix = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 """The affine matrix that moves nothing."""

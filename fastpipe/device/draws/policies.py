@@ -18,11 +18,11 @@ import numpy.typing as npt
 import torch
 
 from fastpipe.device.draws.levels import draw_levels, num_level_uniforms
-from fastpipe.device.draws.params import OP_NAMES, STILL, Matrix, OpParams, whole
+from fastpipe.device.draws.params import STILL, Matrix, OpParams, whole
 from fastpipe.errors import ArgumentError
 from fastpipe.transforms.specs import RandAugment, TrivialAugmentWide
 
-__all__ = ["OP_NAMES", "POLICY_OPS", "OpParams", "Policy", "draw_policy", "num_uniforms"]
+__all__ = ["POLICY_OPS", "OpParams", "Policy", "draw_policy", "num_uniforms"]
 
 POLICY_OPS = (
     "Identity",

@@ -13,6 +13,7 @@ from fastpipe.device.draws.draw import ErasingParams, Params, ResizeParams
 from fastpipe.device.draws.policies import OpParams
 from fastpipe.device.engines.fused import FusedEngine
 from fastpipe.device.engines.protocol import Output
+from fastpipe.kernels.ops import OPERATIONS
 from fastpipe.kernels.tolerance import disagreement
 
 __all__ = ["differences"]
@@ -114,11 +115,7 @@ def _check_params(mode: int, num: int, height: int, width: int) -> Params:
     then_any = turn // len(codes) % 2 == 0
     second = np.where(then_any & (first != affine), np.roll(first, 5), affine)
     ops = np.stack([first, second], axis=1)
-    values = np.select(
-        [ops == kernels.OPS["posterize"], ops == kernels.OPS["solarize"], ops == kernels.OPS["solarize_add"]],
-        [3.0, 99.5, 40.0],
-        1.37,
-    )
+    values = np.array([one.example for one in OPERATIONS])[ops]
     drawn = OpParams(
         ops=ops.astype(np.int16),
         values=values,

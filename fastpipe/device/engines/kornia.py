@@ -25,10 +25,11 @@ import numpy as np
 import torch
 
 from fastpipe.device.draws.draw import Params
-from fastpipe.device.draws.params import OP_NAMES, OpParams
+from fastpipe.device.draws.params import OpParams
 from fastpipe.device.engines.eager import TorchEngine
 from fastpipe.device.engines.protocol import Output
 from fastpipe.errors import ArgumentError, MissingExtraError
+from fastpipe.kernels.ops import OPERATIONS
 
 __all__ = ["KorniaEngine", "require_kornia"]
 
@@ -110,12 +111,9 @@ class KorniaEngine:
 
 
 def _name(code: int) -> str:
-    from fastpipe.kernels import OPS
-
-    found = [name for name in OP_NAMES if OPS[name] == code]
-    if not found:
+    if not 0 <= code < len(OPERATIONS):
         raise ArgumentError(f"ops must be codes of fastpipe.kernels.OPS. Found: {code}")
-    return found[0]
+    return OPERATIONS[code].name
 
 
 def _flipped(images: torch.Tensor, params: Params) -> torch.Tensor:
