@@ -18,7 +18,7 @@ from fastpipe.profiling.commands.terminal import ended, print_table, report_cons
 from fastpipe.profiling.host.summary import OtherLoad, describe_host
 from fastpipe.profiling.measure.details import AUGMENTATIONS, device_unit
 from fastpipe.profiling.measure.inputs import Inputs, fetch
-from fastpipe.profiling.measure.stages import Stage, packed
+from fastpipe.profiling.measure.stages import packed
 from fastpipe.profiling.measure.timing import Timing, measure
 from fastpipe.profiling.measure.variants import Variant, beton_of, make_loader, unavailable
 from fastpipe.profiling.measure.workload import transform_of
@@ -137,11 +137,11 @@ def _loader_prices(
         if reason := unavailable(variant.backend, plan, beton=variant.beton is not None):
             yield Price(step=step, by=by, timing=None, reason=reason)
             continue
-        stage = _loader_stage(inputs, transform, variant)
-        yield Price(step=step, by=by, timing=measure(stage.unit, seconds, tree=True, warm_up=_WARM_UP))
+        unit = _loader_unit(inputs, transform, variant)
+        yield Price(step=step, by=by, timing=measure(unit, seconds, tree=True, warm_up=_WARM_UP))
 
 
-def _loader_stage(inputs: Inputs, transform: Any, variant: Variant) -> Stage:
+def _loader_unit(inputs: Inputs, transform: Any, variant: Variant) -> Callable[[], int]:
     loader = make_loader(
         inputs,
         transform,
@@ -151,7 +151,7 @@ def _loader_stage(inputs: Inputs, transform: Any, variant: Variant) -> Stage:
         memory_format=torch.contiguous_format,
         engine="none",
     )
-    return Stage(name="loader", lane=None, what="", unit=lambda: sum(len(batch[0]) for batch in loader))
+    return lambda: sum(len(batch[0]) for batch in loader)
 
 
 def _pillow(inputs: Inputs) -> dict[str, Callable[[], int]]:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torchvision import transforms as T
 
+from fastpipe.profiling import names
 from fastpipe.profiling.conclude.fixes import Fix
 from fastpipe.profiling.conclude.history import Checked, remember
 from fastpipe.profiling.conclude.predict import Basis
@@ -38,11 +39,11 @@ def verify(
     for fix in fixes:
         if fix.variant is None:
             continue
-        workers = fix.variant.workers if fix.name.endswith(("worker", "workers")) else basis.workers
+        workers = fix.variant.workers if names.about(fix.id, names.WORKERS) else basis.workers
         missing = not any(isinstance(spec, RandAugment) for spec in inputs.augment)
-        added = fix.name == "device augmentation" and missing
+        added = fix.id == names.DEVICE_AUGMENTATION and missing
         with_policy = _with_randaugment(transform) if added else None
-        variants[fix.name] = replace(fix.variant, workers=workers, transform=with_policy)
+        variants[fix.id] = replace(fix.variant, workers=workers, transform=with_policy)
     timed = time_variants(
         inputs,
         transform,
@@ -55,16 +56,16 @@ def verify(
         repeats=4,
         memory_format=memory_format,
     )
-    predicted = {fix.name: fix.loader_images_per_s for fix in fixes}
+    predicted = {fix.id: fix.loader_images_per_s for fix in fixes}
     checked = [
         Checked(
-            fix=name,
-            predicted=predicted[name].median,
-            low=predicted[name].low,
-            high=predicted[name].high,
-            measured=timed[name].timing.images_per_s.median,
+            fix=names.words(id),
+            predicted=predicted[id].median,
+            low=predicted[id].low,
+            high=predicted[id].high,
+            measured=timed[id].timing.images_per_s.median,
         )
-        for name in variants
+        for id in variants
     ]
     remember(checked)
     return tuple(checked)

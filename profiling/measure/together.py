@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 
+from fastpipe.profiling import names
 from fastpipe.profiling.measure.inputs import Inputs
 from fastpipe.profiling.measure.stages import StageResult
 from fastpipe.profiling.measure.timing import Budget, Repeat, Stopwatch, summarize
 from fastpipe.profiling.measure.variants import MIN_REPEATS, Variant, alternate, make_loader
+from fastpipe.profiling.names import Id
 
 __all__ = ["epoch_batches", "loader_batch", "loader_words", "time_variants", "time_with_model"]
 
@@ -44,7 +46,7 @@ def loader_words(workers: int, batch_size: int) -> str:
 def time_variants(
     inputs: Inputs,
     transform: Any,
-    variants: Mapping[str, Variant],
+    variants: Mapping[Id, Variant],
     *,
     batch_size: int,
     rate: float,
@@ -53,7 +55,7 @@ def time_variants(
     device: torch.device,
     repeats: int,
     memory_format: Any,
-) -> dict[str, StageResult]:
+) -> dict[Id, StageResult]:
     """Loaders doing the same work in alternating epochs of about `window_s` seconds.
 
     rate: images/s expected with `workers`; one with fewer gets so much shorter epochs.
@@ -61,9 +63,9 @@ def time_variants(
     The first epoch of each is dropped.
     """
     loaders = {}
-    for name, variant in variants.items():
+    for id, variant in variants.items():
         expected = rate * max(1, variant.workers) / max(1, workers)
-        loaders[name] = make_loader(
+        loaders[id] = make_loader(
             inputs,
             transform,
             variant,
@@ -73,13 +75,13 @@ def time_variants(
         )
     timed = alternate(loaders, device, repeats)
     return {
-        name: StageResult(
-            name=name,
+        id: StageResult(
+            id=id,
             lane=None,
-            what=loader_words(variants[name].workers, batch_size),
-            timing=summarize(timed[name]),
+            what=loader_words(variants[id].workers, batch_size),
+            timing=summarize(timed[id]),
         )
-        for name in variants
+        for id in variants
     }
 
 
@@ -108,7 +110,7 @@ def time_with_model(
     finally:
         batches.close()
     what = f"batches of {batch_size}, steady state"
-    return StageResult(name="loader + model", lane=None, what=what, timing=summarize(repeats))
+    return StageResult(id=names.TOGETHER, lane=None, what=what, timing=summarize(repeats))
 
 
 def _steps(batches: Any, step: Callable[[torch.Tensor, torch.Tensor], None], num: int) -> int:
