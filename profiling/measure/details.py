@@ -15,6 +15,7 @@ from torchvision import transforms as T
 from fastpipe.device import DeviceStage
 from fastpipe.device.engines.protocol import EngineName
 from fastpipe.profiling import names
+from fastpipe.profiling.host.disk import forget
 from fastpipe.profiling.measure.crop_decode import crop_decoding
 from fastpipe.profiling.measure.device_wait import wait_for
 from fastpipe.profiling.measure.handover import collate, handovers
@@ -31,7 +32,6 @@ __all__ = [
     "detail_stages",
     "device_augmentation",
     "device_unit",
-    "evict",
     "pillow_randaugment",
 ]
 
@@ -45,15 +45,6 @@ AUGMENTATIONS: dict[str, Spec] = {
 }
 
 
-def evict(path: str) -> None:
-    """Ask the page cache to forget one file. Written pages that are not on disk yet stay; needs no root."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
-    finally:
-        os.close(handle)
-
-
 def cold_read(inputs: Inputs, seconds: float, read: Callable[[str], bytes]) -> StageResult:
     """Reading files that the page cache was just told to forget; the telling is not timed."""
     paths = [sample.path for sample in inputs.samples][:_COLD_FILES]
@@ -61,7 +52,7 @@ def cold_read(inputs: Inputs, seconds: float, read: Callable[[str], bytes]) -> S
     end_s = time.perf_counter() + seconds
     while len(repeats) < 3 or (time.perf_counter() < end_s and len(repeats) < 50):
         for path in paths:
-            evict(path)
+            forget(path)
         watch = Stopwatch(tree=False)
         for path in paths:
             read(path)

@@ -25,7 +25,7 @@ from fastpipe.batch.buffer import allocate
 from fastpipe.decode import crop_and_resize, decode_rgb
 from fastpipe.decode.pillow import pixels
 from fastpipe.device import DeviceStage
-from fastpipe.profiling.measure.details import evict
+from fastpipe.profiling.host.disk import forget
 from fastpipe.profiling.measure.inputs import Cycle, Inputs
 from fastpipe.profiling.measure.stages import packed, stream_of
 from fastpipe.profiling.measure.timing import Budget, Repeat, Spread, Stopwatch, Timing, summarize
@@ -163,7 +163,7 @@ def time_cold(inputs: Inputs, loader: Any, step: Step, seconds: float) -> Timing
     turn = 0
     while turn == 0 or budget.allows(len(repeats)):
         for sample in inputs.samples:
-            evict(sample.path)
+            forget(sample.path)
         images, watch = 0, Stopwatch()
         for batch, labels in loader:
             step(batch, labels)
