@@ -68,7 +68,7 @@ class Verdict:
     """The bottleneck, what comes next without it, forecasts.
 
     cpus_needed: usable CPUs that the loader would need to keep up with the model alone. sentences: the
-    verdict in two, details: the rest in words; `verdict_words.in_words` fills in both.
+    verdict in two, details: the rest in words; `words.in_words` fills in both.
     """
 
     bottleneck: Id

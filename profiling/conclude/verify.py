@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torchvision import transforms as T
 
 from fastpipe.profiling import names
@@ -14,22 +13,17 @@ from fastpipe.profiling.conclude.fixes import Fix
 from fastpipe.profiling.conclude.history import Checked, remember
 from fastpipe.profiling.conclude.predict import Basis
 from fastpipe.profiling.measure.inputs import Inputs
+from fastpipe.profiling.measure.setting import Setting
 from fastpipe.profiling.measure.together import time_variants
 from fastpipe.transforms import RandAugment
 
 __all__ = ["verify"]
 
+_REPEATS = 4
+
 
 def verify(
-    inputs: Inputs,
-    transform: Any,
-    fixes: Sequence[Fix],
-    basis: Basis,
-    *,
-    batch_size: int,
-    window_s: float,
-    device: torch.device,
-    memory_format: Any,
+    setting: Setting, inputs: Inputs, fixes: Sequence[Fix], basis: Basis, *, batch_size: int
 ) -> tuple[Checked, ...]:
     """Run what can be run, in alternating epochs, and compare the loaders' rates with the predicted.
 
@@ -42,20 +36,10 @@ def verify(
         workers = fix.variant.workers if names.about(fix.id, names.WORKERS) else basis.workers
         missing = not any(isinstance(spec, RandAugment) for spec in inputs.augment)
         added = fix.id == names.DEVICE_AUGMENTATION and missing
-        with_policy = _with_randaugment(transform) if added else None
+        with_policy = _with_randaugment(setting.transform) if added else None
         variants[fix.id] = replace(fix.variant, workers=workers, transform=with_policy)
-    timed = time_variants(
-        inputs,
-        transform,
-        variants,
-        batch_size=batch_size,
-        rate=basis.curve.at(max(1, min(basis.workers, int(basis.cpus)))).median,
-        window_s=window_s,
-        workers=basis.workers,
-        device=device,
-        repeats=4,
-        memory_format=memory_format,
-    )
+    rate = basis.curve.at(max(1, min(basis.workers, int(basis.cpus)))).median
+    timed = time_variants(setting, inputs, variants, batch_size=batch_size, rate=rate, repeats=_REPEATS)
     predicted = {fix.id: fix.loader_images_per_s for fix in fixes}
     checked = [
         Checked(

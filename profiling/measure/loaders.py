@@ -131,18 +131,8 @@ def time_loaders(
         **{ids[num]: replace(variant, workers=num) for num in counts},
         **others,
     }
-    found = time_variants(
-        inputs,
-        setting.transform,
-        variants,
-        batch_size=batch_size,
-        rate=rate,
-        window_s=setting.window_s,
-        workers=workers,
-        device=setting.device,
-        repeats=round(2 * setting.workload.seconds / setting.window_s),
-        memory_format=setting.memory_format,
-    )
+    repeats = round(2 * setting.workload.seconds / setting.window_s)
+    found = time_variants(setting, inputs, variants, batch_size=batch_size, rate=rate, repeats=repeats)
     found[PLAIN] = replace(found[PLAIN], what=words)
     curve = fit({num: found[name].timing.rates for num, name in ids.items()}) if counts else None
     return Loaders(found=found, others=others, batch_size=batch_size, curve=curve)

@@ -9,6 +9,7 @@ import torch
 
 from fastpipe.profiling import names
 from fastpipe.profiling.measure.inputs import Inputs
+from fastpipe.profiling.measure.setting import Setting
 from fastpipe.profiling.measure.stages import StageResult
 from fastpipe.profiling.measure.timing import Budget, Repeat, Stopwatch, summarize
 from fastpipe.profiling.measure.variants import MIN_REPEATS, Variant, alternate, make_loader
@@ -44,36 +45,32 @@ def loader_words(workers: int, batch_size: int) -> str:
 
 
 def time_variants(
+    setting: Setting,
     inputs: Inputs,
-    transform: Any,
     variants: Mapping[Id, Variant],
     *,
     batch_size: int,
     rate: float,
-    window_s: float,
-    workers: int,
-    device: torch.device,
     repeats: int,
-    memory_format: Any,
 ) -> dict[Id, StageResult]:
-    """Loaders doing the same work in alternating epochs of about `window_s` seconds.
+    """Loaders doing the same work in alternating epochs of about `setting.window_s` seconds.
 
-    rate: images/s expected with `workers`; one with fewer gets so much shorter epochs.
+    rate: images/s expected with the profiled workers; one with fewer gets so much shorter epochs.
     Whole epochs of persistent workers: nothing is prefetched for the other's turn, no process starts or ends.
     The first epoch of each is dropped.
     """
     loaders = {}
     for id, variant in variants.items():
-        expected = rate * max(1, variant.workers) / max(1, workers)
+        expected = rate * max(1, variant.workers) / max(1, setting.workload.workers)
         loaders[id] = make_loader(
             inputs,
-            transform,
+            setting.transform,
             variant,
             batch_size=batch_size,
-            batches=epoch_batches(batch_size, expected, window_s, variant.workers),
-            memory_format=memory_format,
+            batches=epoch_batches(batch_size, expected, setting.window_s, variant.workers),
+            memory_format=setting.memory_format,
         )
-    timed = alternate(loaders, device, repeats)
+    timed = alternate(loaders, setting.device, repeats)
     return {
         id: StageResult(
             id=id,
