@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 from fastpipe.errors import BackendError
 from fastpipe.profiling.conclude.conclude import (
@@ -18,12 +19,9 @@ from fastpipe.profiling.conclude.conclude import (
 from fastpipe.profiling.conclude.fixes import find_fixes
 from fastpipe.profiling.conclude.history import past_errors
 from fastpipe.profiling.host.summary import OtherLoad, describe_host
-from fastpipe.profiling.measure.explore import Explored, explore
+from fastpipe.profiling.measure.explore import Explored, Timed, explore
 from fastpipe.profiling.measure.inputs import Inputs, fetch
 from fastpipe.profiling.measure.loaders import (
-    OURS,
-    PLAIN,
-    Loaders,
     profiled_loader,
     profiled_variant,
     time_host,
@@ -31,11 +29,11 @@ from fastpipe.profiling.measure.loaders import (
 )
 from fastpipe.profiling.measure.model import Step, make_step, steps_in_window, time_model
 from fastpipe.profiling.measure.setting import Announce, Setting, setting_of
-from fastpipe.profiling.measure.stages import StageResult
-from fastpipe.profiling.measure.steadiness import Steadiness
+from fastpipe.profiling.measure.steadiness import Steadiness, probing
 from fastpipe.profiling.measure.together import time_with_model
 from fastpipe.profiling.measure.variants import Variant
 from fastpipe.profiling.measure.workload import Workload
+from fastpipe.profiling.names import OURS, PLAIN
 from fastpipe.profiling.report.result import Profile
 
 __all__ = ["num_parts", "profile"]
@@ -69,33 +67,11 @@ def profile(workload: Workload, announce: Announce = lambda part: None) -> Profi
         ) from error
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Timed:
-    """The path, alone and together. window: steps in a repeat of loader and model."""
-
-    host_half: StageResult
-    stages: tuple[StageResult, ...]
-    loaders: Loaders
-    model_batch: int
-    together: StageResult
-    window: int
-
-    @property
-    def ours(self) -> StageResult:
-        """fastpipe's loader."""
-        return self.loaders.found[OURS]
-
-    @property
-    def model(self) -> StageResult:
-        """The model step, which is the last stage."""
-        return self.stages[-1]
-
-
 def _execute(setting: Setting, stack: ExitStack) -> Profile:
     """Measure everything, and conclude."""
     workload = setting.workload
     others, steadiness = OtherLoad(), Steadiness()
-    setting = _probing(setting, steadiness)
+    setting = probing(setting, steadiness)
     setting.announce("files")
     inputs = fetch(
         workload.data,
@@ -107,7 +83,11 @@ def _execute(setting: Setting, stack: ExitStack) -> Profile:
     variant = profiled_variant(setting, inputs, stack)
     step = make_step(setting, inputs)
     timed = _time_path(setting, inputs, variant, step, stack)
-    explored = _explore(setting, inputs, variant, step, timed)
+
+    def make(batch_size: int, batches: int) -> Any:
+        return profiled_loader(setting, inputs, variant, batch_size, batches)
+
+    explored = explore(setting, inputs, step, timed, make)
     found = _conclude(setting, inputs, timed, explored, steadiness.scatter)
     return replace(
         found,
@@ -118,17 +98,7 @@ def _execute(setting: Setting, stack: ExitStack) -> Profile:
     )
 
 
-def _probing(setting: Setting, steadiness: Steadiness) -> Setting:
-    """The setting that looks at the machine's speed whenever a part begins."""
-
-    def announce(part: str) -> None:
-        setting.announce(part)
-        steadiness.probe()
-
-    return replace(setting, announce=announce)
-
-
-def _time_path(setting: Setting, inputs: Inputs, variant: Variant, step: Step, stack: ExitStack) -> _Timed:
+def _time_path(setting: Setting, inputs: Inputs, variant: Variant, step: Step, stack: ExitStack) -> Timed:
     host_half, stages = time_host(setting, inputs, variant)
     loaders = time_loaders(setting, inputs, variant, stages, stack)
     model, model_batch = time_model(setting, step)
@@ -141,7 +111,7 @@ def _time_path(setting: Setting, inputs: Inputs, variant: Variant, step: Step, s
         seconds=2 * setting.workload.seconds,
         window=window,
     )
-    return _Timed(
+    return Timed(
         host_half=host_half,
         stages=(*stages, model),
         loaders=loaders,
@@ -151,27 +121,7 @@ def _time_path(setting: Setting, inputs: Inputs, variant: Variant, step: Step, s
     )
 
 
-def _explore(setting: Setting, inputs: Inputs, variant: Variant, step: Step, timed: _Timed) -> Explored:
-    return explore(
-        inputs,
-        setting.base,
-        setting.plan,
-        step,
-        make=lambda batch, batches: profiled_loader(setting, inputs, variant, batch, batches),
-        workload=setting.workload,
-        device=setting.device,
-        memory_format=setting.memory_format,
-        batch_size=timed.model_batch,
-        loader_batch_size=timed.loaders.batch_size,
-        window=timed.window,
-        cpus=setting.cpus,
-        model=timed.model,
-        warm=timed.together,
-        announce=setting.announce,
-    )
-
-
-def _conclude(setting: Setting, inputs: Inputs, timed: _Timed, explored: Explored, scatter: float) -> Profile:
+def _conclude(setting: Setting, inputs: Inputs, timed: Timed, explored: Explored, scatter: float) -> Profile:
     workload, loaders, ours = setting.workload, timed.loaders, timed.ours
     costs = tuple(setting.cost(stage) for stage in timed.stages)
     basis = basis_of(setting, costs, loaders.curve, ours, timed.together, scatter)

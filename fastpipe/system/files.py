@@ -47,7 +47,7 @@ def make_dir(folder: Path) -> None:
         raise _unwritable(folder, err) from err
 
 
-def replace_file(path: str, write: Callable[[BinaryIO], None]) -> None:
+def replace_file(path: str, write: Callable[[BinaryIO], object]) -> None:
     """Call `write` on a temporary file next to `path`, then rename it to `path`. Raises OSError."""
     temporary = f"{path}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
     try:

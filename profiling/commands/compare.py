@@ -14,25 +14,23 @@ from rich.table import Table
 from torchvision import transforms as T
 
 from fastpipe.errors import ArgumentError, FastpipeError
-from fastpipe.profiling.commands.terminal import ended, print_table, report_console
+from fastpipe.profiling.commands.terminal import Outcome, print_table, status
 from fastpipe.profiling.host.summary import OtherLoad, describe_host
 from fastpipe.profiling.measure.details import device_unit
 from fastpipe.profiling.measure.inputs import Inputs, fetch
-from fastpipe.profiling.measure.stages import Stage, packed
+from fastpipe.profiling.measure.stages import packed
 from fastpipe.profiling.measure.timing import Timing, measure
 from fastpipe.profiling.measure.variants import Variant, beton_of, make_loader, unavailable
 from fastpipe.profiling.measure.workload import transform_of
-from fastpipe.profiling.report.files import check_writable, write_values
 from fastpipe.transforms import merge
 from fastpipe.transforms.step_table import timed_steps
 from fastpipe.types import Plan
 
-__all__ = ["Price", "main", "make_parser", "price_list"]
+__all__ = ["Price", "price_list", "run"]
 
 SCHEMA_VERSION = 1
 
 _BATCH = 32
-_NARROWEST = 104
 _WARM_UP = 2
 
 
@@ -46,30 +44,8 @@ class Price:
     reason: str = ""
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The command line of `compare`."""
-    parser = argparse.ArgumentParser(
-        prog="fastpipe-profile compare",
-        description="Price list: CPU-milliseconds per image on this machine by torchvision, FFCV, DALI and "
-        "fastpipe's engines, for decode + crop + resize and for each augmentation.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("data", metavar="DATA", nargs="?", default="demo", help="as for a profile: demo")
-    parser.add_argument("--resolution", type=int, default=176, metavar="N", help="side of the crops: 176")
-    parser.add_argument("--seconds", type=float, default=1.0, metavar="S", help="for each price: 1")
-    parser.add_argument("--json", metavar="FILE", help="write the list there too, with a schema_version")
-    return parser
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line. Returns the exit status: 0, 1 bad data, 2 wrong argument, 130 on Ctrl-C."""
-    args = make_parser().parse_args(argv)
-    return ended(lambda: _run(args))
-
-
-def _run(args: argparse.Namespace) -> int:
-    if args.json is not None:
-        check_writable("json", args.json)
+def run(args: argparse.Namespace) -> Outcome:
+    """Time every price."""
     if not 0.0 < args.seconds <= 600.0 or args.resolution < 1:
         raise ArgumentError(
             "seconds must be above 0 and at most 600, resolution at least 1. "
@@ -78,23 +54,21 @@ def _run(args: argparse.Namespace) -> int:
     others = OtherLoad()
     transform, plan = transform_of(args.resolution)
     inputs = fetch(args.data, plan, seconds=max(1.0, args.seconds), quick=True)
-    with Console(stderr=True).status("price list") as status:
-        prices = []
+    prices = []
+    with status("price list") as announce:
         for price in price_list(inputs, transform, plan, args.seconds):
             prices.append(price)
-            status.update(f"price list: {price.step} by {price.by} is done")
-    if args.json is not None:
-        values = {
-            "schema": "fastpipe-prices",
-            "schema_version": SCHEMA_VERSION,
-            "host": describe_host(),
-            "data": {"name": args.data, **inputs.describe()},
-            "resolution": args.resolution,
-            "prices": [_values(price) for price in prices],
-        }
-        write_values("json", args.json, values)
-    _render(prices, inputs, args, report_console(_NARROWEST), others.share())
-    return 0
+            announce(f"{price.step} by {price.by} is done")
+    share = others.share()
+    values = {
+        "schema": "fastpipe-prices",
+        "schema_version": SCHEMA_VERSION,
+        "host": describe_host(),
+        "data": {"name": args.data, **inputs.describe()},
+        "resolution": args.resolution,
+        "prices": [_values(price) for price in prices],
+    }
+    return Outcome(values=values, show=lambda console: _render(prices, inputs, args, console, share))
 
 
 def _values(price: Price) -> dict[str, Any]:
@@ -138,11 +112,11 @@ def _loader_prices(
         if reason := unavailable(variant.backend, plan, beton=variant.beton is not None):
             yield Price(step=step, by=by, timing=None, reason=reason)
             continue
-        stage = _loader_stage(inputs, transform, variant)
-        yield Price(step=step, by=by, timing=measure(stage.unit, seconds, tree=True, warm_up=_WARM_UP))
+        unit = _loader_unit(inputs, transform, variant)
+        yield Price(step=step, by=by, timing=measure(unit, seconds, tree=True, warm_up=_WARM_UP))
 
 
-def _loader_stage(inputs: Inputs, transform: Any, variant: Variant) -> Stage:
+def _loader_unit(inputs: Inputs, transform: Any, variant: Variant) -> Callable[[], int]:
     loader = make_loader(
         inputs,
         transform,
@@ -152,7 +126,7 @@ def _loader_stage(inputs: Inputs, transform: Any, variant: Variant) -> Stage:
         memory_format=torch.contiguous_format,
         engine="none",
     )
-    return Stage(name="loader", lane=None, what="", unit=lambda: sum(len(batch[0]) for batch in loader))
+    return lambda: sum(len(batch[0]) for batch in loader)
 
 
 def _pillow(inputs: Inputs) -> dict[str, Callable[[], int]]:

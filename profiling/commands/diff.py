@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,50 +14,22 @@ from rich.table import Table
 
 from fastpipe.errors import ArgumentError, DataError
 from fastpipe.profiling.commands.diff_kinds import in_common_form, kind_of
-from fastpipe.profiling.commands.terminal import ended, print_table, report_console
-from fastpipe.profiling.report.files import check_writable, write_values
+from fastpipe.profiling.commands.terminal import Outcome, print_table
 
-__all__ = ["SCHEMA_VERSION", "compare_reports", "load_report", "main", "make_parser", "render_diff"]
+__all__ = ["SCHEMA_VERSION", "compare_reports", "load_report", "render_diff", "run"]
 
 SCHEMA_VERSION = 1
 """Of the comparison that `--json` writes."""
 
 _LARGEST = 64 << 20
-_NARROWEST = 104
 _CONTEXT = ("host", "data", "workload")
 _BUSY = "Other processes used"
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The command line of `diff`."""
-    parser = argparse.ArgumentParser(
-        prog="fastpipe-profile diff",
-        description="Compare two reports that a command of fastpipe-profile wrote with --json, also run, "
-        "compare and host: first what differs in host, versions, data and workload, then each stage.",
-        epilog="Changed means that the two intervals do not overlap: of 95 % where "
-        "both reports have them, else quartiles. A figure without either is not repeated.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("before", metavar="A.json", help="the report to compare with")
-    parser.add_argument("after", metavar="B.json", help="the newer report")
-    parser.add_argument("--json", metavar="FILE", help="write the comparison there too")
-    return parser
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line. Returns 0, 1 unusable report, 2 wrong argument, 130 on Ctrl-C."""
-    args = make_parser().parse_args(argv)
-    return ended(lambda: _run(args))
-
-
-def _run(args: argparse.Namespace) -> int:
-    if args.json is not None:
-        check_writable("json", args.json)
+def run(args: argparse.Namespace) -> Outcome:
+    """Compare the two reports."""
     found = compare_reports(load_report(args.before), load_report(args.after))
-    if args.json is not None:
-        write_values("json", args.json, found)
-    render_diff(found, report_console(_NARROWEST))
-    return 0
+    return Outcome(values=found, show=lambda console: render_diff(found, console))
 
 
 def load_report(path: str) -> dict[str, Any]:

@@ -1,22 +1,33 @@
-"""What every command of `fastpipe-profile` does alike: its console, errors, Ctrl-C, readers that go away."""
+"""What the commands of `fastpipe-profile` print on: consoles and tables that fit; what a command leaves."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from fastpipe.errors import FastpipeError
-from fastpipe.profiling.report.files import exit_status
-from fastpipe.system.early import usual_interrupt
+__all__ = ["Outcome", "print_table", "report_console", "status"]
 
-__all__ = ["ended", "print_table", "report_console"]
-
+# Narrower, the tables break their numbers; a pipe counts as 80 columns, unless COLUMNS says what it has.
+_NARROWEST = 104
 _FOLDED = 16  # a column that may wrap is readable down to this width
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a command found. values: for --json. show: prints the report. said: on stderr, below it."""
+
+    values: dict[str, Any]
+    show: Callable[[Console], None]
+    status: int = 0
+    said: str = ""
 
 
 class _Report(Console):
@@ -29,7 +40,7 @@ class _Report(Console):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def report_console(narrowest: int, *, stderr: bool = False) -> Console:
+def report_console(narrowest: int = _NARROWEST, *, stderr: bool = False) -> Console:
     """As wide as the terminal, or as COLUMNS says; into a file or a pipe at least `narrowest` without it."""
     console = _Report(stderr=stderr, soft_wrap=False)
     asked = os.environ.get("COLUMNS", "")
@@ -62,13 +73,12 @@ def _plain(cell: object) -> str:
     return cell.plain if isinstance(cell, Text) else Text.from_markup(str(cell)).plain
 
 
-def ended(work: Callable[[], int]) -> int:
-    """The exit status of `work`: its own, that of its error, which is one line, or 130 on Ctrl-C."""
-    try:
-        usual_interrupt()
-        return work()
-    except FastpipeError as error:
-        return exit_status(error)
-    except KeyboardInterrupt:
-        sys.stderr.write("fastpipe-profile: interrupted\n")
-        return 130
+@contextmanager
+def status(title: str) -> Iterator[Callable[[str], None]]:
+    """Says what is being looked at, on stderr where that is a terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda part: None
+        return
+    with console.status(title) as shown:
+        yield lambda part: shown.update(f"{title}: {part}")

@@ -88,16 +88,7 @@ def verify_fixes(
     if not setting.workload.verify:
         return ()
     setting.announce("verification")
-    return verify(
-        inputs,
-        setting.transform,
-        fixes,
-        basis,
-        batch_size=batch_size,
-        window_s=setting.window_s,
-        device=setting.device,
-        memory_format=setting.memory_format,
-    )
+    return verify(setting, inputs, fixes, basis, batch_size=batch_size)
 
 
 def answer_question(setting: Setting, basis: Basis, explored: Explored) -> Answer | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from fastpipe.profiling import names
 from fastpipe.profiling.conclude.predict import (
     Basis,
     Change,
@@ -19,10 +20,11 @@ from fastpipe.profiling.measure.explore import Explored
 from fastpipe.profiling.measure.stages import StageResult
 from fastpipe.profiling.measure.timing import Spread
 from fastpipe.profiling.measure.variants import Variant
+from fastpipe.profiling.names import Id, words
 
 __all__ = ["Fix", "Measures", "find_fixes", "one_stage", "rank"]
 
-_HOST = ("read", "decode", "crop+resize", "batch assembly", "process hop", "worker overhead")
+_HOST = (names.READ, names.DECODE, names.CROP, names.ASSEMBLY, names.HOP, names.OVERHEAD)
 # Mild's progressive resizing: 40 % of training at half the side, 40 % growing, 20 % at full size. Mean area.
 _PROGRESSIVE_AREA = 0.4 * 0.25 + 0.4 * (0.5**2 + 0.5 * 1.0 + 1.0) / 3 + 0.2
 _NO_CHANGE = 1.02
@@ -36,7 +38,7 @@ class Fix:
     base: what the gain is measured against, in images/s of training.
     """
 
-    name: str
+    id: Id
     images_per_s: Spread
     loader_images_per_s: Spread
     base: float
@@ -44,6 +46,11 @@ class Fix:
     command: str
     variant: Variant | None = None
     note: str = ""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return words(self.id)
 
     @property
     def gain(self) -> float:
@@ -66,7 +73,7 @@ class Measures:
     """
 
     one_worker: tuple[float, float]
-    backends: Mapping[str, tuple[Variant, float, float, str]]
+    backends: Mapping[Id, tuple[Variant, float, float, str]]
     cold_read_ms: float
     read_ms: float
     pillow_randaugment_ms: float | None
@@ -79,7 +86,7 @@ def one_stage(costs: tuple[StageCost, ...], factor_wall: float, factor_cpu: floa
     """The worker's stages together multiplied: another backend does them all at once."""
     return tuple(
         replace(cost, wall_ms=cost.wall_ms * factor_wall, cpu_ms=cost.cpu_ms * factor_cpu)
-        if cost.name in _HOST
+        if cost.id in _HOST
         else cost
         for cost in costs
     )
@@ -99,12 +106,12 @@ def rank(basis: Basis, measures: Measures) -> tuple[Fix, ...]:
     return tuple(sorted(found, key=lambda fix: -fix.gain))
 
 
-def _fix(basis: Basis, change: Change, *, before: Change | None = None, **words: Any) -> Fix:
+def _fix(basis: Basis, change: Change, *, before: Change | None = None, **about: Any) -> Fix:
     return Fix(
         images_per_s=predict_training(basis, change),
         loader_images_per_s=predict_loader(basis, change),
         base=predict_training(basis, before or Change()).median,
-        **words,
+        **about,
     )
 
 
@@ -112,28 +119,28 @@ def _workers(basis: Basis, measures: Measures) -> list[Fix]:
     fixes = []
     for workers in sorted({max(1, basis.workers // 2), measures.max_workers} - {basis.workers}):
         change = Change(workers=workers)
-        words: dict[str, Any] = {
+        about: dict[str, Any] = {
             "accuracy": "none",
             "command": f"num_workers={workers}",
             "variant": Variant(workers=workers),
         }
-        fixes.append(_fix(basis, change, name=f"{workers} worker{'s' if workers > 1 else ''}", **words))
+        fixes.append(_fix(basis, change, id=names.of(names.WORKERS, workers), **about))
     return fixes
 
 
 def _backends(basis: Basis, measures: Measures) -> list[Fix]:
     cpu_before, rate_before = measures.one_worker
     fixes = []
-    for name, (variant, cpu_ms, rate, accuracy) in measures.backends.items():
+    for id, (variant, cpu_ms, rate, accuracy) in measures.backends.items():
         change = Change(costs=one_stage(basis.costs, rate_before / rate, cpu_ms / cpu_before))
         source = "fastpipe-write DATA train.beton; " if variant.beton else ""
-        if "max resolution" in name:
-            source = f"fastpipe-write DATA train.beton --max-resolution {name.rsplit(' ', 1)[1]}; "
+        if most := names.about(id, names.BETON_SMALL):
+            source = f"fastpipe-write DATA train.beton --max-resolution {most}; "
         command = (
             f'{source}DataLoader({"train.beton" if variant.beton else "DATA"}, backend="{variant.backend}")'
         )
-        words: dict[str, Any] = {"accuracy": accuracy, "command": command, "variant": variant}
-        fixes.append(_fix(basis, change, name=name, **words))
+        about: dict[str, Any] = {"accuracy": accuracy, "command": command, "variant": variant}
+        fixes.append(_fix(basis, change, id=id, **about))
     return fixes
 
 
@@ -144,9 +151,12 @@ def _randaugment(basis: Basis, measures: Measures) -> list[Fix]:
         return []
     plain = next(cost for cost in basis.costs if cost.lane == "worker")
     costs = without_policy(basis.costs, device) if measures.randaugment_inside else basis.costs
-    on_host = (*costs, replace(plain, name="RandAugment, Pillow", wall_ms=host, cpu_ms=host))
+    on_host = (*costs, replace(plain, id=names.PILLOW_RANDAUGMENT, wall_ms=host, cpu_ms=host))
     extra = 0.0 if not basis.shared and _on_gpu(basis) else max(0.0, device)
-    on_device = (*costs, replace(plain, name="RandAugment", lane="main", wall_ms=extra, cpu_ms=extra))
+    on_device = (
+        *costs,
+        replace(plain, id=names.DEVICE_RANDAUGMENT, lane="main", wall_ms=extra, cpu_ms=extra),
+    )
     if measures.randaugment_inside:
         on_device = basis.costs
     return [
@@ -154,7 +164,7 @@ def _randaugment(basis: Basis, measures: Measures) -> list[Fix]:
             basis,
             Change(costs=on_device),
             before=Change(costs=on_host),
-            name="device augmentation",
+            id=names.DEVICE_AUGMENTATION,
             accuracy="none: the operations are Pillow's to the bit on a CPU",
             command="DataLoader(..., augment=[fastpipe.augment.RandAugment(depth=1, severity=10)])",
             variant=Variant(workers=basis.workers),
@@ -169,11 +179,11 @@ def _on_gpu(basis: Basis) -> bool:
 
 def _progressive(basis: Basis) -> Fix:
     area = _PROGRESSIVE_AREA
-    names = ("batch assembly", "process hop", "device stage", "model step")
+    smaller = (names.ASSEMBLY, names.HOP, names.DEVICE, names.MODEL)
     return _fix(
         basis,
-        Change(costs=scaled(basis.costs, dict.fromkeys(names, area))),
-        name="progressive resizing",
+        Change(costs=scaled(basis.costs, dict.fromkeys(smaller, area))),
+        id=names.PROGRESSIVE,
         accuracy="tolerance: published recipes keep accuracy with it, this run was not tried",
         command="fastpipe-train --recipe mild, or DataLoader(..., resolution=lambda epoch, batch: ...)",
         note="mean over a training with Mild's schedule; decoding is as dear as before",
@@ -185,7 +195,7 @@ def _cpus(basis: Basis) -> Fix:
     return _fix(
         basis,
         Change(cpus=cpus, workers=max(basis.workers, int(cpus))),
-        name=f"{cpus:g} CPUs",
+        id=names.of(names.CPUS, f"{cpus:g}"),
         accuracy="none",
         command=f"a machine with {cpus:g} such CPUs, num_workers={int(cpus)}",
         note="outside the measured range of the scaling curve",
@@ -195,26 +205,26 @@ def _cpus(basis: Basis) -> Fix:
 def _disk(basis: Basis, measures: Measures) -> list[Fix]:
     """Against files that are not in the page cache: their read takes longer, and CPUs wait for it."""
     slower = max(measures.cold_read_ms, measures.read_ms)
-    cold = tuple(replace(cost, wall_ms=slower) if cost.name == "read" else cost for cost in basis.costs)
-    half = tuple(replace(cost, wall_ms=slower / 2) if cost.name == "read" else cost for cost in basis.costs)
-    words: dict[str, Any] = {"accuracy": "none", "note": "against an epoch from cold files"}
+    cold = tuple(replace(cost, wall_ms=slower) if cost.id == names.READ else cost for cost in basis.costs)
+    half = tuple(replace(cost, wall_ms=slower / 2) if cost.id == names.READ else cost for cost in basis.costs)
+    about: dict[str, Any] = {"accuracy": "none", "note": "against an epoch from cold files"}
     before = Change(costs=cold)
     return [
         _fix(
             basis,
             Change(),
             before=before,
-            name="RAM cache",
+            id=names.RAM_CACHE,
             command="memory for all files, read once",
-            **words,
+            **about,
         ),
         _fix(
             basis,
             Change(costs=half),
             before=before,
-            name="disk twice as fast",
+            id=names.FASTER_DISK,
             command="storage with half the time per file",
-            **words,
+            **about,
         ),
     ]
 
@@ -223,7 +233,7 @@ def _prefetch(basis: Basis) -> Fix:
     return _fix(
         basis,
         Change(),
-        name="prefetch_factor 4",
+        id=names.PREFETCH,
         accuracy="none",
         command="prefetch_factor=4",
         note="evens out late batches (p99 wait), adds no rate in steady state",
@@ -231,9 +241,9 @@ def _prefetch(basis: Basis) -> Fix:
 
 
 _ACCURACY = {
-    "backend dali": "none: the same pixels within the documented tolerance",
-    ".beton, bytes kept": "none",
-    ".beton, backend ffcv": "tolerance: FFCV's decoder and area resize give other pixels",
+    names.DALI: "none: the same pixels within the documented tolerance",
+    names.BETON: "none",
+    names.BETON_FFCV: "tolerance: FFCV's decoder and area resize give other pixels",
 }
 
 
@@ -243,19 +253,19 @@ _REENCODED = "tolerance: images are stored smaller, crops of a small area are en
 def find_fixes(
     basis: Basis,
     explored: Explored,
-    loaders: Mapping[str, StageResult],
-    others: Mapping[str, Variant],
+    loaders: Mapping[Id, StageResult],
+    others: Mapping[Id, Variant],
     *,
     inside: bool = False,
 ) -> tuple[Fix, ...]:
     """Rank what could be done. inside: the device stage was timed with the recipe's RandAugment."""
-    one = loaders.get("1 workers", loaders["fastpipe.DataLoader"]).timing
+    one = loaders.get(names.of(names.WORKERS, 1), loaders[names.OURS]).timing
     backends = {}
-    for name, variant in others.items():
-        timing = loaders[name].timing
-        accuracy = _ACCURACY.get(name, _REENCODED)
-        backends[name] = (variant, timing.cpu_ms.median, timing.images_per_s.median, accuracy)
-    read = next((cost for cost in basis.costs if cost.name == "read"), None)
+    for id, variant in others.items():
+        timing = loaders[id].timing
+        accuracy = _ACCURACY.get(id, _REENCODED)
+        backends[id] = (variant, timing.cpu_ms.median, timing.images_per_s.median, accuracy)
+    read = next((cost for cost in basis.costs if cost.id == names.READ), None)
     warm_ms = read.wall_ms if read is not None else 0.0
     return rank(
         basis,
@@ -263,7 +273,7 @@ def find_fixes(
             one_worker=(one.cpu_ms.median, one.images_per_s.median),
             backends=backends,
             read_ms=warm_ms,
-            cold_read_ms=explored.read_ms("read cold"),
+            cold_read_ms=explored.wall_ms(names.COLD_READ),
             pillow_randaugment_ms=explored.pillow_randaugment_ms,
             device_randaugment_ms=explored.device_ms("RandAugment"),
             randaugment_inside=inside,

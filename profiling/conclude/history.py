@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fastpipe.system.files import make_dir, user_cache_dir
+from fastpipe.system.files import make_dir, replace_file, user_cache_dir
 
 __all__ = ["Checked", "history_path", "past_errors", "remember"]
 
@@ -50,9 +50,8 @@ def remember(checked: list[Checked], folder: str | None = None) -> None:
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     lines += [json.dumps({**asdict(one), "when": one.when or now}) for one in checked]
-    temporary = path.with_suffix(f".{time.time_ns()}.tmp")
-    temporary.write_text("\n".join(lines[-_KEPT:]) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    text = "\n".join(lines[-_KEPT:]) + "\n"
+    replace_file(str(path), lambda file: file.write(text.encode()))
 
 
 def past_errors(folder: str | None = None) -> list[Checked]:

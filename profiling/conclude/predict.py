@@ -9,12 +9,13 @@ The curve carries what the stages alone do not show, contention above all; the r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fastpipe.profiling.conclude.scaling import Curve
 from fastpipe.profiling.conclude.verdict import StageCost, forecast
 from fastpipe.profiling.measure.timing import Spread, widened
+from fastpipe.profiling.names import Id
 
 __all__ = ["Basis", "Change", "predict_loader", "predict_training", "scaled", "without_policy"]
 
@@ -52,13 +53,13 @@ class Change:
     workers: int | None = None
 
 
-def scaled(costs: Sequence[StageCost], factors: dict[str, float]) -> tuple[StageCost, ...]:
+def scaled(costs: Sequence[StageCost], factors: Mapping[Id, float]) -> tuple[StageCost, ...]:
     """The costs with those of the named stages multiplied."""
     return tuple(
         replace(
             cost,
-            wall_ms=cost.wall_ms * factors.get(cost.name, 1.0),
-            cpu_ms=cost.cpu_ms * factors.get(cost.name, 1.0),
+            wall_ms=cost.wall_ms * factors.get(cost.id, 1.0),
+            cpu_ms=cost.cpu_ms * factors.get(cost.id, 1.0),
         )
         for cost in costs
     )

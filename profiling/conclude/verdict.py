@@ -17,13 +17,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from fastpipe.profiling.measure.timing import Spread
+from fastpipe.profiling.names import Id
 
 __all__ = ["Forecast", "Lane", "Measured", "StageCost", "Verdict", "forecast", "judge"]
 
 Lane = Literal["worker", "main", "model"]
-
-# Below this ratio between the bottleneck and what comes next, calling one of them slower is noise.
-_BALANCED = 1.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +31,7 @@ class StageCost:
     cpu_ms of a model step on a GPU is 0: its waiting thread is not work that the loader has to make room for.
     """
 
-    name: str
+    id: Id
     lane: Lane
     wall_ms: float
     cpu_ms: float
@@ -48,7 +46,7 @@ class Forecast:
 
     images_per_s: float
     bound: Literal["workers", "main thread", "model", "CPUs"]
-    stage: str
+    stage: Id
     low: float | None = None
     high: float | None = None
 
@@ -70,11 +68,11 @@ class Verdict:
     """The bottleneck, what comes next without it, forecasts.
 
     cpus_needed: usable CPUs that the loader would need to keep up with the model alone. sentences: the
-    verdict in two, details: the rest in words; `verdict_words.in_words` fills in both.
+    verdict in two, details: the rest in words; `words.in_words` fills in both.
     """
 
-    bottleneck: str
-    slowest_loader_stage: str
+    bottleneck: Id
+    slowest_loader_stage: Id
     loader: Forecast
     together: Forecast
     following: Forecast | None
@@ -95,10 +93,9 @@ def forecast(stages: Sequence[StageCost], *, cpus: float, workers: int) -> Forec
 def _limits(stages: Sequence[StageCost], cpus: float, workers: int) -> list[Forecast | None]:
     lanes = {lane: [stage for stage in stages if stage.lane == lane] for lane in ("worker", "main", "model")}
     # Cores come last: where a lane gives the same rate, the lane is what one can change.
-    cores = _largest(stages, by_cpu=True)
     total_cpu_ms = sum(stage.cpu_ms for stage in stages)
     by_cores = (
-        Forecast(images_per_s=cpus * 1000.0 / total_cpu_ms, bound="CPUs", stage=cores)
+        Forecast(images_per_s=cpus * 1000.0 / total_cpu_ms, bound="CPUs", stage=_largest(stages, by_cpu=True))
         if total_cpu_ms > 0.0
         else None
     )
@@ -122,9 +119,9 @@ def _lane(
     return Forecast(images_per_s=parallel * 1000.0 / total_ms, bound=bound, stage=stage)
 
 
-def _largest(stages: Sequence[StageCost], *, by_cpu: bool) -> str:
+def _largest(stages: Sequence[StageCost], *, by_cpu: bool) -> Id:
     key = "cpu_ms" if by_cpu else "wall_ms"
-    return max(stages, key=lambda stage: float(getattr(stage, key))).name if stages else ""
+    return max(stages, key=lambda stage: float(getattr(stage, key))).id
 
 
 def judge(
@@ -179,8 +176,8 @@ def _calibrate(
     return found, replace(together, images_per_s=1.0 / (1.0 / together.images_per_s + extra_ms))
 
 
-def _without(stages: Sequence[StageCost], name: str, cpus: float, workers: int) -> Forecast | None:
-    rest = [stage for stage in stages if stage.name != name]
+def _without(stages: Sequence[StageCost], without: Id, cpus: float, workers: int) -> Forecast | None:
+    rest = [stage for stage in stages if stage.id != without]
     if not any(stage.wall_ms > 0.0 or stage.cpu_ms > 0.0 for stage in rest):
         return None
     return forecast(rest, cpus=cpus, workers=workers)

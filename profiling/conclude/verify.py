@@ -6,29 +6,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torchvision import transforms as T
 
+from fastpipe.profiling import names
 from fastpipe.profiling.conclude.fixes import Fix
 from fastpipe.profiling.conclude.history import Checked, remember
 from fastpipe.profiling.conclude.predict import Basis
 from fastpipe.profiling.measure.inputs import Inputs
+from fastpipe.profiling.measure.setting import Setting
 from fastpipe.profiling.measure.together import time_variants
 from fastpipe.transforms import RandAugment
 
 __all__ = ["verify"]
 
+_REPEATS = 4
+
 
 def verify(
-    inputs: Inputs,
-    transform: Any,
-    fixes: Sequence[Fix],
-    basis: Basis,
-    *,
-    batch_size: int,
-    window_s: float,
-    device: torch.device,
-    memory_format: Any,
+    setting: Setting, inputs: Inputs, fixes: Sequence[Fix], basis: Basis, *, batch_size: int
 ) -> tuple[Checked, ...]:
     """Run what can be run, in alternating epochs, and compare the loaders' rates with the predicted.
 
@@ -38,33 +33,23 @@ def verify(
     for fix in fixes:
         if fix.variant is None:
             continue
-        workers = fix.variant.workers if fix.name.endswith(("worker", "workers")) else basis.workers
+        workers = fix.variant.workers if names.about(fix.id, names.WORKERS) else basis.workers
         missing = not any(isinstance(spec, RandAugment) for spec in inputs.augment)
-        added = fix.name == "device augmentation" and missing
-        with_policy = _with_randaugment(transform) if added else None
-        variants[fix.name] = replace(fix.variant, workers=workers, transform=with_policy)
-    timed = time_variants(
-        inputs,
-        transform,
-        variants,
-        batch_size=batch_size,
-        rate=basis.curve.at(max(1, min(basis.workers, int(basis.cpus)))).median,
-        window_s=window_s,
-        workers=basis.workers,
-        device=device,
-        repeats=4,
-        memory_format=memory_format,
-    )
-    predicted = {fix.name: fix.loader_images_per_s for fix in fixes}
+        added = fix.id == names.DEVICE_AUGMENTATION and missing
+        with_policy = _with_randaugment(setting.transform) if added else None
+        variants[fix.id] = replace(fix.variant, workers=workers, transform=with_policy)
+    rate = basis.curve.at(max(1, min(basis.workers, int(basis.cpus)))).median
+    timed = time_variants(setting, inputs, variants, batch_size=batch_size, rate=rate, repeats=_REPEATS)
+    predicted = {fix.id: fix.loader_images_per_s for fix in fixes}
     checked = [
         Checked(
-            fix=name,
-            predicted=predicted[name].median,
-            low=predicted[name].low,
-            high=predicted[name].high,
-            measured=timed[name].timing.images_per_s.median,
+            fix=names.words(id),
+            predicted=predicted[id].median,
+            low=predicted[id].low,
+            high=predicted[id].high,
+            measured=timed[id].timing.images_per_s.median,
         )
-        for name in variants
+        for id in variants
     ]
     remember(checked)
     return tuple(checked)

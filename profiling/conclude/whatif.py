@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fastpipe.errors import ArgumentError, nearest
+from fastpipe.profiling import names
 from fastpipe.profiling.conclude.demand import known_gpus, published
 from fastpipe.profiling.conclude.predict import Basis, Change, predict_loader, without_policy
 from fastpipe.profiling.measure.timing import Spread
@@ -162,10 +163,13 @@ def _costs(
     if added is None:
         raise ArgumentError("what_if: randaugment was not timed in this profile. Leave it out")
     if question.randaugment == "host":
-        return (*costs, replace(worker, name="RandAugment, Pillow", wall_ms=added, cpu_ms=added))
+        return (*costs, replace(worker, id=names.PILLOW_RANDAUGMENT, wall_ms=added, cpu_ms=added))
     if question.gpu is not None or inside:
         return tuple(costs)
-    return (*costs, replace(worker, name="RandAugment", lane="main", wall_ms=added, cpu_ms=added))
+    return (
+        *costs,
+        replace(worker, id=names.DEVICE_RANDAUGMENT, lane="main", wall_ms=added, cpu_ms=added),
+    )
 
 
 def _demand(question: Question, basis: Basis) -> tuple[float, tuple[str, ...]]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from fastpipe.profiling.conclude.fixes import Fix
 from fastpipe.profiling.conclude.verdict import Forecast, Measured, StageCost, Verdict
+from fastpipe.profiling.names import Id, words
 
 __all__ = ["in_words"]
 
@@ -30,7 +31,7 @@ def in_words(
     best: the fix that brings most. freed: CPUs that RandAugment on the device spares the workers at the
     model's rate; None where the recipe has none. The other arguments are those of `judge`.
     """
-    by_model = verdict.bottleneck == next(stage.name for stage in stages if stage.lane == "model")
+    by_model = verdict.bottleneck == next(stage.id for stage in stages if stage.lane == "model")
     if by_model:
         first = _model_words(verdict, measured, workers)
     else:
@@ -121,7 +122,7 @@ def _model_words(verdict: Verdict, measured: Measured, workers: int) -> str:
 
 def _scaling_words(verdict: Verdict, stages: Sequence[StageCost], cpus: float) -> str:
     name = verdict.slowest_loader_stage
-    (stage,) = (stage for stage in stages if stage.name == name)
+    (stage,) = (stage for stage in stages if stage.id == name)
     if stage.cpu_ms <= 0.0:
         return ""
     total = sum(other.cpu_ms for other in stages if other.lane != "model")
@@ -166,9 +167,10 @@ def _count(number: float, noun: str) -> str:
     return f"{shown} {noun}" if number == 1 else f"{shown} {noun}s"
 
 
-def _named(stage: str) -> str:
+def _named(stage: Id) -> str:
     """The stage in a sentence: what is called after a thing, not an act, has an article."""
-    return f"the {stage}" if " " in stage else stage
+    name = words(stage)
+    return f"the {name}" if " " in name else name
 
 
 def _capital(text: str) -> str:

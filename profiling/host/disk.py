@@ -69,13 +69,20 @@ def is_cached(path: str) -> bool | None:
     return True
 
 
-def pick(paths: Sequence[str], sizes: Sequence[int], rng: np.random.Generator) -> tuple[list[Extent], ...]:
+def pick(
+    paths: Sequence[str],
+    sizes: Sequence[int],
+    rng: np.random.Generator,
+    *,
+    most_bytes: int = _MOST_BYTES,
+    large_file: int = _LARGE_FILE,
+) -> tuple[list[Extent], ...]:
     """Disjoint extents for (in order, at random, at random by many threads), each within the bounds.
 
     Few files are shared by all three: they are forgotten before each.
     """
-    if len(paths) == 1 and sizes[0] > _LARGE_FILE:
-        return _pieces(paths[0], sizes[0], rng)
+    if len(paths) == 1 and sizes[0] > large_file:
+        return _pieces(paths[0], sizes[0], rng, most_bytes)
     files: list[Extent] = [(path, 0, size) for path, size in zip(paths, sizes, strict=True)]
     share = len(files) // 3 if len(files) >= 30 else len(files)
     first = int(rng.integers(0, len(files) - share + 1))
@@ -83,23 +90,25 @@ def pick(paths: Sequence[str], sizes: Sequence[int], rng: np.random.Generator) -
     rest = files[:first] + files[first + share :] if share < len(files) else files
     shuffled = [rest[place] for place in rng.permutation(len(rest))]
     half = len(shuffled) // 2 if share < len(files) else 0
-    return _bounded(in_order), _bounded(shuffled[half:]), _bounded(shuffled[:half] or shuffled)
+    three = in_order, shuffled[half:], shuffled[:half] or shuffled
+    return tuple(_bounded(extents, most_bytes) for extents in three)
 
 
-def _pieces(path: str, size: int, rng: np.random.Generator) -> tuple[list[Extent], ...]:
+def _pieces(path: str, size: int, rng: np.random.Generator, most_bytes: int) -> tuple[list[Extent], ...]:
     count = size // _PIECE
     start = int(rng.integers(0, max(1, count // 2)))
     places = rng.permutation(count)
     in_order = [(path, place * _PIECE, _PIECE) for place in range(start, min(count, start + _MOST_FILES))]
     at_random = [(path, int(place) * _PIECE, _PIECE) for place in places[: 2 * _MOST_FILES]]
-    return _bounded(in_order), _bounded(at_random[::2]), _bounded(at_random[1::2])
+    three = in_order, at_random[::2], at_random[1::2]
+    return tuple(_bounded(extents, most_bytes) for extents in three)
 
 
-def _bounded(extents: Sequence[Extent]) -> list[Extent]:
+def _bounded(extents: Sequence[Extent], most_bytes: int) -> list[Extent]:
     kept: list[Extent] = []
     total = 0
     for extent in extents[:_MOST_FILES]:
-        if kept and total + extent[2] > _MOST_BYTES:
+        if kept and total + extent[2] > most_bytes:
             break
         kept.append(extent)
         total += extent[2]
@@ -107,15 +116,21 @@ def _bounded(extents: Sequence[Extent]) -> list[Extent]:
 
 
 def read_rates(
-    paths: Sequence[str], sizes: Sequence[int], *, seconds: float, seed: int = 0
+    paths: Sequence[str],
+    sizes: Sequence[int],
+    *,
+    seconds: float,
+    seed: int = 0,
+    most_bytes: int = _MOST_BYTES,
+    large_file: int = _LARGE_FILE,
 ) -> dict[str, Any]:
-    """Rates of whole-file reads, each for at most `seconds` and 256 MiB.
+    """Rates of whole-file reads, each for at most `seconds` and `most_bytes`.
 
     in_order, random, random_threads (8 of them) are cold where `cold` is True; warm is the second reading of
     the random files. cold: False when the cache kept its pages, None when that cannot be told.
     """
     rng = np.random.default_rng(seed)
-    in_order, at_random, threaded = pick(paths, sizes, rng)
+    in_order, at_random, threaded = pick(paths, sizes, rng, most_bytes=most_bytes, large_file=large_file)
     cold = _turns_cold([paths[place] for place in rng.permutation(len(paths))[:_PROBES]])
     return {
         "cold": cold,

@@ -11,6 +11,7 @@ import numpy as np
 from fastpipe.backends.dali.pipeline import Graph, Runner, load_dali
 from fastpipe.decode import draw_box
 from fastpipe.errors import BackendError, MissingExtraError
+from fastpipe.profiling import names
 from fastpipe.profiling.measure.inputs import Inputs, Sampled
 from fastpipe.profiling.measure.stages import Stage
 from fastpipe.types import Plan, Spec
@@ -31,7 +32,7 @@ def crop_decoding(inputs: Inputs, plan: Plan) -> tuple[Stage | None, str]:
     except (MissingExtraError, BackendError) as error:
         return None, f"needs DALI, which decodes a box alone: {error}"
     what = "bytes to RGB within the crop's box, DALI, 1 thread"
-    return Stage(name="decode of the crop", lane=None, what=what, unit=units.decode), ""
+    return Stage(id=names.CROP_DECODE, lane=None, what=what, unit=units.decode), ""
 
 
 class _Boxes:

@@ -14,12 +14,15 @@ from torchvision import transforms as T
 
 from fastpipe.device import DeviceStage
 from fastpipe.device.engines.protocol import EngineName
+from fastpipe.profiling import names
+from fastpipe.profiling.host.disk import forget
 from fastpipe.profiling.measure.crop_decode import crop_decoding
 from fastpipe.profiling.measure.device_wait import wait_for
 from fastpipe.profiling.measure.handover import collate, handovers
 from fastpipe.profiling.measure.inputs import Inputs
 from fastpipe.profiling.measure.stages import Stage, StageResult, packed
 from fastpipe.profiling.measure.timing import Repeat, Stopwatch, summarize
+from fastpipe.profiling.names import Id
 from fastpipe.transforms import merge
 from fastpipe.transforms.step_table import timed_steps
 from fastpipe.types import Plan
@@ -29,20 +32,10 @@ __all__ = [
     "detail_stages",
     "device_augmentation",
     "device_unit",
-    "evict",
     "pillow_randaugment",
 ]
 
 _COLD_FILES = 32
-
-
-def evict(path: str) -> None:
-    """Ask the page cache to forget one file. Written pages that are not on disk yet stay; needs no root."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
-    finally:
-        os.close(handle)
 
 
 def cold_read(inputs: Inputs, seconds: float, read: Callable[[str], bytes]) -> StageResult:
@@ -52,18 +45,18 @@ def cold_read(inputs: Inputs, seconds: float, read: Callable[[str], bytes]) -> S
     end_s = time.perf_counter() + seconds
     while len(repeats) < 3 or (time.perf_counter() < end_s and len(repeats) < 50):
         for path in paths:
-            evict(path)
+            forget(path)
         watch = Stopwatch(tree=False)
         for path in paths:
             read(path)
         repeats.append(watch.stop(len(paths)))
     what = "after posix_fadvise(DONTNEED)"
-    return StageResult(name="read cold", lane=None, what=what, timing=summarize(repeats))
+    return StageResult(id=names.COLD_READ, lane=None, what=what, timing=summarize(repeats))
 
 
 def detail_stages(
     inputs: Inputs, plan: Plan, *, batch_size: int, device: torch.device, quick: bool
-) -> tuple[list[Stage], tuple[tuple[str, str], ...]]:
+) -> tuple[list[Stage], tuple[tuple[Id, str], ...]]:
     """What can be timed beside the path, and what cannot with the reason. plan: without augmentations."""
     crop, no_crop = (None, "left out by --quick") if quick else crop_decoding(inputs, plan)
     moves, no_moves = handovers(inputs, batch_size, device)
@@ -77,7 +70,7 @@ def detail_stages(
         _plain(inputs, plan, batch_size, device),
         *(device_augmentation(inputs, plan, name, batch_size, device) for name in timed_steps()),
     ]
-    return found, ((("decode of the crop", no_crop),) if no_crop else ()) + no_moves
+    return found, (((names.CROP_DECODE, no_crop),) if no_crop else ()) + no_moves
 
 
 def _listing(inputs: Inputs) -> Stage:
@@ -90,7 +83,7 @@ def _listing(inputs: Inputs) -> Stage:
                 found += sum(1 for entry in entries if entry.is_file())
         return max(1, found)
 
-    return Stage(name="list", lane=None, what="directory entries, once per run", unit=unit)
+    return Stage(id=names.LISTING, lane=None, what="directory entries, once per run", unit=unit)
 
 
 def _header(inputs: Inputs) -> Stage:
@@ -100,7 +93,7 @@ def _header(inputs: Inputs) -> Stage:
                 _ = image.size
         return len(inputs.samples)
 
-    return Stage(name="header", lane=None, what="size from bytes, Pillow", unit=unit)
+    return Stage(id=names.HEADER, lane=None, what="size from bytes, Pillow", unit=unit)
 
 
 def pillow_randaugment(inputs: Inputs) -> Stage:
@@ -114,7 +107,7 @@ def pillow_randaugment(inputs: Inputs) -> Stage:
                 augment(sample.crop)
         return len(inputs.samples)
 
-    return Stage(name="RandAugment, Pillow", lane=None, what="1 operation, in torch's workers", unit=unit)
+    return Stage(id=names.PILLOW_RANDAUGMENT, lane=None, what="1 operation, in torch's workers", unit=unit)
 
 
 def device_augmentation(
@@ -124,12 +117,14 @@ def device_augmentation(
     host = packed(inputs, batch_size)
     unit = device_unit(merge(plan, [timed_steps()[name]]), host, device, inputs)
     where = "on the CPU" if device.type == "cpu" else f"on {device.type}"
-    return Stage(name=f"device stage + {name}", lane=None, what=f"with the plain pass, {where}", unit=unit)
+    return Stage(
+        id=names.of(names.DEVICE_WITH, name), lane=None, what=f"with the plain pass, {where}", unit=unit
+    )
 
 
 def _plain(inputs: Inputs, plan: Plan, batch_size: int, device: torch.device) -> Stage:
     unit = device_unit(plan, packed(inputs, batch_size), device, inputs)
-    return Stage(name="device stage, plain", lane=None, what="flip, normalise, cast", unit=unit)
+    return Stage(id=names.DEVICE_PLAIN, lane=None, what="flip, normalise, cast", unit=unit)
 
 
 def device_unit(

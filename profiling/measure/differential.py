@@ -25,17 +25,17 @@ from fastpipe.batch.buffer import allocate
 from fastpipe.decode import crop_and_resize, decode_rgb
 from fastpipe.decode.pillow import pixels
 from fastpipe.device import DeviceStage
-from fastpipe.profiling.measure.details import evict
+from fastpipe.profiling.host.disk import forget
 from fastpipe.profiling.measure.inputs import Cycle, Inputs
 from fastpipe.profiling.measure.stages import packed, stream_of
 from fastpipe.profiling.measure.timing import Budget, Repeat, Spread, Stopwatch, Timing, summarize
+from fastpipe.profiling.names import Id, words
 from fastpipe.types import HostBatch, Plan, Request
 
-__all__ = ["LEVELS", "Level", "Paced", "Stall", "stalls", "steady", "time_cold", "time_level"]
+__all__ = ["Level", "Paced", "Stall", "stalls", "steady", "time_cold", "time_level"]
 
 Step = Callable[[torch.Tensor, torch.Tensor], None]
 
-LEVELS = ("model", "+ loader", "+ decode", "+ augment", "warm", "cold")
 _MANY = 1_000_000
 
 
@@ -43,8 +43,13 @@ _MANY = 1_000_000
 class Level:
     """One of the runs; `timing` is of the whole process tree."""
 
-    name: str
+    id: Id
     timing: Timing
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return words(self.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +59,14 @@ class Stall:
     Negative where the longer run was the faster one: that is noise, and its size.
     """
 
-    name: str
+    id: Id
     seconds: Spread
     share: float
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return words(self.id)
 
 
 class Paced:
@@ -153,7 +163,7 @@ def time_cold(inputs: Inputs, loader: Any, step: Step, seconds: float) -> Timing
     turn = 0
     while turn == 0 or budget.allows(len(repeats)):
         for sample in inputs.samples:
-            evict(sample.path)
+            forget(sample.path)
         images, watch = 0, Stopwatch()
         for batch, labels in loader:
             step(batch, labels)
@@ -173,7 +183,7 @@ def stalls(levels: Sequence[Level], images: int) -> tuple[Stall, ...]:
         delta = now.median - before.median
         half = (((now.high - now.low) / 2) ** 2 + ((before.high - before.low) / 2) ** 2) ** 0.5
         spread = Spread(median=delta * images, low=(delta - half) * images, high=(delta + half) * images)
-        found.append(Stall(name=level.name, seconds=spread, share=delta / whole))
+        found.append(Stall(id=level.id, seconds=spread, share=delta / whole))
     return tuple(found)
 
 

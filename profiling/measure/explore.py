@@ -6,25 +6,50 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-
 from fastpipe.decode import read
 from fastpipe.device import DeviceStage
+from fastpipe.profiling import names
 from fastpipe.profiling.measure.details import cold_read, detail_stages
 from fastpipe.profiling.measure.differential import Level, Stall, stalls, time_cold, time_level
 from fastpipe.profiling.measure.inputs import Inputs
 from fastpipe.profiling.measure.interference import Point, interference
 from fastpipe.profiling.measure.latency import Latency, time_latency
-from fastpipe.profiling.measure.model import ModelStep
+from fastpipe.profiling.measure.loaders import Loaders
+from fastpipe.profiling.measure.model import ModelStep, Step
+from fastpipe.profiling.measure.setting import Setting
 from fastpipe.profiling.measure.stages import StageResult
 from fastpipe.profiling.measure.timing import measure
-from fastpipe.profiling.measure.workload import Workload
+from fastpipe.profiling.names import Id
 from fastpipe.transforms.step_table import step_of
 from fastpipe.types import Plan
 
-__all__ = ["PARTS", "Explored", "explore"]
+__all__ = ["Explored", "Timed", "explore"]
 
-PARTS = ("details", "differential runs", "cold files", "latency", "interference")
+MakeLoader = Callable[[int, int], Any]
+
+_LARGEST_DETAIL = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """The path, alone and together. window: steps in a repeat of loader and model."""
+
+    host_half: StageResult
+    stages: tuple[StageResult, ...]
+    loaders: Loaders
+    model_batch: int
+    together: StageResult
+    window: int
+
+    @property
+    def ours(self) -> StageResult:
+        """fastpipe's loader."""
+        return self.loaders.found[names.OURS]
+
+    @property
+    def model(self) -> StageResult:
+        """The model step, which is the last stage."""
+        return self.stages[-1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +60,7 @@ class Explored:
     """
 
     details: tuple[StageResult, ...]
-    unmeasured: tuple[tuple[str, str], ...]
+    unmeasured: tuple[tuple[Id, str], ...]
     levels: tuple[Level, ...]
     stalls: tuple[Stall, ...]
     epoch_images: int
@@ -46,7 +71,7 @@ class Explored:
     @property
     def pillow_randaugment_ms(self) -> float | None:
         """CPU-ms per image of one operation in a worker."""
-        return self._cpu_ms("RandAugment, Pillow")
+        return self._cpu_ms(names.PILLOW_RANDAUGMENT)
 
     @property
     def saved_by_device(self) -> float | None:
@@ -57,88 +82,54 @@ class Explored:
     @property
     def stall(self) -> float | None:
         """The share of a warm epoch that the training waits for its loader, 0..1; None without levels."""
-        rates = {level.name: level.timing.images_per_s.median for level in self.levels}
-        if not {"model", "warm"} <= set(rates):
+        rates = {level.id: level.timing.images_per_s.median for level in self.levels}
+        if not {names.MODEL_ALONE, names.WARM} <= set(rates):
             return None
-        return max(0.0, 1.0 - rates["warm"] / rates["model"])
+        return max(0.0, 1.0 - rates[names.WARM] / rates[names.MODEL_ALONE])
 
     def device_ms(self, name: str) -> float | None:
         """CPU-ms per image that one augmentation adds to the plain device stage, at least 0."""
-        more, plain = self._cpu_ms(f"device stage + {name}"), self._cpu_ms("device stage, plain")
+        more = self._cpu_ms(names.of(names.DEVICE_WITH, name))
+        plain = self._cpu_ms(names.DEVICE_PLAIN)
         return None if more is None or plain is None else max(0.0, more - plain)
 
-    def read_ms(self, name: str) -> float:
+    def wall_ms(self, id: Id) -> float:
         """Wall-ms per image of a detail."""
-        return next(stage.timing.wall_ms for stage in self.details if stage.name == name)
+        return next(stage.timing.wall_ms for stage in self.details if stage.id == id)
 
-    def _cpu_ms(self, name: str) -> float | None:
-        found = [stage.timing.cpu_ms.median for stage in self.details if stage.name == name]
+    def _cpu_ms(self, id: Id) -> float | None:
+        found = [stage.timing.cpu_ms.median for stage in self.details if stage.id == id]
         return found[0] if found else None
 
 
-def explore(
-    inputs: Inputs,
-    base: Plan,
-    plan: Plan,
-    step: Callable[[torch.Tensor, torch.Tensor], None],
-    *,
-    make: Callable[[int, int], Any],
-    workload: Workload,
-    device: torch.device,
-    memory_format: Any,
-    batch_size: int,
-    loader_batch_size: int,
-    window: int,
-    cpus: float,
-    model: StageResult,
-    warm: StageResult,
-    announce: Callable[[str], None],
-) -> Explored:
-    """Measure it. base: the plan without the recipe's augmentations.
-
-    make: a loader of the profiled kind, from batch size and number of batches.
-    """
-    seconds = workload.seconds
-    announce("details")
+def explore(setting: Setting, inputs: Inputs, step: Step, timed: Timed, make: MakeLoader) -> Explored:
+    """Measure it. make: a loader of the profiled kind, from batch size and number of batches."""
+    workload, seconds = setting.workload, setting.workload.seconds
+    setting.announce("details")
     short_s = seconds / 4
     cold = cold_read(inputs, short_s, read)
-    batch = min(loader_batch_size, 64)
-    found, unmeasured = detail_stages(inputs, base, batch_size=batch, device=device, quick=workload.quick)
-    details = [stage.time(short_s) for stage in found]
-    announce("differential runs")
-    levels = [Level(name="model", timing=model.timing)]
-    between = (
-        ()
-        if workload.quick
-        else (
-            ("+ loader", False, _without_draws(plan)),
-            ("+ decode", True, _without_draws(plan)),
-            ("+ augment", True, plan),
-        )
+    found, unmeasured = detail_stages(
+        inputs,
+        setting.base,
+        batch_size=min(timed.loaders.batch_size, _LARGEST_DETAIL),
+        device=setting.device,
+        quick=workload.quick,
     )
-    for name, decode, steps in between:
-        stage = DeviceStage(steps, device=device, memory_format=memory_format, num_classes=inputs.num_classes)
-        stage.warm_up()
-        timing = time_level(
-            inputs,
-            plan,
-            stage,
-            step,
-            decode=decode,
-            batch_size=batch_size,
-            workers=workload.workers,
-            seconds=seconds,
-            window=window,
-        )
-        levels.append(Level(name=name, timing=timing))
-    levels.append(Level(name="warm", timing=warm.timing))
-    announce("cold files")
+    details = [stage.time(short_s) for stage in found]
+    setting.announce("differential runs")
+    levels = [
+        Level(id=names.MODEL_ALONE, timing=timed.model.timing),
+        *([] if workload.quick else _between(setting, inputs, step, timed)),
+        Level(id=names.WARM, timing=timed.together.timing),
+    ]
+    setting.announce("cold files")
     if not workload.quick:
-        batches = _cold_batches(len(inputs.samples), batch_size, warm, seconds)
-        levels.append(Level(name="cold", timing=time_cold(inputs, make(batch_size, batches), step, seconds)))
-    announce("latency")
-    latency = time_latency(make(loader_batch_size, 4 * max(1, workload.workers)), seconds / 2)
-    announce("interference")
+        loader = make(timed.model_batch, _cold_batches(len(inputs.samples), timed, seconds))
+        levels.append(Level(id=names.COLD, timing=time_cold(inputs, loader, step, seconds)))
+    setting.announce("latency")
+    latency = time_latency(make(timed.loaders.batch_size, 4 * max(1, workload.workers)), seconds / 2)
+    setting.announce("interference")
+    points = () if workload.quick else _interference(setting, inputs, step, timed.model_batch)
     return Explored(
         details=(cold, *details),
         unmeasured=unmeasured,
@@ -146,9 +137,40 @@ def explore(
         stalls=stalls(levels, len(inputs.index)),
         epoch_images=len(inputs.index),
         latency=latency,
-        interference=() if workload.quick else _interference(inputs, step, batch_size, cpus, seconds),
-        notes=tuple(_notes(cold, details, inputs, step)),
+        interference=points,
+        notes=tuple(_notes(cold, step)),
     )
+
+
+def _between(setting: Setting, inputs: Inputs, step: Step, timed: Timed) -> list[Level]:
+    """The runs between the model alone and the loader with it, each with one part more."""
+    plain = _without_draws(setting.plan)
+    levels = []
+    for id, decode, steps in (
+        (names.WITH_LOADER, False, plain),
+        (names.WITH_DECODE, True, plain),
+        (names.WITH_AUGMENT, True, setting.plan),
+    ):
+        stage = DeviceStage(
+            steps,
+            device=setting.device,
+            memory_format=setting.memory_format,
+            num_classes=inputs.num_classes,
+        )
+        stage.warm_up()
+        timing = time_level(
+            inputs,
+            setting.plan,
+            stage,
+            step,
+            decode=decode,
+            batch_size=timed.model_batch,
+            workers=setting.workload.workers,
+            seconds=setting.workload.seconds,
+            window=timed.window,
+        )
+        levels.append(Level(id=id, timing=timing))
+    return levels
 
 
 def _without_draws(plan: Plan) -> Plan:
@@ -157,15 +179,13 @@ def _without_draws(plan: Plan) -> Plan:
     return replace(plan, device=tuple(spec for spec, step in steps if step.resizes or not step.drawn))
 
 
-def _cold_batches(files: int, batch_size: int, warm: StageResult, seconds: float) -> int:
+def _cold_batches(files: int, timed: Timed, seconds: float) -> int:
     """As many batches as the sampled files fill once, or as the time allows."""
-    allowed = warm.timing.images_per_s.median * seconds / 3 / batch_size
-    return max(2, min(files // batch_size, round(allowed)))
+    allowed = timed.together.timing.images_per_s.median * seconds / 3 / timed.model_batch
+    return max(2, min(files // timed.model_batch, round(allowed)))
 
 
-def _interference(
-    inputs: Inputs, step: Callable[..., None], batch_size: int, cpus: float, seconds: float
-) -> tuple[Point, ...]:
+def _interference(setting: Setting, inputs: Inputs, step: Step, batch_size: int) -> tuple[Point, ...]:
     """Nothing where no model was run."""
     if not isinstance(step, ModelStep):
         return ()
@@ -176,10 +196,10 @@ def _interference(
         return batch_size
 
     measure(unit, 0.0, min_repeats=1)
-    return interference(inputs, unit, cpus, seconds / 2)
+    return interference(inputs, unit, setting.cpus, setting.workload.seconds / 2)
 
 
-def _notes(cold: StageResult, details: list[StageResult], inputs: Inputs, step: Any) -> list[str]:
+def _notes(cold: StageResult, step: Step) -> list[str]:
     notes = []
     if not isinstance(step, ModelStep):
         notes.append("Interference was not measured: no model was run.")

@@ -9,9 +9,11 @@ import torch
 from torch.utils.data import default_collate
 from torchvision.transforms.functional import to_tensor
 
+from fastpipe.profiling import names
 from fastpipe.profiling.measure.device_wait import wait_for
 from fastpipe.profiling.measure.inputs import Inputs
 from fastpipe.profiling.measure.stages import Stage, packed
+from fastpipe.profiling.names import Id
 
 __all__ = ["collate", "handovers"]
 
@@ -33,15 +35,15 @@ def collate(inputs: Inputs, batch_size: int) -> Stage:
         return batch_size
 
     what = f"torch's, {batch_size} float32 samples, in torch's workers"
-    return Stage(name="collate", lane=None, what=what, unit=unit)
+    return Stage(id=names.COLLATE, lane=None, what=what, unit=unit)
 
 
 def handovers(
     inputs: Inputs, batch_size: int, device: torch.device
-) -> tuple[list[Stage], tuple[tuple[str, str], ...]]:
+) -> tuple[list[Stage], tuple[tuple[Id, str], ...]]:
     """Pinning and the copy of a packed uint8 batch; without a GPU their names and the reason."""
     if device.type != "cuda":
-        return [], (("pin", _NO_GPU), ("host to device", _NO_GPU))
+        return [], ((names.PIN, _NO_GPU), (names.TO_DEVICE, _NO_GPU))
     images = packed(inputs, batch_size).images
     pinned = images.pin_memory()
 
@@ -51,14 +53,14 @@ def handovers(
         return moved
 
     return [
-        _moving("pin", "uint8 batch into page-locked memory", images.pin_memory, batch_size),
-        _moving("host to device", "pinned uint8 batch, waited for", copy, batch_size),
+        _moving(names.PIN, "uint8 batch into page-locked memory", images.pin_memory, batch_size),
+        _moving(names.TO_DEVICE, "pinned uint8 batch, waited for", copy, batch_size),
     ], ()
 
 
-def _moving(name: str, what: str, move: Callable[[], Any], batch_size: int) -> Stage:
+def _moving(id: Id, what: str, move: Callable[[], Any], batch_size: int) -> Stage:
     def unit() -> int:
         move()
         return batch_size
 
-    return Stage(name=name, lane=None, what=what, unit=unit)
+    return Stage(id=id, lane=None, what=what, unit=unit)

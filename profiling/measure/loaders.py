@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fastpipe.errors import BackendError
+from fastpipe.profiling import names
 from fastpipe.profiling.conclude.scaling import Curve, fit, worker_counts
 from fastpipe.profiling.conclude.verdict import forecast
 from fastpipe.profiling.measure.inputs import Inputs
@@ -15,10 +16,9 @@ from fastpipe.profiling.measure.stages import Stage, StageResult, loader_stages,
 from fastpipe.profiling.measure.together import loader_batch, time_variants
 from fastpipe.profiling.measure.variants import Variant, beton_of, make_loader, unavailable
 from fastpipe.profiling.measure.workload import torch_transform
+from fastpipe.profiling.names import OURS, PLAIN, Id
 
-__all__ = ["OURS", "PLAIN", "Loaders", "profiled_loader", "profiled_variant", "time_host", "time_loaders"]
-
-OURS, PLAIN = "fastpipe.DataLoader", "torch DataLoader"
+__all__ = ["Loaders", "profiled_loader", "profiled_variant", "time_host", "time_loaders"]
 
 _MOST_PACKED = 128
 
@@ -27,8 +27,8 @@ _MOST_PACKED = 128
 class Loaders:
     """Whole loaders by name, timed with `batch_size`. others: those that a fix could bring."""
 
-    found: dict[str, StageResult]
-    others: dict[str, Variant]
+    found: dict[Id, StageResult]
+    others: dict[Id, Variant]
     batch_size: int
     curve: Curve | None
 
@@ -63,7 +63,10 @@ def time_host(setting: Setting, inputs: Inputs, variant: Variant) -> tuple[Stage
     workload = setting.workload
     if workload.backend != "torchvision":
         host_half = _whole_backend(setting, inputs, variant).time(workload.seconds)
-        return host_half, [replace(host_half, name=f"{workload.backend} pipeline", lane="worker"), *stages]
+        return host_half, [
+            replace(host_half, id=names.of(names.PIPELINE, workload.backend), lane="worker"),
+            *stages,
+        ]
     host_half = whole_host_half(inputs, setting.plan, min(32, workload.batch_size)).time(workload.seconds)
     rest = overhead(host_half, stages)
     return host_half, stages if rest is None else [*stages, rest]
@@ -84,7 +87,7 @@ def _whole_backend(setting: Setting, inputs: Inputs, variant: Variant) -> Stage:
     def unit() -> int:
         return sum(len(batch[0]) for batch in loader)
 
-    return Stage(name="host half, 1 worker", lane=None, what="read to packed batch", unit=unit, tree=True)
+    return Stage(id=names.BACKEND_HALF, lane=None, what="read to packed batch", unit=unit, tree=True)
 
 
 def _stages(setting: Setting, inputs: Inputs) -> list[StageResult]:
@@ -102,7 +105,7 @@ def _stages(setting: Setting, inputs: Inputs) -> list[StageResult]:
     results = []
     for make in makers:
         stage = make()
-        setting.announce(stage.name)
+        setting.announce(names.words(stage.id))
         results.append(stage.time(workload.seconds))
     return results
 
@@ -120,43 +123,34 @@ def time_loaders(
     others = _others(setting, inputs, stack)
     counts = worker_counts(workers)
     # With --quick the full count is not timed a second time: the curve goes through the loader's own epochs.
-    names = {num: OURS if setting.workload.quick and num == workers else f"{num} workers" for num in counts}
+    again = {workers} if setting.workload.quick else set()
+    ids = {num: OURS if num in again else names.of(names.WORKERS, num) for num in counts}
     variants = {
         OURS: variant,
         PLAIN: Variant(workers=workers, plain=True, transform=transform),
-        **{names[num]: replace(variant, workers=num) for num in counts},
+        **{ids[num]: replace(variant, workers=num) for num in counts},
         **others,
     }
-    found = time_variants(
-        inputs,
-        setting.transform,
-        variants,
-        batch_size=batch_size,
-        rate=rate,
-        window_s=setting.window_s,
-        workers=workers,
-        device=setting.device,
-        repeats=round(2 * setting.workload.seconds / setting.window_s),
-        memory_format=setting.memory_format,
-    )
+    repeats = round(2 * setting.workload.seconds / setting.window_s)
+    found = time_variants(setting, inputs, variants, batch_size=batch_size, rate=rate, repeats=repeats)
     found[PLAIN] = replace(found[PLAIN], what=words)
-    curve = fit({num: found[name].timing.rates for num, name in names.items()}) if counts else None
+    curve = fit({num: found[name].timing.rates for num, name in ids.items()}) if counts else None
     return Loaders(found=found, others=others, batch_size=batch_size, curve=curve)
 
 
-def _others(setting: Setting, inputs: Inputs, stack: ExitStack) -> dict[str, Variant]:
+def _others(setting: Setting, inputs: Inputs, stack: ExitStack) -> dict[Id, Variant]:
     """Other backends and files, with 1 worker: what they cost is what a fix by them brings."""
     workload = setting.workload
     if workload.quick or workload.workers == 0 or workload.backend != "torchvision":
         return {}
     found = {}
     if unavailable("dali", setting.plan, beton=False) is None:
-        found["backend dali"] = Variant(workers=1, backend="dali")
+        found[names.DALI] = Variant(workers=1, backend="dali")
     path, _ = stack.enter_context(beton_of(inputs))
-    found[".beton, bytes kept"] = Variant(workers=1, beton=path)
+    found[names.BETON] = Variant(workers=1, beton=path)
     if unavailable("ffcv", setting.plan, beton=True) is None:
-        found[".beton, backend ffcv"] = Variant(workers=1, backend="ffcv", beton=path)
+        found[names.BETON_FFCV] = Variant(workers=1, backend="ffcv", beton=path)
     most = 2 * workload.resolution
     small, _ = stack.enter_context(beton_of(inputs, max_resolution=most))
-    found[f".beton, max resolution {most}"] = Variant(workers=1, beton=small)
+    found[names.of(names.BETON_SMALL, most)] = Variant(workers=1, beton=small)
     return found

@@ -13,6 +13,7 @@ import torchvision
 from torch import nn
 
 from fastpipe.errors import ArgumentError, MissingExtraError, nearest
+from fastpipe.profiling import names
 from fastpipe.profiling.conclude.demand import target_timing
 from fastpipe.profiling.measure.device_wait import wait_for
 from fastpipe.profiling.measure.differential import Paced
@@ -135,7 +136,7 @@ def make_step(setting: Setting, inputs: Inputs) -> Step:
 
 def time_model(setting: Setting, step: Step) -> tuple[StageResult, int]:
     """The step alone on synthetic images, and the batch size that fitted the time."""
-    setting.announce("model step")
+    setting.announce(names.words(names.MODEL))
     workload = setting.workload
     if not isinstance(step, ModelStep):
         assert workload.target is not None
@@ -143,7 +144,7 @@ def time_model(setting: Setting, step: Step) -> tuple[StageResult, int]:
         # Steps of about 20 ms, so that a window of them fits the time.
         batch_size = max(1, min(workload.batch_size, round(0.02 * rate)))
         timing = target_timing(rate)
-        return StageResult(name="model step", lane="model", what=source, timing=timing), batch_size
+        return StageResult(id=names.MODEL, lane="model", what=source, timing=timing), batch_size
     batch_size = fitting_batch(step, workload.batch_size, workload.seconds / 4)
     images, labels = step.synthetic(batch_size)
 
@@ -153,7 +154,7 @@ def time_model(setting: Setting, step: Step) -> tuple[StageResult, int]:
 
     what = f"{workload.model}, batches of {batch_size}"
     timing = measure(unit, 1.5 * workload.seconds)
-    return StageResult(name="model step", lane="model", what=what, timing=timing), batch_size
+    return StageResult(id=names.MODEL, lane="model", what=what, timing=timing), batch_size
 
 
 def steps_in_window(setting: Setting, model: StageResult, ours: StageResult) -> int:

@@ -77,4 +77,4 @@ def cost_of(result: StageResult, *, gpu: bool) -> StageCost:
         raise ValueError(f"{result.name} is several stages together")
     waits = gpu and result.lane == "model"  # a thread that waits for a GPU spins, and counts as busy
     cpu_ms = 0.0 if waits else result.timing.cpu_ms.median
-    return StageCost(name=result.name, lane=result.lane, wall_ms=result.timing.wall_ms, cpu_ms=cpu_ms)
+    return StageCost(id=result.id, lane=result.lane, wall_ms=result.timing.wall_ms, cpu_ms=cpu_ms)

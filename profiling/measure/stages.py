@@ -14,10 +14,12 @@ from fastpipe.batch.buffer import allocate, collate_labels
 from fastpipe.decode import crop_and_resize, decode_rgb, read
 from fastpipe.decode.pillow import pixels
 from fastpipe.device import DeviceStage
+from fastpipe.profiling import names
 from fastpipe.profiling.conclude.verdict import Lane
 from fastpipe.profiling.measure.device_wait import wait_for
 from fastpipe.profiling.measure.inputs import Inputs
 from fastpipe.profiling.measure.timing import Spread, Timing, measure
+from fastpipe.profiling.names import Id, words
 from fastpipe.storage import FolderDataset
 from fastpipe.transforms.step_table import word_for
 from fastpipe.types import HostBatch, Plan, Request
@@ -25,7 +27,7 @@ from fastpipe.types import HostBatch, Plan, Request
 __all__ = ["Stage", "StageResult", "loader_stages", "overhead", "packed", "stream_of", "whole_host_half"]
 
 _HOP_BATCHES = 8
-_IN_HOST_HALF = ("read", "decode", "crop+resize", "batch assembly")
+_IN_HOST_HALF = (names.READ, names.DECODE, names.CROP, names.ASSEMBLY)
 _NOTICEABLE = 0.02
 # A page of memory: touching one byte of each is what makes the receiver map a shared batch.
 _PAGE = 4096
@@ -38,7 +40,7 @@ class Stage:
     lane is None for what runs several stages together.
     """
 
-    name: str
+    id: Id
     lane: Lane | None
     what: str
     unit: Callable[[], int]
@@ -51,17 +53,22 @@ class Stage:
             timing = measure(self.unit, seconds, tree=self.tree)
         finally:
             self.close()
-        return StageResult(name=self.name, lane=self.lane, what=self.what, timing=timing)
+        return StageResult(id=self.id, lane=self.lane, what=self.what, timing=timing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageResult:
     """A timed stage. lane is None for what runs several stages together."""
 
-    name: str
+    id: Id
     lane: Lane | None
     what: str
     timing: Timing
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return words(self.id)
 
 
 def loader_stages(
@@ -87,7 +94,7 @@ def _read(inputs: Inputs) -> Stage:
             read(sample.path)
         return len(inputs.samples)
 
-    return Stage(name="read", lane="worker", what="file bytes, warm page cache", unit=unit)
+    return Stage(id=names.READ, lane="worker", what="file bytes, warm page cache", unit=unit)
 
 
 def _decode(inputs: Inputs) -> Stage:
@@ -96,7 +103,7 @@ def _decode(inputs: Inputs) -> Stage:
             decode_rgb(sample.data, sample.path)
         return len(inputs.samples)
 
-    return Stage(name="decode", lane="worker", what="bytes to RGB, Pillow", unit=unit)
+    return Stage(id=names.DECODE, lane="worker", what="bytes to RGB, Pillow", unit=unit)
 
 
 def _crop(inputs: Inputs, plan: Plan) -> Stage:
@@ -105,7 +112,7 @@ def _crop(inputs: Inputs, plan: Plan) -> Stage:
             crop_and_resize(sample.image, plan.decode, sample.draws)
         return len(inputs.samples)
 
-    return Stage(name="crop+resize", lane="worker", what="random box, one resize", unit=unit)
+    return Stage(id=names.CROP, lane="worker", what="random box, one resize", unit=unit)
 
 
 def _assembly(inputs: Inputs, batch_size: int) -> Stage:
@@ -113,7 +120,7 @@ def _assembly(inputs: Inputs, batch_size: int) -> Stage:
         packed(inputs, batch_size)
         return batch_size
 
-    return Stage(name="batch assembly", lane="worker", what="uint8 [B,H,W,3] and labels", unit=unit)
+    return Stage(id=names.ASSEMBLY, lane="worker", what="uint8 [B,H,W,3] and labels", unit=unit)
 
 
 def packed(inputs: Inputs, batch_size: int) -> HostBatch:
@@ -143,9 +150,9 @@ def _device(batch: HostBatch, plan: Plan, device: torch.device, memory_format: A
         wait_for(device)
         return len(batch.images)
 
-    names = [word_for(spec) for spec in plan.device]
-    what = ", ".join(["transfer", *names] if device.type == "cuda" else names)
-    return Stage(name="device stage", lane="main", what=what, unit=unit)
+    steps = [word_for(spec) for spec in plan.device]
+    what = ", ".join(["transfer", *steps] if device.type == "cuda" else steps)
+    return Stage(id=names.DEVICE, lane="main", what=what, unit=unit)
 
 
 class _ReadyBatches(torch.utils.data.Dataset[HostBatch]):
@@ -175,7 +182,7 @@ def _hop(batch: HostBatch) -> Stage:
         return _HOP_BATCHES * size
 
     return Stage(
-        name="process hop",
+        id=names.HOP,
         lane="worker",
         what="shared memory, from 1 worker",
         unit=unit,
@@ -202,12 +209,12 @@ def whole_host_half(inputs: Inputs, plan: Plan, batch_size: int) -> Stage:
     def unit() -> int:
         return len(work[_request(next(requests))].request.ids)
 
-    return Stage(name="host half, 1 process", lane=None, what="read to packed batch", unit=unit)
+    return Stage(id=names.HOST_HALF, lane=None, what="read to packed batch", unit=unit)
 
 
 def overhead(host_half: StageResult, stages: Sequence[StageResult]) -> StageResult | None:
     """What the worker's code takes beside its stages (index, draws, colder caches); None below 2 %."""
-    parts = [stage.timing for stage in stages if stage.name in _IN_HOST_HALF]
+    parts = [stage.timing for stage in stages if stage.id in _IN_HOST_HALF]
     wall_ms = host_half.timing.wall_ms - sum(part.wall_ms for part in parts)
     cpu_ms = max(0.0, host_half.timing.cpu_ms.median - sum(part.cpu_ms.median for part in parts))
     if wall_ms < _NOTICEABLE * host_half.timing.wall_ms:
@@ -219,7 +226,7 @@ def overhead(host_half: StageResult, stages: Sequence[StageResult]) -> StageResu
         repeats=host_half.timing.repeats,
         images=host_half.timing.images,
     )
-    return StageResult(name="worker overhead", lane="worker", what="host half less its stages", timing=timing)
+    return StageResult(id=names.OVERHEAD, lane="worker", what="host half less its stages", timing=timing)
 
 
 def _endless(ids: list[int], batch_size: int) -> Iterator[Any]:

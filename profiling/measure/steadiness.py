@@ -14,9 +14,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from fastpipe.profiling.measure.setting import Setting
 from fastpipe.profiling.measure.stages import StageResult
 
-__all__ = ["Steadiness"]
+__all__ = ["Steadiness", "probing"]
 
 _VALUES = 200_000
 _REPEATS = 3
@@ -66,3 +67,13 @@ class Steadiness:
             f"The machine's own speed scattered by {self.scatter:.0%} meanwhile (standard deviation of one "
             "computation, repeated between the stages); the intervals include it."
         ]
+
+
+def probing(setting: Setting, steadiness: Steadiness) -> Setting:
+    """The setting that looks at the machine's speed whenever a part begins."""
+
+    def announce(part: str) -> None:
+        setting.announce(part)
+        steadiness.probe()
+
+    return replace(setting, announce=announce)

@@ -7,10 +7,13 @@ from typing import Any
 
 import torch
 
+from fastpipe.profiling import names
 from fastpipe.profiling.measure.inputs import Inputs
+from fastpipe.profiling.measure.setting import Setting
 from fastpipe.profiling.measure.stages import StageResult
 from fastpipe.profiling.measure.timing import Budget, Repeat, Stopwatch, summarize
 from fastpipe.profiling.measure.variants import MIN_REPEATS, Variant, alternate, make_loader
+from fastpipe.profiling.names import Id
 
 __all__ = ["epoch_batches", "loader_batch", "loader_words", "time_variants", "time_with_model"]
 
@@ -42,44 +45,40 @@ def loader_words(workers: int, batch_size: int) -> str:
 
 
 def time_variants(
+    setting: Setting,
     inputs: Inputs,
-    transform: Any,
-    variants: Mapping[str, Variant],
+    variants: Mapping[Id, Variant],
     *,
     batch_size: int,
     rate: float,
-    window_s: float,
-    workers: int,
-    device: torch.device,
     repeats: int,
-    memory_format: Any,
-) -> dict[str, StageResult]:
-    """Loaders doing the same work in alternating epochs of about `window_s` seconds.
+) -> dict[Id, StageResult]:
+    """Loaders doing the same work in alternating epochs of about `setting.window_s` seconds.
 
-    rate: images/s expected with `workers`; one with fewer gets so much shorter epochs.
+    rate: images/s expected with the profiled workers; one with fewer gets so much shorter epochs.
     Whole epochs of persistent workers: nothing is prefetched for the other's turn, no process starts or ends.
     The first epoch of each is dropped.
     """
     loaders = {}
-    for name, variant in variants.items():
-        expected = rate * max(1, variant.workers) / max(1, workers)
-        loaders[name] = make_loader(
+    for id, variant in variants.items():
+        expected = rate * max(1, variant.workers) / max(1, setting.workload.workers)
+        loaders[id] = make_loader(
             inputs,
-            transform,
+            setting.transform,
             variant,
             batch_size=batch_size,
-            batches=epoch_batches(batch_size, expected, window_s, variant.workers),
-            memory_format=memory_format,
+            batches=epoch_batches(batch_size, expected, setting.window_s, variant.workers),
+            memory_format=setting.memory_format,
         )
-    timed = alternate(loaders, device, repeats)
+    timed = alternate(loaders, setting.device, repeats)
     return {
-        name: StageResult(
-            name=name,
+        id: StageResult(
+            id=id,
             lane=None,
-            what=loader_words(variants[name].workers, batch_size),
-            timing=summarize(timed[name]),
+            what=loader_words(variants[id].workers, batch_size),
+            timing=summarize(timed[id]),
         )
-        for name in variants
+        for id in variants
     }
 
 
@@ -108,7 +107,7 @@ def time_with_model(
     finally:
         batches.close()
     what = f"batches of {batch_size}, steady state"
-    return StageResult(name="loader + model", lane=None, what=what, timing=summarize(repeats))
+    return StageResult(id=names.TOGETHER, lane=None, what=what, timing=summarize(repeats))
 
 
 def _steps(batches: Any, step: Callable[[torch.Tensor, torch.Tensor], None], num: int) -> int:

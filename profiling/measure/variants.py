@@ -19,6 +19,7 @@ from fastpipe.errors import FastpipeError
 from fastpipe.profiling.measure.device_wait import wait_for
 from fastpipe.profiling.measure.inputs import Cycle, Inputs
 from fastpipe.profiling.measure.timing import Repeat, Stopwatch
+from fastpipe.profiling.names import Id
 from fastpipe.storage import FolderDataset, open_index, write_beton
 from fastpipe.system.machine import this_machine
 from fastpipe.types import Plan
@@ -81,9 +82,9 @@ def epoch(loader: Any, device: torch.device) -> Repeat:
     return watch.stop(images)
 
 
-def alternate(loaders: Mapping[str, Any], device: torch.device, repeats: int) -> dict[str, list[Repeat]]:
+def alternate(loaders: Mapping[Id, Any], device: torch.device, repeats: int) -> dict[Id, list[Repeat]]:
     """Epochs of each loader in turn; the first of each is dropped."""
-    timed: dict[str, list[Repeat]] = {name: [] for name in loaders}
+    timed: dict[Id, list[Repeat]] = {name: [] for name in loaders}
     for turn in range(max(MIN_REPEATS, repeats) + 1):
         for name, loader in loaders.items():
             repeat = epoch(loader, device)

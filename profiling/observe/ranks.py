@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 
 from fastpipe.profiling.observe.summary import LoaderSummary
+from fastpipe.system.files import replace_file
 
 __all__ = ["PATIENCE_S", "Meeting", "RankWait", "meeting_of", "spread_words", "wait_of"]
 
@@ -87,9 +88,8 @@ class Meeting:
         found = self.folder.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
             raise PermissionError(f"{self.folder} is not a folder of this user's alone")
-        temporary = self.folder / f".{self.rank}"
-        temporary.write_text(json.dumps(None if own is None else asdict(own)), encoding="utf-8")
-        os.replace(temporary, self.folder / f"{self.rank}.json")
+        text = json.dumps(None if own is None else asdict(own))
+        replace_file(str(self.folder / f"{self.rank}.json"), lambda file: file.write(text.encode()))
 
     def meet(self, patience_s: float = PATIENCE_S) -> tuple[tuple[RankWait, ...], int]:
         """The figures of the ranks that came in time, by rank, and how many ranks did not come."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from fastpipe.profiling.observe.advice import Lift, Verdict, title, who
 from fastpipe.profiling.observe.memory import Memory
 from fastpipe.profiling.observe.ranks import RankWait, spread_words
 from fastpipe.profiling.observe.summary import LoaderSummary, Summary
+from fastpipe.system.files import replace_file
 
 __all__ = ["SCHEMA_VERSION", "Finding", "Observation", "render", "to_dict", "write_text"]
 
@@ -152,14 +151,8 @@ def _loader_dict(found: Finding, seen: Observation) -> dict[str, Any]:
 
 def write_text(path: Path, values: dict[str, Any]) -> None:
     """Write JSON in one move: readers never see half of it. OSError when it cannot be."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(json.dumps(values, allow_nan=False, indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):  # a read-only file system refuses that as well
-            temporary.unlink()
-        raise
+    text = json.dumps(values, allow_nan=False, indent=1) + "\n"
+    replace_file(str(path), lambda file: file.write(text.encode()))
 
 
 def render(seen: Observation, console: Console) -> None:

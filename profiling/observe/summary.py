@@ -103,11 +103,6 @@ class LoaderSummary:
         return sum(stage.cost_ms for stage in self.stages if stage.where in MAKERS)
 
     @property
-    def time_ms(self) -> float:
-        """All its steps together."""
-        return self.steps * self.step_ms
-
-    @property
     def images_per_s(self) -> float:
         """The rate of these steps."""
         return 1000 * self.images_per_batch / self.step_ms if self.step_ms else 0.0

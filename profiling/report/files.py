@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from fastpipe.errors import ArgumentError, FastpipeError, MissingExtraError
+from fastpipe.errors import ArgumentError
 from fastpipe.profiling.host import quick_card
 from fastpipe.profiling.measure.timeline import capture
 from fastpipe.profiling.measure.workload import Workload
 from fastpipe.profiling.report.page import page
 from fastpipe.profiling.report.trace import trace_events
+from fastpipe.system.files import replace_file
 
-__all__ = ["check_writable", "exit_status", "with_timeline", "write_forms", "write_text", "write_values"]
+__all__ = ["check_writable", "with_timeline", "write_forms", "write_text", "write_values"]
 
 
 def check_writable(option: str, path: str) -> None:
@@ -35,14 +34,9 @@ def check_writable(option: str, path: str) -> None:
 
 def write_text(option: str, path: str, text: str) -> None:
     """Write UTF-8 text in one move: readers never see half of it. ArgumentError when it cannot be."""
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, target)
+        replace_file(path, lambda file: file.write(text.encode()))
     except OSError as error:
-        with contextlib.suppress(OSError):  # a read-only file system refuses that as well
-            temporary.unlink()
         raise _unwritable(option, path, error) from error
 
 
@@ -58,12 +52,6 @@ def _unwritable(option: str, path: str, error: OSError) -> ArgumentError:
     )
 
 
-def exit_status(error: FastpipeError) -> int:
-    """Print the error on one line; 2 for a wrong argument, 1 for data that cannot be used."""
-    sys.stderr.write(f"fastpipe-profile: error: {' '.join(str(error).split())}\n")
-    return 2 if isinstance(error, ArgumentError | MissingExtraError) else 1
-
-
 def with_timeline(report: dict[str, Any], workload: Workload) -> dict[str, Any]:
     """The report with `timeline` (recorded now, some seconds) and `host_card` (looked up, not measured)."""
     batch_size = report["workload"]["timed_batch_sizes"]["model"]
@@ -77,6 +65,6 @@ def with_timeline(report: dict[str, Any], workload: Workload) -> dict[str, Any]:
 def write_forms(report: dict[str, Any], *, html: str | None, trace: str | None) -> None:
     """Write the page and the trace that were asked for, each in one move."""
     if html is not None:
-        write_text("html", html, page(report))
+        write_text("--html", html, page(report))
     if trace is not None:
-        write_values("trace", trace, trace_events(report["timeline"]))
+        write_values("--trace", trace, trace_events(report["timeline"]))

@@ -5,15 +5,13 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from fastpipe.profiling import names
 from fastpipe.profiling.commands.terminal import print_table
 from fastpipe.profiling.measure.stages import StageResult
 from fastpipe.profiling.report.result import Profile
 from fastpipe.profiling.report.terminal_parts import print_parts, values_of
 
 __all__ = ["render", "values_of"]
-
-
-_ABOVE_PLAIN = "device stage + "  # in the table these rows follow the plain one, and say so by a plus
 
 
 def render(profile: Profile, console: Console) -> None:
@@ -57,8 +55,8 @@ def _table(profile: Profile) -> Table:
     table.add_section()
     for stage in profile.explored.details:
         table.add_row(*_row(stage))
-    for name, why in profile.explored.unmeasured:
-        table.add_row(name, "-", "-", "-", "", f"not measured: {why}")
+    for id, why in profile.explored.unmeasured:
+        table.add_row(names.words(id), "-", "-", "-", "", f"not measured: {why}")
     table.add_section()
     for stage in profile.together:
         table.add_row(*_row(stage))
@@ -67,8 +65,9 @@ def _table(profile: Profile) -> Table:
 
 def _row(stage: StageResult) -> tuple[str, ...]:
     rate, cpu, interval = stage.timing.images_per_s, stage.timing.cpu_ms, stage.timing.interval
+    added = names.about(stage.id, names.DEVICE_WITH)
     return (
-        stage.name.replace(_ABOVE_PLAIN, "  + "),
+        f"  + {added}" if added else stage.name,  # these rows follow the plain device stage
         _number(rate.median),
         f"{_number(interval.low)}-{_number(interval.high)}",
         f"{cpu.median:.3g}",

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fastpipe.profiling import names
 from fastpipe.profiling.commands.terminal import print_table
 from fastpipe.profiling.conclude.fixes import Fix
 from fastpipe.profiling.conclude.history import Checked
@@ -39,7 +40,7 @@ def sections(profile: Profile) -> dict[str, Any]:
             }
             for stage in explored.details
         ],
-        "not_measured": [{"name": name, "why": why} for name, why in explored.unmeasured],
+        "not_measured": [{"name": names.words(id), "why": why} for id, why in explored.unmeasured],
         "differential": {
             "epoch_images": explored.epoch_images,
             "stall": explored.stall,
@@ -115,12 +116,12 @@ def _history(past: tuple[Checked, ...]) -> dict[str, Any]:
 
 def values_of(profile: Profile) -> dict[str, float | None]:
     """What `--fail-if` compares; shares in per cent, None where it was not measured."""
-    explored, rates = profile.explored, {stage.name: stage.timing for stage in profile.together}
+    explored, rates = profile.explored, {stage.id: stage.timing for stage in profile.together}
     errors = [abs(one.error) for one in profile.checked]
     found: dict[str, float | None] = {
         "stall": None if explored.stall is None else 100.0 * explored.stall,
-        "images_per_s": rates["loader + model"].images_per_s.median,
-        "loader_images_per_s": rates["fastpipe.DataLoader"].images_per_s.median,
+        "images_per_s": rates[names.TOGETHER].images_per_s.median,
+        "loader_images_per_s": rates[names.OURS].images_per_s.median,
         "prediction_error": 100.0 * max(errors) if errors else None,
         "wait_p99_ms": explored.latency.wait_p99_ms,
         "worker_mb": explored.latency.worker_bytes / 1e6 if explored.latency.workers_seen else None,

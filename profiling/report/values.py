@@ -8,6 +8,7 @@ from typing import Any
 from fastpipe.profiling.conclude.verdict import Forecast
 from fastpipe.profiling.measure.stages import StageResult
 from fastpipe.profiling.measure.timing import Spread
+from fastpipe.profiling.names import words
 from fastpipe.profiling.report.result import Profile
 from fastpipe.profiling.report.terminal_parts import sections
 
@@ -48,8 +49,8 @@ def to_dict(profile: Profile) -> dict[str, Any]:
         "stages": [_stage(stage) for stage in profile.stages],
         "together": [_stage(stage) for stage in profile.together],
         "verdict": {
-            "bottleneck": verdict.bottleneck,
-            "slowest_loader_stage": verdict.slowest_loader_stage,
+            "bottleneck": words(verdict.bottleneck),
+            "slowest_loader_stage": words(verdict.slowest_loader_stage),
             "model_images_per_s": verdict.model_images_per_s,
             "cpus_needed": verdict.cpus_needed,
             "predicted_loader": _forecast(verdict.loader),
@@ -88,5 +89,5 @@ def _forecast(found: Forecast) -> dict[str, Any]:
         "low": found.low,
         "high": found.high,
         "bound": found.bound,
-        "stage": found.stage,
+        "stage": words(found.stage),
     }

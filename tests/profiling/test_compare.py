@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from fastpipe.profiling import names
 from fastpipe.profiling.cli import main
 from fastpipe.profiling.measure.differential import Level, Paced, stalls
 from fastpipe.profiling.measure.timing import Repeat, summarize
+from fastpipe.profiling.names import Id
 
 
 def test_the_price_list_has_every_loader_and_augmentation(
@@ -61,12 +63,14 @@ def test_a_late_batch_is_not_made_up_for() -> None:
     assert time.perf_counter() - before_s >= 0.045
 
 
-def level(name: str, rate: float) -> Level:
-    return Level(name=name, timing=summarize([Repeat(images=100, wall_s=100 / rate, cpu_s=0.0)] * 3))
+def level(id: Id, rate: float) -> Level:
+    return Level(id=id, timing=summarize([Repeat(images=100, wall_s=100 / rate, cpu_s=0.0)] * 3))
 
 
 def test_stalls_are_differences_of_seconds_per_epoch() -> None:
-    found = stalls([level("model", 1000.0), level("+ decode", 500.0), level("warm", 400.0)], 2000)
+    found = stalls(
+        [level(names.MODEL_ALONE, 1000.0), level(names.WITH_DECODE, 500.0), level(names.WARM, 400.0)], 2000
+    )
     assert [stall.name for stall in found] == ["+ decode", "warm"]
     assert [stall.seconds.median for stall in found] == pytest.approx([2.0, 1.0])
     assert [stall.share for stall in found] == pytest.approx([0.4, 0.2])

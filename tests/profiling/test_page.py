@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fastpipe.profiling import names
 from fastpipe.profiling.cli import main
 from fastpipe.profiling.host import quick_card
 from fastpipe.profiling.measure.stages import StageResult
@@ -256,7 +257,7 @@ def test_the_page_shows_the_terminals_figures() -> None:
         images=50,
         rates=rates,
     )
-    timed = StageResult(name="decode", lane="worker", what="bytes to RGB", timing=timing)
+    timed = StageResult(id=names.DECODE, lane="worker", what="bytes to RGB", timing=timing)
     assert timing.interval.median > 300
     name, median, between, cpu, n, what = _row(timed)
     report = {**whole(), "stages": [_stage(timed)], "details": []}

@@ -10,8 +10,9 @@ import pytest
 
 from fastpipe.batch import worker
 from fastpipe.device import DeviceStage
-from fastpipe.profiling import Options, Profile, make_workload, profile
+from fastpipe.profiling import Options, Profile, make_workload, names, profile
 from fastpipe.profiling.measure import stages
+from fastpipe.profiling.names import Id
 from fastpipe.storage import folder_leaf
 
 PLANTED_MS = 6.0
@@ -24,8 +25,8 @@ def run(folder: Path, **options: Any) -> Profile:
     return profile(make_workload(Options(data=str(folder), **{**small, **options})))
 
 
-def cost_ms(result: Profile, name: str) -> float:
-    (found,) = (stage for stage in (*result.stages, *result.together) if stage.name == name)
+def cost_ms(result: Profile, id: Id) -> float:
+    (found,) = (stage for stage in (*result.stages, *result.together) if stage.id == id)
     return found.timing.cpu_ms.median
 
 
@@ -38,7 +39,8 @@ def slowed(function: Callable[..., Any], burn: Burn) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize(
-    ("function", "name"), [("read", "read"), ("decode_rgb", "decode"), ("crop_and_resize", "crop+resize")]
+    ("function", "id"),
+    [("read", names.READ), ("decode_rgb", names.DECODE), ("crop_and_resize", names.CROP)],
 )
 def test_a_planted_host_stage_is_measured_and_named(
     folder: Path,
@@ -46,7 +48,7 @@ def test_a_planted_host_stage_is_measured_and_named(
     plant_model: Burn,
     monkeypatch: pytest.MonkeyPatch,
     function: str,
-    name: str,
+    id: Id,
 ) -> None:
     plant_model(0.0)
     slow = slowed(getattr(stages, function), burn)
@@ -54,13 +56,13 @@ def test_a_planted_host_stage_is_measured_and_named(
     where = worker if hasattr(worker, function) else folder_leaf
     monkeypatch.setattr(where, function, slow)  # the workers are forked, so they inherit it
     result = run(folder)
-    assert result.verdict.bottleneck == name == result.verdict.slowest_loader_stage
-    assert cost_ms(result, name) == pytest.approx(PLANTED_MS, rel=0.35)
+    assert result.verdict.bottleneck == id == result.verdict.slowest_loader_stage
+    assert cost_ms(result, id) == pytest.approx(PLANTED_MS, rel=0.35)
     # Nothing else costs as much here, so whole loaders cost what was planted, in other processes too.
-    assert cost_ms(result, "host half, 1 process") == pytest.approx(PLANTED_MS, rel=0.5)
-    assert PLANTED_MS * 0.8 < cost_ms(result, "fastpipe.DataLoader") < PLANTED_MS * 2
+    assert cost_ms(result, names.HOST_HALF) == pytest.approx(PLANTED_MS, rel=0.5)
+    assert PLANTED_MS * 0.8 < cost_ms(result, names.OURS) < PLANTED_MS * 2
     foretold = result.verdict.loader
-    assert foretold.stage == name and foretold.images_per_s <= 1000 / PLANTED_MS
+    assert foretold.stage == id and foretold.images_per_s <= 1000 / PLANTED_MS
 
 
 def test_a_planted_device_stage_is_named(
@@ -75,15 +77,15 @@ def test_a_planted_device_stage_is_named(
     plant_model(0.0)
     monkeypatch.setattr(DeviceStage, "__call__", slow)
     result = run(folder)
-    assert result.verdict.bottleneck == "device stage"
-    assert cost_ms(result, "device stage") == pytest.approx(PLANTED_MS, rel=0.35)
+    assert result.verdict.bottleneck == names.DEVICE
+    assert cost_ms(result, names.DEVICE) == pytest.approx(PLANTED_MS, rel=0.35)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_planted_model_is_named(folder: Path, plant_model: Burn, workers: int) -> None:
     plant_model(PLANTED_MS * 2 / 1000)
     result = run(folder, workers=workers)
-    assert result.verdict.bottleneck == "model step"
-    assert cost_ms(result, "model step") == pytest.approx(PLANTED_MS * 2, rel=0.35)
+    assert result.verdict.bottleneck == names.MODEL
+    assert cost_ms(result, names.MODEL) == pytest.approx(PLANTED_MS * 2, rel=0.35)
     assert result.verdict.sentences[0].startswith("The model step is the bottleneck")
-    assert ("process hop" in [stage.name for stage in result.stages]) == (workers > 0)
+    assert (names.HOP in [stage.id for stage in result.stages]) == (workers > 0)

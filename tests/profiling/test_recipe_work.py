@@ -10,7 +10,7 @@ import pytest
 import torch
 from torchvision import transforms as T
 
-from fastpipe.profiling import Options, make_workload
+from fastpipe.profiling import Options, make_workload, names
 from fastpipe.profiling.cli import main
 from fastpipe.profiling.conclude.predict import without_policy
 from fastpipe.profiling.conclude.verdict import StageCost
@@ -83,13 +83,13 @@ def test_torchs_pipeline_has_what_torchvision_has() -> None:
 
 def test_randaugment_is_taken_out_of_the_device_stage_once() -> None:
     costs = (
-        StageCost(name="decode", lane="worker", wall_ms=2.0, cpu_ms=2.0),
-        StageCost(name="device stage", lane="main", wall_ms=0.5, cpu_ms=0.5),
+        StageCost(id=names.DECODE, lane="worker", wall_ms=2.0, cpu_ms=2.0),
+        StageCost(id=names.DEVICE, lane="main", wall_ms=0.5, cpu_ms=0.5),
     )
     read, device = without_policy(costs, 0.2)
     assert read == costs[0]
     assert (device.wall_ms, device.cpu_ms) == pytest.approx((0.3, 0.3))
-    on_gpu = (StageCost(name="device stage", lane="main", wall_ms=0.5, cpu_ms=0.01),)
+    on_gpu = (StageCost(id=names.DEVICE, lane="main", wall_ms=0.5, cpu_ms=0.01),)
     assert without_policy(on_gpu, 0.2)[0].wall_ms == 0.5, "a GPU's time is not the CPU's"
 
 
@@ -98,7 +98,7 @@ def test_collate_and_the_way_to_a_device(folder: Path) -> None:
     inputs = fetch(str(folder), plan, seconds=0.1, quick=True)
     assert collate(inputs, 5).unit() == 5
     stages, missing = handovers(inputs, 5, torch.device("cpu"))
-    assert stages == [] and missing == (("pin", "no GPU"), ("host to device", "no GPU"))
+    assert stages == [] and missing == ((names.PIN, "no GPU"), (names.TO_DEVICE, "no GPU"))
 
 
 def test_the_crop_alone_is_decoded(folder: Path) -> None:

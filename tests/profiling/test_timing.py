@@ -8,9 +8,11 @@ import time
 
 import pytest
 
+from fastpipe.profiling import names
 from fastpipe.profiling.host.summary import OtherLoad
 from fastpipe.profiling.measure.stages import StageResult, overhead
 from fastpipe.profiling.measure.timing import Budget, Repeat, Stopwatch, cpu_seconds, measure, summarize
+from fastpipe.profiling.names import Id
 
 BURN = "import time\nend = time.process_time() + {seconds}\nwhile time.process_time() < end: pass\n"
 
@@ -104,14 +106,14 @@ def test_other_processes_are_noticed_and_own_work_is_not() -> None:
     assert 0.0 <= others.share() <= 1.0
 
 
-def timed(name: str, ms: float, cpu_ms: float) -> StageResult:
+def timed(id: Id, ms: float, cpu_ms: float) -> StageResult:
     timing = summarize([Repeat(images=100, wall_s=ms / 10, cpu_s=cpu_ms / 10)])
-    return StageResult(name=name, lane="worker", what="", timing=timing)
+    return StageResult(id=id, lane="worker", what="", timing=timing)
 
 
 def test_overhead_is_what_the_host_half_takes_beside_its_stages() -> None:
-    stages = [timed("read", 0.5, 0.1), timed("decode", 3.0, 3.0), timed("process hop", 9.0, 9.0)]
-    found = overhead(timed("host half", 4.0, 3.4), stages)
+    stages = [timed(names.READ, 0.5, 0.1), timed(names.DECODE, 3.0, 3.0), timed(names.HOP, 9.0, 9.0)]
+    found = overhead(timed(names.HOST_HALF, 4.0, 3.4), stages)
     assert found is not None and found.lane == "worker"
     assert (found.timing.wall_ms, found.timing.cpu_ms.median) == pytest.approx((0.5, 0.3))
-    assert overhead(timed("host half", 3.4, 3.0), stages) is None
+    assert overhead(timed(names.HOST_HALF, 3.4, 3.0), stages) is None

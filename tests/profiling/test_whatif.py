@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fastpipe.errors import ArgumentError
+from fastpipe.profiling import names
 from fastpipe.profiling.conclude.history import Checked, history_path, past_errors, remember
 from fastpipe.profiling.conclude.predict import Basis, Change, predict_loader, predict_training, scaled
 from fastpipe.profiling.conclude.scaling import fit
@@ -21,11 +22,11 @@ from fastpipe.profiling.report.failing import parse_condition
 def basis(*, demand: float = 1e4, shared: bool = False) -> Basis:
     """decode 2 ms, crop 1 ms, device stage 0.1 ms; workers that scale without loss."""
     costs = (
-        StageCost(name="decode", lane="worker", wall_ms=2.0, cpu_ms=2.0),
-        StageCost(name="crop+resize", lane="worker", wall_ms=1.0, cpu_ms=1.0),
-        StageCost(name="device stage", lane="main", wall_ms=0.01, cpu_ms=0.0),
+        StageCost(id=names.DECODE, lane="worker", wall_ms=2.0, cpu_ms=2.0),
+        StageCost(id=names.CROP, lane="worker", wall_ms=1.0, cpu_ms=1.0),
+        StageCost(id=names.DEVICE, lane="main", wall_ms=0.01, cpu_ms=0.0),
         StageCost(
-            name="model step", lane="model", wall_ms=1000 / demand, cpu_ms=2000 / demand if shared else 0.0
+            id=names.MODEL, lane="model", wall_ms=1000 / demand, cpu_ms=2000 / demand if shared else 0.0
         ),
     )
     return Basis(
@@ -85,7 +86,7 @@ def test_a_recipe_without_a_gpu_has_no_demand() -> None:
 
 
 def test_changed_costs_change_the_measured_rate_by_their_ratio() -> None:
-    found = predict_loader(basis(), Change(costs=scaled(basis().costs, {"decode": 0.5})))
+    found = predict_loader(basis(), Change(costs=scaled(basis().costs, {names.DECODE: 0.5})))
     assert found.median == pytest.approx(600 * 3 / 2)
     assert predict_loader(basis()).median == pytest.approx(600)
 
@@ -116,7 +117,7 @@ def test_a_demand_that_was_given_does_not_scatter() -> None:
 
 def test_on_shared_cpus_a_cheaper_decode_leaves_more_for_the_model() -> None:
     start = basis(demand=250.0, shared=True)
-    faster = predict_training(start, Change(costs=scaled(start.costs, {"decode": 0.0})))
+    faster = predict_training(start, Change(costs=scaled(start.costs, {names.DECODE: 0.0})))
     assert faster.median == pytest.approx(600 * (3 + 8) / (1 + 8))
 
 

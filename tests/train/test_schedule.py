@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastpipe.train.algorithms.schedule import Schedule, cosine_with_warmup, set_lr
+from fastpipe.train.algorithms.schedule import Schedule, learning_rate, set_lr
 
 
 @pytest.mark.parametrize(("steps_per_epoch", "epochs", "warmup_epochs"), [(10, 36, 8), (7, 5, 0), (30, 4, 1)])
@@ -19,12 +19,12 @@ def test_every_step_follows_composers_formula(steps_per_epoch: int, epochs: int,
             factor = step / warmup
         else:
             factor = 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
-        found = cosine_with_warmup(step, peak=peak, warmup_steps=warmup, total_steps=total)
+        found = learning_rate(step, name="cosine", peak=peak, warmup_steps=warmup, total_steps=total)
         assert found == pytest.approx(peak * factor, rel=1e-12, abs=1e-15), step
 
 
 def test_warmup_starts_at_exactly_zero_and_reaches_the_peak() -> None:
-    at = [cosine_with_warmup(s, peak=2.0, warmup_steps=8, total_steps=36) for s in range(37)]
+    at = [learning_rate(s, name="cosine", peak=2.0, warmup_steps=8, total_steps=36) for s in range(37)]
     assert at[0] == 0.0
     assert at[8] == max(at) == 2.0
     assert at[22] == pytest.approx(1.0)
@@ -32,12 +32,12 @@ def test_warmup_starts_at_exactly_zero_and_reaches_the_peak() -> None:
 
 
 def test_minimum_is_where_the_cosine_ends() -> None:
-    end = cosine_with_warmup(100, peak=1.0, warmup_steps=0, total_steps=100, minimum=0.25)
+    end = learning_rate(100, name="cosine", peak=1.0, warmup_steps=0, total_steps=100, minimum=0.25)
     assert end == pytest.approx(0.25)
 
 
 def test_warmup_as_long_as_training_never_decays() -> None:
-    rates = [cosine_with_warmup(s, peak=1.0, warmup_steps=10, total_steps=10) for s in range(10)]
+    rates = [learning_rate(s, name="cosine", peak=1.0, warmup_steps=10, total_steps=10) for s in range(10)]
     assert rates == [s / 10 for s in range(10)]
 
 

@@ -19,18 +19,9 @@ from typing import Literal
 
 import torch
 
-__all__ = ["Decay", "Schedule", "cosine_with_warmup", "learning_rate", "set_lr"]
+__all__ = ["Decay", "Schedule", "learning_rate", "set_lr"]
 
 Decay = Literal["cosine", "linear", "polynomial"]
-
-
-def cosine_with_warmup(
-    step: int, *, peak: float, warmup_steps: int, total_steps: int, minimum: float = 0.0
-) -> float:
-    """The learning rate of `step` (from 0): peak * t / warmup, then a half cosine from peak to minimum."""
-    return learning_rate(
-        step, name="cosine", peak=peak, warmup_steps=warmup_steps, total_steps=total_steps, minimum=minimum
-    )
 
 
 def learning_rate(

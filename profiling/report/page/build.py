@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from fastpipe.profiling import names
 from fastpipe.profiling.host.show import card_lines
 from fastpipe.profiling.report.page.fixes import fixes
 from fastpipe.profiling.report.page.markup import EMPTY, Markup, el
@@ -108,8 +109,8 @@ def _tiles(report: dict[str, Any]) -> Markup:
     shown = [
         ("bottleneck", verdict.get("bottleneck")),
         ("images/s the model alone could take", _rate(verdict.get("model_images_per_s"))),
-        ("images/s the loader alone gives", _median(measured.get("fastpipe.DataLoader"))),
-        ("images/s together", _median(measured.get("loader + model"))),
+        ("images/s the loader alone gives", _median(measured.get(names.words(names.OURS)))),
+        ("images/s together", _median(measured.get(names.words(names.TOGETHER)))),
         ("CPUs the loader needs to keep up", _count(verdict.get("cpus_needed"))),
     ]
     tiles = [el("div", el("b", value), el("span", name), class_="tile") for name, value in shown if value]

@@ -70,23 +70,23 @@ def test_reads_take_whole_files_and_no_file_twice(tmp_path: Path) -> None:
     assert [path for path, _, _ in extents[0]] == sorted(path for path, _, _ in extents[0])
 
 
-def test_bounds_on_bytes_files_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bounds_on_bytes_files_and_time(tmp_path: Path) -> None:
     paths, sizes = write_files(tmp_path, 40, 1000)
-    monkeypatch.setattr(disk, "_MOST_BYTES", 4000)
-    assert read_rates(paths, sizes, seconds=30)["in_order"]["bytes"] == 4000
-    monkeypatch.setattr(disk, "_MOST_BYTES", 1 << 20)
+    assert read_rates(paths, sizes, seconds=30, most_bytes=4000)["in_order"]["bytes"] == 4000
     few = read_rates(paths, sizes, seconds=1e-9)  # one round, however little time there is
     assert few["in_order"]["rounds"] == 1 and few["in_order"]["reads"] == 2
 
 
-def test_one_large_file_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(disk, "_LARGE_FILE", 1 << 20)
+def test_one_large_file_is_read_in_pieces(tmp_path: Path) -> None:
+    large = 1 << 20
     path = tmp_path / "train.beton"
     path.write_bytes(bytes(4 << 20))
-    in_order, at_random, threaded = pick([str(path)], [4 << 20], np.random.default_rng(0))
+    in_order, at_random, threaded = pick([str(path)], [4 << 20], np.random.default_rng(0), large_file=large)
     assert {size for _, _, size in in_order} == {128 << 10}
     assert not {offset for _, offset, _ in at_random} & {offset for _, offset, _ in threaded}
-    assert read_rates([str(path)], [4 << 20], seconds=30)["random"]["reads"] == len(at_random)
+    assert read_rates([str(path)], [4 << 20], seconds=30, large_file=large)["random"]["reads"] == len(
+        at_random
+    )
 
 
 def test_a_cache_that_does_not_let_go_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
