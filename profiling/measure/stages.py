@@ -18,7 +18,6 @@ from fastpipe.profiling.conclude.verdict import Lane
 from fastpipe.profiling.measure.device_wait import wait_for
 from fastpipe.profiling.measure.inputs import Inputs
 from fastpipe.profiling.measure.timing import Spread, Timing, measure
-from fastpipe.storage import FolderDataset
 from fastpipe.types import HostBatch, Plan, Request
 
 __all__ = ["Stage", "StageResult", "loader_stages", "overhead", "packed", "stream_of", "whole_host_half"]
@@ -195,8 +194,7 @@ def _own_size(epoch: int, batch: int) -> None:
 
 def whole_host_half(inputs: Inputs, plan: Plan, batch_size: int) -> Stage:
     """Read to packed batch by the loader's own worker code, in this process: one core."""
-    dataset = FolderDataset(inputs.index.root, index=inputs.index)
-    work = FolderWork(dataset, plan, reseed=False)
+    work = FolderWork(inputs.dataset(), plan, reseed=False)
     requests = _endless(inputs.ids, batch_size)
 
     def unit() -> int:
