@@ -8,7 +8,10 @@ FastpipeError
 ├── MissingExtraError    an optional package is absent; prints the pip or apt command (also an ImportError)
 ├── NameClashError       another project's `fastpipe` is installed in the same place  (also an ImportError)
 ├── BackendError         a backend failed or cannot serve the plan     (also a RuntimeError)
+├── DefaultDeviceError   the script's default device breaks a draw     (also a RuntimeError)
 └── StateError           a saved state does not fit this loader        (also a RuntimeError)
+
+NoEffectWarning (a UserWarning): an argument, or a method of a recipe, changes nothing here.
 """
 
 from __future__ import annotations
@@ -22,10 +25,12 @@ __all__ = [
     "ArgumentError",
     "BackendError",
     "DataError",
+    "DefaultDeviceError",
     "EmptyDatasetError",
     "FastpipeError",
     "MissingExtraError",
     "NameClashError",
+    "NoEffectWarning",
     "SampleError",
     "StateError",
     "nearest",
@@ -109,8 +114,16 @@ class BackendError(FastpipeError, RuntimeError):
     """A backend failed, or cannot serve the plan it was asked to serve."""
 
 
+class DefaultDeviceError(FastpipeError, RuntimeError):
+    """`torch.set_default_device` keeps a sampler's draw from being made."""
+
+
 class StateError(FastpipeError, RuntimeError):
     """A saved loader state does not fit this loader, or the loader cannot be resumed in mid-epoch."""
+
+
+class NoEffectWarning(UserWarning):
+    """An argument, or a method of a recipe, changes nothing here. The message names it and says why."""
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

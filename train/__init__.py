@@ -18,7 +18,7 @@ __all__ = ["DivergedError", "NoEffectWarning", "TrainConfig", "augment_specs", "
 
 _HOMES = {
     "DivergedError": "fastpipe.train.errors",
-    "NoEffectWarning": "fastpipe.train.errors",
+    "NoEffectWarning": "fastpipe.errors",
     "TrainConfig": "fastpipe.train.config.schema",
     "augment_specs": "fastpipe.train.augment",
     "load_recipe": "fastpipe.train.config.recipe",

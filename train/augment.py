@@ -1,18 +1,15 @@
 """The augmentations of a run, from its keys to specs of the device stage.
 
-    randaugment, colout, random_erasing, mixup_alpha, cutmix_alpha, mixup_switch_prob
-    progressive_resizing.where: device
-
-`--augment NAME` sets all of them at once to those of a published recipe; keys given beside it win.
+randaugment, colout, random_erasing, mixup_alpha, cutmix_alpha, mixup_switch_prob
+progressive_resizing.where: device
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastpipe.errors import ArgumentError
-from fastpipe.train.config.groups import RandAugmentConfig
 from fastpipe.transforms import (
     ColOut,
     CutMix,
@@ -25,63 +22,17 @@ from fastpipe.transforms import (
 )
 from fastpipe.types import Spec
 
+if TYPE_CHECKING:
+    from fastpipe.train.config.groups import RandAugmentConfig
+    from fastpipe.train.config.schema import TrainConfig
+
 __all__ = [
-    "GROUPS",
-    "GROUP_KEYS",
     "augment_specs",
-    "check_group",
     "mix_spec",
     "policy_spec",
     "resizes_on_device",
     "side_after_colout",
-    "with_group",
 ]
-
-
-GROUP_KEYS = (
-    "randaugment",
-    "colout",
-    "random_erasing",
-    "mixup_alpha",
-    "cutmix_alpha",
-    "mixup_switch_prob",
-)
-
-_NOTHING: Mapping[str, Any] = {
-    "randaugment": None,
-    "colout": 0.0,
-    "random_erasing": 0.0,
-    "mixup_alpha": 0.0,
-    "cutmix_alpha": 0.0,
-    "mixup_switch_prob": 0.5,
-}
-# Mild, Medium and Hot: mosaicml/benchmarks blogs/resnet/recipes (Composer 0.7.1).
-GROUPS: Mapping[str, Mapping[str, Any]] = {
-    "none": _NOTHING,
-    "mild": _NOTHING,
-    "medium": {**_NOTHING, "mixup_alpha": 0.2},
-    "hot": {
-        **_NOTHING,
-        "randaugment": {"space": "composer", "depth": 1, "severity": 10.0},
-        "colout": 0.05,
-        "mixup_alpha": 0.25,
-    },
-}
-"""What `--augment` sets. Mild has random crops and flips only."""
-
-
-def check_group(name: str) -> None:
-    """Raise ArgumentError unless `name` is one of `GROUPS`."""
-    if name not in GROUPS:
-        raise ArgumentError(f"--augment must be one of {', '.join(GROUPS)}. Found: {name!r}")
-
-
-def with_group(values: Mapping[str, Any], name: str | None) -> dict[str, Any]:
-    """`values` (nested, as in a recipe) with a group's keys in place of their own; None changes nothing."""
-    if name is None:
-        return dict(values)
-    check_group(name)
-    return {**values, **GROUPS[name]}
 
 
 def policy_spec(policy: RandAugmentConfig) -> RandAugment | TrivialAugmentWide:
@@ -121,13 +72,13 @@ def mix_spec(mixup_alpha: float, cutmix_alpha: float, switch_prob: float) -> Spe
     return CutMix(cutmix_alpha) if cutmix_alpha else None
 
 
-def augment_specs(config: Any) -> tuple[Spec, ...]:
+def augment_specs(config: TrainConfig) -> tuple[Spec, ...]:
     """What the loader's `augment=` takes for a TrainConfig, in the order in which it is applied."""
     specs: list[Spec] = []
     if config.randaugment is not None:
         specs.append(policy_spec(config.randaugment))
     if config.colout:
-        specs.append(ColOut(p_row=config.colout, p_col=config.colout))
+        specs.append(_colout(config))
     if resizes_on_device(config):
         specs.append(Resize(side_after_colout(config), interpolation="nearest"))
     if config.random_erasing:
@@ -136,11 +87,16 @@ def augment_specs(config: Any) -> tuple[Spec, ...]:
     return (*specs, mix) if mix is not None else tuple(specs)
 
 
-def resizes_on_device(config: Any) -> bool:
+def resizes_on_device(config: TrainConfig) -> bool:
     """Whether progressive resizing is a step behind ColOut, and not the decoder's."""
     return config.progressive_resizing is not None and config.progressive_resizing.where == "device"
 
 
-def side_after_colout(config: Any) -> int:
+def side_after_colout(config: TrainConfig) -> int:
     """Pixels of a side that ColOut leaves of train_resolution: 167 of 176 at 0.05."""
-    return max(1, int((1.0 - config.colout) * config.train_resolution))
+    side, _ = _colout(config).target(config.train_resolution, config.train_resolution)
+    return side
+
+
+def _colout(config: TrainConfig) -> ColOut:
+    return ColOut(p_row=config.colout, p_col=config.colout)

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from fastpipe.errors import ArgumentError, FastpipeError, MissingExtraError
 from fastpipe.system.output import ends_with_its_reader, put, version
 from fastpipe.system.stop_signals import listening, stop_early
-from fastpipe.train.augment import with_group
 from fastpipe.train.commands import command_of, run_command
 from fastpipe.train.config.checks import check_from_scratch
 from fastpipe.train.config.fit import follow_epochs, follow_train_resolution
@@ -35,7 +34,7 @@ from fastpipe.train.config.parser import (
     make_parser,
     print_group_help,
 )
-from fastpipe.train.config.recipe import load_recipe, to_yaml, without_recipe
+from fastpipe.train.config.recipe import load_recipe, to_yaml, with_augmentations, without_recipe
 from fastpipe.train.config.schema import TrainConfig, scale_schedule
 from fastpipe.train.recipe_table import recipe_table
 
@@ -71,7 +70,7 @@ def parse(argv: Sequence[str]) -> Invocation:
         print_group_help(asked[0].removesuffix(".help"))
     recipe = load_recipe(_value(args, "recipe") or DEFAULT_RECIPE)
     parser = make_parser()
-    defaults = with_group(config_to_dict(recipe), _value(args, "augment"))
+    defaults = with_augmentations(config_to_dict(recipe), _value(args, "augment"))
     parser.set_defaults(without_recipe(defaults))
     # jsonargparse gives --print_config a meaning of its own (without our size rule): it is ours here.
     rest = [arg for arg in args if arg not in ("--print_config", "--list_recipes")]

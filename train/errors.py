@@ -1,4 +1,4 @@
-"""What training adds to the error tree: a diverged run, a stopped one, a lost process, and no effect."""
+"""What training adds to the error tree: a diverged run, a stopped one and a lost process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import signal
 
 from fastpipe.errors import FastpipeError
 
-__all__ = ["DivergedError", "NoEffectWarning", "PeerError", "StoppedError"]
+__all__ = ["DivergedError", "PeerError", "StoppedError"]
 
 
 class DivergedError(FastpipeError, RuntimeError):
@@ -53,7 +53,3 @@ class PeerError(FastpipeError, RuntimeError):
 
 def _rebuild_peer(rank: int, first: int | None) -> PeerError:
     return PeerError(rank, first=first)
-
-
-class NoEffectWarning(UserWarning):
-    """A method of the recipe found nothing to act on."""

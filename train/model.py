@@ -7,7 +7,7 @@ import warnings
 import torch
 from torch import nn
 
-from fastpipe.errors import ArgumentError, MissingExtraError
+from fastpipe.errors import ArgumentError, MissingExtraError, NoEffectWarning
 from fastpipe.train.algorithms.bce import init_bias_minus_log_classes
 from fastpipe.train.algorithms.blurpool import apply_blurpool
 from fastpipe.train.algorithms.channels_last import to_memory_format
@@ -15,7 +15,6 @@ from fastpipe.train.algorithms.initializers import initialize
 from fastpipe.train.algorithms.stochastic_depth import apply_stochastic_depth
 from fastpipe.train.config.keys import suggest
 from fastpipe.train.config.schema import TrainConfig
-from fastpipe.train.errors import NoEffectWarning
 
 __all__ = ["build_model", "create_model"]
 

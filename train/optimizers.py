@@ -12,10 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from fastpipe.errors import ArgumentError, MissingExtraError
+from fastpipe.errors import ArgumentError, MissingExtraError, NoEffectWarning
 from fastpipe.train.algorithms.decoupled_sgd import DecoupledSGD
 from fastpipe.train.config.groups import OptimizerConfig
-from fastpipe.train.errors import NoEffectWarning
 
 __all__ = ["WAITING", "ScaledSGD", "build_optimizer", "continue_optimizer", "parameter_groups"]
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from fastpipe.errors import NoEffectWarning
 from fastpipe.loader import DataLoader
 from fastpipe.train.config.checks import check_on_error, check_world_size
 from fastpipe.train.config.fit import Fitted, fit_to_data
@@ -19,7 +20,6 @@ from fastpipe.train.config.no_effect import warn_without_effect
 from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.data import Indexes, open_data, train_loader
 from fastpipe.train.distributed import one_at_a_time
-from fastpipe.train.errors import NoEffectWarning
 from fastpipe.train.model import build_model
 from fastpipe.types import Shard
 

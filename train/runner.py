@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from fastpipe.errors import ArgumentError
+from fastpipe.errors import ArgumentError, NoEffectWarning
 from fastpipe.system.stop_signals import listening, note_only
 from fastpipe.train.checkpoint import save_checkpoint
 from fastpipe.train.config.checks import check_from_scratch
@@ -35,7 +35,7 @@ from fastpipe.train.distributed import (
     process_group,
     together,
 )
-from fastpipe.train.errors import DivergedError, NoEffectWarning, StoppedError
+from fastpipe.train.errors import DivergedError, StoppedError
 from fastpipe.train.interval import parse_interval
 from fastpipe.train.loop import Trainer
 from fastpipe.train.losses import StepLog

@@ -32,12 +32,12 @@ def collate_labels(labels: Sequence[Any]) -> Any:
     """int64 [B] for integer labels, else what torch's default_collate makes of them."""
     if all(type(label) is int for label in labels):
         return torch.tensor(labels, dtype=torch.int64, device="cpu")
-    return default_collate(list(labels))
+    with torch.device("cpu"):  # whatever the script's default device is
+        return default_collate(list(labels))
 
 
 def without_samples(request: Request, incidents: tuple[Incident, ...]) -> HostBatch:
     """The batch of which the policy left nothing. The consumer counts it and goes on to the next."""
-    images = torch.empty((0, 0, 0, 3), dtype=torch.uint8)
-    return HostBatch(
-        images=images, labels=torch.empty(0, dtype=torch.int64), request=request, incidents=incidents
-    )
+    images = torch.empty((0, 0, 0, 3), dtype=torch.uint8, device="cpu")
+    labels = torch.empty(0, dtype=torch.int64, device="cpu")
+    return HostBatch(images=images, labels=labels, request=request, incidents=incidents)

@@ -66,18 +66,23 @@ class Packing:
 
     def room(self, place: int, size: Size, leaf: Leaf, index: int) -> Pixels:
         """Where the pixels of a place go, uint8 [*size, 3]. RuntimeError, as torch's, for another size."""
-        if self._array is None:
-            self._images = allocate(len(self.request.ids), *size, pin=self._pin)
-            self._array = self._images.numpy()
-        first = self._array.shape[1:3]
+        array = self.open(size).numpy() if self._array is None else self._array
+        self._array = array
+        first = array.shape[1:3]
         if first != size:
             raise RuntimeError(
                 f"stack expects each tensor to be equal size, but got {list(first)} pixels (height, width) "
                 f"at entry 0 and {list(size)} at entry {place} ({leaf.name(index)!r}): "
                 f"add Resize with a (height, width) pair, or a crop, to the transform"
             )
-        target: Pixels = self._array[place]
+        target: Pixels = array[place]
         return target
+
+    def open(self, size: Size) -> torch.Tensor:
+        """The pixels of all places on the host, uint8 [B, *size, 3]; the first call decides the size."""
+        if self._images is None:
+            self._images = allocate(len(self.request.ids), *size, pin=self._pin)
+        return self._images
 
     def store(self, place: int, image: Pixels, leaf: Leaf, index: int) -> None:
         """Copy the pixels of a place, uint8 [H,W,3]."""
@@ -96,10 +101,17 @@ class Packing:
         if images is None:
             raise RuntimeError("a batch with samples has no pixels")
         if len(kept) < len(images):
-            # By numpy: torch would index with OpenMP threads, which a forked process waits for for ever.
-            images = torch.from_numpy(images.numpy()[kept])
-            images = images.pin_memory() if self._pin else images
+            images = self._without(images, kept)
         labels = collate_labels([self._labels[place] for place in kept.tolist()])
         if self._pin and isinstance(labels, torch.Tensor):
             labels = labels.pin_memory()
         return HostBatch(images=images, labels=labels, request=request, incidents=incidents)
+
+    def _without(self, images: torch.Tensor, kept: npt.NDArray[np.int64]) -> torch.Tensor:
+        """The places that are kept. On the host by numpy: torch would index with OpenMP threads, which a
+        forked process waits for for ever.
+        """
+        if images.is_cuda:
+            return images[torch.from_numpy(kept)]
+        images = torch.from_numpy(images.numpy()[kept])
+        return images.pin_memory() if self._pin else images

@@ -1,4 +1,4 @@
-"""Bytes to RGB pixels at the asked crop and size."""
+"""Bytes to RGB pixels at the requested crop and size."""
 
 from fastpipe.decode.boxes import Box as Box
 from fastpipe.decode.boxes import draw_box as draw_box

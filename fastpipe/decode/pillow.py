@@ -26,17 +26,18 @@ _FILTERS: Final = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
-_MODES: Final = {1: "L", 3: "RGB"}  # of Pillow, by the number of components
+_MODES: Final = {1: "L", 3: "RGB"}  # Pillow's, by the number of components
 
-# What Pillow refuses to open as a decompression bomb; a strip resized by its shorter side gets there.
+# Pillow refuses more as a decompression bomb; a strip resized by its shorter side can become that large.
 MAX_RESIZED_PIXELS: Final = 2 * 89_478_485
 
 
 def plain_jpeg(data: bytes | memoryview) -> JpegFacts | None:
-    """The facts of a JPEG of which other decoders may have Pillow's pixels; None for all else.
+    """The facts of a JPEG for which other decoders can give Pillow's pixels; None for any other file.
 
-    Whole 8-bit Huffman-coded files of 1 or 3 components (CMYK means two things), with no more pixels than
-    Pillow opens without a warning, and that it opens: it may refuse what others pass over, such as EXIF.
+    These are complete 8-bit Huffman-coded files of 1 or 3 components (CMYK has two meanings), with no more
+    pixels than Pillow opens without a warning. Pillow must open them: it may refuse what others ignore, such
+    as EXIF.
     """
     data = bytes(data)
     facts = jpeg_facts(data)
@@ -45,14 +46,14 @@ def plain_jpeg(data: bytes | memoryview) -> JpegFacts | None:
         return None
     try:
         image = Image.open(io.BytesIO(data), formats=("JPEG",))  # 20 us
-    except Exception:  # whatever it is, Pillow is asked for the pixels next and raises it again
+    except Exception:  # of any kind: Pillow is asked for the pixels next and raises it again
         return None
     opened = (image.height, image.width, image.mode)
     return facts if opened == (facts.height, facts.width, _MODES[facts.components]) else None
 
 
 def output_size(spec: Spec | None) -> Size | None:
-    """(height, width) of every image under this spec, or None where it depends on the image."""
+    """(height, width) of every image under this spec, or None if it depends on the image."""
     if isinstance(spec, RandomResizedCrop):
         return spec.size
     if isinstance(spec, ResizeCrop):
@@ -63,7 +64,7 @@ def output_size(spec: Spec | None) -> Size | None:
 
 
 def crop_and_resize(image: Image.Image, spec: Spec | None, uniforms: Sequence[float]) -> Image.Image:
-    """Apply a decode spec to an RGB image, with its random numbers given."""
+    """Apply a decode spec to an RGB image, with the given random numbers."""
     if spec is None:
         return image
     if isinstance(spec, RandomResizedCrop):
@@ -83,7 +84,7 @@ def crop_and_resize(image: Image.Image, spec: Spec | None, uniforms: Sequence[fl
 
 
 def _crop(image: Image.Image, box: Box) -> Image.Image:
-    # Image.crop fills what lies outside with zeros, as torchvision's constant padding does.
+    # Image.crop fills the area outside the image with zeros, as torchvision's constant padding does.
     return image.crop((box.left, box.top, box.left + box.width, box.top + box.height))
 
 
@@ -93,9 +94,9 @@ def _resize(image: Image.Image, size: Size, interpolation: str) -> Image.Image:
     if size[0] * size[1] > MAX_RESIZED_PIXELS:
         raise ValueError(
             f"resizing {image.height} x {image.width} pixels to {size[0]} x {size[1]} would need "
-            f"{size[0] * size[1] * 4 >> 20} MiB; give Resize a (height, width) pair or leave the image out"
+            f"{size[0] * size[1] * 4 >> 20} MiB; give Resize a (height, width) pair, or remove the image"
         )
-    # Resizing a crop is not resize(box=...): Pillow's box lets pixels beyond the crop into its edge.
+    # Resizing a crop differs from resize(box=...): a box mixes pixels beyond the crop into its edge.
     return image.resize((size[1], size[0]), _FILTERS[interpolation])
 
 

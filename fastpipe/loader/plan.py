@@ -15,13 +15,14 @@ from torch.utils.data import ConcatDataset, Subset, default_collate
 from fastpipe.batch.locate import leaves, locate, parts
 from fastpipe.batch.order import length
 from fastpipe.errors import ArgumentError, DataError
+from fastpipe.loader.asked import Asked
 from fastpipe.storage import leaf_of, words_for
 from fastpipe.transforms import lift, merge
 from fastpipe.transforms.collate_mix import MixingCollate, mixers_named, read_collate
 from fastpipe.transforms.specs import ToFloat
 from fastpipe.types import Plan, Spec, StepNote
 
-__all__ = ["Planned", "count_classes", "plan_loader"]
+__all__ = ["Planned", "count_classes", "plan_loader", "refuse_what_needs_lifting"]
 
 # timm 1.0.31, timm/data/loader.py: fast_collate and PrefetchLoader.
 _TIMM_COLLATE = (
@@ -179,3 +180,13 @@ def _first_image(dataset: Any) -> Image.Image:
         except (DataError, TypeError, IndexError):
             continue
     return Image.new("RGB", (256, 256), (128, 128, 128))
+
+
+def refuse_what_needs_lifting(asked: Asked, reason: str, *, resized: bool) -> None:
+    """Raise ArgumentError if an argument was given that only a lifted plan can honour."""
+    names = asked.need_lifting(resized=resized)
+    if names:
+        raise ArgumentError(
+            f"{', '.join(names)} cannot be honoured, because nothing was lifted: {reason}. "
+            f"loader.explain() shows each step; leave these arguments out to run as torch does"
+        )

@@ -1,4 +1,4 @@
-"""Where bytes rest: image folders and their index, `.beton` files, the demo data, data sets by name."""
+"""Stored bytes: image folders and their index, `.beton` files, the demo data, data sets by name."""
 
 from torchvision.datasets import DatasetFolder, ImageFolder
 

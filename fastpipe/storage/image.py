@@ -1,7 +1,7 @@
 """The bytes of an image file, and its pixels as Pillow decodes them: those that torchvision gives.
 
-No EXIF rotation, palettes and alpha through Pillow's convert("RGB"), 16-bit grey clipped: what
-torchvision.datasets.folder.pil_loader gives.
+EXIF rotation is not applied, Pillow's convert("RGB") handles palettes and alpha, and 16-bit grey is clipped,
+as in torchvision.datasets.folder.pil_loader.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["decode_rgb", "open_image", "read", "to_rgb"]
 
 
 def read(path: str) -> bytes:
-    """The file's bytes. SampleError names the file and why it cannot be read, or that it is empty."""
+    """The file's bytes. SampleError names the file and says why it cannot be read, or that it is empty."""
     try:
         with open(path, "rb") as file:
             data = file.read()
@@ -31,7 +31,7 @@ def read(path: str) -> bytes:
 
 
 def open_image(data: bytes | memoryview, path: str = "") -> Image.Image:
-    """The image with its header read (`size` is (width, height)) and its pixels not decoded yet."""
+    """The image after reading its header (`size` is (width, height)); its pixels are not decoded yet."""
     with decoding(partial(_broken, path)):
         return Image.open(io.BytesIO(data))
 
@@ -46,7 +46,7 @@ def to_rgb(image: Image.Image, path: str = "") -> Image.Image:
 
 
 def decode_rgb(data: bytes | memoryview, path: str = "") -> Image.Image:
-    """An 8-bit RGB image from the bytes of any format that Pillow knows, whatever the file is called."""
+    """An 8-bit RGB image from the bytes of any format that Pillow knows; the file name does not matter."""
     return to_rgb(open_image(data, path), path)
 
 

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from fastpipe.errors import FastpipeError
 from fastpipe.profiling.report.files import exit_status
+from fastpipe.system.early import usual_interrupt
 
 __all__ = ["ended", "print_table", "report_console"]
 
@@ -64,6 +65,7 @@ def _plain(cell: object) -> str:
 def ended(work: Callable[[], int]) -> int:
     """The exit status of `work`: its own, that of its error, which is one line, or 130 on Ctrl-C."""
     try:
+        usual_interrupt()
         return work()
     except FastpipeError as error:
         return exit_status(error)

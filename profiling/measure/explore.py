@@ -19,13 +19,12 @@ from fastpipe.profiling.measure.model import ModelStep
 from fastpipe.profiling.measure.stages import StageResult
 from fastpipe.profiling.measure.timing import measure
 from fastpipe.profiling.measure.workload import Workload
+from fastpipe.transforms.step_table import step_of
 from fastpipe.types import Plan
 
 __all__ = ["PARTS", "Explored", "explore"]
 
 PARTS = ("details", "differential runs", "cold files", "latency", "interference")
-
-_KEPT = ("colout", "resize", "to_float", "normalize")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +153,8 @@ def explore(
 
 def _without_draws(plan: Plan) -> Plan:
     """Cast and normalise, and what changes the size that the model gets."""
-    return replace(plan, device=tuple(spec for spec in plan.device if spec.kind in _KEPT))
+    steps = [(spec, step_of(spec)) for spec in plan.device]
+    return replace(plan, device=tuple(spec for spec, step in steps if step.resizes or not step.drawn))
 
 
 def _cold_batches(files: int, batch_size: int, warm: StageResult, seconds: float) -> int:

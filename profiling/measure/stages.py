@@ -18,6 +18,7 @@ from fastpipe.profiling.conclude.verdict import Lane
 from fastpipe.profiling.measure.device_wait import wait_for
 from fastpipe.profiling.measure.inputs import Inputs
 from fastpipe.profiling.measure.timing import Spread, Timing, measure
+from fastpipe.transforms.step_table import word_for
 from fastpipe.types import HostBatch, Plan, Request
 
 __all__ = ["Stage", "StageResult", "loader_stages", "overhead", "packed", "stream_of", "whole_host_half"]
@@ -27,7 +28,6 @@ _IN_HOST_HALF = ("read", "decode", "crop+resize", "batch assembly")
 _NOTICEABLE = 0.02
 # A page of memory: touching one byte of each is what makes the receiver map a shared batch.
 _PAGE = 4096
-_WORDS = {"flip": "flip", "normalize": "normalise", "to_float": "cast"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +142,7 @@ def _device(batch: HostBatch, plan: Plan, device: torch.device, memory_format: A
         wait_for(device)
         return len(batch.images)
 
-    names = [_WORDS.get(spec.kind, type(spec).__name__) for spec in plan.device]
+    names = [word_for(spec) for spec in plan.device]
     what = ", ".join(["transfer", *names] if device.type == "cuda" else names)
     return Stage(name="device stage", lane="main", what=what, unit=unit)
 

@@ -25,6 +25,7 @@ from fastpipe import BackendError, DataLoader, SampleError
 from fastpipe.backends.ffcv import threads as ffcv_threads
 from fastpipe.backends.ffcv.backend import FfcvBackend
 from fastpipe.batch import packing
+from fastpipe.errors import NoEffectWarning
 from fastpipe.storage import BetonDataset
 from fastpipe.transforms import RandomResizedCrop, ResizeCrop
 from fastpipe.types import Plan
@@ -78,7 +79,7 @@ def test_what_it_cannot_do_is_refused(mixed: Path) -> None:
 
 
 def test_arguments_without_effect_warn(mixed: Path) -> None:
-    with pytest.warns(UserWarning, match="worker_init_fn has no effect with backend='ffcv'"):
+    with pytest.warns(NoEffectWarning, match="worker_init_fn has no effect with backend='ffcv'"):
         iter(open_loader(mixed, num_workers=1, worker_init_fn=print))
 
 

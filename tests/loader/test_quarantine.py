@@ -16,6 +16,7 @@ from fastpipe import ArgumentError, DataError, DataLoader, FolderDataset, Sample
 from fastpipe.batch.locate import labels_of
 from fastpipe.batch.mend import Mender, Policy, first_that_decodes
 from fastpipe.batch.quarantine import Quarantine, default_quarantine
+from fastpipe.errors import NoEffectWarning
 from fastpipe.storage import FolderLeaf
 from fastpipe.types import Incident, Request
 
@@ -140,7 +141,7 @@ def test_a_list_of_ones_own(folder, tmp_path, caplog):
         list(_loader(folder, quarantine=tmp_path / "none" / "a.jsonl"))
     with pytest.raises(ArgumentError, match="quarantine must be a path, None"):
         _loader(folder, quarantine=True)
-    with pytest.warns(UserWarning, match="quarantine has no effect with on_error='raise'"):
+    with pytest.warns(NoEffectWarning, match="quarantine has no effect with on_error='raise'"):
         _loader(folder, quarantine=mine, on_error="raise")
 
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
+from fastpipe.errors import NoEffectWarning
 from fastpipe.train.algorithms.blurpool import BlurConv2d, BlurMaxPool2d, apply_blurpool, blur, blur_filter
-from fastpipe.train.errors import NoEffectWarning
 
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "timm resnet50": lambda: timm.create_model("resnet50", num_classes=5),

@@ -13,7 +13,7 @@ import yaml
 from fastpipe.errors import ArgumentError, MissingExtraError
 from fastpipe.train.cli import main, parse
 from fastpipe.train.config.keys import check_keys
-from fastpipe.train.config.parser import recipe_names
+from fastpipe.train.config.parser import RECIPES, recipe_names
 from fastpipe.train.config.recipe import load_recipe, to_yaml
 from fastpipe.train.config.schema import scale_schedule
 
@@ -210,7 +210,7 @@ def test_recipe_file_values_are_checked_and_converted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_names_every_key_it_relies_on(name: str) -> None:
     """A recipe is data: no value of it hides in a default of the code."""
-    text = (Path(load_recipe.__code__.co_filename).parent / "recipes" / f"{name}.yaml").read_text()
+    text = (RECIPES / f"{name}.yaml").read_text()
     assert text.startswith("#") and "Source:" in text and "Command:" in text and "Published" in text
     written = yaml.safe_load(text)
     check_keys(written, where=name)

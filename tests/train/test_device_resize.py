@@ -10,12 +10,11 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from fastpipe.errors import ArgumentError
+from fastpipe.errors import ArgumentError, NoEffectWarning
 from fastpipe.storage import FolderIndex, open_index
 from fastpipe.train.config.groups import ProgressiveResizingConfig
 from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.data import resolution_of, train_loader
-from fastpipe.train.errors import NoEffectWarning
 from fastpipe.transforms import ColOut, Resize
 
 STEPS, EPOCHS, BATCH = 2, 5, 4

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from fastpipe.errors import NoEffectWarning
 from fastpipe.train.algorithms.bce import bce_loss, init_bias_minus_log_classes
 from fastpipe.train.algorithms.initializers import initialize
 from fastpipe.train.algorithms.label_smoothing import dense_targets, smooth
-from fastpipe.train.errors import NoEffectWarning
 
 
 @pytest.mark.parametrize("classes", [10, 1000])

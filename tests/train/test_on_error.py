@@ -13,12 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
-from fastpipe.errors import DataError, SampleError
+from fastpipe.errors import DataError, NoEffectWarning, SampleError
 from fastpipe.storage import write_beton
 from fastpipe.train.broken import broken_words, in_options
 from fastpipe.train.cli import main, parse
 from fastpipe.train.config.checks import check_on_error
-from fastpipe.train.errors import NoEffectWarning
 from fastpipe.train.loop import Trainer
 
 SMALL = (

@@ -13,13 +13,12 @@ import torch
 import yaml
 from PIL import Image
 
-from fastpipe.errors import ArgumentError
+from fastpipe.errors import ArgumentError, NoEffectWarning
 from fastpipe.storage import Splits
 from fastpipe.train.algorithms.progressive_resizing import ProgressiveSize
 from fastpipe.train.cli import main
 from fastpipe.train.config.recipe import load_recipe
 from fastpipe.train.data import open_indexes, resolution_of, resolve_workers, steps_per_epoch
-from fastpipe.train.errors import NoEffectWarning
 from fastpipe.train.loop import Trainer
 from fastpipe.train.model import create_model
 from fastpipe.train.output.folder import make_folder

@@ -7,13 +7,13 @@ import timm
 import torch
 from scipy import stats
 
+from fastpipe.errors import NoEffectWarning
 from fastpipe.train.algorithms.stochastic_depth import (
     DropBranch,
     apply_stochastic_depth,
     drop_branch,
     linear_rates,
 )
-from fastpipe.train.errors import NoEffectWarning
 
 
 def test_composers_rates_start_above_zero_and_timms_at_zero() -> None:

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastpipe.train.errors import NoEffectWarning
+from fastpipe.errors import NoEffectWarning
 
 __all__ = ["bce_loss", "init_bias_minus_log_classes"]
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastpipe.train.errors import NoEffectWarning
+from fastpipe.errors import NoEffectWarning
 
 __all__ = ["BlurConv2d", "BlurMaxPool2d", "apply_blurpool", "blur", "blur_filter"]
 

@@ -7,7 +7,7 @@ import warnings
 import torch
 from torch import nn
 
-from fastpipe.train.errors import NoEffectWarning
+from fastpipe.errors import NoEffectWarning
 
 __all__ = ["memory_format", "to_memory_format"]
 

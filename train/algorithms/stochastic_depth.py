@@ -18,7 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from fastpipe.train.errors import NoEffectWarning
+from fastpipe.errors import NoEffectWarning
 
 __all__ = ["DropBranch", "apply_stochastic_depth", "drop_branch", "linear_rates"]
 

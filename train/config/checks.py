@@ -3,22 +3,50 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from fastpipe.errors import ArgumentError
-from fastpipe.train.augment import mix_spec, policy_spec
 from fastpipe.train.interval import parse_interval
 
 if TYPE_CHECKING:
     from fastpipe.train.config.schema import TrainConfig
 
-__all__ = ["check_config", "check_from_scratch", "check_on_error", "check_world_size", "round_to_multiple"]
+__all__ = [
+    "check_choices",
+    "check_config",
+    "check_from_scratch",
+    "check_on_error",
+    "check_world_size",
+    "require",
+    "round_to_multiple",
+]
 
 
 def check_config(config: TrainConfig) -> None:
-    """Raise ArgumentError for the first value that no data set could make right."""
-    for check in (_check_counts, _check_sizes, _check_fractions, _check_augmentations, _check_methods):
+    """Raise ArgumentError for the first value outside the groups that no data set could make right."""
+    check_choices(config)
+    for check in (_check_counts, _check_sizes, _check_shares, _check_together):
         check(config)
+
+
+def check_choices(config: Any, prefix: str = "") -> None:
+    """Raise ArgumentError for a text that its field does not take: a script has no parser that looks."""
+    for name, (words, allowed) in _choices_of(type(config)).items():
+        value = getattr(config, name)
+        require(not isinstance(value, str) or value in words, prefix + name, allowed, value)
+
+
+def _choices_of(cls: type[Any]) -> dict[str, tuple[tuple[str, ...], str]]:
+    """Of each field that takes words of a list: those words, and what it takes in a sentence."""
+    found = {}
+    for name, hint in get_type_hints(cls).items():
+        members = (hint,) if get_origin(hint) is Literal else get_args(hint)
+        words = tuple(word for one in members if get_origin(one) is Literal for word in get_args(one))
+        others = [text for kind, text in ((bool, "true, false"), (int, "a number")) if kind in members]
+        allowed = ", ".join([*others, *words])
+        if words:
+            found[name] = words, f"one of {allowed}" if ", " in allowed else allowed
+    return found
 
 
 def check_from_scratch(config: TrainConfig) -> None:
@@ -39,7 +67,7 @@ def check_world_size(config: TrainConfig, world_size: int) -> None:
     parts = world_size * config.grad_accumulation
     lower = config.batch_size // parts * parts
     nearest = f"{lower} or {lower + parts}" if lower else f"{parts}"
-    _require(
+    require(
         config.batch_size % parts == 0,
         "batch_size",
         f"divisible by processes x grad_accumulation ({world_size} x {config.grad_accumulation} = "
@@ -57,45 +85,34 @@ def check_on_error(config: TrainConfig, world_size: int) -> None:
         )
 
 
-def _require(ok: bool, name: str, allowed: str, found: object) -> None:
+def require(ok: bool, name: str, allowed: str, found: object) -> None:
+    """Raise ArgumentError unless `ok`: what `name` must be, and what was found."""
     if not ok:
         raise ArgumentError(f"{name} must be {allowed}. Found: {found!r}")
 
 
 def _check_counts(c: TrainConfig) -> None:
-    _require(c.epochs >= 1, "epochs", "at least 1", c.epochs)
-    _require(c.batch_size >= 1, "batch_size", "at least 1", c.batch_size)
-    _require(c.num_workers == "auto" or int(c.num_workers) >= 0, "num_workers", "auto or >= 0", c.num_workers)
+    require(c.epochs >= 1, "epochs", "at least 1", c.epochs)
+    require(c.batch_size >= 1, "batch_size", "at least 1", c.batch_size)
+    require(c.num_workers == "auto" or c.num_workers >= 0, "num_workers", "auto or >= 0", c.num_workers)
     parse_interval(c.checkpoint_interval)
-    _require(c.skip_nonfinite >= 0, "skip_nonfinite", "0 (stop at once) or above", c.skip_nonfinite)
-    _require(c.schedule_scale > 0.0, "schedule_scale", "above 0", c.schedule_scale)
-    _require(c.optimizer.lr > 0.0, "optimizer.lr", "above 0", c.optimizer.lr)
-    _require(0.0 <= c.optimizer.momentum < 1.0, "optimizer.momentum", "in [0, 1)", c.optimizer.momentum)
-    _require(
-        0.0 <= c.optimizer.weight_decay < 1.0, "optimizer.weight_decay", "in [0, 1)", c.optimizer.weight_decay
-    )
-    _require(c.schedule.warmup_epochs >= 0.0, "schedule.warmup_epochs", ">= 0", c.schedule.warmup_epochs)
-    _require(
-        0.0 <= c.schedule.min_lr <= c.optimizer.lr,
-        "schedule.min_lr",
-        "in [0, optimizer.lr]",
-        c.schedule.min_lr,
-    )
-    if c.ema is not None:
-        _require(c.ema.half_life_batches >= 1, "ema.half_life_batches", "at least 1", c.ema.half_life_batches)
-        _require(c.ema.update_interval >= 1, "ema.update_interval", "at least 1", c.ema.update_interval)
+    require(c.skip_nonfinite >= 0, "skip_nonfinite", "0 (stop at once) or above", c.skip_nonfinite)
+    require(c.schedule_scale > 0.0, "schedule_scale", "above 0", c.schedule_scale)
+    require(c.repeated_augmentation >= 1, "repeated_augmentation", "at least 1", c.repeated_augmentation)
+    require(c.grad_clip >= 0.0, "grad_clip", "0 (off) or above", c.grad_clip)
+    require(c.grad_accumulation >= 1, "grad_accumulation", "at least 1", c.grad_accumulation)
 
 
 def _check_sizes(c: TrainConfig) -> None:
     for name, size in (("train_resolution", c.train_resolution), ("val_resolution", c.val_resolution)):
         nearest = max(32, round_to_multiple(size, 4))
-        _require(
+        require(
             size >= 32 and size % 4 == 0,
             name,
             f"a multiple of 4 and at least 32 pixels (the nearest is {nearest})",
             size,
         )
-    _require(
+    require(
         c.val_resize >= c.val_resolution,
         "val_resize",
         f">= val_resolution ({c.val_resolution})",
@@ -103,76 +120,30 @@ def _check_sizes(c: TrainConfig) -> None:
     )
 
 
-def _check_fractions(c: TrainConfig) -> None:
-    _require(0.0 < c.max_bad <= 1.0, "max_bad", "a share in (0, 1]", c.max_bad)
-    _require(0.0 < c.held_out < 1.0, "held_out", "a share above 0 and below 1", c.held_out)
-    _require(0.0 <= c.loss.label_smoothing < 1.0, "loss.label_smoothing", "in [0, 1)", c.loss.label_smoothing)
-    p = c.progressive_resizing
-    if p is None:
-        return
-    name = "progressive_resizing"
-    _require(0.0 < p.initial_scale <= 1.0, f"{name}.initial_scale", "in (0, 1]", p.initial_scale)
-    _require(0.0 <= p.delay_fraction <= 1.0, f"{name}.delay_fraction", "in [0, 1]", p.delay_fraction)
-    _require(0.0 <= p.finetune_fraction <= 1.0, f"{name}.finetune_fraction", "in [0, 1]", p.finetune_fraction)
-    _require(
-        p.delay_fraction + p.finetune_fraction <= 1.0,
-        f"{name}.delay_fraction + finetune_fraction",
-        "at most 1",
-        p.delay_fraction + p.finetune_fraction,
-    )
-    if p.kind == "ffcv":
-        _require(p.where == "decoder", f"{name}.where", "decoder for kind ffcv, which resizes there", p.where)
-        _require(
-            0.0 <= p.start_epoch < p.end_epoch,
-            f"{name}.start_epoch",
-            f"at least 0 and below end_epoch ({p.end_epoch:g})",
-            p.start_epoch,
-        )
-    _require(
-        p.size_increment >= 4 and p.size_increment % 4 == 0,
-        f"{name}.size_increment",
-        "a multiple of 4",
-        p.size_increment,
-    )
-
-
-def _check_augmentations(c: TrainConfig) -> None:
-    _require(0.0 <= c.colout < 1.0, "colout", "a share in [0, 1)", c.colout)
+def _check_shares(c: TrainConfig) -> None:
+    require(0.0 < c.max_bad <= 1.0, "max_bad", "a share in (0, 1]", c.max_bad)
+    require(0.0 < c.held_out < 1.0, "held_out", "a share above 0 and below 1", c.held_out)
+    require(0.0 <= c.colout < 1.0, "colout", "a share in [0, 1)", c.colout)
     for name in ("random_erasing", "mixup_switch_prob"):
-        _require(0.0 <= getattr(c, name) <= 1.0, name, "a probability in [0, 1]", getattr(c, name))
+        require(0.0 <= getattr(c, name) <= 1.0, name, "a probability in [0, 1]", getattr(c, name))
     for name in ("mixup_alpha", "cutmix_alpha"):
         alpha = getattr(c, name)
-        _require(0.0 <= alpha < math.inf, name, "0 (off) or above, and finite", alpha)
-    mix_spec(c.mixup_alpha, c.cutmix_alpha, c.mixup_switch_prob)
-    if c.randaugment is not None:
-        policy_spec(c.randaugment)
+        require(0.0 <= alpha < math.inf, name, "0 (off) or above, and finite", alpha)
 
 
-def _check_methods(c: TrainConfig) -> None:
-    _require(
-        0.0 <= c.schedule.warmup_start <= 1.0, "schedule.warmup_start", "in [0, 1]", c.schedule.warmup_start
+def _check_together(c: TrainConfig) -> None:
+    require(
+        c.schedule.min_lr <= c.optimizer.lr,
+        "schedule.min_lr",
+        "in [0, optimizer.lr]",
+        c.schedule.min_lr,
     )
-    _require(c.repeated_augmentation >= 1, "repeated_augmentation", "at least 1", c.repeated_augmentation)
-    _require(c.grad_clip >= 0.0, "grad_clip", "0 (off) or above", c.grad_clip)
-    _require(c.grad_accumulation >= 1, "grad_accumulation", "at least 1", c.grad_accumulation)
-    _require(
+    require(
         c.batch_size % c.grad_accumulation == 0,
         "batch_size",
         f"divisible by grad_accumulation ({c.grad_accumulation})",
         c.batch_size,
     )
-    _require(
-        c.optimizer.name == "sgd" or not c.optimizer.decoupled_weight_decay,
-        "optimizer.decoupled_weight_decay",
-        f"false for {c.optimizer.name}, which has a decay of its own",
-        c.optimizer.decoupled_weight_decay,
-    )
-    if c.sam is not None:
-        _require(c.sam.rho > 0.0, "sam.rho", "above 0", c.sam.rho)
-        _require(c.sam.interval >= 1, "sam.interval", "at least 1", c.sam.interval)
-    if c.stochastic_depth is not None:
-        rate = c.stochastic_depth.drop_rate
-        _require(0.0 <= rate < 1.0, "stochastic_depth.drop_rate", "in [0, 1)", rate)
 
 
 def round_to_multiple(value: float, multiple: int) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 
 from fastpipe.errors import ArgumentError
 from fastpipe.train.config.checks import round_to_multiple
+from fastpipe.train.config.groups import EMAConfig, ScheduleConfig
 from fastpipe.train.config.keys import (
     config_to_dict,
     differing,
@@ -71,45 +72,46 @@ def fit_to_data(
     # By the recipe's batch too: a smaller one given by the user must not switch the scaled rate off.
     small = num_images // max(recipe_batch, config.batch_size) < _FEW_STEPS
     if small if config.fit_to_data == "auto" else config.fit_to_data:
-        fitted = _fit(config, num_images, explicit, recipe_batch)
+        changed = _fitting(config, num_images, explicit, recipe_batch)
     elif warmup > config.epochs:
-        fitted = _with_warmup(config, _WARMUP_SHARE * config.epochs)
+        changed = {"schedule": _with_warmup(config.schedule, _WARMUP_SHARE * config.epochs)}
     else:
-        fitted = config
-    changes = differing(config_to_dict(config), config_to_dict(fitted))
-    return Fitted(config=replace(fitted, fit_to_data=False), changes=changes)
+        changed = {}
+    # One replacement, so that the whole is checked once.
+    fitted = replace(config, fit_to_data=False, **changed)
+    told = {**config_to_dict(fitted), "fit_to_data": config.fit_to_data}
+    return Fitted(config=fitted, changes=differing(config_to_dict(config), told))
 
 
-def _fit(config: TrainConfig, num_images: int, explicit: Collection[str], recipe_batch: int) -> TrainConfig:
+def _fitting(
+    config: TrainConfig, num_images: int, explicit: Collection[str], recipe_batch: int
+) -> dict[str, Any]:
+    """The keys that fitting changes, with their new values."""
+    batch, schedule, optimizer = config.batch_size, config.schedule, config.optimizer
     if "batch_size" not in explicit:
-        config = replace(config, batch_size=fitted_batch_size(num_images, recipe_batch))
+        batch = fitted_batch_size(num_images, recipe_batch)
     if "optimizer.lr" not in explicit:
-        ratio = config.batch_size / recipe_batch
-        config = replace(
-            config,
-            optimizer=replace(config.optimizer, lr=config.optimizer.lr * ratio),
-            schedule=replace(config.schedule, min_lr=config.schedule.min_lr * ratio),
-        )
+        ratio = batch / recipe_batch
+        optimizer = replace(optimizer, lr=optimizer.lr * ratio)
+        schedule = replace(schedule, min_lr=schedule.min_lr * ratio)
     if "schedule.warmup_epochs" not in explicit:
-        config = _with_warmup(config, min(config.schedule.warmup_epochs, _WARMUP_SHARE * config.epochs))
-    return _with_ema(config, num_images // config.batch_size * config.epochs, explicit)
+        schedule = _with_warmup(schedule, min(schedule.warmup_epochs, _WARMUP_SHARE * config.epochs))
+    ema = config.ema and _fitted_ema(config.ema, num_images // batch * config.epochs, explicit)
+    return {"batch_size": batch, "optimizer": optimizer, "schedule": schedule, "ema": ema}
 
 
-def _with_warmup(config: TrainConfig, warmup_epochs: float) -> TrainConfig:
+def _with_warmup(schedule: ScheduleConfig, warmup_epochs: float) -> ScheduleConfig:
     # Rounded, so that the printed value is 0.8 and not 0.8000000000000000444.
-    return replace(config, schedule=replace(config.schedule, warmup_epochs=round(warmup_epochs, 6)))
+    return replace(schedule, warmup_epochs=round(warmup_epochs, 6))
 
 
-def _with_ema(config: TrainConfig, total_steps: int, explicit: Collection[str]) -> TrainConfig:
-    ema = config.ema
-    if ema is None:
-        return config
+def _fitted_ema(ema: EMAConfig, total_steps: int, explicit: Collection[str]) -> EMAConfig:
     if "ema.half_life_batches" not in explicit:
         half_life = min(ema.half_life_batches, max(1, int(_HALF_LIFE_SHARE * total_steps)))
         ema = replace(ema, half_life_batches=half_life)
     if "ema.update_interval" not in explicit:
         ema = replace(ema, update_interval=max(1, ema.half_life_batches // 5))
-    return replace(config, ema=ema)
+    return ema
 
 
 def follow_train_resolution(

@@ -1,9 +1,15 @@
-"""The groups of a recipe's keys, as frozen values: how weights move, what is minimised, which methods act."""
+"""The groups of a recipe's keys, as frozen values: how weights move, what is minimised, which methods act.
+
+Each refuses, when it is made, what is wrong whatever the others hold, in the words of a recipe's keys.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
+
+from fastpipe.train.augment import policy_spec
+from fastpipe.train.config.checks import check_choices, require
 
 __all__ = [
     "EMAConfig",
@@ -36,6 +42,18 @@ class OptimizerConfig:
     weight_decay_on_bias: bool = True
     """false: the biases of all other layers are not decayed."""
 
+    def __post_init__(self) -> None:
+        check_choices(self, "optimizer.")
+        require(self.lr > 0.0, "optimizer.lr", "above 0", self.lr)
+        require(0.0 <= self.momentum < 1.0, "optimizer.momentum", "in [0, 1)", self.momentum)
+        require(0.0 <= self.weight_decay < 1.0, "optimizer.weight_decay", "in [0, 1)", self.weight_decay)
+        require(
+            self.name == "sgd" or not self.decoupled_weight_decay,
+            "optimizer.decoupled_weight_decay",
+            f"false for {self.name}, which has a decay of its own",
+            self.decoupled_weight_decay,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleConfig:
@@ -51,6 +69,12 @@ class ScheduleConfig:
     """epoch: every step has the rate of its epoch's first."""
     min_lr: float = 0.0
     """The rate at the end of training."""
+
+    def __post_init__(self) -> None:
+        check_choices(self, "schedule.")
+        require(self.warmup_epochs >= 0.0, "schedule.warmup_epochs", ">= 0", self.warmup_epochs)
+        require(0.0 <= self.warmup_start <= 1.0, "schedule.warmup_start", "in [0, 1]", self.warmup_start)
+        require(self.min_lr >= 0.0, "schedule.min_lr", "in [0, optimizer.lr]", self.min_lr)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +92,10 @@ class LossConfig:
     label_smoothing_mixup: Literal["both", "composer"] = "both"
     """Mixed labels. both: smoothed after mixing. composer: the image's own only, its partner's stay hard."""
 
+    def __post_init__(self) -> None:
+        check_choices(self, "loss.")
+        require(0.0 <= self.label_smoothing < 1.0, "loss.label_smoothing", "in [0, 1)", self.label_smoothing)
+
 
 @dataclass(frozen=True, kw_only=True)
 class EMAConfig:
@@ -79,6 +107,10 @@ class EMAConfig:
     """Steps between two updates of the average."""
     reset_during_warmup: bool = False
     """true: every update in the warmup, and the first behind it, copies the weights, as torchvision's."""
+
+    def __post_init__(self) -> None:
+        for name in ("half_life_batches", "update_interval"):
+            require(getattr(self, name) >= 1, f"ema.{name}", "at least 1", getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +135,37 @@ class ProgressiveResizingConfig:
     end_epoch: float = 0.0
     """ffcv: the first epoch at the full size."""
 
+    def __post_init__(self) -> None:
+        check_choices(self, "progressive_resizing.")
+        name = "progressive_resizing"
+        require(0.0 < self.initial_scale <= 1.0, f"{name}.initial_scale", "in (0, 1]", self.initial_scale)
+        for share in ("delay_fraction", "finetune_fraction"):
+            require(0.0 <= getattr(self, share) <= 1.0, f"{name}.{share}", "in [0, 1]", getattr(self, share))
+        both = self.delay_fraction + self.finetune_fraction
+        require(both <= 1.0, f"{name}.delay_fraction + finetune_fraction", "at most 1", both)
+        if self.kind == "ffcv":
+            self._check_ramp(name)
+        require(
+            self.size_increment >= 4 and self.size_increment % 4 == 0,
+            f"{name}.size_increment",
+            "a multiple of 4",
+            self.size_increment,
+        )
+
+    def _check_ramp(self, name: str) -> None:
+        require(
+            self.where == "decoder",
+            f"{name}.where",
+            "decoder for kind ffcv, which resizes there",
+            self.where,
+        )
+        require(
+            0.0 <= self.start_epoch < self.end_epoch,
+            f"{name}.start_epoch",
+            f"at least 0 and below end_epoch ({self.end_epoch:g})",
+            self.start_epoch,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class SAMConfig:
@@ -113,6 +176,10 @@ class SAMConfig:
     interval: int = 1
     """1: every step; 10: one step in ten."""
 
+    def __post_init__(self) -> None:
+        require(self.rho > 0.0, "sam.rho", "above 0", self.rho)
+        require(self.interval >= 1, "sam.interval", "at least 1", self.interval)
+
 
 @dataclass(frozen=True, kw_only=True)
 class StochasticDepthConfig:
@@ -122,6 +189,10 @@ class StochasticDepthConfig:
     """Of the last block."""
     kind: Literal["composer", "timm"] = "composer"
     """timm divides the kept branches by 1 - rate in training; composer weights them in evaluation."""
+
+    def __post_init__(self) -> None:
+        check_choices(self, "stochastic_depth.")
+        require(0.0 <= self.drop_rate < 1.0, "stochastic_depth.drop_rate", "in [0, 1)", self.drop_rate)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,3 +225,7 @@ class RandAugmentConfig:
     """timm: the variant whose operations all grow with the magnitude."""
     interpolation: Literal["nearest", "bilinear"] | None = None
     """Of the operations that move pixels."""
+
+    def __post_init__(self) -> None:
+        check_choices(self, "randaugment.")
+        policy_spec(self)  # refuses a setting that the space does not have

@@ -9,9 +9,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Iterator
 
+from fastpipe.errors import NoEffectWarning
 from fastpipe.train.algorithms.ema import averaging_updates
 from fastpipe.train.config.schema import TrainConfig
-from fastpipe.train.errors import NoEffectWarning
 
 __all__ = ["warn_clipping_without_effect", "warn_length_without_effect", "warn_without_effect"]
 

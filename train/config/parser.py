@@ -7,16 +7,25 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from fastpipe.errors import ArgumentError, MissingExtraError
-from fastpipe.train.augment import GROUPS
 from fastpipe.train.config.keys import group_classes
 from fastpipe.train.config.options import Options
 from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.describe import describe_options
 
-__all__ = ["DEFAULT_RECIPE", "RECIPES", "checked", "make_parser", "print_group_help", "recipe_names"]
+__all__ = [
+    "AUGMENTED",
+    "DEFAULT_RECIPE",
+    "RECIPES",
+    "checked",
+    "make_parser",
+    "print_group_help",
+    "recipe_names",
+]
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 DEFAULT_RECIPE = "mild"
+AUGMENTED = ("none", "mild", "medium", "hot")
+"""What `--augment` takes: none, or a recipe whose augmentations to use."""
 
 
 def recipe_names() -> list[str]:
@@ -42,7 +51,7 @@ def make_parser() -> Any:
         "--augment",
         type=str,
         default=None,
-        help=f"{', '.join(GROUPS)}: the augmentations of that recipe in place of this one's",
+        help=f"{', '.join(AUGMENTED)}: the augmentations of that recipe in place of this one's",
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     parser.add_argument(

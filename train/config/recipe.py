@@ -17,6 +17,7 @@ from fastpipe.train.config.keys import (
     suggest,
 )
 from fastpipe.train.config.parser import (
+    AUGMENTED,
     RECIPES,
     checked,
     make_parser,
@@ -24,7 +25,16 @@ from fastpipe.train.config.parser import (
 )
 from fastpipe.train.config.schema import TrainConfig
 
-__all__ = ["config_from_values", "load_recipe", "to_yaml", "without_recipe"]
+__all__ = ["config_from_values", "load_recipe", "to_yaml", "with_augmentations", "without_recipe"]
+
+_AUGMENTATIONS = (
+    "randaugment",
+    "colout",
+    "random_erasing",
+    "mixup_alpha",
+    "cutmix_alpha",
+    "mixup_switch_prob",
+)
 
 
 def load_recipe(name: str) -> TrainConfig:
@@ -37,11 +47,14 @@ def load_recipe(name: str) -> TrainConfig:
                 f"recipe file {name!r} does not exist. By name there are: {', '.join(recipe_names())}"
             )
         raise ArgumentError(f"unknown recipe {name!r}. {suggest(name, recipe_names())}")
+    return config_from_values(_values_of(path), where=f"recipe {name!r}", recipe=path.stem)
+
+
+def _values_of(path: Path) -> dict[str, Any]:
     values = load_yaml(text_of(path, "--recipe"), where=f"recipe {str(path)!r}")
     if not isinstance(values, Mapping):
         raise ArgumentError(f"recipe {str(path)!r} must hold keys and values, as --print-config prints them")
-    values = with_groups_read(values, path.parent)
-    return config_from_values(values, where=f"recipe {name!r}", recipe=path.stem)
+    return with_groups_read(values, path.parent)
 
 
 def config_from_values(values: Mapping[str, Any], *, where: str, recipe: str) -> TrainConfig:
@@ -64,6 +77,16 @@ def config_from_values(values: Mapping[str, Any], *, where: str, recipe: str) ->
 def to_yaml(config: TrainConfig) -> str:
     """The whole configuration as YAML, in the order of the documentation."""
     return dump_yaml(config_to_dict(config))
+
+
+def with_augmentations(values: Mapping[str, Any], name: str | None) -> dict[str, Any]:
+    """`values` (nested) with the augmentations of a published recipe, or with none; None: as they are."""
+    if name is None:
+        return dict(values)
+    if name not in AUGMENTED:
+        raise ArgumentError(f"--augment must be one of {', '.join(AUGMENTED)}. Found: {name!r}")
+    chosen = config_to_dict(TrainConfig()) if name == "none" else _values_of(RECIPES / f"{name}.yaml")
+    return {**values, **{key: chosen[key] for key in _AUGMENTATIONS}}
 
 
 def without_recipe(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """What a run is, as frozen values: the keys of a recipe file and of the command line.
 
 A recipe is data: `recipes/*.yaml` fills these classes, the command line overrides single keys. Values are
-checked once, here; whatever depends on the data set is decided later, in `fit.py`.
+checked once, where they are made: those of a group in `groups.py`, the rest here. Whatever depends on the
+data set is decided later, in `fit.py`.
 """
 
 from __future__ import annotations
@@ -114,6 +115,8 @@ class TrainConfig:
 
 def scale_schedule(config: TrainConfig) -> TrainConfig:
     """The run with `schedule_scale` applied: epochs times the scale, truncated; the scale becomes 1."""
+    if config.schedule_scale == 1.0:
+        return config
     # The small addend undoes binary rounding: int(90 * 0.7) would be 62.
     epochs = int(config.epochs * config.schedule_scale + 1e-9)
     if epochs < 1:

@@ -46,36 +46,63 @@ def finish_batch(
     A batch that DALI made whole is handed over without a copy; what it made on that GPU stays there.
     Raises SampleError by the policy.
     """
-    packing = prepared.packing
-    whole = prepared.items and len(prepared.places) == len(prepared.items)
-    if graph.resize and whole and images.is_dense_tensor():
-        for place, item in enumerate(prepared.items):
-            if item is not None:
-                packing.label(place, item.leaf, item.label)
-        if graph.mixed and device.type == "cuda":
-            return packing.finish(_on_device(images, graph.device))
-        images = images.as_cpu() if graph.mixed else images
-        return packing.finish(torch.from_numpy(np.asarray(images.as_tensor())))
-    images = images.as_cpu() if graph.mixed else images  # Pillow adds to it
+    put = partial(_put, prepared, dataset)
+    dense = graph.resize and prepared.places and images.is_dense_tensor()
+    if dense and graph.mixed and device.type == "cuda":
+        return _on_its_device(prepared, images.as_tensor(), graph.device, put, each)
+    if graph.mixed and prepared.places:  # without a place of its own DALI made a blank one
+        images = images.as_cpu()
+    if dense and len(prepared.places) == len(prepared.items):
+        _label_served(prepared)
+        return prepared.packing.finish(torch.from_numpy(np.asarray(images.as_tensor())))
     rows = {place: row for row, place in enumerate(prepared.places)}
     make = partial(_pixels, prepared, images, rows, prepared.finishing(graph))
-    put = partial(_put, prepared, dataset)
     for place, result in enumerate(each(make, range(len(prepared.items)))):
         _add(prepared, place, result, put)
-    return packing.finish()
+    return prepared.packing.finish()
 
 
-def _on_device(images: Any, number: int) -> torch.Tensor:
-    """A tensor of torch's own with DALI's images, copied on the device, on torch's stream."""
+def _label_served(prepared: Prepared) -> None:
+    """Take the labels of the places that DALI made."""
+    for place in prepared.places:
+        item = prepared.items[place]
+        if item is not None:
+            prepared.packing.label(place, item.leaf, item.label)
+
+
+def _on_its_device(prepared: Prepared, dense: Any, number: int, put: Put, each: Each) -> HostBatch:
+    """The batch on GPU `number`, where DALI's images, a TensorGPU, lie; the others are copied there."""
+    served = set(prepared.places)
+    others = [place for place in range(len(prepared.items)) if place not in served]
+    height, width = dense.shape()[1:3]
+    host = prepared.packing.open((height, width)) if others else None
+    make = partial(_pixels, prepared, None, {}, None)
+    for place, result in zip(others, each(make, others), strict=True):
+        _add(prepared, place, result, put)
+    _label_served(prepared)
+    with torch.cuda.device(number):
+        batch = prepared.packing.finish(_copied(dense, number, prepared.places, others, host))
+        # The device stage works on a stream of its own, and DALI takes its buffer back.
+        torch.cuda.current_stream().synchronize()
+    return batch
+
+
+def _copied(
+    dense: Any, number: int, places: Sequence[int], others: Sequence[int], host: torch.Tensor | None
+) -> torch.Tensor:
+    """A tensor of torch's own, made on its stream: DALI's images at `places`, the host's at `others`."""
     from nvidia.dali.plugin.pytorch import feed_ndarray
 
-    dense = images.as_tensor()
-    with torch.cuda.device(number):
-        stream = torch.cuda.current_stream()
-        made = torch.empty(tuple(dense.shape()), dtype=torch.uint8, device=f"cuda:{number}")
-        feed_ndarray(dense, made, cuda_stream=stream)
-        stream.synchronize()  # the device stage works on a stream of its own, and DALI takes its buffer back
-    return made
+    device = torch.device("cuda", number)
+    made = torch.empty(tuple(dense.shape()), dtype=torch.uint8, device=device)
+    feed_ndarray(dense, made, cuda_stream=torch.cuda.current_stream())
+    if host is None:
+        return made
+    joined = torch.empty(tuple(host.shape), dtype=torch.uint8, device=device)
+    joined[torch.tensor(places, device="cpu")] = made
+    for place in others:
+        joined[place].copy_(host[place])
+    return joined
 
 
 def _pixels(

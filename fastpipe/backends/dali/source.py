@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -17,10 +18,11 @@ from fastpipe.backends.dali.pipeline import Graph, Inputs, Runner
 from fastpipe.backends.dali.samples import Item, Prepared, read_item
 from fastpipe.batch import RequestStream
 from fastpipe.batch.failure import Failure, Results
+from fastpipe.batch.host_draws import draw_base_seed
 from fastpipe.batch.mend import Mender
 from fastpipe.batch.packing import Packing, decode_step
 from fastpipe.batch.pool import next_base_seed
-from fastpipe.errors import BackendError, SampleError
+from fastpipe.errors import BackendError, NoEffectWarning, SampleError
 from fastpipe.types import HostBatch, Request
 
 __all__ = ["DaliSource"]
@@ -50,11 +52,13 @@ class DaliSource:
         self.rejected: dict[str, SampleError] = {}
         self._idle: Runner | None = None
         self._base_seed: int | None = None
-        unused = [
-            name for name in ("worker_init_fn", "multiprocessing_context") if getattr(job.workers, name)
-        ]
-        if unused:
-            _log.warning('%s has no effect with backend="dali", which starts no process', ", ".join(unused))
+        for name in ("worker_init_fn", "multiprocessing_context"):
+            if getattr(job.workers, name):
+                warnings.warn(
+                    f"{name} has no effect with backend='dali', which starts threads and no worker processes",
+                    NoEffectWarning,
+                    stacklevel=2,
+                )
 
     def base_seed(self) -> int:
         """torch's base seed of the iterator to come; that of the first one for workers that stay."""
@@ -66,7 +70,7 @@ class DaliSource:
         """An iterator over the batches. Draws a base seed as torch's iterator would, unless `again`."""
         workers = self.job.workers
         if not again and self._base_seed is None:
-            torch.empty((), dtype=torch.int64, device="cpu").random_(generator=workers.generator)
+            draw_base_seed(workers.generator)
             self._base_seed = stream.seed if workers.persistent_workers else None
         session = _Session(self, stream)
         if workers.num_workers:
@@ -245,7 +249,7 @@ class _Session:
             )
         except Exception as error:
             return Failure(error)
-        if source.job.workers.pin_memory and torch.cuda.is_available() and not batch.images.is_cuda:
+        if source.job.workers.pin_memory and torch.cuda.is_available():
             return batch.pin_memory()
         return batch
 
