@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch.utils.data import Subset
 
 from fastpipe.errors import DataError, EmptyDatasetError
 from fastpipe.rng import permutation
-from fastpipe.storage import Beton, BetonDataset, FolderIndex, is_beton, write_beton
+from fastpipe.storage import Beton, FolderIndex, is_beton, open_images, write_beton
 from fastpipe.system.files import build_once, user_cache_dir
 from fastpipe.types import IntArray
 
@@ -29,6 +30,7 @@ __all__ = [
     "as_beton",
     "beton_parts",
     "beton_splits",
+    "dataset_of",
     "in_folder",
     "partner",
     "split_in_name",
@@ -57,10 +59,22 @@ class BetonPart:
     def __len__(self) -> int:
         return len(self.beton) if self.ids is None else len(self.ids)
 
-    def dataset(self, transform: Callable[[Any], Any]) -> BetonDataset | Subset[Any]:
-        """The images as the loader takes them."""
-        images = BetonDataset(self.beton.path, transform, beton=self.beton)
-        return images if self.ids is None else Subset(images, self.ids.tolist())
+    @property
+    def numbered(self) -> bool:
+        """Whether the classes have no names but numbers, as in a file of stock FFCV."""
+        return self.classes == tuple(map(str, range(len(self.classes))))
+
+
+@singledispatch
+def dataset_of(images: Any, transform: Callable[[Any], Any]) -> Any:
+    """The images as the loader takes them; a kind of its own registers itself here."""
+    return open_images(images, transform)
+
+
+@dataset_of.register
+def _(images: BetonPart, transform: Callable[[Any], Any]) -> Any:
+    all_of_it = open_images(images.beton, transform)
+    return all_of_it if images.ids is None else Subset(all_of_it, images.ids.tolist())
 
 
 def split_in_name(path: Path) -> str | None:

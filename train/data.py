@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, cast
 
 import torch
 from torchvision import transforms as T
 
+from fastpipe.backends.registry import BACKENDS, load
 from fastpipe.batch import DistributedEvalSampler, DistributedSampler, RepeatAugSampler
+from fastpipe.batch.locate import storage_kind
 from fastpipe.errors import ArgumentError, NoEffectWarning
 from fastpipe.loader import DataLoader
-from fastpipe.storage import BetonDataset, FolderDataset
+from fastpipe.storage import FolderIndex, open_images
 from fastpipe.system.machine import MOST_OF_A_COMMAND, this_machine, worker_count
 from fastpipe.train.algorithms.channels_last import memory_format
 from fastpipe.train.algorithms.progressive_resizing import ProgressiveSize
 from fastpipe.train.algorithms.ramp_resizing import RampSize
 from fastpipe.train.augment import augment_specs, resizes_on_device, side_after_colout
-from fastpipe.train.betons import BetonPart, as_beton
+from fastpipe.train.betons import as_beton, dataset_of
 from fastpipe.train.config.checks import round_to_multiple
 from fastpipe.train.config.groups import ProgressiveResizingConfig
 from fastpipe.train.config.schema import TrainConfig
@@ -163,17 +165,8 @@ def _loader(
     config: TrainConfig, index: Images, transform: Any, shard: Shard, **settings: Any
 ) -> DataLoader[Any]:
     workers = resolve_workers(config.num_workers)
-    numerics: Literal["exact"] | None = None
-    if isinstance(index, BetonPart):  # training and validation must resize alike, whichever backend serves
-        dataset: Any = index.dataset(transform)
-        numerics = "exact"
-    elif config.backend == "ffcv":  # the one that reads no folders: a copy of them, with a folder's numerics
-        dataset = BetonDataset(as_beton(index), transform)
-        numerics = "exact"
-    else:
-        dataset = FolderDataset(index.root, transform, index=index)
     return DataLoader(
-        dataset,
+        _dataset(config, index, transform),
         batch_size=config.batch_size // shard.world_size,
         num_workers=workers,
         # Of its own, so that a resumed run's new workers draw nothing that stochastic depth would have drawn.
@@ -183,8 +176,16 @@ def _loader(
         backend=config.backend,
         on_error=config.on_error,
         max_bad=config.max_bad,
-        numerics=numerics,
+        numerics="exact",  # training and validation must resize alike, whichever backend serves
         memory_format=memory_format(config.channels_last),
         strict_resume=True,  # a run that is not continued exactly is refused, not warned about
         **settings,
     )
+
+
+def _dataset(config: TrainConfig, images: Images, transform: Any) -> Any:
+    """The images as the loader takes them: a copy in one file where the backend does not read them."""
+    dataset = dataset_of(images, transform)
+    if config.backend in BACKENDS and not load(config.backend).capabilities.reads(storage_kind(dataset)):
+        return open_images(as_beton(cast("FolderIndex", images)), transform)
+    return dataset

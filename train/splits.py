@@ -98,8 +98,7 @@ def _checked(indexes: Indexes) -> Indexes:
 def same_classes(classes: tuple[str, ...], images: Images) -> bool:
     """Whether labels mean the same. A file of stock FFCV has numbers, up to the largest label in it."""
     found = images.classes
-    numbered = isinstance(images, BetonPart) and found == tuple(map(str, range(len(found))))
-    return found == classes or (numbered and found == classes[: len(found)])
+    return found == classes or (images.numbered and found == classes[: len(found)])
 
 
 def splits_to_measure(data: str, *, trained_on: str | None, held_out: float) -> Mapping[str, Images]:

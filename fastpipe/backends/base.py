@@ -21,6 +21,7 @@ Numerics = Literal["exact", "fast"]
 class Capabilities:
     """What a backend can do, before any measurement. `numerics` are the promises it keeps.
 
+    storage: the kinds that it is tested with. any_storage: it asks the leaf alone, and so reads every other.
     fast_resize: the resize kernel under numerics="fast" ("pillow", "area", ...): loaders of one run share it.
     Under "exact" it is Pillow's for all. workers: what `num_workers` counts.
     """
@@ -29,8 +30,13 @@ class Capabilities:
     numerics: tuple[Numerics, ...]
     host_steps: bool
     on_error: tuple[OnError, ...]
+    any_storage: bool = False
     fast_resize: str = "pillow"
     workers: Literal["processes", "threads"] = "processes"
+
+    def reads(self, kind: str) -> bool:
+        """Whether it serves samples of this kind of storage, or "mixed"."""
+        return self.any_storage or kind in self.storage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ class TorchvisionBackend:
         numerics=("exact", "fast"),
         host_steps=True,
         on_error=("raise", "skip", "replace"),
+        any_storage=True,
     )
 
     def probe(self, machine: Machine) -> Availability:

@@ -18,6 +18,7 @@ from typing import Any
 
 from fastpipe.batch.locate import parts
 from fastpipe.errors import ArgumentError, DataError
+from fastpipe.storage import leaf_of
 from fastpipe.system.files import file_lock, user_cache_dir
 from fastpipe.types import Incident
 
@@ -33,7 +34,8 @@ def default_quarantine(dataset: Any) -> Path | None:
     """The list of this data set in the user's cache directory; None where its samples have no files."""
     roots = []
     for part in parts(dataset):
-        root = getattr(part, "root", None)
+        leaf = leaf_of(part)
+        root = getattr(part, "root", None) if leaf is None else leaf.root
         if root is None:
             return None
         roots.append(os.path.abspath(os.fspath(root)))

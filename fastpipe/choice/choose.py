@@ -49,7 +49,7 @@ def refusal(
 ) -> str | None:
     """Why this backend cannot serve the plan here, or None if it can."""
     capabilities = backend.capabilities
-    if storage not in capabilities.storage:
+    if not capabilities.reads(storage):
         return f"reads {', '.join(capabilities.storage)}, not {storage}"
     if numerics not in capabilities.numerics:
         return f"does not keep numerics={numerics!r}"

@@ -85,6 +85,11 @@ class FolderIndex:
         return i
 
     @property
+    def numbered(self) -> bool:
+        """Whether the classes have no names but numbers: never, a folder's name is one."""
+        return False
+
+    @property
     def class_to_idx(self) -> dict[str, int]:
         """The class index of each class name."""
         return {name: label for label, name in enumerate(self.classes)}

@@ -5,6 +5,7 @@ A kind is a torch data set and a Leaf for it, joined by `register`. All other ro
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -17,7 +18,7 @@ from fastpipe.errors import ArgumentError, SampleError
 from fastpipe.storage.image import decode_rgb
 from fastpipe.types import IntArray, Size
 
-__all__ = ["Encoded", "Leaf", "Located", "leaf_of", "open_images", "register", "words_for"]
+__all__ = ["Encoded", "Leaf", "Located", "array_of", "leaf_of", "open_images", "register", "words_for"]
 
 Encoded = bytes | memoryview
 
@@ -74,9 +75,10 @@ class Leaf(ABC):
         return len(self.dataset)
 
     @property
-    def root(self) -> str:
-        """The folder or file."""
-        return str(self.dataset.root)
+    def root(self) -> str | None:
+        """The folder or file; None where the samples lie in none, so that no list of bad ones can be kept."""
+        root = getattr(self.dataset, "root", None)
+        return None if root is None else os.fspath(root)
 
     @property
     def classes(self) -> Sequence[str]:

@@ -15,7 +15,7 @@ from PIL import Image
 from fastpipe.decode import crop_and_resize, decode_rgb, num_uniforms, read
 from fastpipe.errors import DataError, SampleError
 from fastpipe.rng import Stream, permutation, uniforms
-from fastpipe.storage import DEMO_NOTE, NAMED, FolderIndex, open_index, resolve
+from fastpipe.storage import DEMO_NOTE, NAMED, FolderIndex, open_images, open_index, resolve
 from fastpipe.storage.named import canonical_name
 from fastpipe.types import Plan, Spec
 
@@ -55,6 +55,10 @@ class Inputs:
     def num_classes(self) -> int:
         """Classes that labels are made for, 2 at least."""
         return max(2, len(self.index.classes))
+
+    def dataset(self, transform: Any = None) -> Any:
+        """All images, as a loader takes them."""
+        return open_images(self.index, transform)
 
     @property
     def ids(self) -> list[int]:

@@ -20,7 +20,6 @@ from fastpipe.profiling.measure.device_wait import wait_for
 from fastpipe.profiling.measure.inputs import Inputs
 from fastpipe.profiling.measure.timing import Spread, Timing, measure
 from fastpipe.profiling.names import Id, words
-from fastpipe.storage import FolderDataset
 from fastpipe.transforms.step_table import word_for
 from fastpipe.types import HostBatch, Plan, Request
 
@@ -202,8 +201,7 @@ def _own_size(epoch: int, batch: int) -> None:
 
 def whole_host_half(inputs: Inputs, plan: Plan, batch_size: int) -> Stage:
     """Read to packed batch by the loader's own worker code, in this process: one core."""
-    dataset = FolderDataset(inputs.index.root, index=inputs.index)
-    work = FolderWork(dataset, plan, reseed=False)
+    work = FolderWork(inputs.dataset(), plan, reseed=False)
     requests = _endless(inputs.ids, batch_size)
 
     def unit() -> int:

@@ -23,7 +23,6 @@ from fastpipe.profiling.measure.differential import Paced
 from fastpipe.profiling.measure.inputs import Cycle, Inputs, fetch
 from fastpipe.profiling.measure.model import ModelStep
 from fastpipe.profiling.measure.workload import Workload, transform_of
-from fastpipe.storage import FolderDataset
 from fastpipe.transforms import merge
 from fastpipe.types import HostBatch, Plan, Request
 
@@ -85,9 +84,7 @@ def record(
     """
     table: Any = torch.zeros((_MOST_BATCHES, 4), dtype=torch.int64)
     table.share_memory_()
-    work = _TimedWork(
-        FolderWork(FolderDataset(inputs.index.root, index=inputs.index), plan, reseed=False), table
-    )
+    work = _TimedWork(FolderWork(inputs.dataset(), plan, reseed=False), table)
     on_gpu = torch.cuda.is_available()
     pool = WorkerPool(work, WorkerOptions(num_workers=workers, pin_memory=on_gpu))
     spans = _Spans()

@@ -20,7 +20,7 @@ from fastpipe.profiling.measure.device_wait import wait_for
 from fastpipe.profiling.measure.inputs import Cycle, Inputs
 from fastpipe.profiling.measure.timing import Repeat, Stopwatch
 from fastpipe.profiling.names import Id
-from fastpipe.storage import FolderDataset, open_index, write_beton
+from fastpipe.storage import BetonLeaf, FolderLeaf, open_index, write_beton
 from fastpipe.system.machine import this_machine
 from fastpipe.types import Plan
 
@@ -62,7 +62,7 @@ def make_loader(
         "persistent_workers": variant.workers > 0,
         "sampler": Cycle(ids, batches * batch_size),
     }
-    dataset = FolderDataset(inputs.index.root, transform, index=inputs.index)
+    dataset = inputs.dataset(transform)
     if variant.plain:
         return torch.utils.data.DataLoader(dataset, pin_memory=torch.cuda.is_available(), **settings)
     settings |= {"backend": variant.backend, "memory_format": memory_format, "engine": engine}
@@ -114,8 +114,8 @@ def beton_of(inputs: Inputs, max_resolution: int | None = None) -> Iterator[tupl
 
 def unavailable(backend: str, plan: Plan, *, beton: bool) -> str | None:
     """Why the backend cannot serve here, or None."""
-    storage, numerics = ("beton", "fast") if beton else ("folder", "exact")
+    leaf = BetonLeaf if beton else FolderLeaf
     try:
-        return refusal(load(backend), plan, this_machine(), numerics=numerics, storage=storage)  # type: ignore[arg-type]
+        return refusal(load(backend), plan, this_machine(), numerics=leaf.numerics, storage=leaf.kind)
     except FastpipeError as error:
         return str(error)

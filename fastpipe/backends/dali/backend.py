@@ -29,6 +29,7 @@ class DaliBackend:
         numerics=("exact", "fast"),
         host_steps=False,
         on_error=("raise", "skip", "replace"),
+        any_storage=True,
         fast_resize="dali",
         workers="threads",
     )
