@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from fastpipe.batch import locate, worker
+from fastpipe.batch import worker
 from fastpipe.profiling.conclude.verdict import Measured, StageCost, judge
 from fastpipe.profiling.host.summary import OtherLoad, describe_host
 from fastpipe.profiling.measure import stages
@@ -35,6 +35,7 @@ from fastpipe.profiling.measure.stages import StageResult, loader_stages, overhe
 from fastpipe.profiling.measure.together import time_variants, time_with_model
 from fastpipe.profiling.measure.variants import Variant, make_loader
 from fastpipe.profiling.measure.workload import transform_of
+from fastpipe.storage import folder_leaf
 from fastpipe.system.cgroups import usable_cpus
 
 SIZE, BATCH, SECONDS, FAR = 64, 16, 0.25, 1e6
@@ -60,7 +61,7 @@ def spend(ms: float, sleeps: bool) -> None:
 @contextmanager
 def planted(function: str, ms: float, sleeps: bool) -> Iterator[None]:
     """`function` costs `ms` more, in the stage alone and in the workers, which are forked."""
-    places = [place for place in (stages, worker, locate) if hasattr(place, function)]
+    places = [place for place in (stages, worker, folder_leaf) if hasattr(place, function)]
     real = [getattr(place, function) for place in places]
 
     def slow(*args: Any) -> Any:

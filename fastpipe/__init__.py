@@ -8,6 +8,7 @@ from fastpipe.batch import RepeatAugSampler as RepeatAugSampler
 from fastpipe.errors import ArgumentError as ArgumentError
 from fastpipe.errors import BackendError as BackendError
 from fastpipe.errors import DataError as DataError
+from fastpipe.errors import DefaultDeviceError as DefaultDeviceError
 from fastpipe.errors import EmptyDatasetError as EmptyDatasetError
 from fastpipe.errors import FastpipeError as FastpipeError
 from fastpipe.errors import MissingExtraError as MissingExtraError
@@ -24,6 +25,7 @@ __all__ = [
     "BackendError",
     "DataError",
     "DataLoader",
+    "DefaultDeviceError",
     "DistributedEvalSampler",
     "DistributedSampler",
     "EmptyDatasetError",

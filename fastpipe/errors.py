@@ -8,6 +8,7 @@ FastpipeError
 ├── MissingExtraError    an optional package is absent; prints the pip or apt command (also an ImportError)
 ├── NameClashError       another project's `fastpipe` is installed in the same place  (also an ImportError)
 ├── BackendError         a backend failed or cannot serve the plan     (also a RuntimeError)
+├── DefaultDeviceError   the script's default device breaks a draw     (also a RuntimeError)
 └── StateError           a saved state does not fit this loader        (also a RuntimeError)
 
 NoEffectWarning (a UserWarning): an argument, or a method of a recipe, changes nothing here.
@@ -24,6 +25,7 @@ __all__ = [
     "ArgumentError",
     "BackendError",
     "DataError",
+    "DefaultDeviceError",
     "EmptyDatasetError",
     "FastpipeError",
     "MissingExtraError",
@@ -110,6 +112,10 @@ class NameClashError(FastpipeError, ImportError):
 
 class BackendError(FastpipeError, RuntimeError):
     """A backend failed, or cannot serve the plan it was asked to serve."""
+
+
+class DefaultDeviceError(FastpipeError, RuntimeError):
+    """`torch.set_default_device` keeps a sampler's draw from being made."""
 
 
 class StateError(FastpipeError, RuntimeError):

@@ -40,6 +40,10 @@ class Spec:
 
     kind: ClassVar[str] = "spec"
 
+    def target(self, height: int, width: int, resolution: int | None = None) -> Size:
+        """The size that a device step leaves of images of height x width. resolution: what was asked for."""
+        return height, width
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
@@ -128,9 +132,10 @@ class HostBatch:
     incidents: tuple[Incident, ...] = ()
 
     def pin_memory(self, device: str | None = None) -> HostBatch:
-        """Copy the images to page-locked memory, so that they travel to the GPU asynchronously."""
+        """Copy what is not on a GPU to page-locked memory, so that it travels there asynchronously."""
         labels = self.labels.pin_memory() if isinstance(self.labels, torch.Tensor) else self.labels
-        return replace(self, images=self.images.pin_memory(), labels=labels)
+        images = self.images if self.images.is_cuda else self.images.pin_memory()
+        return replace(self, images=images, labels=labels)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from fastpipe.errors import ArgumentError, FastpipeError, MissingExtraError
 from fastpipe.profiling.commands.parser import Command, parse
 from fastpipe.profiling.commands.terminal import Outcome, report_console
 from fastpipe.profiling.report.files import check_writable, write_values
+from fastpipe.system.early import usual_interrupt
 from fastpipe.system.output import ends_with_its_reader
 
 __all__ = ["main"]
@@ -25,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     command, args = parse(sys.argv[1:] if argv is None else list(argv))
     try:
+        usual_interrupt()
         return _execute(command, args)
     except FastpipeError as error:
         sys.stderr.write(f"fastpipe-profile: error: {' '.join(str(error).split())}\n")

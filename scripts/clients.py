@@ -25,12 +25,12 @@ LIMIT_S = 900
 HEAD = """# Compatibility
 
 What fastpipe was seen to do inside other projects' code. `make test-clients` writes this page from a run.
-How it is done, and why: [design/011-clients.md](design/011-clients.md).
+[design/011-clients.md](design/011-clients.md) explains how and why.
 
-- *result*: "yes" is a check that passed: the same losses as with torch's loader, or what the line says.
-  A "no" is a known one, with its reason and the way around it. "not tried" says what it lacks.
+- *result*: "yes" means that a check passed: the same losses as with torch's loader, or what the line says.
+  "no" means a known limitation, with its reason and the way around it. "not tried" says what was missing.
 - *fast path*: whether every fastpipe loader that was iterated was lifted, and which class was iterated. "not
-  applicable": the data was not images, or the check is about something else.
+  applicable" means that the data was not images, or that the check is about something else.
 
 """
 

@@ -16,33 +16,36 @@ SUITE = Path(__file__).parent.parent / "tests" / "conformance"
 PACKAGES = ("torch", "torchvision", "pillow", "ffcv", "nvidia-dali-cuda130")
 HEAD = """# Conformance
 
-What each backend was seen to do, on each storage it reads. `scripts/conformance` makes the page: it runs
-`tests/conformance`, one suite with one reference for every backend of the registry. `make test` runs it
-with fewer worker counts.
+What each backend was seen to do, on each kind of storage that it reads. `scripts/conformance` writes this
+page: it runs `tests/conformance`, one suite with one reference for every backend of the registry. `make
+test` runs the suite with fewer worker counts.
 
 With {versions}.
 
 ## Checks
 
-The numbers are the worker counts with which the check passed; **bold** ones failed. An empty cell: not run.
+The numbers are the worker counts with which the check passed; **bold** ones failed. An empty cell was not
+run.
 
 """
 PIXELS = """
 ## Pixels against Pillow
 
-Errors in levels of 0..255 over 20 images of 40 to 110 pixels, cut to 32 x 32: textures with 4 to 9 pixels
-a wave, harder than photos. JPEG of all kinds (grey, progressive, CMYK, 4:4:4, with EXIF rotation), PNG with
-and without palette, WebP. `exact` promises torchvision's pixels; what `fast` does stands in `explain()`.
-These limits hold on this set. Over all shapes, 1:64 to 64:1, of waves of 4 to 9 pixels of the output, `fast`
-on ffcv is up to 6 levels off in the mean where both directions shrink; where one is enlarged Pillow resizes.
-DALI's decoding on a GPU (`FASTPIPE_DALI_MIXED=1` with `fast`) is used only where boxes of 64 JPEGs are each
-at most 1 level from the CPU's decoder in the mean, with at most 1 % of the bytes more than 8 levels off.
+Errors in levels of 0..255 over 20 images of 40 to 110 pixels, cropped to 32 x 32: textures with 4 to 9
+pixels per wave, which are harder than photos. The files are JPEGs of all kinds (grey, progressive, CMYK,
+4:4:4, with EXIF rotation), PNGs with and without palette, and WebP. `exact` promises torchvision's
+pixels; `explain()` says what `fast` does. These limits hold for this set. Over all shapes, 1:64 to 64:1,
+of waves of 4 to 9 output pixels, `fast` on ffcv is up to 6 levels off in the mean if both directions
+shrink; if one is enlarged, Pillow resizes. DALI's decoding on a GPU (`FASTPIPE_DALI_MIXED=1` with `fast`)
+is used only if, in a test of 64 JPEGs, each box is at most 1 level from the CPU's decoder in the mean,
+with at most 1 % of the bytes more than 8 levels off.
 
 """
 MEMORY = """
 ## Memory
 
-Growth of the process tree in MiB, from the 10th epoch to the last: 30 whole ones, 60 broken off.
+Growth of the process tree in MiB from the 10th epoch to the last, over 30 complete epochs and 60
+abandoned ones.
 
 """
 
@@ -85,7 +88,7 @@ def _count(workers: int, passed: bool) -> str:
 
 
 def pixels(rows: list[Row]) -> str:
-    """The largest errors seen by backend, storage, pipeline and numerics, beside what is allowed."""
+    """The largest errors seen by backend, storage, pipeline and numerics, next to what is allowed."""
     worst: dict[tuple[str, str, str], list[float]] = {}
     for row in rows:
         for key, value in row.items():

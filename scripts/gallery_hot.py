@@ -69,7 +69,7 @@ def _epoch(batch: torch.Tensor, seed: int, epoch: int) -> tuple[Params, list[Ima
     request = Request(seed=seed, epoch=epoch, batch=0, ids=ids, repeats=np.zeros_like(ids))
     plan = Plan(decode=None, host=(), device=HOT, notes=())
     stage = DeviceStage(plan, device=torch.device("cpu"), num_classes=num)
-    host = HostBatch(images=batch, labels=torch.arange(num), request=request)
+    host = HostBatch(images=batch, labels=torch.arange(num, device="cpu"), request=request)
     pixels = stage(host).images.mul(255.0).round().to(torch.uint8).permute(0, 2, 3, 1)
     images = [Image.fromarray(image.contiguous().numpy()) for image in pixels]
     return draw(HOT, request, side, side), images

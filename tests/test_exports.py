@@ -24,6 +24,7 @@ def test_fastpipe_exports_what_is_promised() -> None:
         "BackendError",
         "DataError",
         "DataLoader",
+        "DefaultDeviceError",
         "DistributedEvalSampler",
         "DistributedSampler",
         "EmptyDatasetError",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import re
 import shlex
 import shutil
@@ -20,6 +21,8 @@ FENCE = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
 # An inner copy of the documentation's data: `photos/train/<class>/*` and `photos/val/<class>/*`.
 SPLITS = ("train", "val")
+RECORD = re.compile(r"\]\((benchmarks/[^)#]+\.md)\)")
+MOST_README_LINES = 110
 
 
 class Block(NamedTuple):
@@ -65,6 +68,33 @@ def help_of(program: str) -> str:
 
 def test_readme_shows_python() -> None:
     assert [block for block in PYTHON if block.page == "README.md"], "README.md holds no ```python block"
+
+
+def test_readme_is_short() -> None:
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= MOST_README_LINES
+
+
+def test_readme_quotes_its_records() -> None:
+    """Each figure of the measured ratios stands in the record that its sentence links to."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    why = text.partition("\n## Why\n")[2].partition("\n## ")[0]
+    points = why.split("\n- ")[1:]
+    assert len(points) == 3
+    for point in points:
+        (record,) = RECORD.findall(point)
+        figures = re.findall(r"\d+\.\d+", point)
+        known = (ROOT / record).read_text(encoding="utf-8")
+        assert figures and [figure for figure in figures if figure not in known] == [], record
+
+
+def test_readme_picture_is_that_of_the_records() -> None:
+    script = ROOT / "scripts" / "readme_picture.py"
+    spec = importlib.util.spec_from_file_location("readme_picture", script)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.PICTURE.read_text(encoding="utf-8") == module.picture(), f"run {script}"
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=lambda block: f"{block.page}:{block.line}")

@@ -94,7 +94,7 @@ def resizes_on_device(config: TrainConfig) -> bool:
 
 def side_after_colout(config: TrainConfig) -> int:
     """Pixels of a side that ColOut leaves of train_resolution: 167 of 176 at 0.05."""
-    side, _ = _colout(config).kept(config.train_resolution, config.train_resolution)
+    side, _ = _colout(config).target(config.train_resolution, config.train_resolution)
     return side
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from fastpipe.errors import DataError
-from fastpipe.train.disk import save_tensors, why_not_written
+from fastpipe.train.disk import clear_away, save_tensors, why_not_written
 
 __all__ = [
     "FORMAT",
@@ -44,7 +44,7 @@ def save_checkpoint(state: dict[str, Any], path: Path) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     for stale in path.parent.glob(f".{path.name}.*.tmp"):  # of a run that was killed while it wrote
-        stale.unlink(missing_ok=True)
+        clear_away(stale)
     try:
         save_tensors({"format": FORMAT, **plain(state)}, temporary)
         if path.exists():
@@ -57,7 +57,7 @@ def save_checkpoint(state: dict[str, Any], path: Path) -> None:
             "untouched: make room and continue with --resume auto"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        clear_away(temporary)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -10,10 +10,10 @@ import torch
 from torchvision import transforms as T
 
 from fastpipe.batch import DistributedEvalSampler, DistributedSampler, RepeatAugSampler
-from fastpipe.choice.choose import this_machine
 from fastpipe.errors import ArgumentError, NoEffectWarning
 from fastpipe.loader import DataLoader
 from fastpipe.storage import BetonDataset, FolderDataset
+from fastpipe.system.machine import MOST_OF_A_COMMAND, this_machine, worker_count
 from fastpipe.train.algorithms.channels_last import memory_format
 from fastpipe.train.algorithms.progressive_resizing import ProgressiveSize
 from fastpipe.train.algorithms.ramp_resizing import RampSize
@@ -42,7 +42,6 @@ __all__ = [
 # The usual mean and standard deviation of ImageNet's pixels, RGB in 0..1.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-_MOST_WORKERS = 8
 _ALONE = Shard()
 
 
@@ -59,7 +58,7 @@ def steps_per_epoch(num_images: int, batch_size: int) -> int:
 def resolve_workers(num_workers: int | str) -> int:
     """Decoding processes of this process; auto is its share of the CPUs that are left to us, 1 to 8."""
     if num_workers == "auto":
-        return max(1, min(_MOST_WORKERS, int(this_machine().cpus / local_world_size())))
+        return worker_count(this_machine().cpus, local_world_size(), most=MOST_OF_A_COMMAND)
     return int(num_workers)
 
 

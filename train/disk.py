@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import IO, Any, cast
 
 import torch
 
-__all__ = ["save_tensors", "why_not_written"]
+__all__ = ["clear_away", "save_tensors", "why_not_written"]
 
 
 def save_tensors(value: Any, path: Path) -> None:
@@ -44,6 +45,15 @@ class _KeepsErrors:
 
     def flush(self) -> None:
         self._file.flush()
+
+
+def clear_away(temporary: Path) -> None:
+    """Remove an unfinished file where it can be.
+
+    A disk that has turned read-only keeps it; the error that tells so is on its way, and none may hide it.
+    """
+    with contextlib.suppress(OSError):
+        temporary.unlink()
 
 
 def why_not_written(error: Exception) -> str:

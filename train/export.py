@@ -7,7 +7,6 @@ file beside the weights.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from fastpipe.errors import ArgumentError, DataError
 from fastpipe.train.data import MEAN, STD
-from fastpipe.train.disk import save_tensors, why_not_written
+from fastpipe.train.disk import clear_away, save_tensors, why_not_written
 from fastpipe.train.onnx_file import check_onnx, rebuild_onnx, write_onnx
 from fastpipe.train.weights import Trained, card_config, card_path, read_trained
 
@@ -53,8 +52,7 @@ def export(checkpoint: Path, out: Path, *, raw: bool = False) -> dict[str, Any]:
         _write(trained, trained.weights()[name], out)
         card_file.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     except (OSError, RuntimeError) as error:
-        with contextlib.suppress(OSError):  # without its card nobody knows what it is
-            out.unlink()
+        clear_away(out)  # without its card nobody knows what it is
         raise DataError(f"--export could not write {str(out)!r}: {why_not_written(error)}") from error
     return card
 
@@ -69,7 +67,7 @@ def _write(trained: Trained, weights: Mapping[str, Tensor], out: Path) -> None:
             save_tensors(plain_state_dict(weights), temporary)
         os.replace(temporary, out)
     finally:
-        temporary.unlink(missing_ok=True)
+        clear_away(temporary)
 
 
 def _card(trained: Trained, weights: str, rebuild: list[str]) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def _check(nproc: int) -> None:
 
 
 def _cpus() -> int:
-    from fastpipe.choice.choose import this_machine
+    from fastpipe.system.machine import this_machine
 
     return int(this_machine().cpus)
 

@@ -14,14 +14,15 @@ from fastpipe.types import HostBatch, Incident, Request
 __all__ = ["allocate", "collate_labels", "without_samples"]
 
 
-def allocate(num: int, height: int, width: int) -> torch.Tensor:
+def allocate(num: int, height: int, width: int, *, pin: bool = False) -> torch.Tensor:
     """An uninitialised uint8 tensor [num, height, width, 3], in shared memory inside a worker process.
 
     Made there, it crosses to the parent as one handle: the pixels are written once and never copied.
+    pin: in page-locked memory, outside a worker process.
     """
     shape = (num, height, width, 3)
     if torch.utils.data.get_worker_info() is None:
-        return torch.empty(shape, dtype=torch.uint8, device="cpu")
+        return torch.empty(shape, dtype=torch.uint8, pin_memory=pin, device="cpu")
     numel = num * height * width * 3
     storage = torch.UntypedStorage._new_shared(numel, device="cpu")  # type: ignore[no-untyped-call]
     return torch.empty(0, dtype=torch.uint8, device="cpu").set_(storage).view(shape)
@@ -31,12 +32,12 @@ def collate_labels(labels: Sequence[Any]) -> Any:
     """int64 [B] for integer labels, else what torch's default_collate makes of them."""
     if all(type(label) is int for label in labels):
         return torch.tensor(labels, dtype=torch.int64, device="cpu")
-    return default_collate(list(labels))
+    with torch.device("cpu"):  # whatever the script's default device is
+        return default_collate(list(labels))
 
 
 def without_samples(request: Request, incidents: tuple[Incident, ...]) -> HostBatch:
     """The batch of which the policy left nothing. The consumer counts it and goes on to the next."""
-    images = torch.empty((0, 0, 0, 3), dtype=torch.uint8)
-    return HostBatch(
-        images=images, labels=torch.empty(0, dtype=torch.int64), request=request, incidents=incidents
-    )
+    images = torch.empty((0, 0, 0, 3), dtype=torch.uint8, device="cpu")
+    labels = torch.empty(0, dtype=torch.int64, device="cpu")
+    return HostBatch(images=images, labels=labels, request=request, incidents=incidents)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import default_collate
 
+from fastpipe.batch.host_draws import batches_of
 from fastpipe.batch.ids import Trail, draw_keys, positions
 from fastpipe.types import IntArray, Request
 
@@ -76,7 +77,7 @@ class Drawer:
         self.rank = rank
         self.trail = Trail()
         self.faults: dict[int, Exception] = {}
-        self._source: Iterator[Any] = iter(batches)
+        self._source: Iterator[Any] = batches_of(batches)
         self._resolution = resolution
         self._read = read
         self._known_repeats = repeats

@@ -17,13 +17,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
-from fastpipe.batch.locate import labels_of, locate, sample_key
+from fastpipe.batch.locate import labels_of, locate
 from fastpipe.errors import SampleError
 from fastpipe.rng import Stream, uniforms
 from fastpipe.types import Incident, IntArray, Request
 
-__all__ = ["Mender", "Mending", "OnError", "Policy", "first_that_decodes"]
+__all__ = ["Mender", "Mending", "OnError", "Policy", "Put", "first_that_decodes"]
 
 OnError = Literal["raise", "skip", "replace"]
 Put = Callable[[int, int], None]
@@ -46,29 +47,41 @@ class Mender:
     def __init__(self, dataset: Any, policy: Policy) -> None:
         self.dataset = dataset
         self.policy = policy
-        self._labels: IntArray | None = None
+        self._labels: npt.NDArray[Any] | None = None
 
     def batch(self, request: Request) -> Mending:
         """What serves one batch; used by one thread at a time."""
         return Mending(self, request)
 
+    def key(self, sample_id: int) -> str:
+        """What names the sample for good."""
+        leaf, index = locate(self.dataset, sample_id)
+        return leaf.key(index)
+
     def is_listed(self, sample_id: int) -> bool:
         """Whether the quarantine list holds this sample: it is not to be decoded."""
         listed = self.policy.listed
-        return bool(listed) and sample_key(*locate(self.dataset, sample_id)) in listed
+        return bool(listed) and self.key(sample_id) in listed
 
     def substitutes(self, request: Request, place: int) -> Iterator[int]:
         """Other samples of the same class, by the draws of this place."""
         if self._labels is None:
             self._labels = labels_of(self.dataset)
         sample_id, one = int(request.ids[place]), slice(place, place + 1)
-        members = np.flatnonzero(self._labels == self._labels[sample_id])
+        members = _alike(self._labels, self._labels[sample_id])
         members = members[members != sample_id % len(self._labels)]
         if not len(members):
             return
         key = (request.seed, request.epoch, request.ids[one], request.repeats[one])
         for draw in uniforms(*key, Stream.REPLACE, _SUBSTITUTES)[0]:
             yield int(members[int(draw * len(members))])
+
+
+def _alike(labels: npt.NDArray[Any], label: Any) -> IntArray:
+    """The samples that have this label, which need not be a number."""
+    if labels.dtype != object:
+        return np.flatnonzero(labels == label)
+    return np.flatnonzero([np.array_equal(one, label) for one in labels])
 
 
 class Mending:
@@ -88,7 +101,7 @@ class Mending:
         sample_id = int(self._request.ids[place])
         if self._mender.policy.on_error == "raise" or not self._mender.is_listed(sample_id):
             return None
-        key = self._key(sample_id)
+        key = self._mender.key(sample_id)
         return _ListedError(f"{key!r} is in the quarantine list", path=key, sample_id=sample_id)
 
     def fill(self, place: int, put: Put) -> None:
@@ -151,16 +164,13 @@ class Mending:
         sample_id = int(self._request.ids[place])
         self._incidents[place] = Incident(
             sample_id=sample_id,
-            key=self._key(sample_id),
+            key=self._mender.key(sample_id),
             action=action,
             reason=str(error),
             substitute=substitute,
             lasting=error.lasting,
             listed=isinstance(error, _ListedError),
         )
-
-    def _key(self, sample_id: int) -> str:
-        return sample_key(*locate(self._mender.dataset, sample_id))
 
 
 class _ListedError(SampleError):

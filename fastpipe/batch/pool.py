@@ -9,8 +9,10 @@ from typing import Any, Final
 
 import torch
 import torch.utils.data
+from torch.utils.data import dataloader as torchs
 
 from fastpipe.batch.failure import Failure, Results
+from fastpipe.batch.host_draws import Seeded, draw_base_seed
 from fastpipe.batch.requests import RequestStream
 from fastpipe.batch.shutdown import end_workers_with
 from fastpipe.batch.worker import InitWorker
@@ -39,9 +41,9 @@ class WorkerOptions:
 
 def next_base_seed(generator: torch.Generator | None) -> int:
     """The seed that torch's next iterator will draw, without drawing it."""
-    copy = torch.Generator()
+    copy = torch.Generator("cpu" if generator is None else generator.device)
     copy.set_state(torch.get_rng_state() if generator is None else generator.get_state())
-    return int(torch.empty((), dtype=torch.int64, device="cpu").random_(generator=copy).item())
+    return draw_base_seed(copy)
 
 
 def _same(item: Any) -> Any:
@@ -93,6 +95,19 @@ class _Inner(torch.utils.data.DataLoader[Any]):
 
     def check_worker_number_rationality(self) -> None:
         """The user's loader has given that warning already."""
+
+    def _get_iterator(self) -> Any:
+        """torch's hook: its iterators, whose base seed no default device of the script disturbs."""
+        return _MultiProcessing(self) if self.num_workers else _SingleProcess(self)
+
+
+def _seeded(base: type[Any]) -> type[Any]:
+    """Of the same name: profilers look for that in the label of a step."""
+    return type(base.__name__, (base, Seeded), {"__module__": __name__})
+
+
+_SingleProcess = _seeded(torchs._SingleProcessDataLoaderIter)
+_MultiProcessing = _seeded(torchs._MultiProcessingDataLoaderIter)
 
 
 class WorkerPool:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fastpipe.batch.locate import leaves
+from fastpipe.batch.locate import parts
 from fastpipe.errors import ArgumentError, DataError
 from fastpipe.system.files import file_lock, user_cache_dir
 from fastpipe.types import Incident
@@ -32,9 +32,8 @@ _FEW = 5  # incidents an epoch that never count as too many: 1 % of a small data
 def default_quarantine(dataset: Any) -> Path | None:
     """The list of this data set in the user's cache directory; None where its samples have no files."""
     roots = []
-    for leaf in leaves(dataset):
-        beton = getattr(leaf, "beton", None)
-        root = getattr(leaf, "root", None) if beton is None else beton.path
+    for part in parts(dataset):
+        root = getattr(part, "root", None)
         if root is None:
             return None
         roots.append(os.path.abspath(os.fspath(root)))

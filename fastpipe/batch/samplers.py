@@ -13,6 +13,7 @@ from torch.utils.data import ConcatDataset, Subset
 from fastpipe.batch.order import DistributedSampler
 from fastpipe.errors import ArgumentError
 from fastpipe.rng import permutation
+from fastpipe.storage import leaf_of
 from fastpipe.types import IntArray
 
 __all__ = ["DistributedEvalSampler", "PageLocalSampler", "RepeatAugSampler", "pages_of"]
@@ -156,7 +157,8 @@ def _pages(dataset: Any, block: int) -> IntArray:
             parts.append(_pages(part, block) + start)
             start += int(parts[-1].max(initial=0)) + 1
         return np.concatenate(parts)
-    beton = getattr(dataset, "beton", None)
-    if beton is not None:
-        return np.asarray(beton.pointers // np.uint64(beton.page_size), dtype=np.int64)
+    leaf = leaf_of(dataset)
+    pages = None if leaf is None else leaf.pages()
+    if pages is not None:
+        return pages
     return np.arange(len(dataset), dtype=np.int64) // block

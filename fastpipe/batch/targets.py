@@ -45,4 +45,4 @@ def _keyed(dataset: Any, request: Request) -> tuple[Any, ...]:
 
 def _label(dataset: Any, request: Request, place: int) -> Any:
     leaf, index = locate(dataset, int(request.ids[place]))
-    return label_at(request, place, leaf, leaf.samples[index][1])
+    return label_at(request, place, leaf, leaf.label(index))

@@ -17,16 +17,15 @@ import torch.utils.data
 from PIL import Image
 from torch.utils.data._utils.fetch import _MapDatasetFetcher
 
-from fastpipe.batch.buffer import allocate, collate_labels, without_samples
-from fastpipe.batch.locate import label_at, leaves, locate, read_rgb
+from fastpipe.batch.locate import leaves, locate
 from fastpipe.batch.mend import Mender, OnError, Policy
+from fastpipe.batch.packing import Packing, Pixels, about, decode_step
 from fastpipe.broken import is_broken_file
-from fastpipe.decode import crop_and_resize, num_uniforms
+from fastpipe.decode import crop_and_resize
 from fastpipe.decode.pillow import pixels
 from fastpipe.errors import SampleError
-from fastpipe.rng import Stream, integer_seeds, uniforms
-from fastpipe.transforms import with_size
-from fastpipe.types import HostBatch, Incident, Plan, Request, Spec
+from fastpipe.rng import Stream, integer_seeds
+from fastpipe.types import HostBatch, Incident, Plan, Request
 
 __all__ = ["Collated", "FolderWork", "InitWorker", "KeyedWork", "as_pixels", "own_generators", "reseed"]
 
@@ -171,74 +170,33 @@ class _Assembly:
 
     def __init__(self, work: FolderWork, request: Request) -> None:
         self.work = work
-        self.request = request
-        plan = work.plan
-        self.spec: Spec | None = plan.decode if request.size is None else with_size(plan, request.size)
+        self.spec, self.draws = decode_step(work.plan, request)
         keys = (request.seed, request.epoch, request.ids, request.repeats)
-        self.draws = uniforms(*keys, Stream.CROP, num_uniforms(self.spec)).tolist()
         self.seeds = integer_seeds(*keys, Stream.HOST).tolist() if work.reseed else None
-        self.mending = work.mender.batch(request)
-        self.images: torch.Tensor | None = None
-        self.labels: dict[int, Any] = {}
+        self.packing = Packing(request, work.mender)
 
     def run(self) -> HostBatch:
-        for place in range(len(self.request.ids)):
-            self.mending.fill(place, self._put)
-        return self._finished()
+        for place in range(len(self.packing.request.ids)):
+            self.packing.mending.fill(place, self._put)
+        return self.packing.finish()
 
     def _put(self, place: int, sample_id: int) -> None:
-        folder, index = locate(self.work.dataset, sample_id)
-        path, label = folder.samples[index]
-        try:
-            image = crop_and_resize(read_rgb(folder, index), self.spec, self.draws[place])
-        except SampleError as error:
-            error.sample_id = sample_id
-            raise
-        except ValueError as error:
-            raise SampleError(
-                f"the image {path!r}: {error}", path=path, sample_id=sample_id, lasting=False
-            ) from error
-        self._store(place, self._host_steps(image, place), path)
-        self.labels[place] = label_at(self.request, place, folder, label)
+        leaf, index = locate(self.work.dataset, sample_id)
+        label = leaf.label(index)
+        with about(leaf, index, sample_id):
+            image = crop_and_resize(leaf.rgb(index), self.spec, self.draws[place])
+        self.packing.store(place, self._host_steps(image, place), leaf, index)
+        self.packing.label(place, leaf, label)
 
-    def _host_steps(self, image: Any, place: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    def _host_steps(self, image: Any, place: int) -> Pixels:
         if self.seeds is not None:
             reseed(self.seeds[place])
         for step in self.work.plan.host:
             image = step(image)
         return as_pixels(image, self.work.plan.host)
 
-    def _store(self, place: int, image: np.ndarray[Any, np.dtype[np.uint8]], path: str) -> None:
-        height, width = image.shape[:2]
-        if self.images is None:
-            self.images = allocate(len(self.request.ids), height, width)
-        elif tuple(self.images.shape[1:3]) != (height, width):
-            first = tuple(self.images.shape[1:3])
-            raise RuntimeError(
-                f"stack expects each tensor to be equal size, but got {list(first)} pixels (height, width) "
-                f"at entry 0 and {[height, width]} at entry {place} ({path!r}): "
-                f"add Resize with a (height, width) pair, or a crop, to the transform"
-            )
-        self.images[place].numpy()[...] = image
 
-    def _finished(self) -> HostBatch:
-        kept, request, incidents = self.mending.finish()
-        if not len(kept):
-            return without_samples(request, incidents)
-        images = self.images
-        if images is None:
-            raise RuntimeError("a batch with samples has no pixels")
-        if len(kept) < len(images):
-            images = images[torch.from_numpy(kept)]
-        return HostBatch(
-            images=images,
-            labels=collate_labels([self.labels[place] for place in kept.tolist()]),
-            request=request,
-            incidents=incidents,
-        )
-
-
-def as_pixels(image: Any, steps: Sequence[Any] = ()) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def as_pixels(image: Any, steps: Sequence[Any] = ()) -> Pixels:
     """uint8 [H,W,3] of what the worker's steps returned: an RGB image or a uint8 tensor [3,H,W]."""
     if isinstance(image, Image.Image) and image.mode == "RGB":
         return pixels(image)

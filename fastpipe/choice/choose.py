@@ -6,39 +6,22 @@ Nothing here is measured twice: `fastpipe.choice.probe` keeps results per machin
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Callable, Mapping, Sequence
-
-import torch
+from collections.abc import Mapping, Sequence
 
 from fastpipe.backends.base import Backend, Numerics
 from fastpipe.backends.registry import BACKENDS, load
-from fastpipe.choice.probe import Rates
+from fastpipe.choice.probe import Trial, rates_of
 from fastpipe.errors import BackendError
-from fastpipe.system.cgroups import usable_cpus
 from fastpipe.types import Choice, Machine, Plan
 
-__all__ = ["choose", "decide", "forget_run", "refusal", "this_machine", "worker_count"]
+__all__ = ["choose", "decide", "forget_run", "refusal"]
 
 _log = logging.getLogger("fastpipe")
 
 _MARGIN = 1.10  # an earlier backend keeps its place unless another is 10 % faster: below that is noise
-_MOST_WORKERS = 16  # SPDL measured 1648 images/s with 16 torch workers and 1206 with 32
 
 # The resize kernel of this process's first loader over a kind of storage: its other loaders keep to it.
 _run_kernels: dict[tuple[str, Numerics], str] = {}
-
-
-def worker_count(cpus: float, local_ranks: int = 1) -> int:
-    """What num_workers="auto" means: this rank's share of the CPUs, 1 to 16."""
-    return max(1, min(_MOST_WORKERS, int(cpus / max(local_ranks, 1))))
-
-
-def this_machine() -> Machine:
-    """What this process may use."""
-    devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    name = torch.cuda.get_device_name(0) if devices else ""
-    return Machine(cpus=math.floor(usable_cpus() * 100) / 100, cuda_devices=devices, cuda_name=name)
 
 
 def choose(
@@ -87,11 +70,11 @@ def decide(
     numerics: Numerics,
     storage: str,
     saved: str | None = None,
-    rates: Callable[[Sequence[str]], Rates | str] | None = None,
+    trial: Trial | None = None,
 ) -> Choice:
     """The backend that serves the plan.
 
-    saved: the one that a resumed run used. rates: measures the names given, or says why not; None in
+    saved: the one that a resumed run used. trial: the data to measure on where several can serve; None in
     `explain()` before the first epoch, which starts nothing.
     """
     names, rejected = choose(plan, machine, asked=asked, numerics=numerics, storage=storage)
@@ -100,11 +83,12 @@ def decide(
     else:
         names = _same_kernel(names, rejected, (storage, numerics))
         only = load(names[0]).supports(plan, numerics).reason
-        chosen, reason = _pick(names, rejected, only, saved, rates)
+        known = _known(names, rejected, only, saved)
+        chosen, reason = known or _measured(names, rejected, plan, machine, numerics, trial)
     does = load(chosen).supports(plan, numerics).reason
     if does not in reason:
         reason = f"{reason}; {does}"
-    if rates is not None:
+    if trial is not None:
         _run_kernels.setdefault((storage, numerics), _kernel(chosen, numerics))
         _log.info("backend %s: %s", chosen, reason)
     return Choice(backend=chosen, reason=reason, rejected=rejected)
@@ -131,23 +115,34 @@ def _same_kernel(names: list[str], rejected: dict[str, str], key: tuple[str, Num
     return alike
 
 
-def _pick(
-    names: Sequence[str],
-    rejected: dict[str, str],
-    only: str,
-    saved: str | None,
-    rates: Callable[[Sequence[str]], Rates | str] | None,
-) -> tuple[str, str]:
-    """A name and the reason; only: what to say of the first where there is no other."""
+def _known(
+    names: Sequence[str], rejected: Mapping[str, str], only: str, saved: str | None
+) -> tuple[str, str] | None:
+    """A name and the reason, or None where it takes a measurement.
+
+    only: what to say of the first where there is no other.
+    """
     if len(names) == 1:
         alike = any(why.startswith("resizes by ") for why in rejected.values())
         why = "resizes as this run's other loaders do" if alike else "the only one that can"
         return names[0], f"{only} ({why})"
     if saved is not None and saved in names:
         return saved, "the resumed run used it"
-    if rates is None:
+    return None
+
+
+def _measured(
+    names: Sequence[str],
+    rejected: dict[str, str],
+    plan: Plan,
+    machine: Machine,
+    numerics: Numerics,
+    trial: Trial | None,
+) -> tuple[str, str]:
+    """The fastest on the loader's own data, and its rate; the first where nothing was measured."""
+    if trial is None:
         return names[0], f"until the first epoch, when {', '.join(names)} are measured"
-    found = rates(names)
+    found = rates_of(names, trial, plan=plan, machine=machine, numerics=numerics)
     if isinstance(found, str):
         return names[0], f"not measured: {found}"
     rejected.update(found.failed)

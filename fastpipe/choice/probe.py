@@ -25,14 +25,19 @@ from typing import Any
 import numpy as np
 import PIL.features
 
-from fastpipe.backends.base import Backend, BatchSource, Job
-from fastpipe.batch import Drawer, RequestStream
+from fastpipe.backends.base import Backend, BatchSource, Job, Numerics
+from fastpipe.backends.registry import load
+from fastpipe.batch import Drawer, RequestStream, WorkerOptions
+from fastpipe.batch.locate import leaves
+from fastpipe.batch.mend import Policy
 from fastpipe.batch.worker import own_generators
 from fastpipe.errors import DataError
 from fastpipe.installed import VERSION
 from fastpipe.system.files import file_lock, make_dir, replace_file, user_cache_dir
+from fastpipe.system.machine import processor_name
+from fastpipe.types import Machine, Plan
 
-__all__ = ["PROBE_IMAGES", "Rates", "cached_rates", "measure", "probe_key"]
+__all__ = ["PROBE_IMAGES", "Rates", "Trial", "cached_rates", "measure", "probe_key", "rates_of"]
 
 _log = logging.getLogger("fastpipe")
 
@@ -56,9 +61,40 @@ class Rates:
     source: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What to measure on: a loader's own data and crop sizes, by epoch and batch."""
+
+    dataset: Any
+    resolution: Callable[[int, int], int | None]
+
+
+def rates_of(
+    names: Sequence[str], trial: Trial, *, plan: Plan, machine: Machine, numerics: Numerics
+) -> Rates | str:
+    """Measure these backends, unless that would take longer than the epoch; or why it was not done."""
+    num = len(trial.dataset)
+    if num < PROBE_IMAGES:
+        return f"an epoch of {num} images is over before a measurement would be"
+    roots = sorted({str(leaf.root) for leaf in leaves(trial.dataset)})
+    job = Job(
+        dataset=trial.dataset,
+        plan=plan,
+        workers=WorkerOptions(),
+        reseed=False,
+        policy=Policy(on_error="skip"),
+        numerics=numerics,
+    )
+    key = probe_key(
+        machine=machine, data=[roots, num], plan=plan.decode, numerics=numerics, names=sorted(names)
+    )
+    backends = {name: load(name) for name in names}
+    return cached_rates(key, names, lambda: measure(backends, job, resolution=trial.resolution))
+
+
 def probe_key(**parts: Any) -> str:
     """A hash of what a measurement depends on: the parts given, the processor and the packages' versions."""
-    text = json.dumps([parts, _versions(), _processor()], sort_keys=True, default=repr)
+    text = json.dumps([parts, _versions(), processor_name()], sort_keys=True, default=repr)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
@@ -74,14 +110,6 @@ def _versions() -> tuple[str, ...]:
     return tuple(
         sorted({*found, f"fastpipe {VERSION}", f"python {platform.python_version()}", f"libjpeg {jpeg}"})
     )
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
 
 
 def cached_rates(key: str, names: Sequence[str], run: Callable[[], Rates]) -> Rates | str:

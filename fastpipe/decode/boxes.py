@@ -1,6 +1,6 @@
 """Where to crop: pure functions of uniform numbers and the image's height and width.
 
-Every backend is fed these boxes; none uses random numbers of its own.
+Every backend receives these boxes; none uses random numbers of its own.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ class Box:
 
 
 def num_uniforms(spec: Spec | None) -> int:
-    """How many uniform numbers `draw_box` takes for this spec."""
+    """The number of uniform numbers that `draw_box` needs for this spec."""
     if isinstance(spec, RandomResizedCrop):
         return 2 * _TRIES + 2
     return 2 if isinstance(spec, ResizeCrop) and spec.where == "random" else 0
 
 
 def draw_box(spec: Spec, uniforms: Sequence[float], height: int, width: int) -> Box:
-    """The box of one image: in the source for RandomResizedCrop, in the resized one for ResizeCrop."""
+    """The box of one image: in the source for RandomResizedCrop, in the resized image for ResizeCrop."""
     if isinstance(spec, RandomResizedCrop):
         return resized_crop_box(uniforms, height, width, spec.scale, spec.ratio)
     if not isinstance(spec, ResizeCrop):
@@ -57,7 +57,7 @@ def resized_crop_box(
 ) -> Box:
     """torchvision's RandomResizedCrop.get_params on 22 given numbers in [0, 1).
 
-    Numbers 2k and 2k+1 are area and log-ratio of attempt k, the last two the position.
+    Numbers 2k and 2k+1 are area and log-ratio of attempt k; the last two are the position.
     """
     log_low, log_high = math.log(ratio[0]), math.log(ratio[1])
     for attempt in range(_TRIES):
@@ -83,7 +83,7 @@ def _fallback_box(height: int, width: int, ratio: tuple[float, float]) -> Box:
 
 
 def center_box(height: int, width: int, crop: Size) -> Box:
-    """torchvision's CenterCrop; reaches outside an image that is smaller than the crop."""
+    """torchvision's CenterCrop; the box reaches beyond an image that is smaller than the crop."""
     tops, lefts = crop[0] - height, crop[1] - width
     # torchvision pads a smaller image by (d // 2, (d + 1) // 2) and rounds half to even otherwise.
     top = -(tops // 2) if tops > 0 else round((height - crop[0]) / 2.0)

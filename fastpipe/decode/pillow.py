@@ -1,37 +1,21 @@
-"""Decoding with Pillow: torchvision's own pixels, because torchvision decodes and resizes with Pillow.
-
-No EXIF rotation, palettes and alpha through Pillow's convert("RGB"), 16-bit grey clipped: what
-torchvision.datasets.folder.pil_loader gives.
-"""
+"""Cropping and resizing with Pillow: torchvision's own pixels, because torchvision uses Pillow too."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from functools import partial
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from fastpipe.broken import decoding, described
 from fastpipe.decode.boxes import Box, draw_box, short_side
-from fastpipe.errors import SampleError
 from fastpipe.storage.jpeg import JpegFacts, jpeg_facts
 from fastpipe.transforms.specs import RandomResizedCrop, ResizeCrop
 from fastpipe.types import Size, Spec
 
-__all__ = [
-    "crop_and_resize",
-    "decode_rgb",
-    "open_image",
-    "output_size",
-    "pixels",
-    "plain_jpeg",
-    "read",
-    "to_rgb",
-]
+__all__ = ["crop_and_resize", "output_size", "pixels", "plain_jpeg"]
 
 _FILTERS: Final = {
     "nearest": Image.Resampling.NEAREST,
@@ -42,30 +26,18 @@ _FILTERS: Final = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
-_MODES: Final = {1: "L", 3: "RGB"}  # of Pillow, by the number of components
+_MODES: Final = {1: "L", 3: "RGB"}  # Pillow's, by the number of components
 
-# What Pillow refuses to open as a decompression bomb; a strip resized by its shorter side gets there.
+# Pillow refuses more as a decompression bomb; a strip resized by its shorter side can become that large.
 MAX_RESIZED_PIXELS: Final = 2 * 89_478_485
 
 
-def read(path: str) -> bytes:
-    """The file's bytes. SampleError names the file and why it cannot be read, or that it is empty."""
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        reason = error.strerror or error
-        raise SampleError(f"cannot read the image {path!r}: {reason}", path=path, lasting=False) from error
-    if not data:
-        raise SampleError(f"the image {path!r} has zero bytes; restore or delete the file", path=path)
-    return data
-
-
 def plain_jpeg(data: bytes | memoryview) -> JpegFacts | None:
-    """The facts of a JPEG of which other decoders may have Pillow's pixels; None for all else.
+    """The facts of a JPEG for which other decoders can give Pillow's pixels; None for any other file.
 
-    Whole 8-bit Huffman-coded files of 1 or 3 components (CMYK means two things), with no more pixels than
-    Pillow opens without a warning, and that it opens: it may refuse what others pass over, such as EXIF.
+    These are complete 8-bit Huffman-coded files of 1 or 3 components (CMYK has two meanings), with no more
+    pixels than Pillow opens without a warning. Pillow must open them: it may refuse what others ignore, such
+    as EXIF.
     """
     data = bytes(data)
     facts = jpeg_facts(data)
@@ -74,43 +46,14 @@ def plain_jpeg(data: bytes | memoryview) -> JpegFacts | None:
         return None
     try:
         image = Image.open(io.BytesIO(data), formats=("JPEG",))  # 20 us
-    except Exception:  # whatever it is, Pillow is asked for the pixels next and raises it again
+    except Exception:  # of any kind: Pillow is asked for the pixels next and raises it again
         return None
     opened = (image.height, image.width, image.mode)
     return facts if opened == (facts.height, facts.width, _MODES[facts.components]) else None
 
 
-def open_image(data: bytes, path: str = "") -> Image.Image:
-    """The image with its header read (`size` is (width, height)) and its pixels not decoded yet."""
-    with decoding(partial(_broken, path)):
-        return Image.open(io.BytesIO(data))
-
-
-def to_rgb(image: Image.Image, path: str = "") -> Image.Image:
-    """Decode the pixels as 8-bit RGB."""
-    with decoding(partial(_broken, path)):
-        if image.mode == "RGB":  # convert() would copy the whole image: 0.1 ms of 3 ms at 500 x 375
-            image.load()
-            return image
-        return image.convert("RGB")
-
-
-def decode_rgb(data: bytes, path: str = "") -> Image.Image:
-    """An 8-bit RGB image from the bytes of any format that Pillow knows, whatever the file is called."""
-    return to_rgb(open_image(data, path), path)
-
-
-def _broken(path: str, error: Exception) -> SampleError:
-    reason = "Pillow knows no such format" if isinstance(error, UnidentifiedImageError) else described(error)
-    return SampleError(
-        f"cannot decode the image {path!r}: {reason}. Replace or delete the file, or pass "
-        f'on_error="skip" or on_error="replace" to the DataLoader',
-        path=path,
-    )
-
-
 def output_size(spec: Spec | None) -> Size | None:
-    """(height, width) of every image under this spec, or None where it depends on the image."""
+    """(height, width) of every image under this spec, or None if it depends on the image."""
     if isinstance(spec, RandomResizedCrop):
         return spec.size
     if isinstance(spec, ResizeCrop):
@@ -121,7 +64,7 @@ def output_size(spec: Spec | None) -> Size | None:
 
 
 def crop_and_resize(image: Image.Image, spec: Spec | None, uniforms: Sequence[float]) -> Image.Image:
-    """Apply a decode spec to an RGB image, with its random numbers given."""
+    """Apply a decode spec to an RGB image, with the given random numbers."""
     if spec is None:
         return image
     if isinstance(spec, RandomResizedCrop):
@@ -141,7 +84,7 @@ def crop_and_resize(image: Image.Image, spec: Spec | None, uniforms: Sequence[fl
 
 
 def _crop(image: Image.Image, box: Box) -> Image.Image:
-    # Image.crop fills what lies outside with zeros, as torchvision's constant padding does.
+    # Image.crop fills the area outside the image with zeros, as torchvision's constant padding does.
     return image.crop((box.left, box.top, box.left + box.width, box.top + box.height))
 
 
@@ -151,9 +94,9 @@ def _resize(image: Image.Image, size: Size, interpolation: str) -> Image.Image:
     if size[0] * size[1] > MAX_RESIZED_PIXELS:
         raise ValueError(
             f"resizing {image.height} x {image.width} pixels to {size[0]} x {size[1]} would need "
-            f"{size[0] * size[1] * 4 >> 20} MiB; give Resize a (height, width) pair or leave the image out"
+            f"{size[0] * size[1] * 4 >> 20} MiB; give Resize a (height, width) pair, or remove the image"
         )
-    # Resizing a crop is not resize(box=...): Pillow's box lets pixels beyond the crop into its edge.
+    # Resizing a crop differs from resize(box=...): a box mixes pixels beyond the crop into its edge.
     return image.resize((size[1], size[0]), _FILTERS[interpolation])
 
 

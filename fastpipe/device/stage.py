@@ -13,7 +13,7 @@ from fastpipe.device.checks import check_batch
 from fastpipe.device.draws.batch import mix_options
 from fastpipe.device.draws.draw import Params, draw
 from fastpipe.device.engines.make import make_engine
-from fastpipe.device.engines.protocol import EngineName, Output
+from fastpipe.device.engines.protocol import EngineName, Output, finish_batch
 from fastpipe.device.labels import check_labels, require_classes, soft_labels
 from fastpipe.device.place import resolve_device
 from fastpipe.device.transfer import Transfer, pinned
@@ -83,7 +83,7 @@ class DeviceStage:
 
     def _finish(self, params: Params, moved: tuple[torch.Tensor, Any, Any]) -> tuple[Any, Any, Any, Any]:
         images, labels, partner = moved
-        images = self.engine.finish(images, params, self.output)
+        images = finish_batch(self.engine, images, params, self.output)
         if params.mix is None:
             return images, labels, None, None
         return images, soft_labels(labels, partner, params.mix, self.num_classes), labels, partner

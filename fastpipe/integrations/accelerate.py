@@ -134,7 +134,7 @@ def _sliced(slice_fn: Callable[..., Any], layout: torch.memory_format, *batch: A
 
 
 def _warn_of_dispatch(loader: PreparedLoader) -> None:
-    plan = loader._plan().plan
+    plan = loader.planned().plan
     mixed = plan is not None and any(step.kind == "mix" for step in plan.device)
     if mixed and loader.engine != "none":
         warnings.warn(

@@ -48,7 +48,7 @@ class PreparedLoader(DataLoader[Any]):
         if own["device"] is None:
             own["device"] = _only_cpu()
         super().__init__(dataset, **torch_arguments, **own)
-        self._policy.override = source._policy.override
+        self._follow(source)
         self.epochs: Epochs = source.epochs if isinstance(source, PreparedLoader) else Epochs()
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]

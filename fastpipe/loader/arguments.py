@@ -13,9 +13,19 @@ import torch.utils.data
 from fastpipe.backends.registry import BACKENDS
 from fastpipe.device.engines.protocol import ENGINES
 from fastpipe.errors import ArgumentError, NoEffectWarning
-from fastpipe.storage import BetonDataset, FolderDataset, is_beton
+from fastpipe.storage import open_images
+from fastpipe.system.machine import this_machine, worker_count
 
-__all__ = ["ResolutionPolicy", "check_choice", "check_group", "check_loader_arguments", "open_dataset"]
+__all__ = [
+    "AutoWorkers",
+    "ResolutionPolicy",
+    "check_choice",
+    "check_group",
+    "check_loader_arguments",
+    "open_dataset",
+    "resolve_workers",
+    "warn_without_effect",
+]
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 _FORMATS = (torch.contiguous_format, torch.channels_last)
@@ -52,7 +62,7 @@ def check_loader_arguments(
         raise ArgumentError(f"num_classes must be an int >= 1. Found: {num_classes!r}")
     if num_classes is not None and num_classes < 1:
         raise ArgumentError(f"num_classes must be an int >= 1. Found: {num_classes!r}")
-    _check_quarantine(quarantine, max_bad, on_error)
+    _check_quarantine(quarantine, max_bad)
     if on_error == "raise":
         return
     if isinstance(dataset, torch.utils.data.IterableDataset):
@@ -81,7 +91,7 @@ def _check_engine(engine: Any) -> None:
     check_choice("engine", engine, ENGINES)
 
 
-def _check_quarantine(quarantine: Any, max_bad: Any, on_error: str) -> None:
+def _check_quarantine(quarantine: Any, max_bad: Any) -> None:
     if quarantine is True or not isinstance(quarantine, str | os.PathLike | bool | None):
         raise ArgumentError(
             f"quarantine must be a path, None (a list in the cache directory) or False (no list). "
@@ -91,11 +101,15 @@ def _check_quarantine(quarantine: Any, max_bad: Any, on_error: str) -> None:
         raise ArgumentError(
             f"max_bad must be a share in (0, 1]; to allow none, use on_error='raise'. Found: {max_bad!r}"
         )
+
+
+def warn_without_effect(quarantine: Any, on_error: Any) -> None:
+    """Warn of arguments that the others make useless, in the script's own line."""
     if quarantine and on_error == "raise":
         warnings.warn(
             "quarantine has no effect with on_error='raise': pass on_error='skip' or 'replace'",
             NoEffectWarning,
-            stacklevel=4,
+            stacklevel=3,
         )
 
 
@@ -106,9 +120,7 @@ def open_dataset(dataset: Any, transform: Callable[[Any], Any] | None) -> Any:
             raise ArgumentError(
                 "transform must be given with a path: a torchvision pipeline ending in ToTensor. Found: None"
             )
-        if is_beton(dataset):
-            return BetonDataset(dataset, transform=transform)
-        return FolderDataset(dataset, transform=transform)
+        return open_images(dataset, transform)
     if transform is not None and getattr(dataset, "transform", None) is not transform:
         raise ArgumentError(f"transform goes with a path to images. {_place_of_transform(dataset)}")
     return dataset
@@ -157,3 +169,33 @@ def _check_size(size: Any) -> int:
             f"resolution must be an int >= 1, or a function that returns one. Found: {size!r}"
         )
     return size
+
+
+def resolve_workers(num_workers: int | str, dataset: Any) -> int:
+    """torch's number for `num_workers`: "auto" is this rank's share of the CPUs.
+
+    0 for an IterableDataset, whose every worker would yield the whole data.
+    """
+    if num_workers != "auto" and not isinstance(num_workers, AutoWorkers):
+        if isinstance(num_workers, str):
+            raise ArgumentError(f"num_workers must be an int >= 0 or 'auto'. Found: {num_workers!r}")
+        return num_workers
+    if isinstance(dataset, torch.utils.data.IterableDataset):
+        return AutoWorkers(0)
+    ranks = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    return AutoWorkers(worker_count(this_machine().cpus, int(ranks) if ranks.isdigit() else 1))
+
+
+class AutoWorkers(int):
+    """The number that num_workers="auto" came to: an int to torch, accelerate and Lightning.
+
+    A loader that is rebuilt from the attribute is "auto" again, and counts the CPUs it then has.
+    """
+
+    def __repr__(self) -> str:
+        return f"auto ({int(self)})"
+
+    def __eq__(self, other: object) -> bool:
+        return other == "auto" or int(self) == other
+
+    __hash__ = int.__hash__

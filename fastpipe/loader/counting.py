@@ -7,10 +7,12 @@ from collections import deque
 from typing import Any
 
 import numpy as np
+from torch.utils.data import DataLoader as TorchLoader
 from torch.utils.data import dataloader as torchs
 
 from fastpipe.batch import read_one, read_samples
-from fastpipe.loader.epoch import Position
+from fastpipe.batch.host_draws import Seeded
+from fastpipe.loader.epoch import Position, Whereabouts
 from fastpipe.types import IntArray
 
 __all__ = ["counted_iterator"]
@@ -24,17 +26,18 @@ class _Counted:
     A batch that raised counts with the next that comes.
     """
 
-    def __init__(self, loader: Any) -> None:
+    def __init__(self, loader: TorchLoader[Any], where: Whereabouts) -> None:
+        self._where = where
         self._follow(loader)
         super().__init__(loader)  # type: ignore[call-arg]
 
-    def _reset(self, loader: Any, first_iter: bool = False) -> None:
+    def _reset(self, loader: TorchLoader[Any], first_iter: bool = False) -> None:
         self._follow(loader)
         super()._reset(loader, first_iter)  # type: ignore[misc]
 
-    def _follow(self, loader: Any) -> None:
-        self._place: Position = loader._position or Position(epoch=0)
-        self._read = read_samples if loader._auto_collation else read_one
+    def _follow(self, loader: TorchLoader[Any]) -> None:
+        self._place = self._where.position or Position(epoch=0)
+        self._read = read_one if loader.batch_sampler is None else read_samples
         self._asked: deque[IntArray] = deque()
         self._asked_for = 0
         self._raised = 0
@@ -71,16 +74,16 @@ class _Counted:
 
 def _named_alike(base: type[Any]) -> type[Any]:
     """A counting subclass of the same name: profilers look for that in the label of a step."""
-    return type(base.__name__, (_Counted, base), {"__module__": __name__})
+    return type(base.__name__, (_Counted, base, Seeded), {"__module__": __name__})
 
 
 _SingleProcess = _named_alike(torchs._SingleProcessDataLoaderIter)
 _MultiProcessing = _named_alike(torchs._MultiProcessingDataLoaderIter)
 
 
-def counted_iterator(loader: Any) -> Any:
-    """What torch's DataLoader._get_iterator makes, counting in `loader._position`."""
+def counted_iterator(loader: TorchLoader[Any], where: Whereabouts) -> Any:
+    """What torch's DataLoader._get_iterator makes, counting in the position that is there at each epoch."""
     if loader.num_workers == 0:
-        return _SingleProcess(loader)
+        return _SingleProcess(loader, where)
     loader.check_worker_number_rationality()
-    return _MultiProcessing(loader)
+    return _MultiProcessing(loader, where)

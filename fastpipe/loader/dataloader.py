@@ -6,6 +6,7 @@ import logging
 import os
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -15,17 +16,23 @@ from fastpipe.backends.base import BatchSource, Numerics
 from fastpipe.batch import SeededSampler
 from fastpipe.batch.ids import Trail
 from fastpipe.batch.mend import OnError
-from fastpipe.batch.order import check_seed
+from fastpipe.batch.order import length
 from fastpipe.batch.shutdown import end_workers_with
 from fastpipe.device.engines.protocol import EngineName
-from fastpipe.device.stage import resolve_device
 from fastpipe.errors import ArgumentError, StateError
 from fastpipe.integrations import PreparedMark, remember
-from fastpipe.loader.arguments import ResolutionPolicy, check_group, check_loader_arguments, open_dataset
+from fastpipe.loader.arguments import (
+    ResolutionPolicy,
+    check_group,
+    open_dataset,
+    resolve_workers,
+    warn_without_effect,
+)
+from fastpipe.loader.asked import Asked
 from fastpipe.loader.counting import counted_iterator
-from fastpipe.loader.epoch import EpochIterator, MovedIterator, Position
+from fastpipe.loader.epoch import EpochIterator, MovedIterator, Position, Whereabouts
 from fastpipe.loader.explain import Explanation, facts_of
-from fastpipe.loader.plan import Planned, plan_loader
+from fastpipe.loader.plan import Planned, plan_loader, refuse_what_needs_lifting
 from fastpipe.loader.replay import (
     draws_base_seed,
     order_generator_state,
@@ -33,9 +40,8 @@ from fastpipe.loader.replay import (
     restore_sampler,
     sampler_state,
 )
-from fastpipe.loader.sources import refuse_what_needs_lifting, resolve_workers
 from fastpipe.loader.state import EpochClock, check_replay, fitted, make_state
-from fastpipe.loader.supply import Supply, drawer_of, lane_of, num_samples
+from fastpipe.loader.supply import Supply, drawer_of, lane_of
 from fastpipe.transforms import with_size
 from fastpipe.types import Choice, Spec
 
@@ -121,26 +127,10 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
         strict_resume: bool = False,
     ) -> None:
         dataset = open_dataset(dataset, transform)
-        check_loader_arguments(
-            dataset=dataset,
-            backend=backend,
-            engine=engine,
-            numerics=numerics,
-            dtype=dtype,
-            memory_format=memory_format,
-            on_error=on_error,
-            num_classes=num_classes,
-            quarantine=quarantine,
-            max_bad=max_bad,
-        )
-        if seed is not None:
-            check_seed(seed)
-            if isinstance(dataset, torch.utils.data.IterableDataset):
-                raise ArgumentError(
-                    "seed keys draws by sample id, and an IterableDataset has none. Leave it out"
-                )
-            if shuffle and sampler is None and batch_sampler is None:
-                sampler, shuffle = SeededSampler(dataset, seed), None
+        warn_without_effect(quarantine, on_error)
+        ordered = shuffle and sampler is None and batch_sampler is None
+        if seed is not None and ordered and not isinstance(dataset, torch.utils.data.IterableDataset):
+            sampler, shuffle = SeededSampler(dataset, seed), None
         self.transform = transform
         self.backend = backend
         self.device = device
@@ -158,7 +148,7 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
         self.strict_resume = strict_resume
         self._policy = ResolutionPolicy(resolution)
         self._clock = EpochClock()
-        self._position: Position | None = None
+        self._where = Whereabouts()
         self._pending: Mapping[str, Any] | None = None
         self._live: weakref.ref[Any] | None = None
         self._supply = Supply()
@@ -182,9 +172,20 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
             pin_memory_device=pin_memory_device,
             in_order=in_order,
         )
+        self._asked = Asked.of(self)
         remember(self)
 
-    def _plan(self) -> Planned:
+    def __setattr__(self, name: str, value: Any) -> None:
+        asked: Asked | None = self.__dict__.get("_asked")
+        if asked is None or name not in Asked.__dataclass_fields__:
+            super().__setattr__(name, value)
+            return
+        replace(asked, **{name: value})  # what is wrong is refused before it is set
+        super().__setattr__(name, value)
+        self.__dict__["_asked"] = Asked.of(self)
+
+    def planned(self) -> Planned:
+        """What is lifted of the data set as it is now: the plan, or the reason why there is none."""
         if self.backend == "torch":
             return Planned(plan=None, reason='backend="torch" was asked for')
         return plan_loader(
@@ -196,9 +197,9 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """A new iterator over the epoch at hand; the plan is read from the data set now."""
-        planned = self._plan()
+        planned = self.planned()
         if planned.plan is None:
-            refuse_what_needs_lifting(self, planned.reason, resized=self._policy.active)
+            refuse_what_needs_lifting(self._asked, planned.reason, resized=self._policy.active)
             self._say_why(planned.reason)
         check_group(self.on_error)
         epoch = self._clock.start(self.sampler, self.batch_sampler)
@@ -213,43 +214,46 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
             _log.info("nothing is lifted, batches come as torch makes them: %s", reason)
 
     def _iterate_as_torch(self, epoch: int) -> Iterator[Any]:
-        self._position = self._position_at(epoch)
+        position = self._where.position = self._position_at(epoch)
         self._live = None
-        if self._dataset_kind != torch.utils.data._DatasetKind.Map:
-            self._position.trail = None
-        self._position.drew_base_seed = self._iterator is None  # workers that stay keep theirs
+        if self._asked.iterable:
+            position.trail = None
+        position.drew_base_seed = self._iterator is None  # workers that stay keep theirs
         iterator: Any = super().__iter__()
-        self._position.base_seed = int(iterator._base_seed)
+        position.base_seed = int(iterator._base_seed)
         end_workers_with(iterator)
         if self.device is not None:
-            return MovedIterator(iterator, resolve_device(self.device))
+            return MovedIterator(iterator, self._asked.target)
         return iterator  # type: ignore[no-any-return]
 
     def _get_iterator(self) -> Any:
         """torch's hook: its iterators, counting for `state_dict`."""
-        return counted_iterator(self)
+        return counted_iterator(self, self._where)
 
     def _position_at(self, epoch: int) -> Position:
         """The start of an epoch: what it is going to draw from."""
         return Position(
             epoch=epoch,
             generator=torch.get_rng_state() if self.generator is None else self.generator.get_state(),
-            order_generator=order_generator_state(self),
-            sampler=sampler_state(self),
+            order_generator=order_generator_state(self._asked),
+            sampler=sampler_state(self._asked),
             trail=Trail() if self.in_order else None,
         )
 
     def _iterate(self, planned: Planned, epoch: int, saved: Mapping[str, Any] | None) -> EpochIterator:
         self._close_shared_iterator()
-        source, fresh = self._supply.source(self, planned)
-        incidents = self._supply.incidents(self)
+        asked = self._asked
+        choice = self._supply.choice(asked, planned, self._policy)
+        source, fresh = self._supply.source(asked, planned, choice)
+        incidents = self._supply.incidents(asked)
+        batches, left_out = self._batches()
         position = self._position_at(epoch)
-        position.delivered = saved["delivered"] if saved else self._batches()[1]
-        lane = lane_of(self, planned)
-        with replayed(saved, self):
+        position.delivered = saved["delivered"] if saved else left_out
+        lane = lane_of(asked, planned, self._supply.stages, self._policy)
+        with replayed(saved, asked):
             position.base_seed = self._key_seed(saved, source)
             position.drew_base_seed = fresh if saved is None else saved["drew_base_seed"]
-            drawer = drawer_of(self, planned, self._supply.choice(self, planned), position)
+            drawer = drawer_of(asked, planned, choice, position, batches=batches, resolution=self._policy)
             position.trail = drawer.trail if self.in_order else None
             iterator = EpochIterator(
                 drawer,
@@ -259,14 +263,14 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
                 incidents,
                 in_order=self.in_order,
                 ahead=self.num_workers * (self.prefetch_factor or 0) if lane.overlaps else 0,
-                again=saved is not None and not draws_base_seed(saved, self),
+                again=saved is not None and not draws_base_seed(saved, asked),
             )
             drawer.fast_forward()
         if saved is not None:
             self._check_replay(saved, position, iterator)
             position.generator, position.order_generator = saved["generator"], saved.get("order_generator")
-        incidents.begin(num_samples(self))
-        self._position, self._live = position, weakref.ref(iterator)
+        incidents.begin(asked.samples_in(length(self, -1)))
+        self._where.position, self._live = position, weakref.ref(iterator)
         return iterator
 
     def _check_replay(self, saved: Mapping[str, Any], position: Position, iterator: EpochIterator) -> None:
@@ -279,9 +283,13 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
             self._pending = saved
             raise
 
+    def _follow(self, source: DataLoader[Any]) -> None:
+        """Take over the size that `set_resolution` gave another loader."""
+        self._policy.override = source._policy.override
+
     def _batches(self) -> tuple[Any, int]:
         """What yields the ids of each batch of the epoch, and how many batches are left out at its start."""
-        return self._index_sampler, 0
+        return self._asked.index_sampler, 0
 
     def _key_seed(self, saved: Mapping[str, Any] | None, source: BatchSource) -> int:
         if self.seed is not None:
@@ -304,7 +312,7 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
 
     def set_resolution(self, size: int | None) -> None:
         """Crop to `size` pixels from the next delivered batch on; None goes back to `resolution`."""
-        planned = self._plan()
+        planned = self.planned()
         if planned.plan is None:
             raise ArgumentError(
                 f"set_resolution needs a lifted pipeline, and nothing was lifted: {planned.reason}"
@@ -321,33 +329,38 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
 
         None when nothing was lifted. What `explain()` says before then is only what stands to be measured.
         """
-        return self._supply.choice(self, self._plan())
+        return self._supply.choice(self._asked, self.planned(), self._policy)
 
     def incident_counts(self) -> dict[str, int]:
         """How many samples were "skipped", "replaced" and "rescued" so far in what was delivered."""
-        return dict(self._supply.incidents(self).counts)
+        return dict(self._supply.incidents(self._asked).counts)
 
     def explain(self) -> Explanation:
         """Each step of the transform, where it runs and why; which backend, and why not the others."""
-        planned = self._plan()
-        choice = self._supply.choice(self, planned, probing=False)
+        planned = self.planned()
+        choice = self._supply.choice(self._asked, planned, None)
         return Explanation(
             lifted=planned.plan is not None,
             reason=planned.reason,
             steps=planned.notes,
             choice=choice,
-            facts=facts_of(self, planned, choice),
+            facts=facts_of(self._asked, planned, choice),
         )
 
     def state_dict(self) -> dict[str, Any]:
         """The position in plain values (about 5 kB without `seed`, else far less); see `load_state_dict`."""
         if self._pending is not None:
             return dict(self._pending)
-        return make_state(self, self._position, self._clock, keyed=self._keyed())
+        return self._state_at(self._where.position)
+
+    def _state_at(self, position: Position | None) -> dict[str, Any]:
+        return make_state(
+            self._asked, position, self._clock, keyed=self._keyed(), chosen=self._supply.backend
+        )
 
     def _keyed(self) -> bool:
         """Whether every random step is keyed: none is the script's own, or `seed=` seeds those."""
-        planned = self._plan()
+        planned = self.planned()
         return self.seed is not None or (planned.plan is not None and not planned.plan.host)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -358,10 +371,9 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
         `strict_resume=True` raises StateError. The next `iter()` raises StateError if the sampler's ids are
         not those that were delivered.
         """
-        here = make_state(self, None, self._clock, keyed=self._keyed())
-        fit = fitted(state, here, strict=self.strict_resume)
+        fit = fitted(state, self._state_at(None), strict=self.strict_resume)
         self._clock.resume(fit, self.sampler, self.batch_sampler)
-        restore_sampler(self, fit.get("sampler"))
+        restore_sampler(self._asked, fit.get("sampler"))
         self._supply.resume(fit.get("chosen"))
         self._pending = None if fit["finished"] else fit
 
@@ -376,8 +388,11 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
 
         The memory format goes by its name: torch.save uses pickle's protocol 2, which cannot take it.
         """
-        own = {"_live": None, "_position": None, "_supply": self._supply.unopened()}
-        return {**self.__dict__, **own, "memory_format": str(self.memory_format).removeprefix("torch.")}
+        own = {"_live": None, "_where": Whereabouts(), "_supply": self._supply.unopened()}
+        state = {**self.__dict__, **own, "memory_format": str(self.memory_format).removeprefix("torch.")}
+        del state["_asked"]
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, memory_format=getattr(torch, state["memory_format"]))
+        self.__dict__["_asked"] = Asked.of(self)

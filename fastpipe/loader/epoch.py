@@ -26,6 +26,7 @@ __all__ = [
     "Position",
     "Ready",
     "Starter",
+    "Whereabouts",
 ]
 
 # One batch waits while the next is made: more would only hold memory, since workers prefetch as well.
@@ -50,6 +51,13 @@ class Position:
     order_generator: torch.Tensor | None = None
     sampler: Any = None
     trail: Trail | None = None
+
+
+@dataclass(slots=True)
+class Whereabouts:
+    """Where the latest iterator of a loader is: shared with it, so that neither keeps the other alive."""
+
+    position: Position | None = None
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,16 +1,13 @@
-"""What `loader.explain()` returns: the plan in words."""
+"""What `asked.explain()` returns: the plan in words."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from fastpipe.backends.registry import load
-from fastpipe.batch.nested import deciding_sampler
 from fastpipe.device.engines.make import engine_note
-from fastpipe.device.stage import resolve_device
+from fastpipe.loader.asked import Asked
 from fastpipe.loader.plan import Planned, count_classes
-from fastpipe.loader.sources import numerics_of
 from fastpipe.transforms import output_dtype
 from fastpipe.types import Choice, StepNote
 
@@ -48,32 +45,28 @@ class Explanation:
         return [f"  {name}: {value}" for name, value in self.facts]
 
 
-def facts_of(loader: Any, planned: Planned, choice: Choice | None) -> tuple[tuple[str, str], ...]:
+def facts_of(asked: Asked, planned: Planned, choice: Choice | None) -> tuple[tuple[str, str], ...]:
     """What holds for every batch of this loader."""
-    drawn_by = "torch" if loader.seed is None else f"seed {loader.seed}"
-    sampler = deciding_sampler(loader.sampler, loader.batch_sampler)
+    drawn_by = "torch" if asked.seed is None else f"seed {asked.seed}"
+    sampler = asked.deciding_sampler
     facts = [("order", f"{type(sampler).__name__}, drawn by {drawn_by}")]
-    facts.append(("workers", _workers(loader.num_workers, choice)))
+    facts.append(("workers", _workers(asked.num_workers, choice)))
     if planned.plan is None:
-        facts.append(("device", str(loader.device or "cpu (no device= was given)")))
+        facts.append(("device", str(asked.device or "cpu (no device= was given)")))
         return tuple(facts)
-    dtype = loader.dtype or output_dtype(planned.plan)
-    layout = "channels_last" if str(loader.memory_format).endswith("channels_last") else "contiguous"
-    facts.append(
-        ("batch", f"{str(dtype).removeprefix('torch.')}, {layout}, on {resolve_device(loader.device)}")
-    )
-    if any(step.kind == "mix" for step in planned.plan.device) and loader.engine != "none":
-        num = count_classes(loader.dataset, loader.num_classes, planned.num_classes)
+    dtype = asked.dtype or output_dtype(planned.plan)
+    layout = "channels_last" if str(asked.memory_format).endswith("channels_last") else "contiguous"
+    facts.append(("batch", f"{str(dtype).removeprefix('torch.')}, {layout}, on {asked.target}"))
+    if any(step.kind == "mix" for step in planned.plan.device) and asked.engine != "none":
+        num = count_classes(asked.dataset, asked.num_classes, planned.num_classes)
         classes = "of unknown width: pass num_classes=" if num is None else f"[B, {num}]"
         facts.append(("labels", f"float32 {classes}, mixed; hard_labels, partner and weight beside them"))
-    facts.append(("engine", engine_note(loader.engine, resolve_device(loader.device))))
+    facts.append(("engine", engine_note(asked.engine, asked.target)))
     policy = any(step.kind == "randaugment" for step in planned.plan.device)
     own = (
-        ", but for the policy's operations, which are kornia's"
-        if policy and loader.engine == "kornia"
-        else ""
+        ", but for the policy's operations, which are kornia's" if policy and asked.engine == "kornia" else ""
     )
-    facts.append(("numerics", numerics_of(loader) + own))
+    facts.append(("numerics", asked.kept_numerics + own))
     return tuple(facts)
 
 

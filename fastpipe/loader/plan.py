@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,30 +9,21 @@ from functools import partial
 from typing import Any
 
 import torch.utils.data
-import torchvision
 from PIL import Image
 from torch.utils.data import ConcatDataset, Subset, default_collate
-from torchvision.datasets import DatasetFolder, ImageFolder
-from torchvision.datasets import folder as torchvision_folder
 
-from fastpipe.batch.locate import leaves, locate, read_rgb, storage_kind
+from fastpipe.batch.locate import leaves, locate, parts
 from fastpipe.batch.order import length
 from fastpipe.errors import ArgumentError, DataError
-from fastpipe.storage import BetonDataset, FolderDataset
+from fastpipe.loader.asked import Asked
+from fastpipe.storage import leaf_of, words_for
 from fastpipe.transforms import lift, merge
 from fastpipe.transforms.collate_mix import MixingCollate, mixers_named, read_collate
 from fastpipe.transforms.specs import ToFloat
 from fastpipe.types import Plan, Spec, StepNote
 
-__all__ = ["Planned", "count_classes", "plan_loader"]
+__all__ = ["Planned", "count_classes", "plan_loader", "refuse_what_needs_lifting"]
 
-_OWN_GETITEM = (
-    DatasetFolder.__getitem__,
-    ImageFolder.__getitem__,
-    FolderDataset.__getitem__,
-    BetonDataset.__getitem__,
-)
-_OWN_LOADERS = ("default_loader", "pil_loader")
 # timm 1.0.31, timm/data/loader.py: fast_collate and PrefetchLoader.
 _TIMM_COLLATE = (
     "collate_fn is timm's fast_collate, which stacks uint8 images [B, 3, H, W]; timm's PrefetchLoader casts "
@@ -66,7 +56,7 @@ def plan_loader(
     collate_fn: Callable[[Any], Any],
     augment: tuple[Spec, ...],
 ) -> Planned:
-    """Lift the transform of an image folder or a BetonDataset (or of Subset and ConcatDataset of such)."""
+    """Lift the transform of a data set that has a leaf (or of Subset and ConcatDataset of such)."""
     reason = _refusal(dataset, batched=batched, collate_fn=collate_fn)
     if reason is not None:
         return Planned(plan=None, reason=reason)
@@ -80,8 +70,7 @@ def plan_loader(
             return Planned(plan=None, reason="collate_fn mixes what the transform leaves in uint8")
         plan = _with_mixing(plan, mixing)
     plan = merge(plan, augment) if augment else plan
-    kind = {"folder": "an image folder", "beton": "a .beton file", "mixed": "folders and .beton files"}
-    reason = f"{kind[storage_kind(dataset)]} with a torchvision pipeline"
+    reason = f"{words_for({leaf.kind for leaf in leaves(dataset)})} with a torchvision pipeline"
     num_classes = None if mixing is None else mixing.num_classes
     return Planned(plan=plan, reason=reason, notes=plan.notes, num_classes=num_classes)
 
@@ -106,8 +95,7 @@ def count_classes(dataset: Any, given: int | None, said: int | None = None) -> i
         return said
     if given is not None:
         return given
-    counts = [len(part.classes) for part in leaves(dataset) if getattr(part, "classes", None)]
-    return max(counts, default=None)
+    return max((len(leaf.classes) for leaf in leaves(dataset)), default=0) or None
 
 
 def _refusal(dataset: Any, *, batched: bool, collate_fn: Callable[[Any], Any]) -> str | None:
@@ -115,22 +103,22 @@ def _refusal(dataset: Any, *, batched: bool, collate_fn: Callable[[Any], Any]) -
         return "the data set is an IterableDataset, which has no ids to ask for"
     if not batched:
         return "batch_size is None, so that there is no batch to assemble"
-    parts = list(leaves(dataset))
+    found = list(parts(dataset))
     if collate_fn is not default_collate:
         if read_collate(collate_fn) is None:
             return _collate_refusal(collate_fn)
-        if any(getattr(part, "target_transform", None) is not None for part in parts):
+        if any(getattr(part, "target_transform", None) is not None for part in found):
             return "collate_fn mixes labels that a target_transform makes, whose form is not known"
-    for part in parts:
-        reason = _folder_refusal(part)
+    for part in found:
+        reason = _leaf_refusal(part)
         if reason is not None:
             return reason
-    if not parts or any(type(inner) not in (Subset, ConcatDataset) for inner in _wrappers(dataset)):
+    if not found or any(type(inner) not in (Subset, ConcatDataset) for inner in _wrappers(dataset)):
         return "the data set wraps others in a way of its own"
-    first = parts[0]
-    if any(part.target_transform is not first.target_transform for part in parts):
+    first, *more = leaves(dataset)
+    if any(leaf.target_transform is not first.target_transform for leaf in more):
         return "the concatenated data sets have different target_transforms"
-    others = {id(part.transform): part.transform for part in parts}
+    others = {id(leaf.transform): leaf.transform for leaf in more}
     if not all(_mean_the_same(other, first.transform) for other in others.values()):
         return "the concatenated data sets have different transforms"
     return None
@@ -171,31 +159,12 @@ def _wrappers(dataset: Any) -> list[Any]:
     return []
 
 
-def _folder_refusal(dataset: Any) -> str | None:
-    kind = type(dataset)
-    name = kind.__name__
-    if not isinstance(dataset, DatasetFolder | FolderDataset | BetonDataset):
+def _leaf_refusal(dataset: Any) -> str | None:
+    leaf = leaf_of(dataset)
+    if leaf is None:
+        name = type(dataset).__name__
         return f"{name} is not an image folder (torchvision.datasets.ImageFolder or DatasetFolder)"
-    if kind.__getitem__ not in _OWN_GETITEM or hasattr(kind, "__getitems__"):
-        return f"{name} has a __getitem__ of its own"
-    if not isinstance(dataset, BetonDataset):
-        if not any(_is_torchvisions(dataset.loader, own) for own in _OWN_LOADERS):
-            return f"the loader of {name} is the script's own"
-        # default_loader asks for this one by name at every image.
-        if not _is_torchvisions(torchvision_folder.pil_loader, "pil_loader"):
-            return "torchvision.datasets.folder.pil_loader is the script's own"
-        if torchvision.get_image_backend() != "PIL":
-            return f"torchvision's image backend is {torchvision.get_image_backend()!r}, not 'PIL'"
-    return None
-
-
-def _is_torchvisions(loader: Any, name: str) -> bool:
-    """Whether it is torchvision's function of that name; the script may have replaced it before we came."""
-    code = getattr(loader, "__code__", None)
-    if code is None or getattr(loader, "__wrapped__", None) is not None:
-        return False
-    file = torchvision_folder.__file__
-    return bool(code.co_name == name and os.path.realpath(code.co_filename) == os.path.realpath(file))
+    return leaf.refusal()
 
 
 def _first_image(dataset: Any) -> Image.Image:
@@ -206,7 +175,18 @@ def _first_image(dataset: Any) -> Image.Image:
     """
     for sample_id in range(min(_TRIED, length(dataset, _TRIED))):
         try:
-            return read_rgb(*locate(dataset, sample_id))
+            leaf, index = locate(dataset, sample_id)
+            return leaf.rgb(index)
         except (DataError, TypeError, IndexError):
             continue
     return Image.new("RGB", (256, 256), (128, 128, 128))
+
+
+def refuse_what_needs_lifting(asked: Asked, reason: str, *, resized: bool) -> None:
+    """Raise ArgumentError if an argument was given that only a lifted plan can honour."""
+    names = asked.need_lifting(resized=resized)
+    if names:
+        raise ArgumentError(
+            f"{', '.join(names)} cannot be honoured, because nothing was lifted: {reason}. "
+            f"loader.explain() shows each step; leave these arguments out to run as torch does"
+        )

@@ -17,6 +17,7 @@ from fastpipe.batch import (
     RepeatAugSampler,
     SeededSampler,
 )
+from fastpipe.loader.asked import Asked
 
 __all__ = [
     "draws_base_seed",
@@ -45,12 +46,12 @@ _DRAWING = (
 )
 
 
-def _samplers(loader: Any) -> list[Any]:
+def _samplers(asked: Asked) -> list[Any]:
     """The samplers that decide the order, from the outermost to the innermost.
 
     Exact types of torch's BatchSampler are looked into; a subclass may do what it likes with its sampler.
     """
-    chain = [loader._index_sampler]
+    chain = [asked.index_sampler]
     while type(chain[-1]) is BatchSampler:
         chain.append(chain[-1].sampler)
     return chain
@@ -60,67 +61,67 @@ def _stateful(sampler: Any) -> bool:
     return hasattr(sampler, "state_dict") and hasattr(sampler, "load_state_dict")
 
 
-def _owner_of_state(loader: Any) -> Any:
+def _owner_of_state(asked: Asked) -> Any:
     """The sampler with the two methods of torchdata's Stateful, else None."""
-    chain = _samplers(loader)
+    chain = _samplers(asked)
     inner = getattr(
         chain[-1], "sampler", None
     )  # a batch sampler of the script's own, as torchdata looks for it
-    return next((one for one in (*chain, inner, loader.sampler) if _stateful(one)), None)
+    return next((one for one in (*chain, inner, asked.sampler) if _stateful(one)), None)
 
 
-def order_is_replayable(loader: Any) -> bool:
+def order_is_replayable(asked: Asked) -> bool:
     """Whether a state can hold all that the order depends on.
 
     So for samplers of fastpipe and torch themselves, a list of ids or batches, and samplers that save their
     state. Any other may draw from wherever it likes.
     """
-    last = _samplers(loader)[-1]
-    if _owner_of_state(loader) is not None:
+    last = _samplers(asked)[-1]
+    if _owner_of_state(asked) is not None:
         return True
     return type(last) in (*_FIXED, *_DRAWING, list, tuple, range)
 
 
-def order_generator_state(loader: Any) -> torch.Tensor | None:
+def order_generator_state(asked: Asked) -> torch.Tensor | None:
     """The state of the generator that a sampler of torch's will draw from, uint8.
 
     None for a sampler that draws nothing, and where the generator is the loader's, whose state is saved.
     """
-    last = _samplers(loader)[-1]
+    last = _samplers(asked)[-1]
     if type(last) not in _DRAWING:
         return None
     own = last.generator
-    if loader.seed is None and own is loader.generator:
+    if asked.seed is None and own is asked.generator:
         return None
     return torch.get_rng_state() if own is None else own.get_state()
 
 
-def sampler_state(loader: Any) -> Any:
+def sampler_state(asked: Asked) -> Any:
     """What a stateful sampler says of itself, else None."""
-    owner = _owner_of_state(loader)
+    owner = _owner_of_state(asked)
     return None if owner is None else owner.state_dict()
 
 
-def restore_sampler(loader: Any, state: Any) -> None:
+def restore_sampler(asked: Asked, state: Any) -> None:
     """Give a stateful sampler back what it said of itself."""
-    owner = _owner_of_state(loader)
+    owner = _owner_of_state(asked)
     if state is not None and owner is not None:
         owner.load_state_dict(state)
 
 
-def draws_base_seed(saved: Mapping[str, Any], loader: Any) -> bool:
+def draws_base_seed(saved: Mapping[str, Any], asked: Asked) -> bool:
     """Whether a replay draws the workers' base seed, from a generator that is put back for it.
 
     Else it is left alone: the draw was never made, or came from a generator that is not put back.
     """
-    last = _samplers(loader)[-1]
-    shared = type(last) in _DRAWING and last.generator is None and loader.generator is None
+    last = _samplers(asked)[-1]
+    shared = type(last) in _DRAWING and last.generator is None and asked.generator is None
     put_back = saved["generator"] is not None or (shared and saved.get("order_generator") is not None)
     return bool(saved["drew_base_seed"]) and put_back
 
 
 @contextlib.contextmanager
-def replayed(saved: Mapping[str, Any] | None, loader: Any) -> Iterator[None]:
+def replayed(saved: Mapping[str, Any] | None, asked: Asked) -> Iterator[None]:
     """Let the loader and its sampler draw what they drew at the start of the saved epoch.
 
     A generator of their own stays where that leaves it; torch's global one is put back.
@@ -130,16 +131,16 @@ def replayed(saved: Mapping[str, Any] | None, loader: Any) -> Iterator[None]:
         return
     before = torch.get_rng_state()
     try:
-        _rewind(saved, loader)
+        _rewind(saved, asked)
         yield
     finally:
         torch.set_rng_state(before)
 
 
-def _rewind(saved: Mapping[str, Any], loader: Any) -> None:
+def _rewind(saved: Mapping[str, Any], asked: Asked) -> None:
     if saved["generator"] is not None:
-        _set(loader.generator, saved["generator"])
-    last = _samplers(loader)[-1]
+        _set(asked.generator, saved["generator"])
+    last = _samplers(asked)[-1]
     if saved.get("order_generator") is not None and type(last) in _DRAWING:
         _set(last.generator, saved["order_generator"])
 

@@ -16,9 +16,9 @@ import torch
 from fastpipe.batch import current_rank
 from fastpipe.batch.order import length
 from fastpipe.errors import StateError
+from fastpipe.loader.asked import Asked
 from fastpipe.loader.epoch import Position
 from fastpipe.loader.replay import order_is_replayable, sampler_state
-from fastpipe.loader.sources import numerics_of
 
 __all__ = ["STATE_VERSION", "EpochClock", "check_replay", "fitted", "make_state", "order_fingerprint"]
 
@@ -86,35 +86,35 @@ def _set_samplers(epoch: int, samplers: tuple[Any, ...]) -> None:
                 set_epoch(epoch)
 
 
-def make_state(loader: Any, position: Position | None, clock: EpochClock, *, keyed: bool) -> dict[str, Any]:
+def make_state(
+    asked: Asked, position: Position | None, clock: EpochClock, *, keyed: bool, chosen: str | None
+) -> dict[str, Any]:
     """The state of a loader whose latest iterator is at `position` (None: it has not begun).
 
-    keyed: no random step depends on anything but the keys of contracts.md, section 1.
+    keyed: no random step depends on anything but the keys of contracts.md, section 1. chosen: the backend.
     """
     if position is None:
-        epoch = clock.now(loader.sampler, loader.batch_sampler)
-        position = Position(epoch=epoch, sampler=sampler_state(loader))
+        epoch = clock.now(asked.sampler, asked.batch_sampler)
+        position = Position(epoch=epoch, sampler=sampler_state(asked))
     return {
         "version": STATE_VERSION,
-        "seed": loader.seed,
+        "seed": asked.seed,
         "base_seed": position.base_seed,
         "drew_base_seed": position.drew_base_seed,
         "epoch": position.epoch,
         "delivered": position.delivered,
         "finished": position.finished,
-        "batch_size": loader.batch_size or getattr(loader.batch_sampler, "batch_size", None),
-        "world_size": _of_samplers(
-            "num_replicas", loader.sampler, loader.batch_sampler, default=_group_size()
-        ),
-        "rank": _of_samplers("rank", loader.sampler, loader.batch_sampler, default=current_rank()),
-        "order": order_fingerprint(loader),
+        "batch_size": asked.batch_size or getattr(asked.batch_sampler, "batch_size", None),
+        "world_size": _of_samplers("num_replicas", asked.sampler, asked.batch_sampler, default=_group_size()),
+        "rank": _of_samplers("rank", asked.sampler, asked.batch_sampler, default=current_rank()),
+        "order": order_fingerprint(asked),
         "ids": None if position.trail is None else position.trail.hexdigest(),
-        "backend": loader.backend,
-        "chosen": loader._supply.backend,
-        "numerics": numerics_of(loader),
-        "resumable": keyed and loader.in_order and order_is_replayable(loader),
-        "sampler": sampler_state(loader) if position.finished else position.sampler,
-        "generator": None if loader.seed is not None else position.generator,
+        "backend": asked.backend,
+        "chosen": chosen,
+        "numerics": asked.kept_numerics,
+        "resumable": keyed and asked.in_order and order_is_replayable(asked),
+        "sampler": sampler_state(asked) if position.finished else position.sampler,
+        "generator": None if asked.seed is not None else position.generator,
         "order_generator": position.order_generator,
     }
 
@@ -135,12 +135,12 @@ def _group_size() -> int:
     return 1
 
 
-def order_fingerprint(loader: Any) -> str:
+def order_fingerprint(asked: Asked) -> str:
     """A hash of what decides the order, except the batch size and the world size."""
-    if loader._dataset_kind != torch.utils.data._DatasetKind.Map:
+    if asked.iterable:
         return NO_ORDER
-    sampler, seed = loader.sampler, loader.seed
-    text = f"{type(sampler).__name__}|{length(loader.dataset, -1)}|{seed}"
+    sampler, seed = asked.sampler, asked.seed
+    text = f"{type(sampler).__name__}|{length(asked.dataset, -1)}|{seed}"
     if isinstance(sampler, torch.utils.data.DistributedSampler):
         kept = ("seed", "shuffle", "drop_last", "num_repeats", "window")
         text += "".join(f"|{name}={getattr(sampler, name, None)}" for name in kept)

@@ -2,33 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fastpipe.backends import registry
-from fastpipe.backends.base import BatchSource
-from fastpipe.batch import Drawer, SeededSampler, current_rank, read_one, read_positions, read_samples
+from fastpipe.backends.base import BatchSource, Job
+from fastpipe.batch import (
+    Drawer,
+    SeededSampler,
+    WorkerPool,
+    current_rank,
+    read_one,
+    read_positions,
+    read_samples,
+)
 from fastpipe.batch.drawing import Reader
+from fastpipe.batch.locate import storage_kind
 from fastpipe.batch.mend import Policy
-from fastpipe.batch.nested import deciding_sampler
-from fastpipe.batch.order import known_repeats, length
-from fastpipe.batch.quarantine import IncidentLog
+from fastpipe.batch.order import known_repeats
+from fastpipe.batch.quarantine import IncidentLog, Quarantine, default_quarantine
 from fastpipe.batch.targets import thread_labels
-from fastpipe.device.stage import resolve_device
+from fastpipe.batch.worker import KeyedWork
+from fastpipe.choice.choose import decide
+from fastpipe.choice.probe import Trial
 from fastpipe.device.stages import Stages
+from fastpipe.loader.arguments import ResolutionPolicy
+from fastpipe.loader.asked import Asked
 from fastpipe.loader.epoch import Lane, LiftedLane, PlainLane, Position
 from fastpipe.loader.plan import Planned, count_classes
-from fastpipe.loader.sources import build_source, choose_backend, incident_log, numerics_of
+from fastpipe.system.machine import this_machine
 from fastpipe.transforms import with_size
 from fastpipe.types import Choice
 
-__all__ = ["Supply", "drawer_of", "lane_of", "num_samples"]
+__all__ = ["Supply", "drawer_of", "lane_of"]
+
+Resolution = Callable[[int, int], int | None]
 
 
 class Supply:
     """What a loader keeps from epoch to epoch: backend, source, device stages, the record of incidents.
 
-    Each thing is made when it is first needed, and again when the loader's attributes ask for another.
-    `loader` is the DataLoader that owns it: handed in, not kept, so that neither keeps the other alive.
+    Each thing is made when it is first needed, and again when something else is asked for.
     """
 
     def __init__(self) -> None:
@@ -58,80 +72,125 @@ class Supply:
         """Choose anew, and prefer what a resumed run used."""
         self._saved, self._choice = backend, None
 
-    def source(self, loader: Any, planned: Planned) -> tuple[BatchSource, bool]:
+    def source(self, asked: Asked, planned: Planned, choice: Choice | None) -> tuple[BatchSource, bool]:
         """The source of the plan, and whether its workers are new: persistent ones serve again."""
-        choice = self.choice(loader, planned)
         backend = choice and choice.backend
-        key = (planned.plan, loader.seed is not None, loader.on_error, backend, numerics_of(loader))
+        key = (planned.plan, asked.seed is not None, asked.on_error, backend, asked.kept_numerics)
         if self._kept is not None and self._kept[0] == key:
             return self._kept[1], False
-        policy = Policy(on_error=loader.on_error, listed=self.incidents(loader).listed())
-        source = build_source(loader, planned, policy, choice)
-        self._kept = (key, source) if loader.persistent_workers else None
+        policy = Policy(on_error=asked.on_error, listed=self.incidents(asked).listed())
+        source = _build_source(asked, planned, policy, choice)
+        self._kept = (key, source) if asked.persistent_workers else None
         return source, True
 
-    def choice(self, loader: Any, planned: Planned, *, probing: bool = True) -> Choice | None:
-        """The backend, chosen once for each plan; with `probing` it may be measured. None: nothing lifted."""
+    def choice(self, asked: Asked, planned: Planned, resolution: Resolution | None) -> Choice | None:
+        """The backend, chosen once for each plan. None: nothing lifted.
+
+        resolution: of the batches to measure, if need be; None: say what is known, and measure nothing.
+        """
         if planned.plan is None:
             return None
-        key = (planned.plan, loader.backend, loader.numerics)
+        key = (planned.plan, asked.backend, asked.numerics)
         if self._choice is not None and self._choice[0] == key:
             return self._choice[1]
-        choice = choose_backend(loader, planned, saved=self._saved, probing=probing)
-        if probing:
+        choice = decide(
+            planned.plan,
+            this_machine(),
+            asked=asked.backend,
+            numerics=asked.kept_numerics,
+            storage=storage_kind(asked.dataset),
+            saved=self._saved,
+            trial=None if resolution is None else Trial(dataset=asked.dataset, resolution=resolution),
+        )
+        if resolution is not None:
             self._choice = key, choice
         return choice
 
-    def incidents(self, loader: Any) -> IncidentLog:
+    def incidents(self, asked: Asked) -> IncidentLog:
         """The record of broken samples under the policy at hand."""
-        asked = (loader.quarantine, loader.max_bad, loader.on_error)
-        if self._log is None or self._log[0] != asked:
-            self._log = asked, incident_log(loader)
+        key = (asked.quarantine, asked.max_bad, asked.on_error)
+        if self._log is None or self._log[0] != key:
+            self._log = key, _incident_log(asked)
         return self._log[1]
 
 
-def drawer_of(loader: Any, planned: Planned, choice: Choice | None, position: Position) -> Drawer:
-    """What draws the loader's batches of this epoch, from `position` on."""
-    sampler = deciding_sampler(loader.sampler, loader.batch_sampler)
+def _incident_log(asked: Asked) -> IncidentLog:
+    """What keeps the record of broken samples; without a list for on_error="raise", which needs none."""
+    path = None
+    if asked.on_error != "raise" and asked.quarantine is not False:
+        path = default_quarantine(asked.dataset) if asked.quarantine is None else asked.quarantine
+    quarantine = None if path is None else Quarantine(path, given=asked.quarantine is not None)
+    return IncidentLog(quarantine, asked.max_bad)
+
+
+def _build_source(asked: Asked, planned: Planned, policy: Policy, choice: Choice | None) -> BatchSource:
+    """The source of the plan, or torch's own workers over the data set where nothing was lifted."""
+    reseed = asked.seed is not None
+    options = asked.worker_options(lifted=planned.plan is not None)
+    if planned.plan is None or choice is None:
+        work = KeyedWork(
+            asked.dataset,
+            collate_fn=asked.collate_fn,
+            batched=asked.batched,
+            reseed=reseed,
+            on_error=policy.on_error,
+        )
+        return WorkerPool(work, options)
+    job = Job(
+        dataset=asked.dataset,
+        plan=planned.plan,
+        workers=options,
+        reseed=reseed,
+        policy=policy,
+        numerics=asked.kept_numerics,
+        device=asked.target,
+    )
+    return registry.load(choice.backend).build(job)
+
+
+def drawer_of(
+    asked: Asked,
+    planned: Planned,
+    choice: Choice | None,
+    position: Position,
+    *,
+    batches: Any,
+    resolution: Resolution,
+) -> Drawer:
+    """What draws the ids of this epoch's `batches`, from `position` on."""
+    sampler = asked.deciding_sampler
     if isinstance(sampler, SeededSampler):
         sampler.set_epoch(position.epoch)
     read: Reader = read_positions
     if planned.plan is None:
-        read = read_samples if loader._auto_collation else read_one
+        read = read_samples if asked.batched else read_one
     threads = choice is not None and registry.load(choice.backend).capabilities.workers == "threads"
-    keyed = loader.seed is not None or loader.num_workers > 0
+    keyed = asked.seed is not None or asked.num_workers > 0
     return Drawer(
-        loader._batches()[0],
+        batches,
         seed=position.base_seed or 0,
         epoch=position.epoch,
-        resolution=loader._policy,
+        resolution=resolution,
         read=read,
-        repeats=known_repeats(sampler, loader.batch_sampler) if loader._auto_collation else None,
+        repeats=known_repeats(sampler, asked.batch_sampler) if asked.batched else None,
         skip=position.delivered,
         rank=current_rank(),
-        labels=thread_labels(loader.dataset, keyed=keyed) if threads else None,
+        labels=thread_labels(asked.dataset, keyed=keyed) if threads else None,
     )
 
 
-def lane_of(loader: Any, planned: Planned) -> Lane:
+def lane_of(asked: Asked, planned: Planned, stages: Stages, resolution: ResolutionPolicy) -> Lane:
     """What becomes of a batch on its way to the script."""
     if planned.plan is None:
-        return PlainLane(None if loader.device is None else resolve_device(loader.device))
-    if loader._policy.active:
-        with_size(planned.plan, loader._policy.override or 224)  # raises here, not in a worker
-    stage = loader._supply.stages.get(
+        return PlainLane(None if asked.device is None else asked.target)
+    if resolution.active:
+        with_size(planned.plan, resolution.override or 224)  # raises here, not in a worker
+    stage = stages.get(
         planned.plan,
-        device=resolve_device(loader.device),
-        engine=loader.engine,
-        dtype=loader.dtype,
-        memory_format=loader.memory_format,
-        num_classes=count_classes(loader.dataset, loader.num_classes, planned.num_classes),
+        device=asked.target,
+        engine=asked.engine,
+        dtype=asked.dtype,
+        memory_format=asked.memory_format,
+        num_classes=count_classes(asked.dataset, asked.num_classes, planned.num_classes),
     )
     return LiftedLane(stage)
-
-
-def num_samples(loader: Any) -> int:
-    """Samples of this rank's epoch; the data set's where the sampler does not tell; 0 where neither does."""
-    size = loader.batch_size or getattr(loader.batch_sampler, "batch_size", None) or 1
-    batches = length(loader, -1)
-    return batches * int(size) if batches >= 0 else length(loader.dataset, 0)

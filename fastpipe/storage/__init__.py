@@ -1,12 +1,17 @@
-"""Where bytes rest: image folders and their index, `.beton` files, the demo data, data sets by name."""
+"""Stored bytes: image folders and their index, `.beton` files, the demo data, data sets by name."""
+
+from torchvision.datasets import DatasetFolder, ImageFolder
 
 from fastpipe.storage.beton.dataset import BetonDataset
 from fastpipe.storage.beton.file import Beton, is_beton
+from fastpipe.storage.beton.leaf import BetonLeaf
 from fastpipe.storage.beton.verify import Verdict, verify_beton
 from fastpipe.storage.beton.writer import Written, write_beton
 from fastpipe.storage.demo import DEMO_NOTE, demo_splits
 from fastpipe.storage.folder import FolderDataset
+from fastpipe.storage.folder_leaf import FolderLeaf
 from fastpipe.storage.index import IMG_EXTENSIONS, FolderIndex, open_index
+from fastpipe.storage.leaf import Encoded, Leaf, Located, leaf_of, open_images, register, words_for
 from fastpipe.storage.named import NAMED, named_splits
 from fastpipe.storage.sizes import file_sizes, image_sizes
 from fastpipe.storage.source import resolve
@@ -18,8 +23,13 @@ __all__ = [
     "NAMED",
     "Beton",
     "BetonDataset",
+    "BetonLeaf",
+    "Encoded",
     "FolderDataset",
     "FolderIndex",
+    "FolderLeaf",
+    "Leaf",
+    "Located",
     "Splits",
     "Verdict",
     "Written",
@@ -28,9 +38,18 @@ __all__ = [
     "find_splits",
     "image_sizes",
     "is_beton",
+    "leaf_of",
     "named_splits",
+    "open_images",
     "open_index",
+    "register",
     "resolve",
     "verify_beton",
+    "words_for",
     "write_beton",
 ]
+
+# Messages name kinds in this order. Who opens a path is asked from the last one on: a folder is the rest.
+for _folder in (DatasetFolder, ImageFolder, FolderDataset):
+    register(_folder, FolderLeaf)
+register(BetonDataset, BetonLeaf)

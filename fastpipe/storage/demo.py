@@ -1,4 +1,4 @@
-"""The demo data: 16 photos that ship inside the scikit-image and scikit-learn wheels, cut into crops."""
+"""The demo data: crops of 16 photos that are part of the scikit-image and scikit-learn wheels."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ _SKLEARN = {"china": "china.jpg", "flower": "flower.jpg"}
 
 _VERSION = 1
 _QUALITY = 90
-# Share of the photo's width each split is cut from: disjoint, with a gap of 4 %.
+# The share of the photo's width from which each split is cut: disjoint, with a gap of 4 %.
 _STRIPS = {"train": (0.0, 0.62), "validation": (0.66, 1.0)}
 _COUNTS = {"train": 150, "validation": 40}
-# A crop's side in shares of the photo's width; at least 84 pixels (the smallest photo is 384 wide), and
-# shrunk to 192 where the photo is large, so that a file stays near 10 kB.
+# A crop's side as a share of the photo's width: at least 84 pixels (the smallest photo is 384 wide), and
+# shrunk to 192 if the photo is large, so a file stays near 10 kB.
 _SIDE = (0.22, 0.33)
 _MAX_STORED = 192
 
@@ -59,9 +59,9 @@ def demo_splits(
     """Return the demo data set, building it in the cache on first use (seconds, deterministic).
 
     train: 16 classes x 150 crops from the left 62 % of each photo; validation: 16 x 40 from the right 34 %.
-    RGB JPEGs, 84 to 192 pixels a side. Show DEMO_NOTE wherever a result on it is shown.
-    Raises MissingExtraError without scikit-image or scikit-learn, DataError when a photo is not in its wheel
-    or the cache cannot be written.
+    RGB JPEGs, 84 to 192 pixels a side. Show DEMO_NOTE with every result on it. Raises MissingExtraError
+    without scikit-image or scikit-learn, DataError if a photo is missing from its wheel or the cache cannot
+    be written.
     """
     target = user_cache_dir(cache_dir) / "demo"
     fingerprint = {
@@ -84,9 +84,9 @@ def demo_splits(
 
 
 def demo_photos() -> dict[str, Path]:
-    """Return the photo of each class. They lie inside the wheels, so nothing is downloaded.
+    """Return the photo of each class. The photos are part of the wheels, so nothing is downloaded.
 
-    Raises MissingExtraError without scikit-image or scikit-learn, DataError when a photo is not in its wheel.
+    Raises MissingExtraError without scikit-image or scikit-learn, DataError if a photo is missing.
     """
     skimage = _package_dir("skimage", "scikit-image") / "data"
     sklearn = _package_dir("sklearn", "scikit-learn") / "datasets" / "images"
@@ -102,7 +102,7 @@ def demo_photos() -> dict[str, Path]:
 
 
 def _package_dir(module: str, package: str) -> Path:
-    spec = importlib.util.find_spec(module)  # Found, not imported: importing both takes seconds.
+    spec = importlib.util.find_spec(module)  # Located, not imported: importing both takes seconds.
     if spec is None or spec.origin is None:
         raise MissingExtraError(package, "demo", "the demo data")
     return Path(spec.origin).parent

@@ -1,4 +1,4 @@
-"""The face of torchvision's ImageFolder over images that rest elsewhere than in a list of paths."""
+"""The interface of torchvision's ImageFolder for images that are not a list of paths."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ T = TypeVar("T")
 
 
 class FolderFace(Dataset[tuple[Any, Any]]):
-    """What a data set of images with class names shows: `classes`, `samples`, `imgs`, `targets`, its repr.
+    """The interface of a data set of images with class names: `classes`, `samples`, `imgs`, `targets`, repr.
 
-    The views make their items when asked, so that a million images cost no list of a million tuples.
+    The views make their items on request, so a million images need no list of a million tuples.
     """
 
     root: str
@@ -39,19 +39,19 @@ class FolderFace(Dataset[tuple[Any, Any]]):
 
     @abstractmethod
     def _name(self, index: int) -> str:
-        """What `samples` calls the image."""
+        """The name of the image in `samples`."""
 
     @abstractmethod
     def _label(self, index: int) -> int:
-        """IndexError beyond the last one."""
+        """The label of one image; IndexError beyond the last."""
 
     @abstractmethod
     def _labels(self) -> npt.NDArray[Any]:
-        """The labels of all, any integer type [N]."""
+        """All labels, of any integer type [N]."""
 
     @property
     def samples(self) -> Sequence[tuple[str, int]]:
-        """(name, label) of every image; the name is the path where there is a file for each."""
+        """(name, label) of every image; the name is the path if each image is a file."""
         return _Samples(self)
 
     @property
@@ -61,7 +61,7 @@ class FolderFace(Dataset[tuple[Any, Any]]):
 
     @property
     def targets(self) -> Sequence[int]:
-        """The label of every image; `numpy.asarray` of it copies them all as int64."""
+        """The label of every image; `numpy.asarray` copies all of them as int64."""
         return _Targets(self)
 
     def _transformed(self, image: Any, target: Any) -> tuple[Any, Any]:
@@ -86,7 +86,7 @@ class FolderFace(Dataset[tuple[Any, Any]]):
 
 
 class _View(Sequence[T], Generic[T]):
-    """A sequence over a data set whose items are made when asked for; slices are lists."""
+    """A sequence over a data set that makes its items on request; slices are lists."""
 
     def __init__(self, face: FolderFace) -> None:
         self._face = face

@@ -1,4 +1,4 @@
-"""An image folder as a torch Dataset: the face of torchvision's ImageFolder over the flat index."""
+"""An image folder as a torch Dataset: the interface of torchvision's ImageFolder over the flat index."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ __all__ = ["FolderDataset"]
 
 
 class FolderDataset(FolderFace):
-    """Images of `root/CLASS/...` with their labels, as torchvision.datasets.ImageFolder gives them.
+    """Images of `root/CLASS/...` with their labels, like torchvision.datasets.ImageFolder.
 
-    Same order, classes, pixels (Pillow, converted to RGB) and attributes; `samples`, `imgs` and `targets` are
-    views on the index that make their items when asked, 60 bytes a file in all instead of 450.
+    Order, classes, pixels (Pillow, converted to RGB) and attributes are the same. `samples`, `imgs` and
+    `targets`
+    are views of the index that make their items on request: 60 bytes a file in all instead of 450.
 
-    Raises what `fastpipe.storage.open_index` raises; reading an item raises SampleError with its path.
+    Raises the errors of `fastpipe.storage.open_index`; reading an item raises SampleError with its path.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class FolderDataset(FolderFace):
         try:
             image = self.loader(path)
         except Exception as err:
-            if not is_broken_file(err):  # `loader` may be the script's own
+            if not is_broken_file(err):  # `loader` may belong to the script
                 raise
             raise SampleError(
                 f"{path!r} cannot be read as an image: {type(err).__name__}: {err}. "

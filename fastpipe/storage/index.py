@@ -1,6 +1,6 @@
 """The index of an image folder: flat arrays instead of a list of tuples, cached on disk.
 
-N files, K classes, B ids asked for.
+N files, K classes, B requested ids.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class FolderIndex:
     blob       uint8: the paths relative to `root`, each closed by a zero byte
     offsets    int64 [N+1]: where in `blob` each path starts
     labels     int32 [N]
-    num_bytes  int64 [N], -1 where no one has asked yet (see `file_sizes`)
-    image_hw   int32 [N,2] height and width, 0 where no one has asked yet (see `image_sizes`)
+    num_bytes  int64 [N], -1 until requested (see `file_sizes`)
+    image_hw   int32 [N,2] height and width, 0 until requested (see `image_sizes`)
 
-    The last two fill up on demand. They are of the time they were read: a file overwritten in place
-    changes no directory, so it goes unnoticed (delete the cache file, or open with use_cache=False).
+    The last two are filled on demand and show the state at that time: a file overwritten in place changes no
+    directory, so the change is not noticed (delete the cache file, or open with use_cache=False).
     """
 
     root: str
@@ -61,7 +61,7 @@ class FolderIndex:
         return f"FolderIndex({self.root!r}, {len(self)} files, {len(self.classes)} classes)"
 
     def path(self, i: int) -> str:
-        """Return the path of file i: `root` as it was given, joined with what was found below it."""
+        """Return the path of file i: `root` as given, joined with the path found below it."""
         i = self._checked(i)
         rel = self.blob[self.offsets[i] : self.offsets[i + 1] - 1].tobytes()
         return os.path.join(self.root, os.fsdecode(rel))
@@ -71,10 +71,10 @@ class FolderIndex:
         return int(self.labels[self._checked(i)])
 
     def sample(self, i: int) -> Sample:
-        """Return file i as a Sample. Its size is looked up the first time; -1 when the file is gone."""
+        """Return file i as a Sample. Its size is looked up the first time; -1 if the file is gone."""
         path = self.path(i)
         if self.num_bytes[i] < 0:
-            with contextlib.suppress(OSError):  # Who reads the file raises, with its path.
+            with contextlib.suppress(OSError):  # The reader of the file raises, with its path.
                 self.num_bytes[i] = os.stat(path).st_size
         return Sample(id=int(i), path=path, label=int(self.labels[i]), num_bytes=int(self.num_bytes[i]))
 
@@ -105,22 +105,24 @@ def open_index(
     progress: Progress | None = None,
     allow_empty_class: bool = False,
 ) -> FolderIndex:
-    """Return the index of the image folder `root`, from its cache where that still holds.
+    """Return the index of the image folder `root`, from its cache if that is still valid.
 
     The cache is a file in `cache_dir`, or below the user's cache directory (see `user_cache_dir`); nothing
     is written to `root`. A `.fastpipe-index.bin` that an earlier version left in `root` is read once, if it
-    holds, and may be deleted. A cache holds while `root` is the same folder (by its ctime) and no directory
-    below it has another mtime than when it was read. Adding, removing or renaming a file changes that; a
-    damaged cache is rebuilt with a warning.
+    is valid, and may be deleted. A cache is valid while `root` is the same folder (by its ctime) and no
+    directory below it has changed its mtime. Adding, removing or renaming a file changes an mtime; a damaged
+    cache is rebuilt with a warning.
 
     Raises EmptyDatasetError (no folder, no class, no image, an empty class unless `allow_empty_class`) and
-    DataError (a file, an unreadable folder, a folder of splits, a link that leads in a circle).
+    DataError (a file, an unreadable folder, a folder of splits, a circular link).
     """
     root_path = os.path.expanduser(os.fsdecode(root))
     endings = _checked_extensions(extensions)
     classes, num_loose = list_classes(root_path, endings)
     if num_loose:
-        _log.warning("%d images lie directly in %r, in no class: they are left out", num_loose, root_path)
+        _log.warning(
+            "%d images lie directly in %r, outside any class folder: they are ignored", num_loose, root_path
+        )
     place = cache_place(root_path, endings, cache_dir) if use_cache else ""
     root_ctime_ns = ctime_ns(root_path)
     index = _open_cached(root_path, classes, endings, place, root_ctime_ns)
@@ -131,7 +133,7 @@ def open_index(
             listing = scan(root_path, classes, endings, report)
         index = _save(_index(root_path, listing), listing, endings, place, root_ctime_ns)
         if use_cache and not index.cache_file:
-            _log.warning("the index of %r could not be cached: it is built anew each time", root_path)
+            _log.warning("the index of %r could not be cached: it is rebuilt each time", root_path)
     _check_classes(index, endings, allow_empty_class)
     return index
 
@@ -156,15 +158,15 @@ def _index(root: str, listing: Listing, stored: Stored | None = None, cache_file
 def _checked_extensions(extensions: Sequence[str]) -> tuple[str, ...]:
     endings = (extensions,) if isinstance(extensions, str) else tuple(extensions)
     if not endings or not all(endings):
-        raise ArgumentError(f"extensions must name endings such as '.jpg'. Found: {extensions!r}")
+        raise ArgumentError(f"extensions must be file name endings such as '.jpg'. Found: {extensions!r}")
     return tuple(ending.lower() for ending in endings)
 
 
 def _check_classes(index: FolderIndex, extensions: tuple[str, ...], allow_empty_class: bool) -> None:
     if not len(index):
         raise EmptyDatasetError(
-            f"the {len(index.classes)} class folders of {index.root!r} hold no image. "
-            f"Image files end in {', '.join(extensions)}; DataLoader and open_index look for nothing else."
+            f"the {len(index.classes)} class folders of {index.root!r} contain no image. "
+            f"Image files end in {', '.join(extensions)}; DataLoader and open_index ignore all other files."
         )
     empty = np.flatnonzero(np.bincount(index.labels, minlength=len(index.classes)) == 0)
     if len(empty) and not allow_empty_class:
@@ -188,7 +190,7 @@ def _open_cached(
 def _open_former(
     root: str, classes: tuple[str, ...], extensions: tuple[str, ...], place: str, root_ctime_ns: int | None
 ) -> FolderIndex | None:
-    """What an earlier version kept in `root`, from now on kept in `place`. The checks are the same."""
+    """The index that an earlier version kept in `root`, moved to `place`. The checks are the same."""
     stored = stored_index(root, classes, extensions, former_place(root, extensions))
     if stored is None:
         return None
@@ -198,7 +200,7 @@ def _open_former(
 def _save(
     index: FolderIndex, listing: Listing, extensions: tuple[str, ...], place: str, root_ctime_ns: int | None
 ) -> FolderIndex:
-    """Write the cache if there is a place that takes it, and return the index that knows where it lies."""
+    """Write the cache if there is a writable place, and return the index with that place."""
     if not place:
         return index
     facts = index.num_bytes, index.image_hw

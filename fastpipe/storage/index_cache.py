@@ -1,4 +1,4 @@
-"""Where the index of a folder is cached, and whether what lies there is still the folder's."""
+"""The place of a folder's cached index, and whether that index is still valid."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fastpipe.system.files import user_cache_dir
 __all__ = ["cache_place", "ctime_ns", "former_place", "stored_index"]
 
 _log = logging.getLogger("fastpipe.storage")
-# A directory changed this shortly before it was read may change again without its mtime showing it:
+# A directory changed this shortly before it was read may change again without a new mtime:
 # FAT keeps 2 s, ext4 one kernel tick (1 to 10 ms).
 _RACY_NS = 2_000_000_000
 
@@ -27,7 +27,7 @@ def _suffix(extensions: tuple[str, ...]) -> str:
 
 
 def cache_place(root: str, extensions: tuple[str, ...], cache_dir: str | os.PathLike[str] | None) -> str:
-    """Return where the cache lies, or "" where there is no place for it."""
+    """Return the place of the cache, or "" if there is none."""
     real = os.path.realpath(root)
     name = f"{os.path.basename(real)[:40]}-{_digest(real)[:16]}{_suffix(extensions)}.bin"
     try:
@@ -42,12 +42,12 @@ def _digest(text: str) -> str:
 
 
 def former_place(root: str, extensions: tuple[str, ...]) -> str:
-    """Where it used to be kept, in the user's own folder: still read, never written."""
+    """The former place, in the user's own folder: still read, never written."""
     return os.path.join(root, f".fastpipe-index{_suffix(extensions)}.bin")
 
 
 def ctime_ns(root: str) -> int | None:
-    """Another folder of this name has another one, also where an archive set all mtimes."""
+    """Differs for another folder of the same name, even if an archive set all mtimes."""
     try:
         return os.stat(root).st_ctime_ns
     except OSError:
@@ -57,7 +57,7 @@ def ctime_ns(root: str) -> int | None:
 def stored_index(
     root: str, classes: tuple[str, ...], extensions: tuple[str, ...], place: str
 ) -> Stored | None:
-    """What the file `place` holds, if that is this folder as it is now."""
+    """The index in the file `place`, if it describes this folder as it is now."""
     try:
         stored = read_index(place)
     except (CorruptIndexError, OSError, MemoryError) as err:
@@ -69,7 +69,7 @@ def stored_index(
 
 
 def _holds(root: str, classes: tuple[str, ...], listing: Listing) -> bool:
-    """Say whether every directory is as it was when it was read, and had been at rest for a while then."""
+    """Whether no directory has changed since it was read, nor shortly before that."""
     if listing.classes != classes or not set(classes) <= {rel for rel, _ in listing.dirs}:
         return False
     try:

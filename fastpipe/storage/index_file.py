@@ -2,9 +2,9 @@
 
     header | meta (JSON) | offsets i64 [N+1] | labels i32 [N] | blob u8 | facts [N]
 
-A CRC-32 covers everything before `facts`. `facts` (file size, height, width) are filled in later, in
-place, so each of its records carries its own check word; a record that fails it counts as not read.
-Nothing in the file is believed before it is checked: see `_check`.
+A CRC-32 covers everything before `facts`. `facts` (file size, height, width) are filled in later, in place,
+so each record carries its own check word; a record that fails the check counts as not read. `_check` checks
+everything in the file before it is used.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _FACT = np.dtype([("num_bytes", "<i8"), ("height", "<i4"), ("width", "<i4"), ("c
 
 
 class CorruptIndexError(ValueError):
-    """The file is no index, is damaged, or says something that cannot be."""
+    """The file is not an index, is damaged, or contradicts itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Stored:
-    """What an index file held. num_bytes int64 [N] (-1: not read), image_hw int32 [N,2] (0: not read).
+    """The contents of an index file. num_bytes int64 [N] (-1: not read), image_hw int32 [N,2] (0: not read).
 
     root_ctime_ns: of the folder itself when it was read; None in files that lie in the folder.
     """
@@ -84,20 +84,20 @@ def write_index(
             records = np.zeros(count, _FACT)
             records[known] = _records(known, num_bytes[known], image_hw[known])
             file.write(records.tobytes())
-        file.truncate(start + count * _FACT.itemsize)  # A hole where nothing is known yet.
+        file.truncate(start + count * _FACT.itemsize)  # A hole as long as nothing is known.
 
     replace_file(path, write)
     return file_id
 
 
 def read_index(path: str) -> Stored | None:
-    """Read an index into memory; None when there is none, or one of another version.
+    """Read an index into memory; None if there is none, or only one of another version.
 
-    Raises CorruptIndexError for a file that is damaged or was tampered with, OSError when it cannot be read.
+    Raises CorruptIndexError for a file that is damaged or was tampered with, OSError if it cannot be read.
     """
     try:
         state = os.stat(path)
-        if not stat.S_ISREG(state.st_mode):  # A pipe of that name would block for ever.
+        if not stat.S_ISREG(state.st_mode):  # A pipe of that name would block forever.
             raise CorruptIndexError("not a regular file")
         with open(path, "rb") as file:
             return _read(file, os.fstat(file.fileno()).st_size)
@@ -152,23 +152,23 @@ def _meta(text: bytes) -> tuple[tuple[str, ...], tuple[tuple[str, int], ...], tu
     names = (*classes, *extensions, *(rel for rel, _ in pairs))
     times = [m for _, m in pairs] + ([] if root_ctime_ns is None else [root_ctime_ns])
     if not all(isinstance(name, str) for name in names) or not all(type(m) is int for m in times):
-        raise CorruptIndexError("unreadable description: a name is no string or a time no integer")
+        raise CorruptIndexError("unreadable description: a name is not a string, or a time is not an integer")
     return classes, pairs, extensions, root_ctime_ns
 
 
 def _check(listing: Listing) -> None:
     """Raise unless every path stays within the folder of its class and every label is in range.
 
-    Who can edit this file must not be able to make us read files outside the data set.
+    A person who can edit this file must not be able to make us read files outside the data set.
     """
     offsets, labels, blob = listing.offsets, listing.labels, listing.blob
     if offsets[0] != 0 or offsets[-1] != len(blob) or np.any(np.diff(offsets) < 2):
-        raise CorruptIndexError("offsets do not rise from 0 to the end")
+        raise CorruptIndexError("offsets do not increase from 0 to the end")
     ends_ok = not len(blob) or (
         not blob[offsets[1:] - 1].any() and np.count_nonzero(blob == 0) == len(labels)
     )
     if not ends_ok:
-        raise CorruptIndexError("paths are not closed by one zero byte each")
+        raise CorruptIndexError("a path does not end with exactly one zero byte")
     num_classes = len(listing.classes)
     if len(labels) and (labels[0] < 0 or labels[-1] >= num_classes or np.any(np.diff(labels) < 0)):
         raise CorruptIndexError(f"labels outside 0..{num_classes - 1}, or not in order")
@@ -182,7 +182,7 @@ def _check(listing: Listing) -> None:
 
 
 def _check_words(ids: npt.NDArray[np.int64], records: npt.NDArray[np.void]) -> npt.NDArray[np.uint64]:
-    """Return a non-zero word per record that a torn write, a flipped bit or a shifted record changes."""
+    """Return a non-zero check word per record; a torn write, a flipped bit or a shifted record changes it."""
     mixed = (ids.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     for name, factor in (
         ("num_bytes", 0xC2B2AE3D27D4EB4F),
@@ -223,9 +223,9 @@ def write_facts(
     num_bytes: npt.NDArray[np.int64],
     image_hw: npt.NDArray[np.int32],
 ) -> None:
-    """Fill in the facts of samples `ids` (rising int64 [B]) in the file, if it still is `file_id`.
+    """Fill in the facts of samples `ids` (increasing int64 [B]) in the file, if it is still `file_id`.
 
-    Each record is written whole; another process may write the same ones, with the same content.
+    Each record is written as a whole; another process may write the same records with the same contents.
     Raises OSError.
     """
     flags = os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)

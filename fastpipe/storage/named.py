@@ -30,7 +30,7 @@ _VERSION = 1
 class NamedSource:
     """A class of torchvision.datasets and the arguments that select each of its splits.
 
-    `ready`: the folder below the download directory that already is laid out as train/ and val/.
+    `ready`: the folder below the download directory that already has train/ and val/.
     """
 
     cls: str
@@ -49,11 +49,11 @@ def _by_split(cls: str, train: str, validation: str, test: str = "") -> NamedSou
 
 
 def _imagenette(size: str, folder: str) -> NamedSource:
-    # One archive holds both splits, so asking for the first downloads the second.
+    # One archive contains both splits, so requesting the first downloads the second.
     return NamedSource(cls="Imagenette", splits={"train": {"split": "train", "size": size}}, ready=folder)
 
 
-# Where torchvision names no validation split, the test split is what accuracy is measured on.
+# If torchvision names no validation split, accuracy is measured on the test split.
 NAMED: dict[str, NamedSource] = {
     "cifar10": _by_train("CIFAR10"),
     "cifar100": _by_train("CIFAR100"),
@@ -86,9 +86,9 @@ def named_splits(
 ) -> Splits:
     """Return the splits of a data set of torchvision, downloading and exporting it on first use.
 
-    Arrays become PNGs, image files are linked, both under `named/` in the cache; class folders are called
-    `<label>_<class name>`, so that labels are torchvision's. Imagenette is used as it was unpacked.
-    Raises ArgumentError for a name not in NAMED, DataError when the download or its data is broken.
+    Arrays become PNGs, image files are linked, both under `named/` in the cache. Class folders are named
+    `<label>_<class name>`, so labels are torchvision's. Imagenette is used as unpacked.
+    Raises ArgumentError for a name not in NAMED, DataError if the download or its data is broken.
     """
     key = canonical_name(name)
     if key not in NAMED:
@@ -126,10 +126,10 @@ def _load(key: str, source: NamedSource, split: str, downloads: Path) -> Any:
     except (OSError, RuntimeError, http.client.HTTPException) as err:
         why = f"{type(err).__name__}: {' '.join(str(err).split())}"
         raise DataError(
-            f"{key} could not be downloaded ({why}). This needs internet once. "
-            f"Without: run torchvision.datasets.{source.cls}({str(downloads)!r}, download=True) with "
-            f"{' and '.join(map(str, source.splits.values()))} on a machine that has it and copy that folder "
-            "here; or pass a folder of your own that holds train/ and val/."
+            f"{key} could not be downloaded ({why}). This needs internet access once. "
+            f"Without it, run torchvision.datasets.{source.cls}({str(downloads)!r}, download=True) with "
+            f"{' and '.join(map(str, source.splits.values()))} on a machine with access and copy that folder "
+            "here; or pass a folder of your own with train/ and val/."
         ) from err
 
 
@@ -144,7 +144,7 @@ def _socket_timeout() -> Iterator[None]:
 
 
 def _export(key: str, dataset: Any, folder: Path, label: str, progress: Progress | None) -> None:
-    """Write `dataset` as folder/<label>_<class>/<number>.<ext>, linking the files where it has files."""
+    """Write `dataset` as folder/<label>_<class>/<number>.<ext>, linking files if it has files."""
     files = _files(dataset)
     count = len(dataset)
     names = _class_folders(dataset, files)
@@ -157,13 +157,13 @@ def _export(key: str, dataset: Any, folder: Path, label: str, progress: Progress
                 _link(path, folder / names[target] / f"{i:06d}{path.suffix.lower()}", key)
             else:
                 image, target = dataset[i]
-                # Level 1 halves the time of the export for 3 % more bytes on CIFAR-like images.
+                # Level 1 halves the time of the export, with 3 % more bytes on CIFAR-like images.
                 image.save(folder / names[int(target)] / f"{i:06d}.png", compress_level=1)
             report(i + 1, count)
 
 
 def _files(dataset: Any) -> list[tuple[Path, int]] | None:
-    """Return (path, label) of a data set that reads image files, None of one that holds arrays."""
+    """Return (path, label) of a data set that reads image files, None for one with arrays."""
     for attribute in ("samples", "_samples"):
         if pairs := getattr(dataset, attribute, None):
             return [(Path(path), int(label)) for path, label in pairs]
@@ -175,7 +175,7 @@ def _files(dataset: Any) -> list[tuple[Path, int]] | None:
 
 
 def _class_folders(dataset: Any, files: list[tuple[Path, int]] | None) -> list[str]:
-    """Return the folder of each label, in label order also when sorted by name."""
+    """Return the folder of each label; label order is also the order by name."""
     classes = getattr(dataset, "classes", None)
     if not classes:  # SVHN and USPS have digits, GTSRB numbers.
         labels = [label for _, label in files] if files is not None else getattr(dataset, "labels", None)
@@ -190,7 +190,7 @@ def _safe(name: str) -> str:
 
 
 def _link(path: Path, target: Path, key: str) -> None:
-    """Give the file a second name: a hard link, or a copy where the file system has none."""
+    """Give the file a second name: a hard link, or a copy if the file system has no links."""
     try:
         os.link(path, target)
     except FileNotFoundError as err:

@@ -1,4 +1,4 @@
-"""A progress bar that appears only when the work takes longer than two seconds."""
+"""A progress bar that appears only if the work takes longer than two seconds."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any
 __all__ = ["Progress", "reporting"]
 
 Progress = Callable[[int, int], None]
-"""Called as `progress(done, total)` while something is indexed, read or built."""
+"""Called as `progress(done, total)` during indexing, reading or building."""
 
 _log = logging.getLogger("fastpipe.storage")
 
 
 @contextlib.contextmanager
 def reporting(label: str, progress: Progress | None = None, *, delay_s: float = 2.0) -> Iterator[Progress]:
-    """Yield `progress` itself when given, else a bar on stderr that shows after `delay_s` seconds.
+    """Yield `progress` itself if given, else a bar on stderr that appears after `delay_s` seconds.
 
-    Where stderr is no terminal the bar is one INFO line of the logger `fastpipe.storage`.
+    If stderr is not a terminal, the bar is one INFO line of the logger `fastpipe.storage`.
     """
     if progress is not None:
         yield progress
@@ -56,7 +56,7 @@ class _LateBar:
             elapsed_s = time.monotonic() - self._start_s
             _log.info("%s: %d of %d after %.1f s", self._label, done, total, elapsed_s)
             return
-        # rich is imported here: a bar is rare, and rich costs 30 ms of every `import fastpipe`.
+        # rich is imported here: a bar is rare, and rich would add 30 ms to every `import fastpipe`.
         from rich.console import Console
         from rich.progress import Progress as RichProgress
 

@@ -1,7 +1,7 @@
-"""Walks an image folder once and packs what it finds into flat arrays.
+"""Walks an image folder once and packs the result into flat arrays.
 
-Order and classes are those of torchvision.datasets.ImageFolder: classes sorted by name; within a class
-the directories sorted by their whole path, and in each the file names sorted. Links are followed.
+Order and classes are those of torchvision.datasets.ImageFolder: classes are sorted by name; within a class
+the directories are sorted by their whole path, and the file names within each directory. Links are followed.
 N files, K classes.
 """
 
@@ -25,11 +25,11 @@ SPLIT_NAMES = ("train", "val", "validation", "test")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Listing:
-    """What lies in a folder: names and labels, and the state of the directories they were read from.
+    """The contents of a folder: names and labels, and the state of the directories they were read from.
 
     blob     uint8: the paths relative to the root, each closed by a zero byte, as the file system spells them
     offsets  int64 [N+1]: where in `blob` each path starts
-    labels   int32 [N], never falling
+    labels   int32 [N], never decreasing
     dirs     (path relative to the root, mtime in ns before it was read) of every directory but the root
     """
 
@@ -42,10 +42,10 @@ class Listing:
 
 
 def list_classes(root: str, extensions: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
-    """Return the sorted class folders of `root`, and how many images lie beside them (in no class).
+    """Return the sorted class folders of `root`, and the number of images next to them (in no class).
 
-    Raises EmptyDatasetError when there is no folder or no class in it, DataError when `root` is a file,
-    cannot be read, or holds whole splits instead of classes.
+    Raises EmptyDatasetError if there is no folder or no class in it, DataError if `root` is a file,
+    cannot be read, or contains whole splits instead of classes.
     """
     classes, num_loose = [], 0
     try:
@@ -62,7 +62,7 @@ def list_classes(root: str, extensions: tuple[str, ...]) -> tuple[tuple[str, ...
     classes.sort()
     if _holds_splits(root, classes):
         raise DataError(
-            f"{root!r} holds whole splits ({', '.join(classes)}), not classes. "
+            f"{root!r} contains whole splits ({', '.join(classes)}), not classes. "
             f"Pass one of them as the data set, e.g. {os.path.join(root, 'train')!r}; "
             "fastpipe-train and fastpipe.storage.find_splits take the parent folder."
         )
@@ -122,7 +122,7 @@ def _walk(root: str, class_name: str, extensions: tuple[str, ...]) -> Iterator[t
         path = os.path.join(root, rel)
         files: list[str] = []
         try:
-            state = os.stat(path)  # Before reading: a change while we read must look like a change later.
+            state = os.stat(path)  # Before reading: a change while we read must look like a later change.
             inside = (*ancestors, _identity(state))
             if state.st_ino and inside[-1] in ancestors:
                 raise DataError(
@@ -149,7 +149,7 @@ def _identity(state: os.stat_result) -> tuple[int, int]:
 
 
 def _is_dir(entry: os.DirEntry[str]) -> bool:
-    """Say whether `entry` is a folder or a link to one; a link that cannot be followed is a file."""
+    """Whether `entry` is a folder or a link to one; a link that cannot be followed is a file."""
     try:
         return entry.is_dir()
     except OSError:
@@ -157,9 +157,9 @@ def _is_dir(entry: os.DirEntry[str]) -> bool:
 
 
 def _holds_splits(root: str, classes: list[str]) -> bool:
-    """Say whether all folders are named like splits and hold folders themselves.
+    """Whether all folders are named like splits and contain folders themselves.
 
-    A data set of vehicles may have a class `train`; it holds images, not folders.
+    A data set of vehicles may have a class `train`, which contains images, not folders.
     """
     if "train" not in classes or len(classes) < 2 or not set(classes) <= set(SPLIT_NAMES):
         return False
@@ -168,7 +168,7 @@ def _holds_splits(root: str, classes: list[str]) -> bool:
             with os.scandir(os.path.join(root, name)) as entries:
                 if not any(_is_dir(entry) for entry in entries):
                     return False
-        except OSError:  # The walk meets the same folder and names it.
+        except OSError:  # The walk reaches the same folder and names it.
             return False
     return True
 
@@ -189,10 +189,10 @@ def _cannot_read_root(root: str, err: OSError) -> DataError:
 def _no_class_message(root: str, num_loose: int) -> str:
     if num_loose:
         return (
-            f"{root!r} holds {num_loose} images but no class folders. Put the images of each class in a "
-            f"folder of its own: {os.path.join(root, 'CLASS', 'IMAGE.jpg')!r}."
+            f"{root!r} contains {num_loose} images but no class folders. Put the images of each class in a "
+            f"separate folder: {os.path.join(root, 'CLASS', 'IMAGE.jpg')!r}."
         )
     return (
-        f"{root!r} holds no class folders. Expected one folder per class: "
+        f"{root!r} contains no class folders. Expected one folder per class: "
         f"{os.path.join(root, 'CLASS', 'IMAGE.jpg')!r}."
     )

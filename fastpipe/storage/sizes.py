@@ -1,6 +1,6 @@
-"""Sizes of files and images, read when asked for and kept in the index and its cache.
+"""Sizes of files and images, read on request and kept in the index and its cache.
 
-B ids asked for.
+B requested ids.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def image_sizes(
 ) -> npt.NDArray[np.int32]:
     """Return int32 [B,2]: height and width of each image as stored (EXIF orientation not applied).
 
-    Reads the headers of those not yet known, pixels never, and keeps them in the index and its cache.
-    Raises SampleError for a file that is missing or no image.
+    Reads the headers of images not yet known, never pixels, and keeps the sizes in the index and its cache.
+    Raises SampleError for a file that is missing or not an image.
     """
     ids = _checked_ids(index, ids)
     missing = np.unique(ids[index.image_hw[ids, 0] == 0])
@@ -57,7 +57,7 @@ def file_sizes(
 def _checked_ids(index: FolderIndex, ids: Iterable[int] | npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
     array = np.asarray(ids if isinstance(ids, np.ndarray) else list(ids), dtype=np.int64)
     if len(array) and (array.min() < 0 or array.max() >= len(index)):
-        raise ArgumentError(f"ids must lie in 0..{len(index) - 1}. Found: {array.min()}..{array.max()}")
+        raise ArgumentError(f"ids must be in 0..{len(index) - 1}. Found: {array.min()}..{array.max()}")
     return array
 
 
@@ -75,7 +75,7 @@ def _read_all(
                 read(index, int(i))
                 num_read += 1
                 report(num_read, len(ids))
-    finally:  # What was read before a bad file is kept.
+    finally:  # Sizes read before a bad file are kept.
         _keep_facts(index, ids[:num_read])
 
 
@@ -99,7 +99,7 @@ def _read_header(index: FolderIndex, i: int) -> None:
 
 def _unreadable(path: str, i: int, error: Exception) -> SampleError:
     return SampleError(
-        f"{path!r} is no readable image: {type(error).__name__}: {error}. Remove or replace the file.",
+        f"{path!r} is not a readable image: {type(error).__name__}: {error}. Remove or replace the file.",
         path=path,
         sample_id=i,
     )
@@ -110,5 +110,5 @@ def _keep_facts(index: FolderIndex, ids: npt.NDArray[np.int64]) -> None:
         return
     try:
         write_facts(index.cache_file, index.cache_id, ids, index.num_bytes[ids], index.image_hw[ids])
-    except OSError as err:  # A cache that came with a read-only data set, or has been deleted since.
+    except OSError as err:  # A cache on read-only storage, or one deleted since.
         _log.info("sizes not kept in %r (%s)", index.cache_file, err.strerror)

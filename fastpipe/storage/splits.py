@@ -1,4 +1,4 @@
-"""Finds the splits of a data set: train/ beside val/, validation/ or test/."""
+"""Finds the splits of a data set: train/ and one of val/, validation/ or test/."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _VALIDATION = ("val", "validation")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Splits:
-    """The image folders of a data set. `test` is None where there is none besides `validation`."""
+    """The image folders of a data set. `test` is None if `validation` is the only other split."""
 
     train: Path
     validation: Path
@@ -25,10 +25,10 @@ class Splits:
 
 
 def find_splits(root: str | os.PathLike[str]) -> Splits:
-    """Return the splits in `root`: train/ with val/ or validation/, else with test/ in its place.
+    """Return the splits in `root`: train/ with val/ or validation/, else with test/ instead.
 
-    Raises EmptyDatasetError when one is missing, DataError when `root` is a file or a class folder tree, when
-    both val/ and validation/ are there, or when the splits differ in their classes.
+    Raises EmptyDatasetError if one is missing, DataError if `root` is a file or a class folder tree, if both
+    val/ and validation/ exist, or if the splits differ in their classes.
     """
     folder = Path(os.path.expanduser(os.fsdecode(root)))
     names = _folders(folder)
@@ -36,11 +36,11 @@ def find_splits(root: str | os.PathLike[str]) -> Splits:
         raise _no_train(folder, names)
     validation = [name for name in _VALIDATION if name in names]
     if len(validation) == 2:
-        raise DataError(f"{str(folder)!r} holds both val/ and validation/. Rename or remove one of them.")
+        raise DataError(f"{str(folder)!r} contains both val/ and validation/. Rename or remove one of them.")
     has_test = "test" in names
     if not validation and not has_test:
         raise EmptyDatasetError(
-            f"{str(folder)!r} holds train/ but no val/, validation/ or test/ to measure accuracy on. "
+            f"{str(folder)!r} contains train/ but no val/, validation/ or test/ to measure accuracy on. "
             f"Found: {_some(names)}. Move some images of each class to {str(folder / 'val')!r}."
         )
     splits = Splits(
@@ -62,7 +62,7 @@ def _folders(folder: Path) -> list[str]:
         ) from err
     except NotADirectoryError as err:
         raise DataError(
-            f"{str(folder)!r} is a file, not a folder. Pass a folder that holds train/ and val/."
+            f"{str(folder)!r} is a file, not a folder. Pass a folder with train/ and val/."
         ) from err
     except OSError as err:
         raise DataError(
@@ -73,10 +73,10 @@ def _folders(folder: Path) -> list[str]:
 def _no_train(folder: Path, names: list[str]) -> DataError:
     if not names:
         return EmptyDatasetError(
-            f"{str(folder)!r} holds no folders. Expected train/CLASS/IMAGE.jpg and val/CLASS/IMAGE.jpg in it."
+            f"{str(folder)!r} contains no folders. Expected train/CLASS/IMAGE.jpg and val/CLASS/IMAGE.jpg."
         )
     return EmptyDatasetError(
-        f"{str(folder)!r} holds no train/. Expected train/ and one of val/, validation/, test/, each with "
+        f"{str(folder)!r} contains no train/. Expected train/ and one of val/, validation/, test/, each with "
         f"one folder per class. Found: {_some(names)}. If these are the classes, move them to "
         f"{str(folder / 'train')!r} and some images of each to {str(folder / 'val')!r}."
     )

@@ -1,18 +1,27 @@
-"""Imported before all else of fastpipe: `fastpipe-train` hears signals before torch is there.
+"""Imported before all else of fastpipe: its commands hear Ctrl-C before torch, the trainer other signals too.
 
 That import takes seconds, and a signal in them must end the program with the status that it has later.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
-from fastpipe.system.stop_signals import listen_from_now_on, obey_parent_alone, stop_early
+from fastpipe.system.stop_signals import exit_status, listen_from_now_on, obey_parent_alone, stop_early
 
-__all__ = ["is_trainer", "program"]
+__all__ = ["command", "program", "usual_interrupt"]
+
+_COMMANDS = {
+    "fastpipe.train": "fastpipe-train",
+    "fastpipe.profiling": "fastpipe-profile",
+    "fastpipe.storage.beton.cli": "fastpipe-write",
+}
 
 
 def program(orig_argv: Sequence[str]) -> str:
@@ -28,15 +37,40 @@ def program(orig_argv: Sequence[str]) -> str:
     return ""
 
 
-def is_trainer(orig_argv: Sequence[str]) -> bool:
-    """Whether Python was started as `fastpipe-train` or with -m fastpipe.train."""
+def command(orig_argv: Sequence[str]) -> str:
+    """As which command of ours Python was started, by its own name or with -m; "" for anything else."""
     started = program(orig_argv)
-    return started == "-m fastpipe.train" or Path(started).name == "fastpipe-train"
+    if started.startswith("-m "):
+        return _COMMANDS.get(started.removeprefix("-m "), "")
+    name = Path(started).name
+    return name if name in _COMMANDS.values() else ""
 
 
-if is_trainer(sys.orig_argv):
-    listen_from_now_on(stop_early)
-elif program(sys.orig_argv).startswith("-c from multiprocessing."):  # a worker that was not forked
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    if signal.SIGTERM in blocked:  # as a trainer leaves it to its workers
-        obey_parent_alone()
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    """One line and the end: there is nothing yet to undo."""
+    with contextlib.suppress(OSError):  # nobody reads it any more
+        os.write(2, f"{command(sys.orig_argv)}: interrupted\n".encode())
+    os._exit(exit_status(number))
+
+
+def usual_interrupt() -> None:
+    """Give Ctrl-C Python's meaning back, where a command is ready to catch it."""
+    if signal.getsignal(signal.SIGINT) == _interrupted:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _begin() -> None:
+    started = command(sys.orig_argv)
+    if started == "fastpipe-train":
+        listen_from_now_on(stop_early)
+    elif started:
+        # Where it is ignored, as behind a shell's `&`, that is meant.
+        if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+            signal.signal(signal.SIGINT, _interrupted)
+    elif program(sys.orig_argv).startswith("-c from multiprocessing."):  # a worker that was not forked
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        if signal.SIGTERM in blocked:  # as a trainer leaves it to its workers
+            obey_parent_alone()
+
+
+_begin()

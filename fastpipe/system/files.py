@@ -1,4 +1,4 @@
-"""Where fastpipe keeps what it made: the user's cache directory, atomic writes, build-once folders."""
+"""The user's cache directory, atomic writes, and folders that are built once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STAMP = "fingerprint.json"
 def user_cache_dir(cache_dir: str | os.PathLike[str] | None = None) -> Path:
     """Return `cache_dir` if given, else $FASTPIPE_CACHE, else fastpipe/ in $XDG_CACHE_HOME or ~/.cache.
 
-    Nothing is created. Raises DataError when there is no home directory to fall back on.
+    Nothing is created. Raises DataError if there is no home directory to fall back on.
     """
     if cache_dir is not None:
         return Path(cache_dir).expanduser()
@@ -40,7 +40,7 @@ def user_cache_dir(cache_dir: str | os.PathLike[str] | None = None) -> Path:
 
 
 def make_dir(folder: Path) -> None:
-    """Create `folder` and its parents. Raises DataError when that cannot be."""
+    """Create `folder` and its parents. Raises DataError if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as err:
@@ -48,25 +48,25 @@ def make_dir(folder: Path) -> None:
 
 
 def replace_file(path: str, write: Callable[[BinaryIO], object]) -> None:
-    """Call `write` on a temporary file beside `path`, then rename it to `path`. Raises OSError."""
+    """Call `write` on a temporary file next to `path`, then rename it to `path`. Raises OSError."""
     temporary = f"{path}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
     try:
         with open(temporary, "xb") as file:
             write(file)
         os.replace(temporary, path)
     except BaseException:
-        with contextlib.suppress(OSError):  # a read-only file system refuses that too, by another name
+        with contextlib.suppress(OSError):  # a read-only file system refuses that too, with another error
             os.unlink(temporary)
         raise
 
 
 @contextlib.contextmanager
 def file_lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on the file `path` (made when absent); the kernel drops it if we die."""
+    """Hold an exclusive lock on the file `path` (created if absent); the kernel releases it if we die."""
     with open(path, "a+b") as file:
         try:
             _lock(file.fileno())
-        except OSError as err:  # Some network file systems have no locks; renames stay atomic without.
+        except OSError as err:  # Some network file systems have no locks; renames are atomic without them.
             _log.info("no file lock on %s (%s): two processes may build the same folder", path, err)
         yield
 
@@ -83,11 +83,11 @@ def _lock(descriptor: int) -> None:
 
 
 def build_once(target: Path, fingerprint: dict[str, Any], build: Callable[[Path], None]) -> Path:
-    """Return the folder `target`, first filling it with `build(folder)` unless it stands already.
+    """Return the folder `target`; `build(folder)` fills it first unless it is already complete.
 
-    A folder stands when its `fingerprint.json` equals `fingerprint` and it has as many files as when it
-    was built. Processes that come at once wait for the first; a killed build leaves nothing that counts.
-    `fingerprint` must survive JSON. Raises DataError when the cache cannot be written.
+    A folder is complete if its `fingerprint.json` equals `fingerprint` and it has as many files as when it
+    was built. Processes that arrive together wait for the first; a killed build leaves nothing that counts
+    as complete. `fingerprint` must survive JSON. Raises DataError if the cache cannot be written.
     """
     if _stands(target, fingerprint):
         return target
@@ -114,7 +114,7 @@ def _build(target: Path, fingerprint: dict[str, Any], build: Callable[[Path], No
         build(temporary)
         stamp = {"fingerprint": fingerprint, "num_files": _num_files(temporary)}
         (temporary / _STAMP).write_text(json.dumps(stamp, indent=1), encoding="utf-8")
-        if target.exists():  # An older version, or one that lost files: out of the way, then gone.
+        if target.exists():  # An older version, or one that lost files: moved away, then deleted.
             old = target.parent / f"{target.name}.tmp-old-{secrets.token_hex(4)}"
             target.rename(old)
             shutil.rmtree(old, ignore_errors=True)
@@ -142,5 +142,5 @@ def _num_files(folder: Path) -> int:
 def _unwritable(folder: Path, err: OSError) -> DataError:
     return DataError(
         f"the cache directory {str(folder)!r} cannot be written ({err.strerror}). "
-        "Pass cache_dir=, or set FASTPIPE_CACHE, to a folder that can be."
+        "Pass cache_dir=, or set FASTPIPE_CACHE to a writable folder."
     )

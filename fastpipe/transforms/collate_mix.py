@@ -1,8 +1,8 @@
-"""Reads a `collate_fn` that is default_collate and torchvision's v2.MixUp or CutMix, and nothing else.
+"""Recognises a `collate_fn` that is default_collate and torchvision's v2.MixUp or CutMix, and nothing else.
 
 torchvision's training script and its documentation write it as `lambda batch: mix(*default_collate(batch))`.
-What a function does is told by its bytecode: it is that of one of our templates, compiled here, and the names
-in it lead to torch's function and torchvision's objects at the moment.
+The bytecode shows what a function does: it must equal that of one of our templates, compiled here, and the
+names in it must currently refer to torch's function and torchvision's objects.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class MixingCollate:
 
 
 def read_collate(collate_fn: Callable[[Any], Any]) -> MixingCollate | None:
-    """What follows default_collate, if that provably is v2.MixUp, CutMix or a choice of them alone."""
+    """What follows default_collate, if it is provably v2.MixUp, CutMix or a choice of them alone."""
     function, bound = _unbound(collate_fn)
     if type(function) is not FunctionType or bound is None:
         return None
@@ -67,7 +67,7 @@ def read_collate(collate_fn: Callable[[Any], Any]) -> MixingCollate | None:
 
 
 def mixers_named(collate_fn: Any) -> list[str]:
-    """The class names of torchvision's mixers among the names that a function uses: for a message."""
+    """The class names of torchvision's mixers among the names that a function uses, for a message."""
     function, bound = _unbound(collate_fn)
     if type(function) is not FunctionType:
         return []
@@ -79,7 +79,7 @@ def mixers_named(collate_fn: Any) -> list[str]:
 
 
 def _unbound(collate_fn: Any) -> tuple[Any, dict[str, Any] | None]:
-    """The function inside a partial, and its parameters that have a value; None where they do not fit."""
+    """The function inside a partial, and its parameters that have a value; None if they do not fit."""
     function: Any = collate_fn
     args: tuple[Any, ...] = ()
     keywords: dict[str, Any] = {}
@@ -122,7 +122,7 @@ def _compiled() -> Iterator[_Template]:
             body = form.format(mix=mix, collate=chain, batch="batch")
             enclosing = ", ".join(name for name in ("free_1", "free_2") if name in (mix, chain))
             source = f"def outer({enclosing}):\n def made({', '.join(parameters)}):\n  {body}\n return made\n"
-            # The compiler makes other code for attributes of a name that the same file imports.
+            # The compiler generates other code for attributes of a name that the same file imports.
             for head in ("", "import c0\n"):
                 code = _inner(compile(head + source, "<template>", "exec"), 2)
                 yield _Template(code=code, mix=mix, chain=chain)
@@ -135,7 +135,7 @@ def _inner(code: CodeType, depth: int) -> CodeType:
 
 
 def _mixer(template: _Template, function: FunctionType, bound: dict[str, Any]) -> Any:
-    """The mixer that the function calls, or None where the names in it lead elsewhere."""
+    """The mixer that the function calls, or None if the names in it refer to something else."""
     ours, theirs = template.code, function.__code__
     if ours.co_argcount != theirs.co_argcount or len(ours.co_names) != len(theirs.co_names):
         return None
@@ -191,7 +191,7 @@ def _as_specs(mixer: Any) -> MixingCollate | None:
 
 
 def _changed(mixer: Any) -> bool:
-    """Whether somebody gave this very object another behaviour than its class has."""
+    """Whether this object was given another behaviour than its class has."""
     attributes = vars(mixer) if hasattr(mixer, "__dict__") else {}
     return bool(_BEHAVIOUR & attributes.keys()) or any(attributes.get(name) for name in _HOOKS)
 

@@ -27,7 +27,7 @@ __all__ = ["CROPS", "LeadingCrop", "leading_crop", "read_crop"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeadingCrop:
-    """The decode spec (or None) and how many steps it stands for; the place that ended it, and why it did."""
+    """The decode spec (or None), the number of steps it stands for, and where and why it ended."""
 
     spec: Spec | None
     count: int
@@ -38,7 +38,7 @@ class LeadingCrop:
 def leading_crop(steps: Sequence[Any], is_noop: Callable[[Any], bool]) -> LeadingCrop:
     """RandomResizedCrop, Resize, CenterCrop, RandomCrop, or Resize and one of the two crops, at the head.
 
-    Steps that leave an RGB image as it is may stand before and between them.
+    Steps that leave an RGB image unchanged may precede them or stand between them.
     """
     spec: Spec | None = None
     count, seen = 0, 0
@@ -56,7 +56,7 @@ def leading_crop(steps: Sequence[Any], is_noop: Callable[[Any], bool]) -> Leadin
 
 
 def read_crop(step: Any) -> RandomResizedCrop | ResizeCrop:
-    """The spec of one crop or resize step; NotKnown says why there is none."""
+    """The spec of one crop or resize step; NotKnown says why it has none."""
     reader = CROPS.get(type(step)) or timm_classes("timm.data.transforms", _TIMM_CROPS).get(type(step))
     if reader is None:
         raise NotKnown("not a crop or resize")
@@ -71,7 +71,7 @@ def _join(first: Spec, second: RandomResizedCrop | ResizeCrop) -> Spec:
     resize = first if isinstance(first, ResizeCrop) and first.crop is None else None
     if resize and isinstance(second, ResizeCrop) and second.crop is not None:
         return replace(second, resize=resize.resize, interpolation=resize.interpolation)
-    raise NotKnown("a second crop or resize; the decoder does one of each, the resize first")
+    raise NotKnown("a second crop or resize; the decoder runs one of each, the resize first")
 
 
 def _random_resized_crop(step: Any) -> RandomResizedCrop:
@@ -85,7 +85,7 @@ def _random_resized_crop(step: Any) -> RandomResizedCrop:
 
 def _resize(step: Any) -> ResizeCrop:
     if step.max_size is not None or step.size is None:
-        raise NotKnown("max_size is not known to the decoder")
+        raise NotKnown("the decoder does not support max_size")
     size = read_size(step.size)
     shorter_side = isinstance(step.size, int) or len(step.size) == 1
     return ResizeCrop(
@@ -109,9 +109,9 @@ def _random_crop_v2(step: Any) -> ResizeCrop:
 
 def _random_crop(step: Any, padding: tuple[int, int, int, int]) -> ResizeCrop:
     if step.pad_if_needed:
-        raise NotKnown("pad_if_needed is not known to the decoder")
+        raise NotKnown("the decoder does not support pad_if_needed")
     if any(padding) and (step.padding_mode != "constant" or not _is_black(step.fill)):
-        raise NotKnown("the decoder pads with black only")
+        raise NotKnown("the decoder pads only with black")
     size: Size = read_size(step.size)
     return ResizeCrop(crop=size, where="random", padding=padding)
 

@@ -1,4 +1,4 @@
-"""What the per-pixel steps do to each of the 256 levels, by torch's own arithmetic."""
+"""The effect of the per-pixel steps on each of the 256 levels, by torch's own arithmetic."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch
 
 
 def output_dtype(plan: Plan) -> torch.dtype:
-    """The dtype that the plan's pipeline ends in: the last conversion's, or uint8."""
+    """The dtype at the end of the plan's pipeline: that of the last conversion, or uint8."""
     dtype = torch.uint8
     for spec in plan.device:
         if isinstance(spec, ToFloat):
@@ -25,10 +25,10 @@ def output_dtype(plan: Plan) -> torch.dtype:
 
 
 def table(plan: Plan) -> torch.Tensor | None:
-    """float32 [3,256]: the value of each level per channel, or None when the plan's output is uint8.
+    """float32 [3,256]: the value of each level per channel, or None if the plan's output is uint8.
 
     In float32 the bytes are those of torchvision's ToTensor (or ToDtype) and Normalize; a float16 or bfloat16
-    pipeline is computed in its own dtype and widened, which loses nothing.
+    pipeline is computed in its own dtype and widened, without loss.
     """
     if output_dtype(plan) == torch.uint8:
         return None

@@ -1,4 +1,4 @@
-"""Turn a torchvision pipeline into a plan: what the decoder does, what the workers, what the device stage."""
+"""Turns a torchvision pipeline into a plan: the shares of the decoder, the workers and the device stage."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _BEFORE = "comes before a step that runs on the workers"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lifted:
-    """The plan, or None with the reason why nothing was lifted. `notes`: one per step, in their order."""
+    """The plan, or None with the reason why nothing was lifted. `notes`: one per step, in order."""
 
     plan: Plan | None
     reason: str = ""
@@ -39,7 +39,7 @@ class Lifted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reading:
-    """Per step behind the crop its meaning, or why it is unknown; the forms before, between and after."""
+    """For each step after the crop its meaning, or why it is unknown; the forms before, between and after."""
 
     meanings: tuple[Known | str, ...]
     forms: tuple[Form, ...]
@@ -47,13 +47,14 @@ class _Reading:
 
 
 def lift(transform: Any, *, sample: Sample | None = None) -> Lifted:
-    """Split `transform` (a v1 or v2 pipeline, one transform, an nn.Sequential, or None); it is left as it is.
+    """Split `transform` (a v1 or v2 pipeline, one transform, an nn.Sequential, or None) without changing it.
 
-    `sample` is an image of the data set, or a function that reads one when it is needed. Steps that fastpipe
-    does not know are run once on it, as copies and with the global generators preserved, to see whether they
-    leave an RGB PIL image or a uint8 [3,H,W] tensor; if not, nothing is lifted. Without a sample
-    they are taken to leave the form they were given: then a plan whose `host` is not empty is provisional
-    (the caller must check before trusting it), and a step that changes the form makes a refusal.
+    `sample` is an image of the data set, or a function that reads one if it is needed. Copies of the steps
+    that fastpipe does not know are run once on it, with the global generators preserved, to see whether they
+    return an RGB PIL image or a uint8 [3,H,W] tensor; if not, nothing is lifted. Without a sample these
+    steps are
+    assumed to return the form that they received: a plan whose `host` is not empty is then provisional (the
+    caller must check before trusting it), and a step that changes the form leads to a refusal.
     """
     steps = flatten(transform)
     head = leading_crop(steps, is_noop)
@@ -69,7 +70,7 @@ def lift(transform: Any, *, sample: Sample | None = None) -> Lifted:
 
 
 def flatten(transform: Any) -> tuple[Any, ...]:
-    """The steps one by one: Compose, nn.Sequential, torchvision's preset and plain wrappers are opened."""
+    """The single steps: Compose, nn.Sequential, torchvision's presets and plain wrappers are opened."""
     if transform is None:
         return ()
     try:
@@ -87,7 +88,7 @@ def flatten(transform: Any) -> tuple[Any, ...]:
 
 
 def _open_preset(preset: Any) -> tuple[Any, ...]:
-    """What `weights.transforms()` does, step by step; its conversion leaves tensors alone, as v2's does."""
+    """The steps of `weights.transforms()`; its conversion leaves tensors unchanged, as v2's does."""
     return (
         v1.Resize(preset.resize_size, interpolation=preset.interpolation, antialias=preset.antialias),
         v1.CenterCrop(preset.crop_size),
@@ -98,7 +99,7 @@ def _open_preset(preset: Any) -> tuple[Any, ...]:
 
 
 def _read(steps: Sequence[Any], start: int, sample: Sample | None) -> _Reading:
-    """Read the steps from `start` on. There the image is RGB and PIL, as from ImageFolder."""
+    """Read the steps from `start` on, where the image is an RGB PIL image, as from ImageFolder."""
     trial: Trial | None = None
     form: Form = "pil"
     words = "an RGB PIL image"
@@ -136,7 +137,7 @@ def _cut(reading: _Reading) -> tuple[int, tuple[Spec, ...], str]:
 def _check(
     steps: Sequence[Any], reading: _Reading, cut: int, head: LeadingCrop, device: tuple[Spec, ...]
 ) -> None:
-    """Raise NotKnown when the device stage cannot take over at the cut, or there is nothing to take over."""
+    """Raise NotKnown if the device stage cannot take over at the cut, or has nothing to take over."""
     if cut and reading.forms[cut] not in ("pil", "uint8"):
         last = steps[head.count + cut - 1]
         opaque = why_opaque(last)
@@ -146,11 +147,11 @@ def _check(
         )
     if reading.forms[-1] == "pil":
         raise NotKnown(
-            "the pipeline ends in a PIL image, which torch's default_collate refuses; "
+            "the pipeline ends with a PIL image, which torch's default_collate refuses; "
             "end it with ToTensor or PILToTensor"
         )
     if cut and head.spec is None and not device:
-        raise NotKnown("none of its steps is one that fastpipe knows")
+        raise NotKnown("fastpipe knows none of its steps")
 
 
 def _refuse(steps: Sequence[Any], reason: str) -> Lifted:

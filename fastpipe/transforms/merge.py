@@ -4,61 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
 from fastpipe.errors import ArgumentError
 from fastpipe.transforms.read import describe
-from fastpipe.transforms.specs import (
-    ColOut,
-    CutMix,
-    HorizontalFlip,
-    MixUp,
-    Normalize,
-    RandAugment,
-    RandomChoice,
-    RandomErasing,
-    RandomResizedCrop,
-    Resize,
-    ResizeCrop,
-    ToFloat,
-    TrivialAugmentWide,
-)
+from fastpipe.transforms.specs import RandomResizedCrop, Resize, ResizeCrop, ToFloat
+from fastpipe.transforms.step_table import rank_of, step_of
 from fastpipe.transforms.steps import kind_of
 from fastpipe.types import Plan, Size, Spec, StepNote
 
 __all__ = ["merge", "with_size"]
 
-_CROPS = (RandomResizedCrop, ResizeCrop)
-_MIXES = (MixUp, CutMix, RandomChoice)
-_ADDED = (
-    *_CROPS,
-    HorizontalFlip,
-    RandAugment,
-    TrivialAugmentWide,
-    ColOut,
-    Resize,
-    ToFloat,
-    Normalize,
-    RandomErasing,
-    *_MIXES,
-)
-# The order of the device stage.
-_ORDER = ("flip", "randaugment", "colout", "resize", "to_float", "normalize", "erasing", "mix")
-
 
 def merge(plan: Plan, augment: Sequence[Spec]) -> Plan:
     """The plan with `augment` added, each at its place; the plan's own order is kept.
 
-    A crop becomes the decode step, ahead of whatever the plan runs on the workers. Raises ArgumentError for
-    something that is not a spec, for the same kind twice (also when the plan's runs on a worker), and for
-    Normalize, RandomErasing, MixUp or CutMix in a plan that stays uint8.
+    A crop becomes the decode step, ahead of the steps that the plan runs on the workers. Raises
+    ArgumentError for something that is not a spec, for the same kind twice (even if the plan's step runs on
+    a worker), and for Normalize, RandomErasing, MixUp or CutMix in a plan that stays uint8.
     """
     decode, device = plan.decode, list(plan.device)
     taken = _taken(plan)
     for spec in augment:
         _check(spec, taken)
         taken[spec.kind] = repr(spec)
-        if isinstance(spec, _CROPS):
+        if step_of(spec).where == "decoder":
             decode = spec
         else:
             device.insert(_place(device, spec), spec)
@@ -70,9 +39,9 @@ def merge(plan: Plan, augment: Sequence[Spec]) -> Plan:
 def with_size(plan: Plan, size: int | Size) -> Spec | None:
     """The decode spec that gives images of `size` (pixels, or height and width).
 
-    The plan's own where a Resize on the device takes the size instead.
-    A resize before a crop is scaled by as much as the crop, to the nearest pixel. Raises ArgumentError when
-    the plan has no step that settles the size, or crops without a resize.
+    If a Resize on the device takes the size instead, it is the plan's own. A resize before a crop is scaled
+    by the same factor as the crop, to the nearest pixel. Raises ArgumentError if no step of the plan
+    determines the size, or if it crops without a resize.
     """
     new = (size, size) if isinstance(size, int) else size
     spec = plan.decode
@@ -95,7 +64,7 @@ def _scaled(spec: ResizeCrop, crop: Size, new: Size) -> ResizeCrop:
         if new == crop:
             return spec
         raise ArgumentError(
-            f"resolution= cannot shrink a crop that is not resized: it would only see less. Found: {spec!r}. "
+            f"resolution= cannot shrink a crop that is not resized: it would show less. Found: {spec!r}. "
             "Use RandomResizedCrop, or put Resize before the crop"
         )
     if isinstance(spec.resize, int):
@@ -107,47 +76,40 @@ def _scaled(spec: ResizeCrop, crop: Size, new: Size) -> ResizeCrop:
 
 
 def _nearest(numerator: int, denominator: int) -> int:
-    """The quotient to the nearest whole number, halves up, at least 1."""
+    """The quotient rounded to the nearest integer, halves up, at least 1."""
     return max(1, (2 * numerator + denominator) // (2 * denominator))
 
 
 def _taken(plan: Plan) -> dict[str, str]:
-    """The kinds of step that the plan already has, wherever they run, each with its description."""
+    """The kinds of steps that the plan already has, wherever they run, each with its description."""
     taken = {kind_of(step): describe(step) for step in plan.host if kind_of(step)}
     specs = (*plan.device, plan.decode) if plan.decode is not None else plan.device
     return taken | {spec.kind: repr(spec) for spec in specs}
 
 
 def _check(spec: Spec, taken: dict[str, str]) -> None:
-    if not isinstance(spec, _ADDED):
-        names = ", ".join(cls.__name__ for cls in _ADDED)
-        raise ArgumentError(f"augment takes specs of fastpipe.augment: {names}. Found: {spec!r}")
-    if spec.kind in taken:
+    if step_of(spec).kind in taken:
         raise ArgumentError(
-            f"augment adds {spec!r}, but there is a step of that kind already: {taken[spec.kind]}. "
+            f"augment adds {spec!r}, but the pipeline already has a step of that kind: {taken[spec.kind]}. "
             "Remove one of the two"
         )
 
 
-def _rank(spec: Spec) -> int:
-    return _ORDER.index(spec.kind)
-
-
 def _place(device: Sequence[Spec], spec: Spec) -> int:
-    """Before the first step of a later rank."""
-    return next((place for place, other in enumerate(device) if _rank(other) > _rank(spec)), len(device))
+    """The place before the first step of a later rank."""
+    rank = rank_of(spec)
+    return next((place for place, other in enumerate(device) if rank_of(other) > rank), len(device))
 
 
 def _check_float(device: Sequence[Spec], augment: Sequence[Spec]) -> None:
     if any(isinstance(spec, ToFloat) for spec in device):
         return
     for spec in augment:
-        if isinstance(spec, (Normalize, RandomErasing, *_MIXES)):
+        if step_of(spec).pixels == "float":
             raise ArgumentError(
                 f"augment adds {spec!r} to a pipeline that stays uint8. Add fastpipe.augment.ToFloat() too"
             )
 
 
 def _note(spec: Spec) -> StepNote:
-    where: Literal["decoder", "device"] = "decoder" if isinstance(spec, _CROPS) else "device"
-    return StepNote(step=describe(spec), where=where, why="added by augment=")
+    return StepNote(step=describe(spec), where=step_of(spec).where, why="added by augment=")

@@ -1,4 +1,4 @@
-"""Policies: random operations per image, each image its own. Part of `fastpipe.augment`."""
+"""Policies: random operations, drawn separately for each image. Part of `fastpipe.augment`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _TIMM = {
     "interpolation": "bilinear",
     "fill": (128, 128, 128),
 }
-# The settings of each space with their defaults; a setting of another space is an error.
+# The settings of each space and their defaults; a setting of another space is an error.
 _SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "composer": _COMPOSER,
     "composer-original": _COMPOSER,
@@ -50,17 +50,17 @@ _SETTINGS: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class RandAugment(Spec):
-    """Random operations one after another, drawn with replacement; each image its own.
+    """Random operations in sequence, drawn with replacement for each image separately.
 
-    space: which operations, at which strength. A setting left at None takes the space's own default.
+    space: the operations and their strengths. A setting left at None takes the space's own default.
       composer, composer-original, composer-safe: `depth` operations, level U(0.1, `severity`) per operation,
-        severity 0..10. 13 operations; "original" has the one-sided enhancers, "safe" the first 9. Black fill.
+        severity 0..10. 13 operations; "original" has one-sided enhancers, "safe" the first 9. Black fill.
       torchvision, torchvision_v2: `num_ops` of 14 operations at level `magnitude` of `num_magnitude_bins`. v2
-        differs in the solarize threshold: 255 * linspace(1, 0) against linspace(255, 0), and in 11 of 31
-        levels the two lie on different sides of a gray level.
+        differs in the solarize threshold: 255 * linspace(1, 0) instead of linspace(255, 0); at 11 of 31
+        levels the two are on different sides of a gray level.
       timm: `num_ops` of 15 operations, each applied with probability `p`, at `magnitude` (0..`mmax`) with
         Gaussian noise of standard deviation `mstd` (infinite: uniform from 0), in the `increasing` variant
-        or not. timm draws bilinear or bicubic at random; here it is what `interpolation` says.
+        or not. timm draws bilinear or bicubic at random; here `interpolation` decides.
     interpolation: of the warps. fill: RGB in 0..255 for pixels from outside the image.
     Sources: Cubuk et al., arXiv 1909.13719; Composer 0.7.1, torchvision, timm 1.0 (RandAugment).
     """
@@ -89,7 +89,7 @@ class RandAugment(Spec):
                 object.__setattr__(self, field.name, own[field.name])
             if field.name not in (*own, "space") and getattr(self, field.name) is not None:
                 raise ArgumentError(
-                    f"{field.name} is no setting of space={self.space!r}, which has {', '.join(own)}. "
+                    f"{field.name} is not a setting of space={self.space!r}, which has {', '.join(own)}. "
                     f"Found: {field.name}={getattr(self, field.name)!r}. Leave it out, or name another space"
                 )
         _check_policy(self)
@@ -141,7 +141,7 @@ def _check_interpolation(name: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrivialAugmentWide(Spec):
-    """One operation per image at a uniformly drawn level, wide ranges. `space`: as for RandAugment.
+    """One operation per image at a uniformly drawn level, with wide ranges. `space`: as for RandAugment.
 
     Source: torchvision.transforms.TrivialAugmentWide (Müller & Hutter, arXiv 2103.10158).
     """
@@ -173,7 +173,7 @@ _KEYS: Mapping[str, tuple[str, type]] = {
 def timm_rand_augment(
     config: str, *, interpolation: WarpInterpolation = "bilinear", fill: Color = (128, 128, 128)
 ) -> RandAugment:
-    """The policy that timm's configuration string describes, such as "rand-m7-mstd0.5-inc1".
+    """The policy that a configuration string of timm describes, such as "rand-m7-mstd0.5-inc1".
 
     Sections: m magnitude, n operations, p probability, mstd noise (above 100: uniform), mmax, inc 0 or 1. An
     mmax of 0 is timm's default of 10. The sets of operations behind `t` are not supported.

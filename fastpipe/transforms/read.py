@@ -1,4 +1,4 @@
-"""Reading attributes of transform objects: what fits comes back in our form, else NotKnown is raised."""
+"""Reads attributes of transform objects: returns values that fit in our form, else raises NotKnown."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MAX_CHARS = 80
 _PILLOW_CODES = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 _INTERPOLATIONS: dict[str, Interpolation] = {
     "nearest": "nearest",
-    # Pillow has one nearest rule; torchvision maps both names to it.
+    # Pillow has only one nearest rule; torchvision maps both names to it.
     "nearest-exact": "nearest",
     "bilinear": "bilinear",
     "bicubic": "bicubic",
@@ -48,7 +48,7 @@ _FLOATS: dict[torch.dtype, FloatName] = {
 
 
 class NotKnown(Exception):
-    """A step, or this setting of it, has no spec. The message is the reason in words."""
+    """A step, or this setting of it, has no spec. The message gives the reason in words."""
 
 
 def describe(step: Any) -> str:
@@ -102,7 +102,7 @@ def read_size(value: Any, name: str = "size") -> Size:
 
 
 def read_interpolation(value: Any) -> Interpolation:
-    """An enum, its name, or Pillow's integer as the name of Pillow's filter."""
+    """The name of Pillow's filter for an enum, its name, or Pillow's integer."""
     if isinstance(value, int):
         value = _PILLOW_CODES.get(int(value), value)
     name = value.value if isinstance(value, Enum) else value
@@ -112,15 +112,15 @@ def read_interpolation(value: Any) -> Interpolation:
 
 
 def read_policy_interpolation(value: Any) -> Literal["nearest", "bilinear"]:
-    """The two rules that the warps of a policy offer."""
+    """One of the two rules that the warps of a policy offer."""
     name = read_interpolation(value)
     if name == "nearest" or name == "bilinear":
         return name
-    raise NotKnown(f"its warps interpolate {name}; ours nearest or bilinear")
+    raise NotKnown(f"its warps interpolate {name}; ours are nearest or bilinear")
 
 
 def read_fill(value: Any) -> tuple[int, int, int]:
-    """RGB levels as torchvision hands them to Pillow: None is black, one number gray, floats truncated."""
+    """RGB levels as torchvision passes them to Pillow: None is black, one number gray, floats truncated."""
     numbers = (0.0,) if value is None else read_numbers(value, "fill")
     levels = tuple(int(number) for number in numbers)
     levels = levels * 3 if len(levels) == 1 else levels
@@ -130,7 +130,7 @@ def read_fill(value: Any) -> tuple[int, int, int]:
 
 
 def float_name(dtype: Any) -> FloatName:
-    """The name of a float dtype that the device stage writes."""
+    """The name of a float dtype that the device stage can write."""
     if not isinstance(dtype, torch.dtype) or dtype not in _FLOATS:
         raise NotKnown(f"it converts to {dtype}; the device stage writes float32, float16 or bfloat16")
     return _FLOATS[dtype]

@@ -1,4 +1,4 @@
-"""Resize on the device, behind ColOut. Part of `fastpipe.augment`."""
+"""Resize on the device, after ColOut. Part of `fastpipe.augment`."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _MODES = ("bilinear", "nearest", "nearest-exact")
 class Resize(Spec):
     """Resize the whole uint8 batch on the device, after ColOut and before normalisation.
 
-    size: pixels of the shorter side, the other in proportion (truncated), or (height, width); 1..65535.
-    interpolation: "bilinear" and "nearest-exact" have Pillow's bytes, "nearest" the pixels of torch's
-    `interpolate(size=, mode="nearest")`. antialias: of "bilinear" only; False takes two taps however large
-    the reduction.
-    With `resolution=`, this step takes the resolution in place of `size`, and the decoder keeps its own.
+    size: pixels of the shorter side, with the other in proportion (truncated), or (height, width); 1..65535.
+    interpolation: "bilinear" and "nearest-exact" give Pillow's bytes, "nearest" the pixels of torch's
+    `interpolate(size=, mode="nearest")`. antialias: for "bilinear" only; False takes two taps, however large
+    the reduction. With `resolution=`, this step takes the resolution instead of `size`, and the decoder
+    keeps its own size.
     """
 
     kind: ClassVar[str] = "resize"
@@ -39,8 +39,7 @@ class Resize(Spec):
         sides: Sequence[int] = self.size if isinstance(self.size, tuple) else (self.size, self.size)
         if len(sides) != 2 or not all(is_whole(side) and 1 <= side <= MAX_SIDE for side in sides):
             raise ArgumentError(
-                f"size must be whole pixels in 1..{MAX_SIDE}, one number or (height, width). "
-                f"Found: {self.size!r}"
+                f"size must be one integer or (height, width), in pixels, 1..{MAX_SIDE}. Found: {self.size!r}"
             )
         if self.interpolation not in _MODES:
             raise ArgumentError(
@@ -49,7 +48,7 @@ class Resize(Spec):
         check_flag("antialias", self.antialias)
 
     def target(self, height: int, width: int, resolution: int | None = None) -> Size:
-        """What images of height x width become: (height, width). A resolution takes the place of `size`."""
+        """The new (height, width) of images of height x width. A resolution replaces `size`."""
         size = self.size if resolution is None else resolution
         if not isinstance(size, int):
             return size

@@ -1,4 +1,4 @@
-"""What several specs check. Each raises ArgumentError: the name, what is allowed, what was found."""
+"""Checks shared by several specs. Each raises ArgumentError: the name, what is allowed, what was found."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def is_whole(value: object) -> bool:
 
 
 def check_probability(name: str, value: float) -> None:
-    """A number in [0, 1]; NaN is none."""
+    """A number in [0, 1]; NaN is refused."""
     if not 0.0 <= value <= 1.0:
         raise ArgumentError(f"{name} must be a probability in [0, 1]. Found: {value!r}")
 
@@ -36,9 +36,9 @@ def check_positive(name: str, value: float) -> None:
 
 
 def check_at_least(name: str, value: float, least: int) -> None:
-    """A whole number of at least `least`."""
+    """An integer of at least `least`."""
     if not is_whole(value) or value < least:
-        raise ArgumentError(f"{name} must be >= {least}, a whole number. Found: {value!r}")
+        raise ArgumentError(f"{name} must be >= {least}, an integer. Found: {value!r}")
 
 
 def check_channels(name: str, values: Sequence[float]) -> None:
@@ -50,7 +50,7 @@ def check_channels(name: str, values: Sequence[float]) -> None:
 
 
 def check_flag(name: str, value: object) -> None:
-    """True or False, and nothing that is only taken for one of them."""
+    """True or False, and nothing that merely equals one of them."""
     if not isinstance(value, bool):
         raise ArgumentError(f"{name} must be True or False. Found: {value!r}")
 

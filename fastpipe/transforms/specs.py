@@ -1,6 +1,6 @@
 """The steps that fastpipe knows by meaning. Re-exported as `fastpipe.augment`.
 
-Each is a frozen dataclass, valid by construction. Decode steps give a size in pixels (height, width);
+Each is a frozen dataclass, valid by construction. Decode steps determine a size in pixels (height, width);
 device steps act on the uint8 batch in the order of the plan.
 """
 
@@ -63,8 +63,8 @@ class RandomResizedCrop(Spec):
 class ResizeCrop(Spec):
     """Resize (an int: the shorter side; a pair: height and width; None: no resize), then a crop.
 
-    crop: (height, width), or None. where: "center", or "random" with `padding` zero pixels
-    added on every side first (left, top, right, bottom), as torchvision's RandomCrop does.
+    crop: (height, width), or None. where: "center", or "random" after adding `padding` zero pixels on the
+    sides (left, top, right, bottom), as torchvision's RandomCrop does.
     """
 
     kind: ClassVar[str] = "crop"
@@ -88,7 +88,7 @@ class ResizeCrop(Spec):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HorizontalFlip(Spec):
-    """Mirror left and right with probability `p`, per image."""
+    """Mirror left and right with probability `p`, for each image."""
 
     kind: ClassVar[str] = "flip"
     p: float = 0.5
@@ -99,10 +99,10 @@ class HorizontalFlip(Spec):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToFloat(Spec):
-    """uint8 to `dtype`, in [0, 1] when `scale`, else the level itself (0..255). Of a float image: a cast.
+    """uint8 to `dtype`, in [0, 1] if `scale`, else the level itself (0..255). For a float image: a cast.
 
     rule: "divide" is x / 255 (ToTensor, v1 ConvertImageDtype), "multiply" is x * (1 / 255) (v2 ToDtype);
-    in float32 they differ in the last bit of 126 of the 256 levels.
+    in float32 they differ in the last bit at 126 of the 256 levels.
     """
 
     kind: ClassVar[str] = "to_float"
@@ -113,7 +113,7 @@ class ToFloat(Spec):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Normalize(Spec):
-    """(x - mean) / std per channel, in the range that ToFloat gives."""
+    """(x - mean) / std per channel, in the range that ToFloat produces."""
 
     kind: ClassVar[str] = "normalize"
     mean: tuple[float, float, float]

@@ -1,4 +1,4 @@
-"""The steps behind the crop, each read as specs of the device stage (none: it only changes the form).
+"""The steps after the crop, each read as specs of the device stage (none: it only changes the form).
 
 Forms: "pil" an RGB PIL image, "uint8" and "float" a [3,H,W] tensor, "other" anything else.
 Classes match exactly: a subclass may override what its parent does.
@@ -46,7 +46,7 @@ Form = Literal["pil", "uint8", "float", "other"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What a step means: its specs in order (none: nothing happens to the pixels) and the form it leaves."""
+    """The meaning of a step: its specs in order (none: the pixels stay the same) and the resulting form."""
 
     specs: tuple[Spec, ...] = ()
     form: Form
@@ -56,7 +56,7 @@ _Reader = Callable[[Any, Form], Known]
 
 
 def read_step(step: Any, form: Form) -> Known:
-    """The meaning of `step` on an image in `form`; NotKnown says why it has none."""
+    """The meaning of `step` for an image in `form`; NotKnown says why it has none."""
     reader = _READERS.get(type(step)) or _timm(_TIMM_READERS).get(type(step))
     if reader is None:
         raise NotKnown(_why_unknown(step))
@@ -70,7 +70,7 @@ def read_step(step: Any, form: Form) -> Known:
 
 
 def is_noop(step: Any) -> bool:
-    """Whether the step leaves an RGB PIL image as it is."""
+    """Whether the step leaves an RGB PIL image unchanged."""
     try:
         return read_step(step, "pil") == Known(form="pil")
     except NotKnown:
@@ -78,7 +78,7 @@ def is_noop(step: Any) -> bool:
 
 
 def kind_of(step: Any) -> str:
-    """The kind of spec that a class of torchvision or timm belongs to, or an empty string."""
+    """The kind of spec for a class of torchvision or timm, or an empty string."""
     if type(step) in CROPS:
         return "crop"
     kind: str = _KINDS.get(type(step)) or _timm(_TIMM_KINDS).get(type(step), "")
@@ -87,10 +87,10 @@ def kind_of(step: Any) -> str:
 
 def _why_unknown(step: Any) -> str:
     if kind_of(step) == "crop":
-        return "the decoder crops only at the head of the pipeline"
+        return "the decoder crops only at the start of the pipeline"
     for cls in type(step).__mro__[1:]:
         if cls in _READERS or cls in CROPS:
-            return f"a subclass of {cls.__name__}, which may do something else"
+            return f"a subclass of {cls.__name__}, which may behave differently"
     return why_opaque(step) or "not a step that fastpipe knows"
 
 
@@ -98,8 +98,8 @@ def _expect(form: Form, *allowed: Form) -> None:
     if form in allowed:
         return
     if form == "pil":
-        raise NotKnown("it takes a tensor, and gets a PIL image here")
-    raise NotKnown(f"it gets a {form} tensor here; only {' or '.join(allowed)} is known")
+        raise NotKnown("it takes a tensor but receives a PIL image here")
+    raise NotKnown(f"it receives a {form} tensor here; only {' or '.join(allowed)} is known")
 
 
 def _same(step: Any, form: Form) -> Known:
@@ -118,7 +118,7 @@ def _whole(value: Any, name: str) -> int:
 
 def _on_pil(form: Form) -> None:
     if form != "pil":
-        raise NotKnown("on a tensor torchvision's pixels differ from Pillow's, which ours equal")
+        raise NotKnown("on a tensor torchvision's pixels differ from Pillow's, and ours equal Pillow's")
 
 
 def _rand_augment(space: TorchvisionSpace) -> _Reader:
@@ -212,7 +212,7 @@ def _normalize(step: Any, form: Form) -> Known:
 def _erasing(step: Any, form: Form) -> Known:
     _expect(form, "float")
     if step.value is None or isinstance(step.value, str):
-        raise NotKnown("it fills with random pixels; ours with one number per channel")
+        raise NotKnown("it fills with random pixels; ours fills with one number per channel")
     spec = RandomErasing(
         p=read_numbers(step.p, "p")[0],
         scale=read_pair(step.scale, "scale"),
@@ -301,7 +301,7 @@ _TIMM_KINDS: dict[str, dict[str, str]] = {
 
 
 def _timm(tables: dict[str, dict[str, Any]]) -> dict[type, Any]:
-    """The entries of a table by class, when the user's process has timm loaded."""
+    """The entries of a table by class, if the user's process has loaded timm."""
     found: dict[type, Any] = {}
     for module, table in tables.items():
         found |= timm_classes(module, table)

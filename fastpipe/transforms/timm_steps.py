@@ -1,8 +1,8 @@
-"""timm's own transform classes as specs, where timm is loaded in the user's process; it is never imported.
+"""timm's own transform classes as specs, if the user's process has loaded timm; it is never imported.
 
-Read from timm 1.0.31: timm/data/{transforms,auto_augment,random_erasing}.py. What `create_transform` makes is
-known whole if its `interpolation` is "bilinear" or "nearest" (a crop may have any filter of Pillow's): with
-"random", timm draws a filter per image and operation.
+Read from timm 1.0.31: timm/data/{transforms,auto_augment,random_erasing}.py. What `create_transform` makes
+is known completely if its `interpolation` is "bilinear" or "nearest" (a crop may have any filter of
+Pillow's): with "random", timm draws a filter for each image and operation.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _LEVELS = 10.0
 
 
 def timm_classes(module: str, readers: Mapping[str, Any]) -> dict[type, Any]:
-    """`readers` by class instead of by name; empty where the process has not loaded timm's `module`."""
+    """`readers` by class instead of by name; empty if the process has not loaded timm's `module`."""
     loaded = sys.modules.get(module)
     return {getattr(loaded, name): reader for name, reader in readers.items() if hasattr(loaded, name)}
 
@@ -58,7 +58,7 @@ def timm_classes(module: str, readers: Mapping[str, Any]) -> dict[type, Any]:
 def read_timm_crop(step: Any) -> RandomResizedCrop:
     """RandomResizedCropAndInterpolation: torchvision's rule, with one filter."""
     if isinstance(step.interpolation, Sequence) and not isinstance(step.interpolation, str):
-        raise NotKnown("it draws a filter per image; give create_transform interpolation='bilinear'")
+        raise NotKnown("it draws a filter for each image; give create_transform interpolation='bilinear'")
     return RandomResizedCrop(
         size=read_size(step.size),
         scale=read_pair(step.scale, "scale"),
@@ -70,9 +70,9 @@ def read_timm_crop(step: Any) -> RandomResizedCrop:
 def read_timm_erasing(step: Any) -> RandomErasing:
     """RandomErasing with one black (after normalisation: mean) rectangle; its other modes draw pixels."""
     if step.rand_color or step.per_pixel:
-        raise NotKnown(f"mode={step.mode!r} fills with random pixels; ours with one number per channel")
+        raise NotKnown(f"mode={step.mode!r} fills with random pixels; ours fills with one number per channel")
     if (step.min_count, step.max_count) != (1, 1):
-        raise NotKnown("it erases several rectangles; ours one")
+        raise NotKnown("it erases several rectangles; ours erases one")
     low, high = read_pair(step.log_aspect_ratio, "log_aspect_ratio")
     return RandomErasing(
         p=read_numbers(step.probability, "probability")[0],
@@ -84,7 +84,7 @@ def read_timm_erasing(step: Any) -> RandomErasing:
 def read_timm_policy(step: Any) -> RandAugment | None:
     """RandAugment over timm's fifteen operations, increasing or not; None for no operations at all.
 
-    Where timm asks Pillow 13 for 0 bits, which it refuses, ours gives black.
+    timm may ask Pillow 13 for 0 bits, which Pillow refuses; ours gives black.
     """
     if step.choice_weights is not None:
         raise NotKnown("its operations have weights; ours are equally likely")

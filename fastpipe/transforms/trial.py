@@ -1,4 +1,4 @@
-"""Running a user's own steps once on a sample image, to see in which form they leave it."""
+"""Runs a user's own steps once on a sample image, to see in which form they return it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Trial", "form_of", "preserved_rng"]
 
 @contextmanager
 def preserved_rng() -> Iterator[None]:
-    """Restore the global generators of python, numpy and torch (CPU, and CUDA once in use) on leaving."""
+    """Restore the global generators of python, numpy and torch (CPU, and CUDA once in use) on exit."""
     python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
     try:
@@ -49,7 +49,7 @@ def form_of(image: Any) -> tuple[Form, str]:
 
 
 class Trial:
-    """Runs copies of the steps in order on a copy of the sample, each at most once, the generators preserved.
+    """Runs copies of the steps in order on a copy of the sample, each at most once; generators are preserved.
 
     Copies, because a step may hold a generator or a counter of its own.
     """
@@ -63,9 +63,9 @@ class Trial:
         self.done = 0
 
     def form_after(self, count: int) -> tuple[Form, str]:
-        """The form after the first `count` steps, in one word and described."""
+        """The form after the first `count` steps, in one word and as a description."""
         with preserved_rng(), warnings.catch_warnings():
-            # The workers will say it again, where the user expects it.
+            # The workers raise it again, in the place where the user expects it.
             warnings.simplefilter("ignore")
             for step in self.steps[self.done : count]:
                 try:

@@ -1,11 +1,12 @@
-"""Classes of a script that wrap a pipeline and do nothing else, as torchvision's reference presets do.
+"""Classes of a script that wrap a pipeline and do nothing else, like torchvision's reference presets.
 
     class ClassificationPresetTrain:
         def __init__(self, ...): self.transforms = Compose([...])
         def __call__(self, img): return self.transforms(img)
 
-Nothing is guessed: the compiled `__call__` must be that one line, by its instructions, and the attribute a
-plain one. Python's own rules for attributes are the list of what could make it something else.
+Nothing is guessed: the instructions of the compiled `__call__` must be those of this one line, and the
+attribute must be a plain one. Python's rules for attributes list everything that could make it something
+else.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def _one_line(self: Any, image: Any) -> Any:
 
 
 _MODEL = _one_line.__code__
-# What changes a call; where the function was defined, and with which __future__, does not.
+# These change a call; the place of the definition and its __future__ imports do not.
 _FLAGS = (
     inspect.CO_VARARGS
     | inspect.CO_VARKEYWORDS
@@ -45,7 +46,7 @@ _PLAIN = inspect.getattr_static(object, "__getattribute__")
 
 
 def unwrap(transform: Any) -> Any | None:
-    """The pipeline that `transform` hands its image to and returns the result of; None if not certain."""
+    """The pipeline whose result on the image `transform` returns; None if that is not certain."""
     if _doubt(transform) is not None:
         return None
     inner = _attributes(transform)[_attribute(transform) or ""]
@@ -53,10 +54,10 @@ def unwrap(transform: Any) -> Any | None:
 
 
 def why_opaque(transform: Any) -> str | None:
-    """Why an object that holds a pipeline is not opened; None for one that holds none, or is opened."""
+    """Why an object with a pipeline is not opened; None if it has none, or is opened."""
     held = [name for name, value in _attributes(transform).items() if type(value) in _PIPELINES]
     doubt = _doubt(transform)
-    return f"holds a pipeline in {held[0]!r}, but {doubt}" if held and doubt is not None else None
+    return f"it has a pipeline in {held[0]!r}, but {doubt}" if held and doubt is not None else None
 
 
 def _doubt(transform: Any) -> str | None:
@@ -71,9 +72,9 @@ def _doubt(transform: Any) -> str | None:
     except NotKnown as reason:
         return str(reason)
     if inspect.getattr_static(cls, "__getattribute__") is not _PLAIN:
-        return "its class has a __getattribute__ of its own"
+        return "its class defines __getattribute__"
     if inspect.getattr_static(cls, name, _ABSENT) is not _ABSENT:
-        return f"{name!r} is an attribute of its class too"
+        return f"{name!r} is also an attribute of its class"
     if name not in _attributes(transform):
         return f"{name!r} is not a plain attribute"
     return None
@@ -87,7 +88,7 @@ def _attribute(transform: Any) -> str | None:
         if getattr(call, _OBSERVED, call) is not inspect.getattr_static(nn.Module, "__call__"):
             return None
         function = inspect.getattr_static(type(transform), "forward", None)
-    # What `fastpipe-profile run` has put around it for a while changes nothing but the time.
+    # A temporary wrapper of `fastpipe-profile run` changes nothing but the time.
     function = getattr(function, _OBSERVED, function)
     if not isinstance(function, FunctionType) or not _same_instructions(function.__code__):
         return None
@@ -95,7 +96,7 @@ def _attribute(transform: Any) -> str | None:
 
 
 def _same_instructions(code: CodeType) -> bool:
-    """Whether the code differs from the model's in names alone. It loads no constant, so none can differ."""
+    """Whether the code differs from the model's only in names. It loads no constant, so none can differ."""
     return (
         code.co_code == _MODEL.co_code
         and not code.co_flags & _FLAGS

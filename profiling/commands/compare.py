@@ -16,13 +16,14 @@ from torchvision import transforms as T
 from fastpipe.errors import ArgumentError, FastpipeError
 from fastpipe.profiling.commands.terminal import Outcome, print_table, status
 from fastpipe.profiling.host.summary import OtherLoad, describe_host
-from fastpipe.profiling.measure.details import AUGMENTATIONS, device_unit
+from fastpipe.profiling.measure.details import device_unit
 from fastpipe.profiling.measure.inputs import Inputs, fetch
 from fastpipe.profiling.measure.stages import packed
 from fastpipe.profiling.measure.timing import Timing, measure
 from fastpipe.profiling.measure.variants import Variant, beton_of, make_loader, unavailable
 from fastpipe.profiling.measure.workload import transform_of
 from fastpipe.transforms import merge
+from fastpipe.transforms.step_table import timed_steps
 from fastpipe.types import Plan
 
 __all__ = ["Price", "price_list", "run"]
@@ -86,7 +87,7 @@ def price_list(inputs: Inputs, transform: Any, plan: Plan, seconds: float) -> It
     for name, make in _pillow(inputs).items():
         yield Price(step=name, by="torchvision on Pillow, in workers", timing=measure(make, seconds))
     for engine in ("fused", "torch", "kornia"):
-        for name, spec in ((_PLAIN, None), *AUGMENTATIONS.items()):
+        for name, spec in ((_PLAIN, None), *timed_steps().items()):
             steps = plan if spec is None else merge(plan, [spec])
             yield _engine_price(name, engine, steps, batch, device, inputs, seconds)
 

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from fastpipe.profiling.host.summary import cpu_model
 from fastpipe.system.cgroups import cpu_quota
+from fastpipe.system.machine import processor_name
 from fastpipe.system.proc import ROOT, lines, number, span, text
 
 __all__ = ["cpu_facts", "cpu_notes"]
@@ -28,7 +28,7 @@ def cpu_facts(root: Path = ROOT, affinity: set[int] | None = None) -> dict[str, 
     cores, sockets = _topology(root, online)
     usable = float(len(allowed)) if quota is None else min(float(len(allowed)), quota[0])
     return {
-        "model": cpu_model(str(root / "proc/cpuinfo")),
+        "model": processor_name(str(root / "proc/cpuinfo")),
         "sockets": sockets,
         "cores": cores,
         "online": len(online),

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from fastpipe.decode import read
-from fastpipe.decode.pillow import open_image, to_rgb
 from fastpipe.errors import SampleError
+from fastpipe.storage.image import open_image, to_rgb
 
 __all__ = ["file_facts", "file_notes"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import time
-from pathlib import Path
 from typing import Any
 
 import PIL
@@ -17,18 +16,9 @@ import torchvision
 from fastpipe import __version__
 from fastpipe.profiling.measure.timing import cpu_seconds
 from fastpipe.system.cgroups import usable_cpus
+from fastpipe.system.machine import processor_name
 
-__all__ = ["OtherLoad", "cpu_model", "describe_host"]
-
-
-def cpu_model(cpuinfo: str = "/proc/cpuinfo") -> str:
-    """The CPU's name, from `cpuinfo` where there is one."""
-    try:
-        lines = Path(cpuinfo).read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names and names[0] else platform.processor() or platform.machine()
+__all__ = ["OtherLoad", "describe_host"]
 
 
 def describe_host() -> dict[str, Any]:
@@ -37,7 +27,7 @@ def describe_host() -> dict[str, Any]:
     turbo = PIL.features.version_feature("libjpeg_turbo")
     jpeg = f"libjpeg-turbo {turbo}" if turbo else f"libjpeg {PIL.features.version('jpg')}"
     return {
-        "cpu": cpu_model(),
+        "cpu": processor_name(),
         "cpus_usable": usable_cpus(),
         "cpus_online": os.cpu_count() or 1,
         "gpu": gpu,

@@ -23,11 +23,11 @@ from fastpipe.profiling.measure.inputs import Inputs
 from fastpipe.profiling.measure.stages import Stage, StageResult, packed
 from fastpipe.profiling.measure.timing import Repeat, Stopwatch, summarize
 from fastpipe.profiling.names import Id
-from fastpipe.transforms import ColOut, MixUp, RandAugment, TrivialAugmentWide, merge
-from fastpipe.types import Plan, Spec
+from fastpipe.transforms import merge
+from fastpipe.transforms.step_table import timed_steps
+from fastpipe.types import Plan
 
 __all__ = [
-    "AUGMENTATIONS",
     "cold_read",
     "detail_stages",
     "device_augmentation",
@@ -36,13 +36,6 @@ __all__ = [
 ]
 
 _COLD_FILES = 32
-# Hot's values for RandAugment and ColOut, MixUp as in Medium.
-AUGMENTATIONS: dict[str, Spec] = {
-    "RandAugment": RandAugment(depth=1, severity=10.0),
-    "TrivialAugmentWide": TrivialAugmentWide(),
-    "ColOut": ColOut(p_row=0.05, p_col=0.05),
-    "MixUp": MixUp(alpha=0.2),
-}
 
 
 def cold_read(inputs: Inputs, seconds: float, read: Callable[[str], bytes]) -> StageResult:
@@ -75,7 +68,7 @@ def detail_stages(
         *moves,
         pillow_randaugment(inputs),
         _plain(inputs, plan, batch_size, device),
-        *(device_augmentation(inputs, plan, name, batch_size, device) for name in AUGMENTATIONS),
+        *(device_augmentation(inputs, plan, name, batch_size, device) for name in timed_steps()),
     ]
     return found, (((names.CROP_DECODE, no_crop),) if no_crop else ()) + no_moves
 
@@ -120,9 +113,9 @@ def pillow_randaugment(inputs: Inputs) -> Stage:
 def device_augmentation(
     inputs: Inputs, plan: Plan, name: str, batch_size: int, device: torch.device
 ) -> Stage:
-    """The device stage with one augmentation more: its cost is what is above the plain device stage."""
+    """The device stage with one of `timed_steps` more: its cost is what is above the plain device stage."""
     host = packed(inputs, batch_size)
-    unit = device_unit(merge(plan, [AUGMENTATIONS[name]]), host, device, inputs)
+    unit = device_unit(merge(plan, [timed_steps()[name]]), host, device, inputs)
     where = "on the CPU" if device.type == "cpu" else f"on {device.type}"
     return Stage(
         id=names.of(names.DEVICE_WITH, name), lane=None, what=f"with the plain pass, {where}", unit=unit

@@ -20,6 +20,7 @@ from fastpipe.profiling.measure.setting import Setting
 from fastpipe.profiling.measure.stages import StageResult
 from fastpipe.profiling.measure.timing import measure
 from fastpipe.profiling.names import Id
+from fastpipe.transforms.step_table import step_of
 from fastpipe.types import Plan
 
 __all__ = ["Explored", "Timed", "explore"]
@@ -27,7 +28,6 @@ __all__ = ["Explored", "Timed", "explore"]
 MakeLoader = Callable[[int, int], Any]
 
 _LARGEST_DETAIL = 64
-_KEPT = ("colout", "resize", "to_float", "normalize")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +175,8 @@ def _between(setting: Setting, inputs: Inputs, step: Step, timed: Timed) -> list
 
 def _without_draws(plan: Plan) -> Plan:
     """Cast and normalise, and what changes the size that the model gets."""
-    return replace(plan, device=tuple(spec for spec in plan.device if spec.kind in _KEPT))
+    steps = [(spec, step_of(spec)) for spec in plan.device]
+    return replace(plan, device=tuple(spec for spec, step in steps if step.resizes or not step.drawn))
 
 
 def _cold_batches(files: int, timed: Timed, seconds: float) -> int:

@@ -21,6 +21,7 @@ from fastpipe.profiling.measure.inputs import Inputs
 from fastpipe.profiling.measure.timing import Spread, Timing, measure
 from fastpipe.profiling.names import Id, words
 from fastpipe.storage import FolderDataset
+from fastpipe.transforms.step_table import word_for
 from fastpipe.types import HostBatch, Plan, Request
 
 __all__ = ["Stage", "StageResult", "loader_stages", "overhead", "packed", "stream_of", "whole_host_half"]
@@ -30,7 +31,6 @@ _IN_HOST_HALF = (names.READ, names.DECODE, names.CROP, names.ASSEMBLY)
 _NOTICEABLE = 0.02
 # A page of memory: touching one byte of each is what makes the receiver map a shared batch.
 _PAGE = 4096
-_WORDS = {"flip": "flip", "normalize": "normalise", "to_float": "cast"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +150,7 @@ def _device(batch: HostBatch, plan: Plan, device: torch.device, memory_format: A
         wait_for(device)
         return len(batch.images)
 
-    steps = [_WORDS.get(spec.kind, type(spec).__name__) for spec in plan.device]
+    steps = [word_for(spec) for spec in plan.device]
     what = ", ".join(["transfer", *steps] if device.type == "cuda" else steps)
     return Stage(id=names.DEVICE, lane="main", what=what, unit=unit)
 

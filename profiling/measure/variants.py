@@ -13,7 +13,7 @@ import torch
 
 from fastpipe import DataLoader
 from fastpipe.backends.registry import load
-from fastpipe.choice.choose import refusal, this_machine
+from fastpipe.choice.choose import refusal
 from fastpipe.device.engines.protocol import EngineName
 from fastpipe.errors import FastpipeError
 from fastpipe.profiling.measure.device_wait import wait_for
@@ -21,6 +21,7 @@ from fastpipe.profiling.measure.inputs import Cycle, Inputs
 from fastpipe.profiling.measure.timing import Repeat, Stopwatch
 from fastpipe.profiling.names import Id
 from fastpipe.storage import FolderDataset, open_index, write_beton
+from fastpipe.system.machine import this_machine
 from fastpipe.types import Plan
 
 __all__ = ["Variant", "alternate", "beton_of", "epoch", "make_loader", "unavailable"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -12,17 +13,24 @@ from fastpipe.errors import ArgumentError, nearest
 from fastpipe.profiling.conclude.demand import rate_of
 from fastpipe.profiling.conclude.whatif import Question, parse
 from fastpipe.system.cgroups import usable_cpus
-from fastpipe.transforms import ColOut, RandAugment, RandomErasing, Resize, TrivialAugmentWide, lift
+from fastpipe.system.machine import MOST_OF_A_COMMAND, worker_count
+from fastpipe.transforms import RandAugment, RandomErasing, TrivialAugmentWide, lift
+from fastpipe.transforms.step_table import step_of
 from fastpipe.types import Plan, Spec
 
 __all__ = ["Options", "Workload", "make_workload", "nearest", "torch_transform", "transform_of"]
 
 _MODEL, _RESOLUTION, _BATCH_SIZE = "resnet18", 176, 64
-_MOST_WORKERS = 8
 _SECONDS, _QUICK_SECONDS = 1.4, 0.3
 # The usual mean and standard deviation of ImageNet's pixels, RGB in 0..1.
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
+# torchvision's class for a spec, as torch's workers run it.
+_IN_WORKERS: Mapping[type[Spec], Callable[[Any], Any]] = {
+    RandAugment: lambda spec: T.RandAugment(num_ops=spec.length),
+    TrivialAugmentWide: lambda spec: T.TrivialAugmentWide(),
+    RandomErasing: lambda spec: T.RandomErasing(p=spec.p),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,14 +97,11 @@ class Workload:
 
     @property
     def side(self) -> int:
-        """Pixels of a side of what reaches the model: ColOut and Resize change it on the device."""
-        side = self.resolution
+        """Pixels of the height of what reaches the model: ColOut and Resize change it on the device."""
+        height = width = self.resolution
         for spec in self.augment:
-            if isinstance(spec, ColOut):
-                side, _ = spec.kept(side, side)
-            elif isinstance(spec, Resize):
-                side = spec.size if isinstance(spec.size, int) else spec.size[0]
-        return side
+            height, width = spec.target(height, width)
+        return height
 
 
 def make_workload(options: Options) -> Workload:
@@ -124,7 +129,7 @@ def make_workload(options: Options) -> Workload:
 
 
 def _default_workers() -> int:
-    return max(1, min(_MOST_WORKERS, int(usable_cpus())))
+    return worker_count(usable_cpus(), most=MOST_OF_A_COMMAND)
 
 
 def _recipe(name: str | None, resolution: int | None) -> tuple[Any, tuple[Spec, ...], tuple[str, ...]]:
@@ -172,16 +177,12 @@ def torch_transform(transform: Any, augment: tuple[Spec, ...]) -> tuple[Any, str
     steps, ours, left_out = list(transform.transforms), [], []
     place = next(place for place, step in enumerate(steps) if isinstance(step, T.ToTensor))
     for spec in augment:
-        if isinstance(spec, RandAugment):
-            steps.insert(place, T.RandAugment(num_ops=spec.length))
-        elif isinstance(spec, TrivialAugmentWide):
-            steps.insert(place, T.TrivialAugmentWide())
-        elif isinstance(spec, RandomErasing):
-            steps.append(T.RandomErasing(p=spec.p))
-        else:
-            left_out.append(type(spec).__name__)
+        name, make = type(spec).__name__, _IN_WORKERS.get(type(spec))
+        if make is None:
+            left_out.append(name)
             continue
-        ours.append(type(spec).__name__)
+        steps.insert(len(steps) if step_of(spec).pixels == "float" else place, make(spec))
+        ours.append(name)
     if not augment:
         return transform, "the same work"
     words = [

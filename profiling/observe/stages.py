@@ -38,8 +38,8 @@ _DECODERS = (
 # fastpipe's own: where each is defined, "" or the class that has it, its name, its stage. Functions are
 # observed under every name that fastpipe's modules have for them.
 _OURS = (
-    ("fastpipe.decode.pillow", "", "read", "read"),
-    ("fastpipe.decode.pillow", "", "decode_rgb", "decode"),
+    ("fastpipe.storage.image", "", "read", "read"),
+    ("fastpipe.storage.image", "", "decode_rgb", "decode"),
     ("fastpipe.decode.pillow", "", "crop_and_resize", "crop+resize"),
     ("fastpipe.backends.ffcv.turbojpeg", "TurboDecoder", "decode", "decode"),
     ("fastpipe.backends.ffcv.native", "Native", "decode", "decode"),

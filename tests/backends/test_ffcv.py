@@ -22,9 +22,9 @@ from torch.utils.data import ConcatDataset, Subset
 from torchvision import transforms
 
 from fastpipe import BackendError, DataLoader, SampleError
-from fastpipe.backends.ffcv import batch as ffcv_batch
 from fastpipe.backends.ffcv import threads as ffcv_threads
 from fastpipe.backends.ffcv.backend import FfcvBackend
+from fastpipe.batch import packing
 from fastpipe.errors import NoEffectWarning
 from fastpipe.storage import BetonDataset
 from fastpipe.transforms import RandomResizedCrop, ResizeCrop
@@ -241,7 +241,7 @@ def in_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[Hook], None]:
     """Lets a function run where a thread asks for a label: a target_transform runs in the script's thread."""
 
     def install(hook: Hook) -> None:
-        monkeypatch.setattr(ffcv_batch, "label_at", lambda request, place, leaf, label: hook(label))
+        monkeypatch.setattr(packing, "label_at", lambda request, place, leaf, label: hook(label))
 
     return install
 

@@ -1,7 +1,5 @@
 """The orders on top of DistributedSampler."""
 
-import types
-
 import numpy as np
 import pytest
 import torch
@@ -11,6 +9,7 @@ from fastpipe import ArgumentError, DistributedEvalSampler, PageLocalSampler, Re
 from fastpipe.batch.order import known_repeats
 from fastpipe.batch.samplers import pages_of
 from fastpipe.rng import permutation
+from fastpipe.storage import Leaf, register
 
 
 @pytest.mark.parametrize("num", [1, 3, 10, 101])
@@ -59,19 +58,42 @@ def test_copies_of_a_sample_have_repeats_of_their_own(num, world, repeats):
     assert (known_repeats(samplers[0], None) == samplers[0].repeats()).all()
 
 
-def _beton(num, per_page, order=None):
+class _Paged(TensorDataset):
+    """Samples on pages, with gaps in the pages' numbers."""
+
+
+class _PagedLeaf(Leaf):
+    kind = "paged"
+    words = ("a paged file", "paged files")
+
+    def key(self, i):
+        return f"paged#{i}"
+
+    def label(self, i):
+        return i
+
+    def encoded(self, i):
+        return b""
+
+    def pages(self):
+        return self.dataset.pages
+
+
+register(_Paged, _PagedLeaf)
+
+
+def _paged(num, per_page, order=None):
     pages = np.arange(num) // per_page
     pages = pages if order is None else pages[order]
-    beton = types.SimpleNamespace(pointers=(pages * 4096 + 100).astype(np.uint64), page_size=4096)
-    data = TensorDataset(torch.arange(num))
-    data.beton = beton
+    data = _Paged(torch.arange(num))
+    data.pages = pages.astype(np.int64) * 7 + 3
     return data
 
 
 @pytest.mark.parametrize("world", [1, 2])
 def test_page_local_order_visits_all_and_holds_few_pages(world):
     num, per_page, window = 1003, 10, 4
-    data = _beton(num, per_page, np.random.default_rng(0).permutation(num))
+    data = _paged(num, per_page, np.random.default_rng(0).permutation(num))
     pages = pages_of(data, 1)
     ranks = [PageLocalSampler(data, world, rank, seed=3, window=window) for rank in range(world)]
     order = [i for step in zip(*ranks, strict=True) for i in step][:num]
@@ -87,7 +109,7 @@ def test_page_local_order_visits_all_and_holds_few_pages(world):
 def test_page_local_order_is_random_within_and_between_groups():
     """Ranks against ids: groups move as a whole, samples within a group are spread over it."""
     num, per_page, window = 4096, 16, 8
-    data = _beton(num, per_page)
+    data = _paged(num, per_page)
     sampler = PageLocalSampler(data, seed=1, window=window)
     orders = []
     for epoch in range(2):
@@ -106,7 +128,7 @@ def test_pages_of_folders_subsets_and_concatenations():
     plain = TensorDataset(torch.arange(10))
     assert pages_of(plain, 4).tolist() == [0, 0, 0, 0, 1, 1, 1, 1, 2, 2]
     assert pages_of(Subset(plain, [9, 0, 8]), 4).tolist() == [1, 0, 1]
-    assert pages_of(ConcatDataset([_beton(4, 2), plain]), 5).tolist() == [0, 0, 1, 1, *[2] * 5, *[3] * 5]
+    assert pages_of(ConcatDataset([_paged(4, 2), plain]), 5).tolist() == [0, 0, 1, 1, *[2] * 5, *[3] * 5]
     assert list(PageLocalSampler(TensorDataset(torch.empty(0)))) == []
     with pytest.raises(ArgumentError, match="window must be"):
         PageLocalSampler(plain, window=0)

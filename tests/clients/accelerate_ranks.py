@@ -193,7 +193,7 @@ def main(root: str) -> None:
     passed("an epoch left early is followed by the next order: plain")
     for mode in ("plain", "split", "dispatch", "uneven"):
         skipped_batches_are_the_rest(root, mode)
-        passed(f"skip_first_batches, with MixUp where not dispatched: {mode}")
+        passed(f"skip_first_batches, with MixUp unless dispatched: {mode}")
     try:
         import torchdata.stateful_dataloader  # noqa: F401
     except ImportError:

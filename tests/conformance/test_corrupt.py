@@ -62,7 +62,7 @@ def outcomes(iterator):
 
 
 def test_going_on(lab, broken, saved):
-    """on_error="raise": the iterator goes on behind a batch that raised, as torch's; so does a state"""
+    """on_error="raise": iterator and state continue after a batch that raised, as torch's iterator does"""
     dataset, sample_id = broken
     whole = list(lab.loader(labels="classes"))
     whole[sample_id // 6] = None
@@ -90,7 +90,7 @@ def _same(batch, expected):
 
 
 def test_skip(lab, broken, caplog):
-    """on_error="skip": that batch is shorter, the others are untouched, it says so"""
+    """on_error="skip": that batch is shorter, the others are unchanged, the log says so"""
     dataset, sample_id = broken
     whole = list(lab.loader(labels="classes"))
     with caplog.at_level(logging.WARNING, "fastpipe"):
@@ -103,7 +103,7 @@ def test_skip(lab, broken, caplog):
 
 
 def test_replace(lab, broken, caplog):
-    """on_error="replace": the same image of the class each time, the others are untouched, it says so"""
+    """on_error="replace": the same image of the class each time, the others are unchanged, the log says so"""
     dataset, sample_id = broken
     whole = list(lab.loader(labels="classes"))
     with caplog.at_level(logging.WARNING, "fastpipe"):

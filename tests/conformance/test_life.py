@@ -1,4 +1,4 @@
-"""Iterators that are broken off, run side by side, forked, interrupted or killed; threads and memory."""
+"""Iterators that are abandoned, run side by side, forked, interrupted or killed; threads and memory."""
 
 import gc
 import json
@@ -27,7 +27,7 @@ def _ids(batches):
 
 
 def test_early_break(lab):
-    """early break, then the next epoch whole"""
+    """early break, then the next epoch is complete"""
     loader = lab.loader(shuffle=True, batch_size=2)
     iterator = iter(loader)
     begun = [next(iterator) for _ in range(4)]
@@ -37,7 +37,7 @@ def test_early_break(lab):
 
 
 def test_concurrent_iterators(lab):
-    """two iterators of one loader and one of another, in turns"""
+    """two iterators of one loader and one of another, alternating"""
     loader, second = lab.loader(batch_size=4), lab.loader(batch_size=4, shuffle=True)
     epochs = [list(lab.loader(batch_size=4, num_workers=0))]
     iterators = [iter(loader), iter(second), iter(loader)]
@@ -54,7 +54,7 @@ def test_concurrent_iterators(lab):
 
 @NONE_AND_ONE
 def test_broken_off_epochs_leave_nothing_behind(lab, children):
-    """threads and processes are flat over broken-off epochs"""
+    """the numbers of threads and processes stay constant over abandoned epochs"""
     loader = lab.loader(batch_size=2)
     for _ in range(2):
         next(iter(loader))
@@ -73,7 +73,7 @@ def test_broken_off_epochs_leave_nothing_behind(lab, children):
 
 @ONE
 def test_an_error_of_the_users_code_reaches_the_consumer(lab):
-    """an exception in a worker is raised where the loop is, within 10 s"""
+    """an exception in a worker is raised in the loop within 10 s"""
     dataset = lab.dataset()
     dataset.target_transform = _fails_at_nine
     started = time.monotonic()
@@ -226,9 +226,9 @@ MEMORY = """
         return sum(p.memory_info().rss - p.memory_info().shared for p in [me, *me.children(recursive=True)])
     ours = loader(4, shuffle=True)
     points = []
-    for epoch in range(30 if sys.argv[2] == "whole" else 60):
+    for epoch in range(30 if sys.argv[2] == "complete" else 60):
         for batch in ours:
-            if sys.argv[2] != "whole":
+            if sys.argv[2] != "complete":
                 break
         if epoch % 10 == 9:
             del batch
@@ -239,9 +239,9 @@ MEMORY = """
 
 @pytest.mark.slow
 @NONE_AND_ONE
-@pytest.mark.parametrize("kind", ["whole", "broken off"])
+@pytest.mark.parametrize("kind", ["complete", "abandoned"])
 def test_memory_is_flat(lab, kind, record_property):
-    """memory and threads are flat over 30 whole and 60 broken-off epochs"""
+    """memory and threads stay constant over 30 complete and 60 abandoned epochs"""
     done = lab.run(MEMORY, kind, timeout=280)
     assert done.returncode == 0, done.stderr
     points = json.loads(done.stdout.splitlines()[-1])

@@ -82,7 +82,7 @@ class Backwards(Sampler):
 
 
 def test_custom_sampler(lab):
-    """a sampler of the user's, repeated ids cropped anew"""
+    """a sampler of the user: repeated ids get new crops"""
     batches = list(lab.loader(sampler=Backwards(), batch_size=4))
     assert _ids(batches) == [[9, 9, 4, 4], [4, 0, 19]]
     lab.check(batches[0][0], lab.expected([9, 9, 4, 4], repeats=[0, 1, 0, 1]))
@@ -91,7 +91,7 @@ def test_custom_sampler(lab):
 
 
 def test_custom_batch_sampler(lab):
-    """a batch sampler of the user's, uneven batches"""
+    """a batch sampler of the user: uneven batches"""
     wanted = [[3], [5, 5, 1, 0, 19, 7, 8], [2, 2]]
     batches = list(lab.loader(batch_sampler=wanted))
     assert _ids(batches) == wanted
@@ -111,7 +111,7 @@ def test_subset_and_concat(lab):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_folder_and_beton_together(lab, data):
-    """a folder and a .beton in one ConcatDataset, where the backend claims that, else refused"""
+    """a folder and a .beton in one ConcatDataset, if the backend claims that, else refused"""
     if "mixed" not in lab.claims.storage:
         with pytest.raises(BackendError, match="mixed"):
             iter(lab.loader(dataset=_mixed(data, lab.train)))

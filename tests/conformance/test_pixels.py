@@ -19,7 +19,7 @@ def _cut(image, box, size):
 
 @ALL
 def test_pixels_of_training(lab, record_property):
-    """pixels of RandomResizedCrop and flip against Pillow, for every numerics it claims"""
+    """pixels of RandomResizedCrop and flip compared with Pillow, for every numerics that it claims"""
     for numerics in lab.claims.numerics:
         loader = lab.loader(shuffle=True, numerics=numerics)
         loader.set_epoch(1)
@@ -31,7 +31,7 @@ def test_pixels_of_training(lab, record_property):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_pixels_of_validation(lab, record_property):
-    """pixels of Resize and CenterCrop against torchvision, for every numerics it claims"""
+    """pixels of Resize and CenterCrop compared with torchvision, for every numerics that it claims"""
     for numerics in lab.claims.numerics:
         images = torch.cat([images for images, _ in lab.loader(lab.eval, numerics=numerics)])
         expected = lab.expected_eval(range(lab.num))
@@ -41,7 +41,7 @@ def test_pixels_of_validation(lab, record_property):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_boxes_are_the_references(lab):
-    """boxes: the reference's explains the pixels better than any box one pixel beside it"""
+    """boxes: the reference's box explains the pixels better than any box shifted by one pixel"""
     steps = transforms.Compose([transforms.RandomResizedCrop(32), transforms.ToTensor()])
     ids = [9, 9, *range(lab.num)]
     repeats = [0, 1, *(1 if i == 9 else 0 for i in range(lab.num))]
@@ -65,7 +65,7 @@ def test_boxes_are_the_references(lab):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_flips_are_the_references(lab):
-    """flips: the reference's, repeated ids included"""
+    """flips are those of the reference, repeated ids included"""
     ids = [4, 4, 4, *range(lab.num)]
     seen = {}
     repeats = [seen.setdefault(i, []).append(0) or len(seen[i]) - 1 for i in ids]
@@ -91,7 +91,7 @@ def test_dtypes_layout_and_contiguity(lab):
 
 @ALL
 def test_a_delivered_batch_stays_the_consumers(lab):
-    """ownership: every batch of two epochs kept, none overwritten"""
+    """ownership: every batch of two epochs is kept, and none is overwritten"""
     loader = lab.loader(batch_size=2, shuffle=True)
     kept, copies = [], []
     for _ in range(2):
@@ -125,7 +125,7 @@ def test_resolution_by_epoch_and_batch(lab):
 
 
 def test_set_resolution_at_a_step(lab):
-    """set_resolution holds from the next delivered batch"""
+    """set_resolution takes effect with the next delivered batch"""
     loader = lab.loader(shuffle=True, batch_size=4)
     reference = list(lab.loader(shuffle=True, batch_size=4, resolution=24))
     whole = list(lab.loader(shuffle=True, batch_size=4))
@@ -142,7 +142,7 @@ def test_set_resolution_at_a_step(lab):
 
 @pytest.mark.parametrize("workers", [1])
 def test_augmentations_run_after_every_backend(lab):
-    """RandAugment, ColOut and MixUp: the same draws as after the torchvision backend"""
+    """RandAugment, ColOut and MixUp: the same draws as with the torchvision backend"""
     given = [augment.RandAugment(), augment.ColOut(p_row=0.1, p_col=0.1), augment.MixUp(alpha=0.2)]
     options = dict(augment=given, num_classes=lab.num, shuffle=True)
     drawn = lab.loader(engine="none", **options)

@@ -66,7 +66,7 @@ def test_resume_on_another_backend(lab, saved):
 
 
 def test_resume_after_a_finished_epoch(lab, saved):
-    """a state of a finished epoch begins the next one"""
+    """the state of a finished epoch starts the next one"""
     loader = lab.loader(shuffle=True)
     list(loader)
     state = saved(loader.state_dict())

@@ -185,8 +185,8 @@ class Gpu(TorchFunctionMode):
             return self.base(args[0], self.pinned) is not None
         if func is _T.pin_memory:
             return self.adopt(args[0], self.pinned, "pinned")
-        if func is _T.to and DEVICE in args and not bases:
-            return self.copied(args[0], bool(kwargs.get("non_blocking")))
+        if func is _T.to and DEVICE in args:  # what is there already is not copied
+            return args[0] if bases else self.copied(args[0], bool(kwargs.get("non_blocking")))
         placed = kwargs.get("device") is not None and torch.device(kwargs["device"]).type == "cuda"
         if placed:
             kwargs["device"] = "cpu"

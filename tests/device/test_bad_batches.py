@@ -60,7 +60,7 @@ def test_a_batch_that_is_none(engine: Any, name: str) -> None:
         (lambda: augment.RandomErasing(scale=(math.nan, 0.3)), "scale must be an increasing pair"),
         (lambda: augment.Normalize(mean=(0.5, math.inf, 0.5), std=(1, 1, 1)), "mean must be finite numbers"),
         (lambda: augment.Normalize(mean=(0, 0, 0), std=(1, math.nan, 1)), "std must be finite numbers"),
-        (lambda: augment.Resize(math.nan), "size must be whole pixels"),  # type: ignore[arg-type]
+        (lambda: augment.Resize(math.nan), "size must be one integer"),  # type: ignore[arg-type]
         (lambda: augment.RandAugment(space="torchvision", magnitude=math.nan), "magnitude must be in 0..30"),
         (lambda: augment.RandAugment(space="timm", magnitude=math.nan), "magnitude must be a finite level"),
         (lambda: augment.RandAugment(space="imagenet"), "space must be one of 'composer'"),  # type: ignore[arg-type]

@@ -10,8 +10,7 @@ import pytest
 from scipy import stats
 
 from fastpipe.device import draw
-from fastpipe.device.draws import batch as batch_draws
-from fastpipe.device.draws.batch import draw_colout, draw_mix, symmetric_beta
+from fastpipe.device.draws.batch import draw_colout, draw_mix, smallest, symmetric_beta
 from fastpipe.errors import ArgumentError
 from fastpipe.transforms import ColOut, CutMix, HorizontalFlip, MixUp, RandomChoice, RandomErasing
 from fastpipe.types import Request
@@ -162,10 +161,10 @@ def test_later_steps_are_drawn_in_the_shrunk_image() -> None:
         (lambda: ColOut(p_row=-0.1), r"p_row must be a share in \[0, 1\). Found: -0.1"),
         (lambda: ColOut(p_col=1.0), "p_col must be"),
         (lambda: ColOut(p_col=math.nan), "p_col must be"),
-        (lambda: RandomChoice([]), "options must be MixUp and CutMix"),
+        (lambda: RandomChoice([]), "options must be at least one MixUp or CutMix"),
         (lambda: RandomChoice([MixUp(1.0), ColOut()]), "options must be"),  # type: ignore[list-item]
-        (lambda: RandomChoice([MixUp(1.0)], p=[0.5]), "p must hold one probability for each of the 1 opt"),
-        (lambda: RandomChoice([MixUp(1.0), CutMix(1.0)], p=[1.0]), "p must hold one probability"),
+        (lambda: RandomChoice([MixUp(1.0)], p=[0.5]), "p must contain one probability for each of the 1 opt"),
+        (lambda: RandomChoice([MixUp(1.0), CutMix(1.0)], p=[1.0]), "p must contain one probability"),
         (lambda: RandomChoice([MixUp(1.0), CutMix(1.0)], p=[1.5, -0.5]), "p must be a probability"),
         (lambda: RandomChoice([MixUp(1.0), CutMix(1.0)], p=[math.nan, 1.0]), "p must be a probability"),
     ],
@@ -175,8 +174,16 @@ def test_bad_settings(make: Any, text: str) -> None:
         make()
 
 
-def test_equal_numbers_at_the_limit_never_push_out_a_smaller_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    equal = np.array([0.5, 0.5, 0.1, 0.9, 0.2])  # three rows, two columns
-    monkeypatch.setattr(batch_draws, "batch_numbers", lambda request, stream, num: equal[:num])
-    drawn = draw_colout(ColOut(p_row=0.3, p_col=0.5), request_for(), 3, 2)
-    assert (drawn.rows.tolist(), drawn.columns.tolist()) == ([0, 2], [1])
+@pytest.mark.parametrize(
+    ("numbers", "num", "places"),
+    [
+        ([0.5, 0.5, 0.1], 2, [0, 2]),
+        ([0.5, 0.1, 0.5, 0.5], 3, [0, 1, 2]),
+        ([0.25] * 4, 1, [0]),
+        ([0.4, 0.1, 0.3, 0.2], 2, [1, 3]),
+    ],
+)
+def test_equal_numbers_at_the_limit_never_push_out_a_smaller_one(
+    numbers: list[float], num: int, places: list[int]
+) -> None:
+    assert smallest(np.array(numbers), num).tolist() == places

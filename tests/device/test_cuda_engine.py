@@ -121,6 +121,17 @@ def test_images_that_are_not_contiguous_are_copied_once_and_said_so(recorded, ca
     assert recorded == ["fused"]
 
 
+def test_a_default_device_of_the_script_moves_no_table():
+    """On another device the table could not be pinned; "meta" stands for a GPU."""
+    output = Output(dtype=torch.uint8, memory_format=torch.contiguous_format, table=None)
+    torch.set_default_device("meta")
+    try:
+        norm = CudaEngine(torch.device("cpu"), check=False)._norm(output)
+    finally:
+        torch.set_default_device(None)
+    assert norm.tolist() == [*range(256)] * 3
+
+
 def test_mixing_levels_is_refused(recorded):
     params = dict(_check_sizes_and_mixes(4, 64, 72))["erasing, MixUp"]
     output = Output(dtype=torch.uint8, memory_format=torch.channels_last, table=None)

@@ -197,7 +197,8 @@ def test_a_record_that_cannot_be_written_is_no_failure(
     device_that_starts: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cuda_cache, "kernel_folder", lambda cc: tmp_path / "absent")
-    assert ask() is None and device_that_starts.checks == 1
+    assert [ask(), ask()] == [None, None]
+    assert device_that_starts.checks == 1, "this process remembers it by itself"
 
 
 def test_the_fallback_gives_the_cpu_kernels_pixels(device_that_starts: SimpleNamespace) -> None:

@@ -115,7 +115,9 @@ def test_what_comes_after_is_drawn_for_the_new_size() -> None:
 
 @pytest.mark.parametrize("size", [0, -1, 65_536, 2.0, "20", None, True, (20,), (20, 0), (1, 2, 3), [20, 30]])
 def test_sizes_outside_the_limits(size: Any) -> None:
-    with pytest.raises(ArgumentError, match=r"size must be whole pixels in 1\.\.65535"):
+    with pytest.raises(
+        ArgumentError, match=r"size must be one integer or \(height, width\), in pixels, 1\.\.65535"
+    ):
         Resize(size)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from fastpipe.kernels.cuda import cache as cuda_cache
 from fastpipe.kernels.cuda.cache import kernel_folder, ptx_files
 
 CC = (9, 0)
-# Each process writes its number where another must not have written one, and takes its time.
+# Who compiles writes its number down, and is not done before the other process has come as far.
 RACE = """
 import os, sys, time
 from pathlib import Path
@@ -25,11 +26,14 @@ from fastpipe.kernels.cuda import cache as cuda_cache
 def compile_slowly(cc, folder):
     with open(folder / "compilers", "a") as file:
         file.write(f"{os.getpid()}\\n")
+    while len(list(folder.glob("here-*"))) < 2:
+        time.sleep(0.05)
     time.sleep(1.0)
     for name in ("a", "b"):
         (folder / f"{name}.ptx").write_text(name)
 
 cuda_cache._compile = compile_slowly
+(Path(sys.argv[1]) / f"here-{os.getpid()}").touch()
 files = cuda_cache.ptx_files((9, 0), ["a", "b"], Path(sys.argv[1]))
 assert [file.read_text() for file in files.values()] == ["a", "b"]
 """
@@ -60,6 +64,35 @@ def test_the_whole_catalogue_is_compiled_by_one_process(
     with pytest.raises(RuntimeError, match="no CUDA kernels of these names: a, b"):
         ptx_files(CC, ["a", "b"], tmp_path)
     assert len(started) == 1 and started[0][-2:] == ["--folder", str(tmp_path)]
+
+
+class Terminal(io.StringIO):
+    """Keeps what is written; `seen` by a person, or a file."""
+
+    seen = True
+
+    def isatty(self) -> bool:
+        return self.seen
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_terminal_tells_how_far_the_compiling_is_and_a_file_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: bool
+) -> None:
+    popen, stderr = subprocess.Popen, Terminal()
+    stderr.seen = seen
+
+    def start(command: list[str], **options: Any) -> Any:
+        return popen([sys.executable, "-c", "print('1 of 2'); print('2 of 2')"], **options)
+
+    monkeypatch.setattr(cuda_cache.subprocess, "Popen", start)
+    monkeypatch.setattr(sys, "stderr", stderr)
+    with pytest.raises(RuntimeError, match="no CUDA kernels of these names"):
+        ptx_files(CC, ["a"], tmp_path)
+    lines = stderr.getvalue().split("\r\x1b[K")
+    head = "fastpipe: compiling CUDA kernels for compute capability 9.0, once on this machine"
+    assert lines[:4] == ["", head, f"{head}: 1 of 2", f"{head}: 2 of 2"] if seen else lines == [""]
+    assert lines[-1] == "", "the line is gone at the end"
 
 
 def test_waiting_for_too_long_is_said_and_the_process_compiles_for_itself(

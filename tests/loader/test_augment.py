@@ -168,7 +168,9 @@ def test_mixing_needs_a_float_pipeline(photos: Any) -> None:
 
 
 def test_two_mixes_are_one_too_many(photos: Any) -> None:
-    with pytest.raises(ArgumentError, match=r"CutMix\(alpha=1.0\), but there is a step of that kind already"):
+    with pytest.raises(
+        ArgumentError, match=r"CutMix\(alpha=1.0\), but the pipeline already has a step of that kind"
+    ):
         next(iter(loader(photos, [augment.MixUp(0.2), augment.CutMix(1.0)])))
 
 

@@ -15,11 +15,13 @@ from torchvision.datasets import ImageFolder
 
 from fastpipe import ArgumentError, BackendError, DataLoader
 from fastpipe.backends import registry
-from fastpipe.backends.base import Capabilities
+from fastpipe.backends.base import Capabilities, Job
 from fastpipe.backends.torchvision import TorchvisionBackend
+from fastpipe.batch import WorkerOptions
+from fastpipe.batch.mend import Policy
 from fastpipe.choice import choose, probe
 from fastpipe.choice.probe import cached_rates, measure
-from fastpipe.loader import sources
+from fastpipe.system import machine
 from fastpipe.types import Availability
 
 TRAIN = transforms.Compose([transforms.RandomResizedCrop(16), transforms.ToTensor()])
@@ -62,7 +64,7 @@ class Dying(TorchvisionBackend):
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("FASTPIPE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("FASTPIPE_NO_PROBE", raising=False)
-    monkeypatch.setattr(sources, "PROBE_IMAGES", 10)
+    monkeypatch.setattr(probe, "PROBE_IMAGES", 10)
     monkeypatch.setattr(probe, "SECONDS", 0.05)
     choose.forget_run()
     yield
@@ -96,7 +98,7 @@ def rates(monkeypatch):
             known = {name: float(images_per_second[name]) for name in backends}
             return probe.Rates(images_per_cpu_second=known, failed={}, source="measured now")
 
-        monkeypatch.setattr(sources, "measure", run)
+        monkeypatch.setattr(probe, "measure", run)
         return asked
 
     return give
@@ -164,7 +166,7 @@ def test_without_a_measurement_the_first_is_taken_and_why(
     asked = rates(torchvision=300, fast=500)
     words = {"small": "an epoch of 24 images", "cache": "cannot be written"}.get(reason, reason)
     if reason == "small":
-        monkeypatch.setattr(sources, "PROBE_IMAGES", 25)
+        monkeypatch.setattr(probe, "PROBE_IMAGES", 25)
     elif reason == "cache":
         (tmp_path / "cache").mkdir()
         (tmp_path / "cache" / "choices").write_text("a file where the folder should be")
@@ -223,12 +225,12 @@ def test_a_resumed_run_keeps_its_backend(photos, listed, rates):
 def _job(photos):
     dataset = ImageFolder(str(photos), TRAIN)
     loader = DataLoader(dataset, 8)
-    return sources.Job(
+    return Job(
         dataset=dataset,
-        plan=loader._plan().plan,
-        workers=sources.WorkerOptions(),
+        plan=loader.planned().plan,
+        workers=WorkerOptions(),
         reseed=False,
-        policy=sources.Policy(on_error="skip"),
+        policy=Policy(on_error="skip"),
     )
 
 
@@ -315,12 +317,12 @@ def test_an_upgrade_of_what_changes_a_rate_is_measured_anew(tmp_path, monkeypatc
 
 def test_num_workers_auto_is_an_int_to_others_and_auto_when_rebuilt(photos, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))  # torch warns above this
-    monkeypatch.setattr(choose, "usable_cpus", lambda: 6.5)
+    monkeypatch.setattr(machine, "usable_cpus", lambda: 6.5)
     loader = _loader(photos, num_workers="auto", persistent_workers=True, prefetch_factor=3)
     assert isinstance(loader.num_workers, int)
     assert loader.num_workers == 6 and loader.num_workers == "auto"
     assert torch.utils.data.DataLoader(loader.dataset, num_workers=loader.num_workers).num_workers == 6
-    monkeypatch.setattr(choose, "usable_cpus", lambda: 2.0)
+    monkeypatch.setattr(machine, "usable_cpus", lambda: 2.0)
     rebuilt = DataLoader(loader.dataset, 8, num_workers=loader.num_workers)
     assert rebuilt.num_workers == 2 and rebuilt.num_workers == "auto"
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
@@ -340,7 +342,7 @@ def test_num_workers_auto_of_an_iterable_is_none_since_each_would_yield_all():
 
 
 def test_shares_of_the_cpus():
-    assert [choose.worker_count(*case) for case in [(0.5, 1), (8, 1), (8, 4), (3.9, 2), (96, 1)]] == [
+    assert [machine.worker_count(*case) for case in [(0.5, 1), (8, 1), (8, 4), (3.9, 2), (96, 1)]] == [
         1,
         8,
         2,

@@ -291,6 +291,33 @@ def test_initial_seed_in_a_worker_makes_a_tensor():
     assert all(0 <= seed < 1 << 63 for seed in seeds)
 
 
+class _Drawing(torch.utils.data.Dataset):
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        return torch.rand(2), random.random()
+
+
+def _seed_worker(worker_id):
+    torch.manual_seed(7)
+    random.seed(7)
+
+
+def test_with_seed_the_seeds_of_worker_init_fn_are_overridden_and_it_is_said():
+    options = dict(batch_size=4, seed=5, num_workers=1)
+    own, without = (
+        list(DataLoader(_Drawing(), **options, **more)) for more in ({"worker_init_fn": _seed_worker}, {})
+    )
+    for (ours, numbers), (expected, others) in zip(own, without, strict=True):
+        assert torch.equal(ours, expected) and torch.equal(numbers, others)
+    said = " ".join(DataLoader.__doc__.split())
+    assert (
+        "before each sample that the script's own code touches, which overrides what `worker_init_fn` seeded"
+        in said
+    )
+
+
 def test_a_sampler_with_a_generator_of_its_own_is_drawn_as_by_torch(photos):
     orders = []
     for cls in (TorchLoader, DataLoader):

@@ -13,11 +13,11 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from fastpipe import ArgumentError, DataError, DataLoader, FolderDataset, SampleError
-from fastpipe.batch import worker
 from fastpipe.batch.locate import labels_of
 from fastpipe.batch.mend import Mender, Policy, first_that_decodes
 from fastpipe.batch.quarantine import Quarantine, default_quarantine
 from fastpipe.errors import NoEffectWarning
+from fastpipe.storage import FolderLeaf
 from fastpipe.types import Incident, Request
 
 TRAIN = transforms.Compose(
@@ -69,7 +69,7 @@ def test_the_next_run_does_not_try_listed_files_and_gives_the_same_batches(
     assert {entry["action"] for entry in entries} == {"skipped" if on_error == "skip" else "replaced"}
     caplog.clear()
     opened = []
-    monkeypatch.setattr(worker, "read_rgb", _recording(worker.read_rgb, opened))
+    monkeypatch.setattr(FolderLeaf, "rgb", _recording(FolderLeaf.rgb, opened))
     second = list(_loader(folder, on_error=on_error, num_workers=workers))
     for a, b in zip(first, second, strict=True):
         assert torch.equal(a[0], b[0]) and a[1].tolist() == b[1].tolist()

@@ -11,7 +11,7 @@ from torchvision.datasets import ImageFolder
 
 import fastpipe
 from fastpipe import ArgumentError, DataLoader, StateError
-from fastpipe.batch import worker
+from fastpipe.storage import FolderLeaf
 
 TAIL = [transforms.ToTensor()]
 TRAIN = transforms.Compose([transforms.RandomResizedCrop(32), transforms.RandomHorizontalFlip(), *TAIL])
@@ -125,8 +125,8 @@ def test_resuming_decodes_nothing_again(photos, monkeypatch):
         next(iterator)
     state = loader.state_dict()
     opened = []
-    real = worker.read_rgb
-    monkeypatch.setattr(worker, "read_rgb", lambda leaf, i: opened.append(i) or real(leaf, i))
+    real = FolderLeaf.rgb
+    monkeypatch.setattr(FolderLeaf, "rgb", lambda leaf, i: opened.append(i) or real(leaf, i))
     resumed = DataLoader(_dataset(photos), 4, seed=1, shuffle=True)
     resumed.load_state_dict(state)
     assert len(list(resumed)) == 2

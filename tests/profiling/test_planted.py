@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from fastpipe.batch import locate, worker
+from fastpipe.batch import worker
 from fastpipe.device import DeviceStage
 from fastpipe.profiling import Options, Profile, make_workload, names, profile
 from fastpipe.profiling.measure import stages
 from fastpipe.profiling.names import Id
+from fastpipe.storage import folder_leaf
 
 PLANTED_MS = 6.0
 
@@ -52,7 +53,7 @@ def test_a_planted_host_stage_is_measured_and_named(
     plant_model(0.0)
     slow = slowed(getattr(stages, function), burn)
     monkeypatch.setattr(stages, function, slow)
-    where = worker if hasattr(worker, function) else locate
+    where = worker if hasattr(worker, function) else folder_leaf
     monkeypatch.setattr(where, function, slow)  # the workers are forked, so they inherit it
     result = run(folder)
     assert result.verdict.bottleneck == id == result.verdict.slowest_loader_stage

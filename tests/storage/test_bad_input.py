@@ -33,14 +33,14 @@ def test_a_file(tmp_path: Path, use: Callable[[Path], object]) -> None:
 def test_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(EmptyDatasetError, match=r"no class folders. Expected one folder per class"):
         open_index(tmp_path)
-    with pytest.raises(EmptyDatasetError, match=r"holds no folders. Expected train/"):
+    with pytest.raises(EmptyDatasetError, match=r"contains no folders. Expected train/"):
         find_splits(tmp_path)
 
 
 def test_images_directly_in_root(tmp_path: Path) -> None:
     touch(tmp_path, "1.jpg", "2.PNG", "notes.txt")
     with pytest.raises(
-        EmptyDatasetError, match=r"holds 2 images but no class folders. Put the images of each"
+        EmptyDatasetError, match=r"contains 2 images but no class folders. Put the images of each"
     ):
         open_index(tmp_path)
 
@@ -54,7 +54,7 @@ def test_images_beside_classes_are_mentioned(photos: Path, caplog: pytest.LogCap
 def test_classes_without_images(tmp_path: Path) -> None:
     touch(tmp_path, "a/notes.txt", "b/1.gif")
     with pytest.raises(
-        EmptyDatasetError, match=r"2 class folders of .* hold no image. Image files end in \.jpg"
+        EmptyDatasetError, match=r"2 class folders of .* contain no image. Image files end in \.jpg"
     ):
         open_index(tmp_path)
 
@@ -71,7 +71,7 @@ def test_one_class_without_images(photos: Path, times: int) -> None:
 
 def test_splits_given_as_a_data_set(tmp_path: Path) -> None:
     touch(tmp_path, "train/a/1.jpg", "val/a/1.jpg")
-    with pytest.raises(DataError, match=r"holds whole splits \(train, val\).*Pass one of them.*train'"):
+    with pytest.raises(DataError, match=r"contains whole splits \(train, val\).*Pass one of them.*train'"):
         open_index(tmp_path)
 
 
@@ -158,7 +158,7 @@ def test_classes_differ(tmp_path: Path, split: str) -> None:
 
 def test_train_without_classes(tmp_path: Path) -> None:
     touch(tmp_path, "train/1.jpg", "val/a/1.jpg")
-    with pytest.raises(EmptyDatasetError, match=r"train' holds 1 images but no class folders"):
+    with pytest.raises(EmptyDatasetError, match=r"train' contains 1 images but no class folders"):
         find_splits(tmp_path)
 
 

@@ -111,24 +111,24 @@ def patch(path: Path, at: int, layout: str, *values: Any) -> None:
         (0, "<H", 3, "format version 3 is not 2"),
         (2, "<H", 0, "0 fields"),
         (2, "<H", 65535, "65535 fields"),
-        (4, "<I", 3 << 20, "no power of two"),
+        (4, "<I", 3 << 20, "not a power of two"),
         (8, "<Q", 1 << 60, "rows of 1152921504606846976 samples end"),
         (8, "<Q", 7, "sample 6: its image"),
         (16, "<Q", 0, "writer was stopped before"),
         (16, "<Q", 100, "allocation table starts at 100"),
         (16, "<Q", (1 << 64) - 24, "allocation table starts"),
-        (16, "<Q", TABLE + 1, "no multiple of 24"),
+        (16, "<Q", TABLE + 1, "not a multiple of 24"),
         (16, "<Q", TABLE + 24 * 12, "allocation table is empty"),
-        (24, "<B", 255, "'blob' is of type 255, a custom one"),
+        (24, "<B", 255, "'blob' is of the custom type 255"),
         (24 + 1041, "<B", 3, "one RGBImage field is needed"),
         (ROWS + 16, "<B", 2, "sample 0: its image is neither JPEG"),
         (ROWS + ROW + 17, "<H", 0, "sample 1: its image has no pixels"),
-        (ROWS + ROW + 17, "<H", 65535, "sample 1: its raw image has another length"),
+        (ROWS + ROW + 17, "<H", 65535, "sample 1: the length of its raw image is not"),
         (ROWS + ROW + 21, "<Q", 5, "sample 1: its image has no entry"),
         (TABLE + 24, "<Q", 4, "sample 1: its image belongs to another sample"),
         (TABLE + 24 + 16, "<Q", 1 << 40, "sample 1: its image reaches beyond"),
         (TABLE + 24 + 16, "<Q", (1 << 64) - 1, "sample 1: its image reaches beyond"),
-        (TABLE + 3 * 24 + 16, "<Q", 2, "sample 0: its JPEG image has less than 4 bytes"),
+        (TABLE + 3 * 24 + 16, "<Q", 2, "sample 0: its JPEG image has fewer than 4 bytes"),
     ],
 )
 def test_a_damaged_table_is_named(stock_beton: Any, at: int, layout: str, value: int, message: str) -> None:
@@ -141,11 +141,11 @@ def test_a_damaged_table_is_named(stock_beton: Any, at: int, layout: str, value:
 def test_an_address_within_the_tables_or_past_the_samples_is_refused(stock_beton: Any) -> None:
     patch(stock_beton.path, ROWS + ROW + 21, "<Q", 24)
     patch(stock_beton.path, TABLE + 24 + 8, "<Q", 24)
-    with pytest.raises(DataError, match="sample 1: its image lies within the tables"):
+    with pytest.raises(DataError, match="sample 1: its image is within the tables"):
         Beton(stock_beton.path)
     patch(stock_beton.path, ROWS + ROW + 21, "<Q", TABLE + 8)
     patch(stock_beton.path, TABLE + 24 + 8, "<Q", TABLE + 8)
-    with pytest.raises(DataError, match="sample 1: its image lies beyond the samples"):
+    with pytest.raises(DataError, match="sample 1: its image is beyond the samples"):
         Beton(stock_beton.path)
 
 
@@ -195,7 +195,7 @@ def test_a_broken_jpeg_is_a_sample_error(stock_beton: Any, at: int, layout: str,
 
 def test_a_jpeg_of_another_size_than_the_table_says_is_refused(stock_beton: Any) -> None:
     patch(stock_beton.path, ROWS + 17, "<H", 29)
-    with pytest.raises(SampleError, match=r"20 x 30 pixels .*, 20 x 29 by the table"):
+    with pytest.raises(SampleError, match=r"20 x 30 pixels .*, but the table says 20 x 29"):
         BetonDataset(stock_beton.path).rgb(0)
 
 

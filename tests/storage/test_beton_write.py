@@ -185,7 +185,7 @@ def test_a_full_disk_leaves_nothing(mixed: Path, tmp_path: Path, workers: int) -
         (errno.EROFS, "Name a file in a folder that you may write to"),
         (errno.EACCES, "Name a file in a folder that you may write to"),
         (errno.ENOSPC, "Free space in"),
-        (errno.EIO, "Look at the disk of"),
+        (errno.EIO, "Check the disk of"),
     ],
 )
 def test_a_folder_that_refuses_the_file_is_told_with_its_remedy(
@@ -282,7 +282,7 @@ def test_verify_finds_a_flipped_bit_and_what_stock_files_cannot_decode(
     capsys.readouterr()
     assert main(["--verify", str(target), "--workers", "0"]) == 1
     out = capsys.readouterr().out
-    assert "ant/05.jpg: the bytes are not those that were written" in out and "40 images, 1 bad" in out
+    assert "ant/05.jpg: the bytes differ from those that were written" in out and "40 images, 1 bad" in out
     assert main(["--verify", str(stock_beton.path), "--workers", "0"]) == 0
     assert "no checksums" in capsys.readouterr().out
 
@@ -291,14 +291,14 @@ def test_command_line(mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     target = str(tmp_path / "x.beton")
     assert main([str(mixed), target, "--workers", "0"]) == 0
     out = capsys.readouterr().out
-    assert "35 JPEG as they were, 0 encoded as JPEG, 5 raw" in out and "stock ffcv.Loader will pin" in out
+    assert "35 JPEG kept as is, 0 encoded as JPEG, 5 raw" in out and "stock ffcv.Loader will pin" in out
     for wrong, message in (
         ([str(mixed), target], "exists already"),
         ([str(mixed)], "SRC and DST.beton must be given"),
         ([str(mixed), str(tmp_path / "x.bin")], "must end in .beton"),
         ([str(mixed), str(tmp_path / "no" / "x.beton")], "the folder of path must exist"),
         ([str(mixed), target, "--passthrough", "--raw"], "--passthrough keeps bytes"),
-        ([str(mixed), target, "--quality", "0", "--overwrite"], "quality must lie in 1..100"),
+        ([str(mixed), target, "--quality", "0", "--overwrite"], "quality must be in 1..100"),
         ([str(mixed), target, "--raw", "--quality", "9", "--overwrite"], "raw stores no JPEG"),
         ([str(tmp_path), target, "--split", "train"], "train"),
         (["--verify", target, target], "--verify takes no SRC"),
@@ -316,9 +316,9 @@ def test_command_line(mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_arguments(mixed: Path, tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match="proportion must lie in"):
+    with pytest.raises(ArgumentError, match="proportion must be in"):
         write_beton(mixed, tmp_path / "x.beton", proportion=2)
-    with pytest.raises(ArgumentError, match="max_resolution must lie in"):
+    with pytest.raises(ArgumentError, match="max_resolution must be in"):
         write_beton(mixed, tmp_path / "x.beton", max_resolution=0)
     with pytest.raises(ArgumentError, match="num_workers"):
         write_beton(mixed, tmp_path / "x.beton", num_workers=-1)

@@ -226,7 +226,7 @@ def test_no_internet_fails_fast_and_says_what_to_do(name: str, tmp_path: Path) -
         f"{name} could not be downloaded",
         NAMED[name].cls,
         "copy that folder",
-        "holds train/ and val/",
+        "with train/ and val/",
     ):
         assert part in text
     assert "\n" not in text
@@ -298,7 +298,7 @@ def test_name_wins_over_a_folder_and_says_so(
     (tmp_path / "demo").mkdir()
     assert resolve("demo") == "the demo"
     assert "'./demo'" in caplog.text
-    with pytest.raises(DataError, match="holds no folders"):
+    with pytest.raises(DataError, match="contains no folders"):
         resolve("./demo")
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fastpipe.storage import BetonDataset, index, open_index
-from fastpipe.train import beton
+from fastpipe.train import betons as beton
 from fastpipe.train.config.groups import (
     EMAConfig,
     ProgressiveResizingConfig,

@@ -92,7 +92,10 @@ def test_spaces_of_the_policy() -> None:
     ("args", "text"),
     [
         (("--augment", "hott"), "--augment must be one of none, mild, medium, hot. Found: 'hott'"),
-        (("--augment", "hot", "--randaugment.mstd=1"), "randaugment: mstd is no setting of space='composer'"),
+        (
+            ("--augment", "hot", "--randaugment.mstd=1"),
+            "randaugment: mstd is not a setting of space='composer'",
+        ),
         (("--randaugment.severity=11",), r"randaugment: severity must be in \[0, 10\]"),
         (("--randaugment.space=trivial", "--randaugment.depth=2"), "randaugment: depth must be 1"),
         (("--randaugment.space=trivial", "--randaugment.severity=2"), "severity is no setting"),

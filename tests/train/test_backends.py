@@ -13,7 +13,6 @@ from PIL import Image
 
 from fastpipe.backends import registry
 from fastpipe.choice import choose, probe
-from fastpipe.loader import sources
 from fastpipe.train.cli import main
 
 TINY = ("--model", "resnet18", "--train-resolution", "32", "--epochs", "1", "--batch-size", "4")
@@ -78,8 +77,8 @@ def test_the_backend_that_was_measured_is_recorded(
         return probe.Rates(images_per_cpu_second=rates, failed={}, source="measured now")
 
     monkeypatch.delenv("FASTPIPE_NO_PROBE", raising=False)
-    monkeypatch.setattr(sources, "PROBE_IMAGES", 1)
-    monkeypatch.setattr(sources, "measure", measured)
+    monkeypatch.setattr(probe, "PROBE_IMAGES", 1)
+    monkeypatch.setattr(probe, "measure", measured)
     choose.forget_run()
     assert next(iter(registry.BACKENDS)) == "torchvision"
     train(photos, tmp_path / "run", "--backend", "auto", "--num-workers", "0")

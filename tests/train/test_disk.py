@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from fastpipe.errors import DataError
+from fastpipe.train import export as export_module
+from fastpipe.train.checkpoint import save_checkpoint
 from fastpipe.train.disk import save_tensors, why_not_written
+from fastpipe.train.export import export
 from fastpipe.train.output.folder import RunFolder
 
 
@@ -76,3 +82,37 @@ def test_every_file_of_a_run_folder_names_the_full_disk(name: str, tmp_path: Pat
         ):
             WRITES[name](folder)
         folder.close()  # and says nothing more
+
+
+@pytest.fixture
+def read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on a disk that fails, and from then on is read-only: it keeps what is there."""
+
+    def refusing(number: int) -> Callable[..., None]:
+        def refuse(path: object, *_: object, **__: object) -> None:
+            raise OSError(number, os.strerror(number), str(path))
+
+        return refuse
+
+    monkeypatch.setattr(os, "replace", refusing(errno.EIO))
+    monkeypatch.setattr(Path, "unlink", refusing(errno.EROFS))
+    return tmp_path
+
+
+def test_what_cannot_be_cleared_away_hides_no_error_of_a_checkpoint(read_only: Path) -> None:
+    """Nor does what an earlier run left there."""
+    (read_only / ".last.ckpt.1.tmp").touch()
+    with pytest.raises(DataError, match=r"last\.ckpt' could not be written: Input/output error\."):
+        save_checkpoint({"step": 1}, read_only / "last.ckpt")
+
+
+def test_what_cannot_be_cleared_away_hides_no_error_of_an_export(
+    read_only: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = {"w": torch.ones(1)}
+    trained = SimpleNamespace(averaged=False, weights=lambda: {"raw": weights})
+    monkeypatch.setattr(export_module, "read_trained", lambda checkpoint: trained)
+    monkeypatch.setattr(export_module, "_card", lambda *_: {})
+    monkeypatch.setattr(export_module, "_rebuild", lambda trained: [])
+    with pytest.raises(DataError, match=r"model\.pt': Input/output error$"):
+        export(read_only / "last.ckpt", read_only / "model.pt")

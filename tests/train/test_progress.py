@@ -16,6 +16,7 @@ from PIL import Image
 from rich.console import Console
 
 from fastpipe.system.output import CLOSED
+from fastpipe.train import session
 from fastpipe.train.cli import main
 from fastpipe.train.hush import hush_launcher
 from fastpipe.train.output.progress import Display, clock_text
@@ -188,3 +189,11 @@ def test_the_launcher_is_hushed_below_its_parents_level(
     own.error("closing signal SIGTERM")
     assert [record.message for record in caplog.records] == ["asked for"]
     assert "closing signal" not in capsys.readouterr().err
+
+
+def test_a_run_in_several_processes_is_hushed_before_they_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(session, "hush_launcher", lambda: done.append("hushed"))
+    monkeypatch.setattr(session, "launch", lambda nproc, args: done.append(f"{nproc} started") or 0)
+    assert main(["--nproc", "2", "--data", "demo"]) == 0
+    assert done == ["hushed", "2 started"]

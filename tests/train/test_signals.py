@@ -25,7 +25,7 @@ import pytest
 from PIL import Image
 
 from fastpipe.system import stop_signals
-from fastpipe.system.early import is_trainer
+from fastpipe.system.early import command
 from fastpipe.system.stop_signals import asked, listening, note_only
 from fastpipe.train import runner
 from fastpipe.train.checkpoint import load_checkpoint, save_checkpoint
@@ -331,7 +331,7 @@ def test_a_child_obeys_its_parent_alone() -> None:
 
 DEAF_CHILD = """
 import multiprocessing, time
-from fastpipe import stop_signals
+from fastpipe.system import stop_signals
 from fastpipe.system.stop_signals import listening, note_only
 
 def hang(started):
@@ -387,8 +387,11 @@ def test_a_second_ctrl_c_interrupts_a_notebook(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_trainer_is_known_by_its_name_alone() -> None:
-    assert is_trainer(["python", "/bin/fastpipe-train", "--epochs"])
-    assert is_trainer(["python", "-X", "dev", "-P", "-m", "fastpipe.train", "--epochs"])
+    for its in (
+        ["python", "/bin/fastpipe-train", "--epochs"],
+        ["python", "-X", "dev", "-P", "-m", "fastpipe.train", "--epochs"],
+    ):
+        assert command(its) == "fastpipe-train"
     spawned = "from multiprocessing.spawn import spawn_main; spawn_main(tracker_fd=5, pipe_handle=7)"
     for other in (
         ["python", "train.py", "fastpipe-train"],
@@ -396,7 +399,7 @@ def test_the_trainer_is_known_by_its_name_alone() -> None:
         ["python", "-c", spawned, "--multiprocessing-fork", "fastpipe-train"],
         ["python"],
     ):
-        assert not is_trainer(other)
+        assert command(other) == ""
 
 
 HOLDS_ALL = [*EARLY, *LATER]

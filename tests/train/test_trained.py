@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -99,6 +100,16 @@ def test_evaluate_repeats_the_run(folder: Path, photos: Path, capsys: pytest.Cap
     assert ema["per_class"] == summary["per_class"]["validation"]
     assert ema["images"] == 3 * len(CLASSES)
     assert ema["top1"] <= ema["top5"] <= 1.0
+
+
+def test_evaluate_needs_nothing_to_train_on(
+    folder: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder without train/, and a folder of classes."""
+    whole = _evaluated(capsys, folder, photos)["weights"]["raw"]["validation"]
+    shutil.copytree(photos / "val", tmp_path / "without" / "val")
+    for data, name in ((tmp_path / "without", "validation"), (photos / "val", "data")):
+        assert _evaluated(capsys, folder, data)["weights"]["raw"] == {name: whole}
 
 
 def test_batch_size_changes_no_count(folder: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -129,9 +129,9 @@ def test_changed_instances_are_unknown() -> None:
 
 def test_why_a_crop_is_not_the_decoders() -> None:
     lifted = lift(v1.Compose([v1.Resize(9, max_size=20), v1.ToTensor()]))
-    assert lifted.notes[0].why == "max_size is not known to the decoder"
+    assert lifted.notes[0].why == "the decoder does not support max_size"
     lifted = lift(v1.Compose([v1.RandomCrop(9, pad_if_needed=True), v1.ToTensor()]))
-    assert lifted.notes[0].why == "pad_if_needed is not known to the decoder"
+    assert lifted.notes[0].why == "the decoder does not support pad_if_needed"
 
 
 def broken(image: Any) -> Any:
@@ -143,7 +143,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "an empty pipeline": (v1.Compose([]), "default_collate"),
     "ends as a PIL image": (
         v1.Compose([v1.RandomResizedCrop(8), v1.RandomHorizontalFlip()]),
-        "ends in a PIL image",
+        "ends with a PIL image",
     ),
     "noise on the float tensor": (
         v1.Compose(
@@ -177,7 +177,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
         v1.Compose([v1.Grayscale(3), v1.Lambda(v1.functional.pil_to_tensor)]),
         "none of its steps",
     ),
-    "a callable": (mine, "ends in a PIL image"),
+    "a callable": (mine, "ends with a PIL image"),
 }
 
 

@@ -230,7 +230,7 @@ def test_what_is_not_exact_stays_on_the_worker(make: Callable[[], Any], reason: 
 def test_a_random_filter_keeps_the_crop_on_the_worker() -> None:
     lifted = lift(training(None, interpolation="random"), sample=photo())
     assert lifted.plan is not None and lifted.plan.decode is None
-    assert "draws a filter per image" in lifted.notes[0].why
+    assert "draws a filter for each image" in lifted.notes[0].why
 
 
 @pytest.mark.parametrize("settings", [{"re_mode": "pixel"}, {"re_mode": "rand"}, {"re_count": 3}])

@@ -194,9 +194,9 @@ OPAQUE = [
     (Many, "not the one line"),
     (Later, "not the one line"),
     (Decorated, "not the one line"),
-    (Property, "'pipeline' is an attribute of its class too"),
+    (Property, "'pipeline' is also an attribute of its class"),
     (Dynamic, "'transforms' is not a plain attribute"),
-    (Watching, "a __getattribute__ of its own"),
+    (Watching, "defines __getattribute__"),
     (hooked, "it has forward hooks"),
     (patched, "'forward' is overridden"),
     (OwnCall, "not the one line"),
@@ -224,7 +224,7 @@ def test_the_reason_reaches_explain(tmp_path: Any) -> None:
     photo().save(tmp_path / "a" / "0.jpg")
     told = DataLoader(ImageFolder(str(tmp_path), Changed()), 1).explain()
     assert not told.lifted
-    assert "holds a pipeline in 'transforms', but its __call__ is not the one line" in told.reason
+    assert "it has a pipeline in 'transforms', but its __call__ is not the one line" in told.reason
 
 
 def test_pixels_are_those_of_torch(tmp_path: Any) -> None:

@@ -7,15 +7,15 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 
 from fastpipe.backends.dali.pipeline import Graph
-from fastpipe.backends.dali.samples import Item, Prepared
-from fastpipe.batch.buffer import allocate, collate_labels, without_samples
-from fastpipe.batch.locate import label_at, locate, read_rgb
-from fastpipe.decode import crop_and_resize, decode_rgb
+from fastpipe.backends.dali.samples import Prepared
+from fastpipe.batch.locate import locate
+from fastpipe.batch.mend import Put
+from fastpipe.batch.packing import Pixels, about
+from fastpipe.decode import crop_and_resize
 from fastpipe.decode.pillow import pixels
 from fastpipe.errors import SampleError
 from fastpipe.types import HostBatch, Spec
@@ -24,7 +24,6 @@ __all__ = ["Each", "finish_batch"]
 
 T = TypeVar("T")
 R = TypeVar("R")
-Pixels = npt.NDArray[np.uint8]
 
 
 class Each(Protocol):
@@ -47,35 +46,63 @@ def finish_batch(
     A batch that DALI made whole is handed over without a copy; what it made on that GPU stays there.
     Raises SampleError by the policy.
     """
-    assembly = _Assembly(prepared, dataset)
-    whole = prepared.items and len(prepared.places) == len(prepared.items)
-    if graph.resize and whole and images.is_dense_tensor():
-        for place, item in enumerate(prepared.items):
-            if item is not None:
-                assembly.label(place, item.folder, item.label)
-        if graph.mixed and device.type == "cuda":
-            return assembly.finished(_on_device(images, graph.device))
-        images = images.as_cpu() if graph.mixed else images
-        return assembly.finished(torch.from_numpy(np.asarray(images.as_tensor())))
-    images = images.as_cpu() if graph.mixed else images  # Pillow adds to it
+    put = partial(_put, prepared, dataset)
+    dense = graph.resize and prepared.places and images.is_dense_tensor()
+    if dense and graph.mixed and device.type == "cuda":
+        return _on_its_device(prepared, images.as_tensor(), graph.device, put, each)
+    if graph.mixed and prepared.places:  # without a place of its own DALI made a blank one
+        images = images.as_cpu()
+    if dense and len(prepared.places) == len(prepared.items):
+        _label_served(prepared)
+        return prepared.packing.finish(torch.from_numpy(np.asarray(images.as_tensor())))
     rows = {place: row for row, place in enumerate(prepared.places)}
     make = partial(_pixels, prepared, images, rows, prepared.finishing(graph))
     for place, result in enumerate(each(make, range(len(prepared.items)))):
-        assembly.add(place, result)
-    return assembly.finished(assembly.images)
+        _add(prepared, place, result, put)
+    return prepared.packing.finish()
 
 
-def _on_device(images: Any, number: int) -> torch.Tensor:
-    """A tensor of torch's own with DALI's images, copied on the device, on torch's stream."""
+def _label_served(prepared: Prepared) -> None:
+    """Take the labels of the places that DALI made."""
+    for place in prepared.places:
+        item = prepared.items[place]
+        if item is not None:
+            prepared.packing.label(place, item.leaf, item.label)
+
+
+def _on_its_device(prepared: Prepared, dense: Any, number: int, put: Put, each: Each) -> HostBatch:
+    """The batch on GPU `number`, where DALI's images, a TensorGPU, lie; the others are copied there."""
+    served = set(prepared.places)
+    others = [place for place in range(len(prepared.items)) if place not in served]
+    height, width = dense.shape()[1:3]
+    host = prepared.packing.open((height, width)) if others else None
+    make = partial(_pixels, prepared, None, {}, None)
+    for place, result in zip(others, each(make, others), strict=True):
+        _add(prepared, place, result, put)
+    _label_served(prepared)
+    with torch.cuda.device(number):
+        batch = prepared.packing.finish(_copied(dense, number, prepared.places, others, host))
+        # The device stage works on a stream of its own, and DALI takes its buffer back.
+        torch.cuda.current_stream().synchronize()
+    return batch
+
+
+def _copied(
+    dense: Any, number: int, places: Sequence[int], others: Sequence[int], host: torch.Tensor | None
+) -> torch.Tensor:
+    """A tensor of torch's own, made on its stream: DALI's images at `places`, the host's at `others`."""
     from nvidia.dali.plugin.pytorch import feed_ndarray
 
-    dense = images.as_tensor()
-    with torch.cuda.device(number):
-        stream = torch.cuda.current_stream()
-        made = torch.empty(tuple(dense.shape()), dtype=torch.uint8, device=f"cuda:{number}")
-        feed_ndarray(dense, made, cuda_stream=stream)
-        stream.synchronize()  # the device stage works on a stream of its own, and DALI takes its buffer back
-    return made
+    device = torch.device("cuda", number)
+    made = torch.empty(tuple(dense.shape()), dtype=torch.uint8, device=device)
+    feed_ndarray(dense, made, cuda_stream=torch.cuda.current_stream())
+    if host is None:
+        return made
+    joined = torch.empty(tuple(host.shape), dtype=torch.uint8, device=device)
+    joined[torch.tensor(places, device="cpu")] = made
+    for place in others:
+        joined[place].copy_(host[place])
+    return joined
 
 
 def _pixels(
@@ -87,92 +114,40 @@ def _pixels(
         return None
     if item.data is None and item.error is not None:
         return item.error
-    sample_id = int(prepared.request.ids[place])
+    decoded = np.asarray(images[rows[place]]) if place in rows else None
+    if decoded is not None and finishing is None:
+        return decoded
+    spec = prepared.spec if decoded is None else finishing
     try:
-        if place not in rows:
-            return _cropped(_by_pillow(item), prepared.spec, draws, item.path, sample_id)
-        decoded = np.asarray(images[rows[place]])
-        if finishing is None:
-            return decoded
-        image = Image.frombuffer("RGB", (decoded.shape[1], decoded.shape[0]), decoded, "raw", "RGB", 0, 1)
-        return _cropped(image, finishing, draws, item.path, sample_id)
+        with about(item.leaf, item.index, int(prepared.request.ids[place])):
+            image = item.leaf.rgb(item.index, item.data) if decoded is None else _image(decoded)
+            return pixels(crop_and_resize(image, spec, draws))
     except SampleError as error:
-        error.sample_id = sample_id
         return error
 
 
-def _by_pillow(item: Item) -> Image.Image:
-    """By Pillow, of the bytes at hand where they are a file's."""
-    if isinstance(item.data, bytes):
-        return decode_rgb(item.data, item.path)
-    return read_rgb(item.folder, item.index)
+def _image(decoded: Pixels) -> Image.Image:
+    return Image.frombuffer("RGB", (decoded.shape[1], decoded.shape[0]), decoded, "raw", "RGB", 0, 1)
 
 
-def _cropped(
-    image: Image.Image, spec: Spec | None, draws: Sequence[float], path: str, sample_id: int
-) -> Pixels:
-    try:
-        return pixels(crop_and_resize(image, spec, draws))
-    except ValueError as error:
-        message = f"the image {path!r}: {error}"
-        raise SampleError(message, path=path, sample_id=sample_id, lasting=False) from error
+def _add(prepared: Prepared, place: int, result: Pixels | SampleError | None, put: Put) -> None:
+    """Store what came of a place, or apply the policy; put: makes a substitute."""
+    packing, item = prepared.packing, prepared.items[place]
+    error = packing.mending.listed(place) if item is None else result
+    if isinstance(error, SampleError):
+        packing.mending.mend(place, error, put)
+    elif item is not None and result is not None and not isinstance(result, SampleError):
+        packing.store(place, result, item.leaf, item.index)
+        packing.label(place, item.leaf, item.label)
+        if item.error is not None:
+            packing.mending.rescued(place, item.error)
 
 
-class _Assembly:
-    """One batch in the making: pixels and labels by place."""
-
-    def __init__(self, prepared: Prepared, dataset: Any) -> None:
-        self.prepared = prepared
-        self.dataset = dataset
-        self.images: torch.Tensor | None = None
-        self.labels: dict[int, Any] = {}
-
-    def add(self, place: int, result: Pixels | SampleError | None) -> None:
-        """Store what came of a place, or apply the policy."""
-        mending, item = self.prepared.mending, self.prepared.items[place]
-        error = mending.listed(place) if item is None else result
-        if isinstance(error, SampleError):
-            mending.mend(place, error, self._put)
-        elif item is not None and result is not None and not isinstance(result, SampleError):
-            self._store(place, result, item.path)
-            self.label(place, item.folder, item.label)
-            if item.error is not None:
-                mending.rescued(place, item.error)
-
-    def _put(self, place: int, sample_id: int) -> None:
-        """A substitute, decoded by Pillow."""
-        folder, index = locate(self.dataset, sample_id)
-        path, label = folder.samples[index]
-        image = read_rgb(folder, index)
-        draws = self.prepared.draws[place]
-        self._store(place, _cropped(image, self.prepared.spec, draws, path, sample_id), path)
-        self.label(place, folder, label)
-
-    def label(self, place: int, folder: Any, label: Any) -> None:
-        """Take the label of a place whose pixels are there."""
-        self.labels[place] = label_at(self.prepared.request, place, folder, label)
-
-    def _store(self, place: int, image: Pixels, path: str) -> None:
-        height, width = image.shape[:2]
-        if self.images is None:
-            self.images = allocate(len(self.prepared.items), height, width)
-        elif tuple(self.images.shape[1:3]) != (height, width):
-            first = list(self.images.shape[1:3])
-            raise RuntimeError(
-                f"stack expects each tensor to be equal size, but got {first} pixels (height, width) "
-                f"at entry 0 and {[height, width]} at entry {place} ({path!r}): "
-                f"add Resize with a (height, width) pair, or a crop, to the transform"
-            )
-        self.images[place].numpy()[...] = image
-
-    def finished(self, images: torch.Tensor | None) -> HostBatch:
-        """The batch without the places that the policy dropped."""
-        kept, request, incidents = self.prepared.mending.finish()
-        if not len(kept):
-            return without_samples(request, incidents)
-        if images is None:
-            raise RuntimeError("a batch with samples has no pixels")
-        if len(kept) < len(images):
-            images = images[torch.from_numpy(kept)]
-        labels = collate_labels([self.labels[place] for place in kept.tolist()])
-        return HostBatch(images=images, labels=labels, request=request, incidents=incidents)
+def _put(prepared: Prepared, dataset: Any, place: int, sample_id: int) -> None:
+    """A substitute, decoded by Pillow."""
+    leaf, index = locate(dataset, sample_id)
+    label = leaf.label(index)
+    with about(leaf, index, sample_id):
+        image = crop_and_resize(leaf.rgb(index), prepared.spec, prepared.draws[place])
+    prepared.packing.store(place, pixels(image), leaf, index)
+    prepared.packing.label(place, leaf, label)

@@ -16,19 +16,18 @@ import numpy.typing as npt
 from PIL import Image
 
 from fastpipe.backends.dali.pipeline import Graph
-from fastpipe.batch.locate import locate, sample_key
-from fastpipe.batch.mend import Mending
-from fastpipe.decode import Box, draw_box, read
+from fastpipe.batch.locate import locate
+from fastpipe.batch.packing import Packing
+from fastpipe.decode import Box, draw_box
 from fastpipe.decode.boxes import short_side
 from fastpipe.decode.pillow import MAX_RESIZED_PIXELS, plain_jpeg
 from fastpipe.errors import SampleError
+from fastpipe.storage import Encoded, Leaf
 from fastpipe.storage.jpeg import is_one_scan
 from fastpipe.transforms import RandomResizedCrop, ResizeCrop
 from fastpipe.types import Request, Size, Spec
 
 __all__ = ["Item", "Prepared", "blank", "jpeg_size", "read_item"]
-
-Encoded = bytes | memoryview
 
 # Boxes of 1 to 3 columns at the edge of an image with subsampled chroma come out up to 10 levels off, since
 # upsampling lacks the neighbours. From 4 columns on all were right, in 192 samplings.
@@ -57,7 +56,7 @@ class Item:
 
     path: str
     label: Any
-    folder: Any
+    leaf: Leaf
     index: int
     data: Encoded | None = None
     size: Size | None = None
@@ -66,24 +65,19 @@ class Item:
 
 def read_item(dataset: Any, sample_id: int, rejected: Mapping[str, SampleError]) -> Item:
     """Read a sample's bytes; what goes wrong is kept in `error`. rejected: DALI's errors by sample key."""
-    folder, index = locate(dataset, sample_id)
-    path, label = folder.samples[index]
-    item = Item(path=path, label=label, folder=folder, index=index)
-    beton = getattr(folder, "beton", None)
+    leaf, index = locate(dataset, sample_id)
+    item = Item(path=leaf.name(index), label=leaf.label(index), leaf=leaf, index=index)
     try:
-        if beton is None:
-            item.data = read(path)
-            item.size = jpeg_size(item.data)
-        elif beton.modes[index] == 0:
-            item.data = beton.encoded(index)
-            stored = int(beton.heights[index]), int(beton.widths[index])
-            item.size = stored if jpeg_size(item.data) == stored else None
+        if not leaf.raw(index):
+            item.data = leaf.encoded(index)
+            found, told = jpeg_size(item.data), leaf.size(index)
+            item.size = found if told is None or found == told else None
     except SampleError as error:
         error.sample_id = sample_id
         item.error = error
         return item
     if rejected and item.size is not None:
-        item.error = rejected.get(sample_key(folder, index))
+        item.error = rejected.get(leaf.key(index))
         item.size = item.size if item.error is None else None
     return item
 
@@ -99,7 +93,7 @@ class Prepared:
     request: Request
     spec: Spec | None
     draws: Sequence[Sequence[float]]
-    mending: Mending
+    packing: Packing
     items: Sequence[Item | None]
     tries: int = 0
     places: list[int] = field(default_factory=list)

@@ -18,13 +18,11 @@ from fastpipe.backends.dali.pipeline import Graph, Inputs, Runner
 from fastpipe.backends.dali.samples import Item, Prepared, read_item
 from fastpipe.batch import RequestStream
 from fastpipe.batch.failure import Failure, Results
-from fastpipe.batch.locate import sample_key
+from fastpipe.batch.host_draws import draw_base_seed
 from fastpipe.batch.mend import Mender
+from fastpipe.batch.packing import Packing, decode_step
 from fastpipe.batch.pool import next_base_seed
-from fastpipe.decode import num_uniforms
 from fastpipe.errors import BackendError, NoEffectWarning, SampleError
-from fastpipe.rng import Stream, uniforms
-from fastpipe.transforms import with_size
 from fastpipe.types import HostBatch, Request
 
 __all__ = ["DaliSource"]
@@ -72,7 +70,7 @@ class DaliSource:
         """An iterator over the batches. Draws a base seed as torch's iterator would, unless `again`."""
         workers = self.job.workers
         if not again and self._base_seed is None:
-            torch.empty((), dtype=torch.int64, device="cpu").random_(generator=workers.generator)
+            draw_base_seed(workers.generator)
             self._base_seed = stream.seed if workers.persistent_workers else None
         session = _Session(self, stream)
         if workers.num_workers:
@@ -215,16 +213,15 @@ class _Session:
     def _prepared(self, request: Request) -> Prepared:
         source = self._source
         plan = source.job.plan
-        spec = plan.decode if request.size is None else with_size(plan, request.size)
-        keys = (request.seed, request.epoch, request.ids, request.repeats)
-        mending = source.mender.batch(request)
+        spec, draws = decode_step(plan, request)
+        packing = Packing(request, source.mender)
         ids = request.ids.tolist()
-        listed = [mending.listed(place) is not None for place in range(len(ids))]
+        listed = [packing.mending.listed(place) is not None for place in range(len(ids))]
         return Prepared(
             request=request,
             spec=spec,
-            draws=uniforms(*keys, Stream.CROP, num_uniforms(spec)).tolist(),
-            mending=mending,
+            draws=draws,
+            packing=packing,
             items=self._each(
                 self._read, [None if out else one for one, out in zip(ids, listed, strict=True)]
             ),
@@ -252,7 +249,7 @@ class _Session:
             )
         except Exception as error:
             return Failure(error)
-        if source.job.workers.pin_memory and torch.cuda.is_available() and not batch.images.is_cuda:
+        if source.job.workers.pin_memory and torch.cuda.is_available():
             return batch.pin_memory()
         return batch
 
@@ -278,7 +275,7 @@ class _Session:
                     path=item.path,
                     sample_id=int(prepared.request.ids[place]),
                 )
-                self._source.rejected[sample_key(item.folder, item.index)] = item.error
+                self._source.rejected[item.leaf.key(item.index)] = item.error
 
     def _rejected_places(self, prepared: Prepared) -> list[int]:
         """The places of a failed batch whose files DALI rejects, each run alone."""

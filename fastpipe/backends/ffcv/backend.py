@@ -15,6 +15,7 @@ from fastpipe.backends.ffcv.threads import Batches
 from fastpipe.backends.ffcv.turbojpeg import exact_fault
 from fastpipe.batch import RequestStream, WorkerOptions
 from fastpipe.batch.failure import Failure, Results
+from fastpipe.batch.host_draws import draw_base_seed
 from fastpipe.batch.mend import Mender
 from fastpipe.batch.pool import next_base_seed
 from fastpipe.errors import NoEffectWarning
@@ -98,7 +99,7 @@ class FfcvSource:
         """An iterator over the batches. Draws a base seed as torch's iterator would, unless `again`."""
         options = self._options
         if not again and self._base_seed is None:
-            torch.empty((), dtype=torch.int64, device="cpu").random_(generator=options.generator)
+            draw_base_seed(options.generator)
             self._base_seed = stream.seed if options.persistent_workers else None
         if not options.num_workers:
             return Results(_in_place(stream, self._work))

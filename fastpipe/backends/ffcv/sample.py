@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from fastpipe.backends.ffcv.native import Scratch
 from fastpipe.backends.ffcv.turbojpeg import TurboDecoder, open_turbo
+from fastpipe.batch.packing import Pixels
 from fastpipe.errors import SampleError
-from fastpipe.storage.beton.file import Beton
+from fastpipe.storage import Leaf
 from fastpipe.types import Size, Spec
 
 __all__ = ["Pixels", "Room", "Sample", "ThreadState"]
 
-Pixels = npt.NDArray[np.uint8]
 # Where the pixels of a sample go: uint8 [*size, 3] of the batch, once their size is known.
 Room = Callable[[Size], Pixels]
-
-_RAW: Final = 1
 
 
 class ThreadState:
@@ -42,29 +38,32 @@ class ThreadState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """Image `index` of a file, and what is to become of it. draws: the uniform numbers of its crop."""
+    """Image `index` of a leaf, and what is to become of it. draws: the uniform numbers of its crop."""
 
-    beton: Beton
+    leaf: Leaf
     index: int
     spec: Spec | None
     draws: Sequence[float]
 
     @property
     def size(self) -> Size:
-        """(height, width) by the file's table."""
-        return int(self.beton.heights[self.index]), int(self.beton.widths[self.index])
+        """(height, width) by the storage's table."""
+        size = self.leaf.size(self.index)
+        if size is None:
+            raise self.rejected("its size is in no table")
+        return size
 
     @property
     def raw(self) -> bool:
         """Whether its pixels are stored as they are."""
-        return bool(self.beton.modes[self.index] == _RAW)
+        return self.leaf.raw(self.index)
 
     @property
     def data(self) -> Pixels:
         """Its bytes, uint8 [n], not copied."""
-        return np.frombuffer(self.beton.encoded(self.index), np.uint8)
+        return np.frombuffer(self.leaf.encoded(self.index), np.uint8)
 
     def rejected(self, reason: str) -> SampleError:
         """The error of a JPEG that FFCV's library does not decode."""
-        name = self.beton.names[self.index]
+        name = self.leaf.name(self.index)
         return SampleError(f"FFCV's decoder rejects {name!r}: {reason}", path=name, sample_id=self.index)

@@ -9,32 +9,38 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from fastpipe.device.draws.batch import ColOutParams, MixParams, draw_colout, draw_mix
 from fastpipe.device.draws.numbers import sample_numbers
-from fastpipe.device.draws.policies import OpParams, draw_policy, num_uniforms
+from fastpipe.device.draws.policies import OpParams, Policy, draw_policy, num_uniforms
+from fastpipe.errors import ArgumentError
 from fastpipe.rng import Stream
 from fastpipe.transforms.specs import (
     ColOut,
     CutMix,
     HorizontalFlip,
     MixUp,
+    Normalize,
     RandAugment,
     RandomChoice,
     RandomErasing,
     Resize,
+    ToFloat,
     TrivialAugmentWide,
 )
 from fastpipe.types import Request, Spec
 
-__all__ = ["ErasingParams", "Params", "ResizeParams", "draw", "draw_erasing"]
+__all__ = ["DRAWS", "Draw", "ErasingParams", "LevelPass", "Params", "ResizeParams", "draw", "draw_erasing"]
 
-# Tuples: isinstance takes three times as long with a union (0.3 us), and every step of a plan is asked.
-_POLICIES, _MIXING = (RandAugment, TrivialAugmentWide), (MixUp, CutMix, RandomChoice)
 _TRIES = 10  # torchvision's RandomErasing gives up after ten rectangles that do not fit
+
+LevelPass = Callable[[torch.Tensor], torch.Tensor]
+"""A step as a function of the batch: uint8 [B,H,W,3] on any device, which is left as it is, to a new one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,44 +66,91 @@ class ResizeParams:
 class Params:
     """What was drawn for a batch. `flip` is bool [B]; a part is None where the plan has no such step.
 
-    Erasing's boxes and the mix's region are in pixels of the output, after ColOut and Resize.
+    Erasing's boxes and the mix's region are in pixels of the output, after ColOut and Resize. `passes` run
+    one after another behind Resize, before the levels become values.
     """
 
     flip: npt.NDArray[np.bool_] | None = None
     ops: OpParams | None = None
     colout: ColOutParams | None = None
     resize: ResizeParams | None = None
+    passes: tuple[LevelPass, ...] = ()
     erasing: ErasingParams | None = None
     mix: MixParams | None = None
+
+
+Part = Literal["flip", "ops", "colout", "resize", "passes", "erasing", "mix"]
+_BEFORE_PASSES = ("flip", "ops", "colout", "resize")
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """How the parameters of a step are drawn: which part of `Params` they are, and the function.
+
+    make: of the spec, the request, and the images' height and width when the step's turn comes. For `passes`
+    it returns one pass; another part belongs to one step of a plan.
+    """
+
+    part: Part
+    make: Callable[[Any, Request, int, int], Any]
 
 
 def draw(steps: Sequence[Spec], request: Request, height: int, width: int) -> Params:
     """The parameters of every random step, for images of height x width, in the order of the steps.
 
     Those per image are keyed by (seed, epoch, sample id, repeat) and the stream, those per batch by (seed,
-    epoch, batch, rank) and the stream.
+    epoch, batch, rank) and the stream. Raises ArgumentError for a step without a draw, and for two steps that
+    exclude each other.
     """
-    flip = ops = colout = resize = erasing = mix = None
+    found: dict[str, Any] = {}
     for step in steps:
-        if isinstance(step, HorizontalFlip):
-            flip = sample_numbers(request, Stream.FLIP, 1)[:, 0] < step.p
-        elif isinstance(step, _POLICIES):
-            numbers = sample_numbers(request, Stream.POLICY, num_uniforms(step))
-            ops = draw_policy(step, numbers, height, width)
-        elif isinstance(step, RandomErasing):
-            numbers = sample_numbers(request, Stream.ERASING, 2 * _TRIES + 3)
-            erasing = draw_erasing(step, numbers, height, width)
-        elif isinstance(step, ColOut):
-            colout = draw_colout(step, request, height, width)
-            height, width = len(colout.rows), len(colout.columns)
-        elif isinstance(step, Resize):
+        drawn = _draw_of(step)
+        if drawn is not None:
+            made = drawn.make(step, request, height, width)
+            _put(found, drawn.part, made, step)
             height, width = step.target(height, width, request.size)
-            resize = ResizeParams(
-                height=height, width=width, interpolation=step.interpolation, antialias=step.antialias
-            )
-        elif isinstance(step, _MIXING):
-            mix = draw_mix(step, request, height, width)
-    return Params(flip=flip, ops=ops, colout=colout, resize=resize, erasing=erasing, mix=mix)
+    return Params(**found)
+
+
+def _draw_of(step: Spec) -> Draw | None:
+    # A class is nearly always there itself, and its parents need not be asked.
+    for cls in type(step).__mro__:
+        if cls in DRAWS:
+            return DRAWS[cls]
+    names = ", ".join(cls.__name__ for cls in DRAWS)
+    raise ArgumentError(f"steps of the device stage must be {names}. Found: {step!r}")
+
+
+def _put(found: dict[str, Any], part: Part, made: Any, step: Spec) -> None:
+    if part == "passes":
+        if "erasing" in found or "mix" in found:
+            raise ArgumentError(f"{step!r} must come before erasing, MixUp and CutMix: it works on levels")
+        found[part] = (*found.get(part, ()), made)
+        return
+    if part in found:
+        raise ArgumentError(f"steps must have one that draws {part!r}. Found another: {step!r}. Remove one")
+    if "passes" in found and part in _BEFORE_PASSES:
+        raise ArgumentError(f"{step!r} must come before the steps that are passes of their own")
+    found[part] = made
+
+
+def _draw_flip(step: HorizontalFlip, request: Request, height: int, width: int) -> npt.NDArray[np.bool_]:
+    return sample_numbers(request, Stream.FLIP, 1)[:, 0] < step.p
+
+
+def _draw_ops(step: Policy, request: Request, height: int, width: int) -> OpParams:
+    return draw_policy(step, sample_numbers(request, Stream.POLICY, num_uniforms(step)), height, width)
+
+
+def _draw_resize(step: Resize, request: Request, height: int, width: int) -> ResizeParams:
+    height, width = step.target(height, width, request.size)
+    return ResizeParams(
+        height=height, width=width, interpolation=step.interpolation, antialias=step.antialias
+    )
+
+
+def _draw_rectangles(step: RandomErasing, request: Request, height: int, width: int) -> ErasingParams:
+    return draw_erasing(step, sample_numbers(request, Stream.ERASING, 2 * _TRIES + 3), height, width)
 
 
 def draw_erasing(
@@ -118,3 +171,20 @@ def _fill_boxes() -> Callable[..., None]:
     from fastpipe.kernels.cpu.boxes import fill_boxes
 
     return fill_boxes
+
+
+# A dict, so that a test can put in a step of its own, and take it out again.
+DRAWS: dict[type, Draw | None] = {
+    HorizontalFlip: Draw("flip", _draw_flip),
+    RandAugment: Draw("ops", _draw_ops),
+    TrivialAugmentWide: Draw("ops", _draw_ops),
+    ColOut: Draw("colout", draw_colout),
+    Resize: Draw("resize", _draw_resize),
+    ToFloat: None,
+    Normalize: None,
+    RandomErasing: Draw("erasing", _draw_rectangles),
+    MixUp: Draw("mix", draw_mix),
+    CutMix: Draw("mix", draw_mix),
+    RandomChoice: Draw("mix", draw_mix),
+}
+"""By class of spec; None for a step that is part of the table of levels, where nothing is drawn."""

@@ -22,7 +22,7 @@ from fastpipe.device.draws.params import OP_NAMES, STILL, Matrix, OpParams, whol
 from fastpipe.errors import ArgumentError
 from fastpipe.transforms.specs import RandAugment, TrivialAugmentWide
 
-__all__ = ["OP_NAMES", "POLICY_OPS", "OpParams", "draw_policy", "num_uniforms"]
+__all__ = ["OP_NAMES", "POLICY_OPS", "OpParams", "Policy", "draw_policy", "num_uniforms"]
 
 POLICY_OPS = (
     "Identity",

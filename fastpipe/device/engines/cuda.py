@@ -22,7 +22,7 @@ from fastpipe.device.engines.cuda_passes import Passes
 from fastpipe.device.engines.cuda_selfcheck import differences
 from fastpipe.device.engines.cuda_trust import doubt
 from fastpipe.device.engines.eager import TorchEngine
-from fastpipe.device.engines.protocol import Engine, Output
+from fastpipe.device.engines.protocol import LEVELS, Engine, Output
 from fastpipe.device.transfer import pinned
 from fastpipe.extras import install_command
 
@@ -88,8 +88,7 @@ class CudaEngine:
             return out
         if params.ops is not None:
             # A pass of its own: partners are not warped twice, and sharpness has its neighbours.
-            levels = Output(dtype=torch.uint8, memory_format=torch.channels_last, table=None)
-            images = self._fused(images, params, levels).permute(0, 2, 3, 1)
+            images = self._fused(images, params, LEVELS).permute(0, 2, 3, 1)
         passes = Passes(moved=self._moved, norm=self._norm, erase=self._erase)
         return passes.run(images, params, output)
 

@@ -17,13 +17,11 @@ import torch
 
 from fastpipe.device.draws.batch import MixParams
 from fastpipe.device.draws.draw import ErasingParams, Params
-from fastpipe.device.engines.protocol import Output
+from fastpipe.device.engines.protocol import LEVELS, Output
 from fastpipe.device.resizing import settle_resize
 from fastpipe.errors import ArgumentError
 
 __all__ = ["Passes"]
-
-_LEVELS = Output(dtype=torch.uint8, memory_format=torch.channels_last, table=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +47,7 @@ class Passes:
             if mix is None:
                 out = self._resized(images, params, output)
                 return self._erased(out, params)
-            levels = self._resized(images, params, _LEVELS)
+            levels = self._resized(images, params, LEVELS)
             images = levels.permute(0, 2, 3, 1)
             params = replace(params, flip=None, colout=None, resize=None)
         images, params = settle_resize(images, params)

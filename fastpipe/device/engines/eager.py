@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 
@@ -16,9 +14,6 @@ from fastpipe.device.engines.protocol import (
     picks,
 )
 from fastpipe.device.resizing import settle_resize
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["TorchEngine"]
 

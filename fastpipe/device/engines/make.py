@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 
 from fastpipe.device.engines.eager import TorchEngine
@@ -14,9 +12,6 @@ from fastpipe.device.engines.protocol import (
     EngineName,
 )
 from fastpipe.errors import ArgumentError
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["engine_note", "make_engine", "why_not_fused"]
 

@@ -5,8 +5,8 @@ All take uint8 [B,H,W,3] and give [B,3,H,W], of another size after ColOut and Re
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,18 @@ import torch
 from fastpipe.device.draws.draw import Params
 from fastpipe.errors import ArgumentError
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["ENGINES", "Engine", "EngineName", "Output", "augment_on_cpu", "flip_left", "float_table", "picks"]
+__all__ = [
+    "ENGINES",
+    "LEVELS",
+    "Engine",
+    "EngineName",
+    "Output",
+    "augment_on_cpu",
+    "finish_batch",
+    "flip_left",
+    "float_table",
+    "picks",
+]
 
 EngineName = Literal["fused", "torch", "kornia", "none"]
 
@@ -41,8 +49,12 @@ class Output:
         )
 
 
+LEVELS = Output(dtype=torch.uint8, memory_format=torch.channels_last, table=None)
+"""A batch between two passes: uint8 [B,3,h,w] whose memory is that of [B,h,w,3]."""
+
+
 class Engine(Protocol):
-    """Applies drawn parameters to a batch."""
+    """Applies drawn parameters to a batch: all but `params.passes`, for which see `finish_batch`."""
 
     def augment(self, images: torch.Tensor, params: Params) -> torch.Tensor:
         """What runs before the copy to the device: uint8 [B,H,W,3] in and out.
@@ -54,8 +66,25 @@ class Engine(Protocol):
         """What `augment` left of flip and policy, ColOut, resize, table, erasing, mixing, cast, layout."""
 
 
+def finish_batch(engine: Engine, images: torch.Tensor, params: Params, output: Output) -> torch.Tensor:
+    """`engine.finish`, with the passes that no engine has of its own between levels and values.
+
+    What changes levels or size comes before them, as a batch of uint8; the table, erasing and mixing after.
+    """
+    if not params.passes:
+        return engine.finish(images, params, output)
+    before = replace(params, passes=(), erasing=None, mix=None)
+    images = engine.finish(images, before, LEVELS).permute(0, 2, 3, 1)
+    for one in params.passes:
+        images = one(images).contiguous()
+    return engine.finish(images, Params(erasing=params.erasing, mix=params.mix), output)
+
+
 def augment_on_cpu(images: torch.Tensor, params: Params) -> torch.Tensor:
-    """Each image its own operations, flipped first, bit-exact to Pillow; the input is left as it is."""
+    """Each image its own operations, flipped first, bit-exact to Pillow; the input is left as it is.
+
+    What a decoder left on a GPU comes to the CPU for it.
+    """
     from fastpipe import kernels
 
     ops = params.ops
@@ -63,7 +92,7 @@ def augment_on_cpu(images: torch.Tensor, params: Params) -> torch.Tensor:
         raise ArgumentError("params.ops must hold the drawn operations. Found: None")
     flip = None if params.flip is None else params.flip.astype(np.uint8)
     result: torch.Tensor = kernels.augment_batch(
-        images, ops.ops, ops.values, ops.matrices, ops.fills, ops.interpolations, flip=flip
+        images.cpu(), ops.ops, ops.values, ops.matrices, ops.fills, ops.interpolations, flip=flip
     )
     return result
 

@@ -1,4 +1,4 @@
-"""`fastpipe-write SRC DST.beton`: images into one file that fastpipe and stock FFCV read."""
+"""`fastpipe-write SRC DST.beton`: writes images into one file that fastpipe and stock FFCV read."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _LINE_EVERY_S = 30.0
 _SHOWN = 20  # bad images named on the terminal
 _BATCH = 256  # of the estimate for stock FFCV
 _EPILOG = """
-SRC is an image folder (SRC/class/image.jpg), or with --split a folder with train/ and val/, "demo", or a data
-set of torchvision (cifar10, imagenette, ...). Without options JPEG files keep their bytes (one or three
-components) and all other images are stored as raw RGB. EXIF orientation is not applied, as FFCV and
-torchvision's ImageFolder do not apply it. The file is the same for any number of workers.
+SRC is an image folder (SRC/class/image.jpg), or with --split a folder with train/ and val/, "demo", or a
+data set of torchvision (cifar10, imagenette, ...). Without options, JPEG files of one or three components
+keep their bytes, and all other images are stored as raw RGB. EXIF orientation is not applied; FFCV and
+torchvision's ImageFolder do not apply it either. The file is the same for any number of workers.
 
 examples:
   fastpipe-write /data/imagenet train.beton --split train
   fastpipe-write /data/imagenet train500.beton --split train --max-resolution 500
   fastpipe-write --verify train.beton
 
-exit status: 0; 1 for images or a disk that cannot be used, or for bad images found by --verify; 2 for a wrong
-argument.
+exit status: 0; 1 if images or the disk cannot be used, or --verify finds bad images; 2 if an argument is
+wrong; 130 on Ctrl-C.
 """
 
 
@@ -52,13 +52,15 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {version()}")
     parser.add_argument("source", metavar="SRC", nargs="?", help="where the images are")
     parser.add_argument("target", metavar="DST.beton", nargs="?", help="the file to write")
-    parser.add_argument("--verify", metavar="FILE", help="decode every image of a .beton file and report")
+    parser.add_argument(
+        "--verify", metavar="FILE", help="decode every image of a .beton file and report bad ones"
+    )
     parser.add_argument("--split", choices=("train", "val", "test"), help="which folder of SRC")
     parser.add_argument(
         "--passthrough", action="store_true", help="keep JPEG bytes as they are (the default: no loss)"
     )
     parser.add_argument(
-        "--max-resolution", type=int, metavar="N", help="shrink what has a longer side of over N pixels"
+        "--max-resolution", type=int, metavar="N", help="shrink images whose longer side exceeds N pixels"
     )
     parser.add_argument(
         "--quality", type=int, metavar="Q", help="store every image as JPEG of this quality (1-100)"
@@ -75,7 +77,7 @@ def make_parser() -> argparse.ArgumentParser:
         default="raise",
         help="stop at a bad image, or list it in DST.beton.skipped.jsonl: raise",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace DST.beton where it exists")
+    parser.add_argument("--overwrite", action="store_true", help="replace DST.beton if it exists")
     return parser
 
 
@@ -105,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 class _Stop:
     """On SIGTERM or Ctrl-C, unwind: the unfinished file is removed on the way.
 
-    An exception that is raised while CPython forks is dropped, so that `check` raises it again.
+    CPython drops an exception that is raised while it forks; `check` raises it again.
     """
 
     def __init__(self) -> None:
@@ -116,7 +118,7 @@ class _Stop:
         self.check()
 
     def check(self) -> None:
-        """Raise what the signal asks for, if one came."""
+        """Raise the exception of a received signal, if there was one."""
         if self.number == signal.SIGINT:
             raise KeyboardInterrupt
         if self.number:
@@ -166,19 +168,21 @@ def _write(args: argparse.Namespace, stop: _Stop) -> None:
 
 
 def _folder(source: str, split: str | None) -> Path:
-    """The image folder meant by SRC and --split."""
+    """The image folder that SRC and --split mean."""
     folder = Path(os.path.expanduser(source))
     if split is not None:
         splits = resolve(source)
         chosen = {"train": splits.train, "val": splits.validation, "test": splits.test}[split]
         if chosen is None:
-            raise ArgumentError(f"--split test: {source!r} has no test/ besides {str(splits.validation)!r}")
+            raise ArgumentError(
+                f"--split test: {source!r} has no test/ in addition to {str(splits.validation)!r}"
+            )
         return chosen
     if not folder.is_dir():
-        resolve(source)  # raises for what is no name of a data set either
+        resolve(source)  # raises if it is not the name of a data set either
         raise ArgumentError(f"--split must be given for {source!r}: train, val or test")
     if (folder / "train").is_dir():
-        raise ArgumentError(f"--split must be given, since {source!r} holds train/: train, val or test")
+        raise ArgumentError(f"--split must be given, because {source!r} contains train/: train, val or test")
     return folder
 
 
@@ -186,21 +190,21 @@ def _tell(written: Written, seconds: float) -> None:
     rate, size = written.num_images / max(seconds, 1e-3), written.num_bytes / 2**20
     _say(
         f"{written.path}: {written.num_images} images, {size:.1f} MiB in {seconds:.1f} s "
-        f"({rate:.0f} images/s): {written.num_kept} JPEG as they were, {written.num_jpeg} encoded as JPEG, "
+        f"({rate:.0f} images/s): {written.num_kept} JPEG kept as is, {written.num_jpeg} encoded as JPEG, "
         f"{written.num_raw} raw"
     )
     if written.skipped:
-        _say(f"{written.skipped} images were left out; they are listed in {written.skipped_list}")
+        _say(f"{written.skipped} images were skipped; they are listed in {written.skipped_list}")
     scratch = written.ffcv_scratch_bytes(_BATCH) / 2**30
     _say(
         f"stock ffcv.Loader will pin {scratch:.1f} GiB for decoding at batch size {_BATCH} (5 x batch x "
         f"largest height {written.max_height} x largest width {written.max_width} x 3 bytes), with pages of "
-        f"{written.page_size >> 20} MiB; fastpipe one image for each thread"
+        f"{written.page_size >> 20} MiB; fastpipe needs one image for each thread"
     )
 
 
 def _say(text: str) -> None:
-    """Print a line. A reader that has gone (`| head`) changes neither what is done nor the exit status."""
+    """Print a line. A closed pipe (`| head`) changes neither the work nor the exit status."""
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
@@ -210,8 +214,8 @@ def _say(text: str) -> None:
 
 @contextmanager
 def _progress(title: str, stop: _Stop) -> Iterator[Callable[[int, int], None]]:
-    """A bar with rate and time left on a terminal, elsewhere a line every 30 s; both on stderr."""
-    # rich costs 30 ms, which --help need not pay.
+    """On a terminal a bar with rate and time left, elsewhere a line every 30 s; both on stderr."""
+    # Importing rich takes 30 ms, which --help does not need.
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -1,4 +1,4 @@
-"""A `.beton` file as a torch Dataset, with the face of an image folder."""
+"""A `.beton` file as a torch Dataset with the interface of an image folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["BetonDataset", "decode_sample"]
 
 
 def decode_sample(beton: Beton, i: int) -> Image.Image:
-    """Image i as RGB: Pillow's pixels of a JPEG, the stored ones of a raw image. Raises SampleError."""
+    """Image i as RGB: Pillow's pixels for a JPEG, the stored pixels for a raw image. Raises SampleError."""
     height, width = int(beton.heights[i]), int(beton.widths[i])
     data = beton.encoded(i)
     if beton.modes[i] == RAW:
@@ -31,7 +31,7 @@ def decode_sample(beton: Beton, i: int) -> Image.Image:
         if image.size != (width, height):
             raise ValueError(
                 f"the JPEG is {image.height} x {image.width} pixels (height x width), "
-                f"{height} x {width} by the table"
+                f"but the table says {height} x {width}"
             )
         if image.mode != "RGB":
             return image.convert("RGB")
@@ -50,10 +50,10 @@ def _broken(beton: Beton, i: int, error: Exception) -> SampleError:
 
 
 class BetonDataset(FolderFace):
-    """Images and labels of a `.beton` file, as FolderDataset gives those of a folder.
+    """Images and labels of a `.beton` file, in the same form as those of a FolderDataset.
 
-    `samples[i]` is (name, label), the name as it was in the folder, or "PATH#i" in a file of stock FFCV.
-    image_field, label_field: as for `Beton`, for files with several. `beton` is one that is open already.
+    `samples[i]` is (name, label): the name in the original folder, or "PATH#i" in a file of stock FFCV.
+    image_field, label_field: as for `Beton`, for files with several. beton: one that is already open.
     Raises what `Beton` raises; reading an item raises SampleError. Safe under fork and spawn.
     """
 

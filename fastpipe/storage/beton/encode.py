@@ -1,4 +1,4 @@
-"""One image file to the bytes that a `.beton` stores of it."""
+"""Converts one image file to the bytes that a `.beton` stores for it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ _QUALITY = 90  # FFCV's default
 class Encoding:
     """How images are stored. With the defaults, JPEG files keep their bytes and all others become raw.
 
-    max_resolution: larger images are shrunk to this longer side, in pixels, and become JPEG; the others keep
-                    their bytes where they are JPEG.
-    quality:        every image becomes a JPEG of this quality, 1 to 100 (where it is not given and a JPEG has
-                    to be made, 90).
+    max_resolution: larger images are shrunk to this longer side, in pixels, and become JPEG; smaller JPEG
+    files
+                    keep their bytes.
+    quality:        every image becomes a JPEG of this quality, 1 to 100 (if it is not given and a JPEG must
+    be
+                    made, 90).
     raw:            every image becomes raw RGB.
-    proportion:     this share of the images, drawn by `seed` and id, is stored as JPEG, the rest raw.
+    proportion:     this share of the images, drawn by `seed` and id, is stored as JPEG, the rest as raw RGB.
     """
 
     max_resolution: int | None = None
@@ -40,11 +42,11 @@ class Encoding:
 
     def __post_init__(self) -> None:
         if self.max_resolution is not None and not 1 <= self.max_resolution <= MAX_SIDE:
-            raise ArgumentError(f"max_resolution must lie in 1..{MAX_SIDE}. Found: {self.max_resolution}")
+            raise ArgumentError(f"max_resolution must be in 1..{MAX_SIDE}. Found: {self.max_resolution}")
         if self.quality is not None and not 1 <= self.quality <= 100:
-            raise ArgumentError(f"quality must lie in 1..100. Found: {self.quality}")
+            raise ArgumentError(f"quality must be in 1..100. Found: {self.quality}")
         if self.proportion is not None and not 0 <= self.proportion <= 1:
-            raise ArgumentError(f"proportion must lie in 0..1. Found: {self.proportion}")
+            raise ArgumentError(f"proportion must be in 0..1. Found: {self.proportion}")
         if self.raw and (self.quality is not None or self.proportion is not None):
             raise ArgumentError("raw stores no JPEG: leave out quality and proportion, or raw")
 
@@ -54,21 +56,21 @@ class Encoding:
         return self.quality is None and not self.raw
 
     def wants_raw(self, i: int) -> bool:
-        """Whether image i is one of those to be stored raw."""
+        """Whether image i is stored raw."""
         if self.proportion is None:
             return self.raw
         return bool(np.random.default_rng((self.seed, i)).random() >= self.proportion)
 
     @property
     def makes_jpeg(self) -> bool:
-        """Whether what is decoded becomes a JPEG: with no choice made, nothing is compressed anew."""
+        """Whether decoded images become JPEG; with the defaults nothing is compressed again."""
         chosen = (self.max_resolution, self.quality, self.proportion)
         return not self.raw and any(one is not None for one in chosen)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoded:
-    """mode JPEG or RAW; size in pixels; the bytes; whether they are the file's own."""
+    """mode: JPEG or RAW; size in pixels; the bytes; kept: whether they are the file's own."""
 
     mode: int
     height: int
@@ -78,9 +80,9 @@ class Encoded:
 
 
 def encode_file(path: str, i: int, encoding: Encoding) -> Encoded:
-    """What is stored for image i at `path`. EXIF orientation is not applied, as FFCV and ImageFolder do not.
+    """What is stored for image i at `path`. EXIF orientation is not applied, as in FFCV and ImageFolder.
 
-    SampleError names the file and why it cannot be read or stored.
+    SampleError names the file and says why it cannot be read or stored.
     """
     broken = partial(_unstorable, path, i)
     try:
@@ -112,7 +114,7 @@ def _encode(data: bytes, i: int, encoding: Encoding, broken: Callable[[Exception
     if encoding.max_resolution is not None:
         image = _shrunk(image, encoding.max_resolution)
     if max(image.size) > MAX_SIDE:
-        raise ValueError(f"{image.height} x {image.width} pixels; a .beton holds up to {MAX_SIDE} a side")
+        raise ValueError(f"{image.height} x {image.width} pixels; a .beton allows at most {MAX_SIDE} a side")
     if wants_raw or not encoding.makes_jpeg:
         return Encoded(mode=RAW, height=image.height, width=image.width, data=image.tobytes(), kept=False)
     stream = io.BytesIO()
@@ -122,7 +124,7 @@ def _encode(data: bytes, i: int, encoding: Encoding, broken: Callable[[Exception
 
 
 def _shrunk(image: Image.Image, limit: int) -> Image.Image:
-    """The longer side becomes `limit`; sizes are cut to whole pixels as FFCV's writer cuts them."""
+    """The longer side becomes `limit`; sizes are truncated to whole pixels, as in FFCV's writer."""
     longest = max(image.size)
     if longest <= limit:
         return image

@@ -1,4 +1,4 @@
-"""A `.beton` file of FFCV, or of `fastpipe-write`, opened for reading: checked arrays and a memory map."""
+"""A `.beton` file written by FFCV or `fastpipe-write`, open for reading: checked arrays and a memory map."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from fastpipe.storage.beton.tables import Frame, Tables, read_frame, read_tables
 
 __all__ = ["Beton", "is_beton"]
 
-# Labels of a file without class names are named by their numbers up to here; beyond, it has no classes.
+# Up to this label, a file without class names uses the numbers as names; beyond it, the file has no classes.
 _MAX_NUMBERED = 1 << 20
 
 
 def is_beton(path: Any) -> bool:
-    """Whether this is the path of a `.beton` file, by its name alone."""
+    """Whether this is the path of a `.beton` file, judged by its name alone."""
     return isinstance(path, str | os.PathLike) and os.fsdecode(path).lower().endswith(".beton")
 
 
@@ -34,14 +34,14 @@ class Beton:
     modes      uint8 [N]: 0 JPEG, 1 raw RGB [H,W,3]
     pointers, lengths   uint64 [N]: where each image's bytes lie; always inside the file
     labels     int64 [N]
-    names      of the images as they were written, else "PATH#i"
-    classes    names of the labels, else their numbers; empty where they are no classes (below 0, over 2^20)
+    names      of the images, as written in the file, else "PATH#i"
+    classes    names of the labels, else their numbers; empty if these cannot be classes (below 0, over 2^20)
     page_size  bytes, FFCV's unit of reading
-    about      what the writer said of itself; empty in a file of stock FFCV
+    about      what the writer recorded about itself; empty in a file of stock FFCV
 
-    Where a file has several RGBImage or Int fields, `image_field` and `label_field` choose; the defaults are
-    the only one, else those named "image" and "label". Other fields are left alone.
-    Raises DataError for what is no sound `.beton` file, EmptyDatasetError for none or one without samples.
+    If a file has several RGBImage or Int fields, `image_field` and `label_field` choose one. The defaults are
+    the only field of the kind, else those named "image" and "label". Other fields are ignored.
+    Raises DataError for a file that is not a valid `.beton`, EmptyDatasetError for no file or no samples.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Beton:
             state = os.stat(self.path)
         except FileNotFoundError as err:
             raise EmptyDatasetError(f"no such file (current folder: {os.getcwd()!r})") from err
-        if not stat.S_ISREG(state.st_mode):  # A pipe of that name would block for ever.
+        if not stat.S_ISREG(state.st_mode):  # A pipe of that name would block forever.
             raise DataError("not a file")
         with open(self.path, "rb") as file:
             self._state = _fingerprint(os.fstat(file.fileno()))
@@ -91,7 +91,7 @@ class Beton:
 
     @property
     def names(self) -> Sequence[str]:
-        """The name of every image, made when asked for."""
+        """The name of every image, made on request."""
         return _Names(self)
 
     @property
@@ -103,7 +103,7 @@ class Beton:
         return self.data()[start : start + 4 * len(self)].view("<u4")
 
     def data(self) -> npt.NDArray[np.uint8]:
-        """The whole file, read-only, mapped once in each process. DataError when it is another file now."""
+        """The whole file, read-only, mapped once in each process. DataError if the file has been replaced."""
         if self._map is None or self._map[0] != os.getpid():
             try:
                 with open(self.path, "rb") as file:
@@ -115,7 +115,7 @@ class Beton:
         return self._map[1]
 
     def encoded(self, i: int) -> memoryview:
-        """The bytes of image i as they lie in the file, not copied: JPEG, or RGB [H,W,3] (see `modes`)."""
+        """The bytes of image i as stored in the file, without a copy: JPEG, or RGB [H,W,3] (see `modes`)."""
         i = operator.index(i)
         if not 0 <= i < len(self):
             raise IndexError(f"sample {i} of {len(self)} in {self.path!r}")

@@ -2,10 +2,10 @@
 
     header 24 | field descriptors F x 1041 | rows N | zeros | pages of samples | [own section] | allocations
 
-The own section lies where FFCV looks at nothing: between the last page and the allocation table, which FFCV
-finds by its address and reads to the end of the file. Its address stands in the 1,024 argument bytes of the
-image field, which FFCV leaves zero and never reads. Source of the layout: ffcv 1.0.2, types.py,
-fields/*.py, memory_allocator.py.
+Our section is in a place that FFCV ignores: between the last page and the allocation table, which FFCV finds
+by its address and reads to the end of the file. Its address is stored in the 1,024 argument bytes of the
+image field, which FFCV leaves zero and never reads. Source of the layout: ffcv 1.0.2, types.py, fields/*.py,
+memory_allocator.py.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _POINTER_AND_SIZE = np.dtype([("ptr", "<u8"), ("size", "<u8")])
 
 INT_KIND: Final = 1
 RGB_KIND: Final = 2
-# type id: (name, what a row holds). 255, a user's own field, has a layout that only its class knows.
+# type id: (name, contents of a row). 255 is a user's own field, whose layout only its class knows.
 FIELD_KINDS: Final = {
     0: ("Float", np.dtype("<f8")),
     INT_KIND: ("Int", np.dtype("<i8")),
@@ -70,7 +70,7 @@ FIELD_KINDS: Final = {
 }
 
 SIDE_MAGIC: Final = b"FASTPIPE"
-# In the image field's arguments: where our section lies and what it must hash to (CRC-32).
+# In the image field's arguments: the place of our section and its CRC-32.
 SIDE: Final = np.dtype(
     [
         ("magic", "S8"),
@@ -85,6 +85,6 @@ SIDE: Final = np.dtype(
 
 
 def row_dtype(kinds: list[int]) -> np.dtype[np.void]:
-    """The row of these field kinds with fields f0, f1, ...: C alignment, where packed structs align to 1."""
+    """The row of these field kinds with fields f0, f1, ...: C alignment, with packed structs aligned to 1."""
     fields = [(f"f{place}", FIELD_KINDS[kind][1]) for place, kind in enumerate(kinds)]
     return np.dtype(fields, align=True)

@@ -1,10 +1,10 @@
-"""Our own section of a `.beton` file: classes, file names and checksums, for which FFCV has no place.
+"""Our section of a `.beton` file: classes, file names and checksums, which FFCV's format lacks.
 
     JSON | checksums u32 [N] | name offsets u64 [N+1] | names u8, each closed by a zero byte
 
 Each part is padded to 8 bytes.
 
-Where it lies stands in the image field's arguments (format.SIDE) with its CRC-32. N samples.
+The image field's arguments (format.SIDE) store its place and its CRC-32. N samples.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Side:
-    """What a file says of itself. The three addresses are those of the arrays, checked to lie in the file."""
+    """The file's description of itself. The three addresses are the arrays', checked to be inside."""
 
     classes: tuple[str, ...]
     about: dict[str, Any]
@@ -54,9 +54,9 @@ def write_side(
     offsets: npt.NDArray[np.uint64],
     names: npt.NDArray[np.uint8],
 ) -> bytes:
-    """Write the section where the file stands (a multiple of 8); return the image field's argument bytes.
+    """Write the section at the file's position (a multiple of 8); return the image field's argument bytes.
 
-    `offsets` [N+1] say where each name starts in `names`. Raises OSError.
+    `offsets` [N+1] give the start of each name in `names`. Raises OSError.
     """
     ptr = file.tell()
     text = json.dumps({"classes": list(classes), "about": about}).encode()
@@ -85,7 +85,7 @@ def read_side(file: BinaryIO, frame: Frame) -> Side | None:
     end = names_at + _padded(num_names)
     if num_json > _MAX_JSON or ptr < frame.rows_end or end > frame.table_start or end - ptr != size:
         raise DataError(
-            "the section of classes and names lies outside the file: it is damaged. Write it again"
+            "the section of classes and names is outside the file: the file is damaged. Write it again"
         )
     if _crc(file, ptr, size) != int(record["crc"]):
         raise DataError(
@@ -123,18 +123,18 @@ def _described(text: bytes) -> tuple[tuple[str, ...], dict[str, Any]]:
     except (ValueError, TypeError, KeyError, RecursionError) as err:
         raise DataError(f"the description of classes cannot be read: {err}") from err
     if not all(isinstance(name, str) for name in classes):
-        raise DataError("the description of classes cannot be read: a name is no string")
+        raise DataError("the description of classes cannot be read: a name is not a string")
     return classes, about
 
 
 def _check_offsets(file: BinaryIO, offsets_at: int, count: int, num_names: int) -> None:
-    """Raise unless the offsets rise from 0 to the end of the names."""
+    """Raise unless the offsets increase from 0 to the end of the names."""
     file.seek(offsets_at)
     last = 0
     for start in range(0, count + 1, _BLOCK):
         part = read_exactly(file, np.dtype("<u8"), min(_BLOCK, count + 1 - start), "its name offsets")
         if int(part[0]) < last or (start == 0 and part[0]) or np.any(part[1:] < part[:-1]):
-            raise DataError("the offsets of the names do not rise: the file is damaged")
+            raise DataError("the offsets of the names do not increase: the file is damaged")
         last = int(part[-1])
     if last != num_names:
         raise DataError("the offsets of the names do not end with the names: the file is damaged")

@@ -1,4 +1,4 @@
-"""Reads the tables of a `.beton` file and believes nothing in them before it is checked.
+"""Reads the tables of a `.beton` file and checks everything in them before it is used.
 
 N samples, F fields. Every check is on whole arrays: 1.3 million samples take about a second.
 """
@@ -30,13 +30,13 @@ from fastpipe.storage.beton.format import (
 __all__ = ["Fields", "Frame", "Tables", "read_exactly", "read_frame", "read_tables"]
 
 _MAX_FIELDS = 256
-_ROWS_AT_ONCE = 1 << 16  # so that the rows, 31 MB at 1.3 million, are never in memory whole
-_SHORTEST_JPEG = 4  # SOI and EOI; what is in between is checked when the sample is read
+_ROWS_AT_ONCE = 1 << 16  # so that the rows, 31 MB at 1.3 million, are never in memory as a whole
+_SHORTEST_JPEG = 4  # SOI and EOI; the rest is checked when the sample is read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Fields:
-    """The fields of a file, the places of the two that are read, the image field's argument bytes."""
+    """The fields of a file, the places of the two fields that are read, the image field's argument bytes."""
 
     names: tuple[str, ...]
     kinds: tuple[int, ...]
@@ -47,7 +47,7 @@ class Fields:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Frame:
-    """Where the parts of the file lie, checked against its size: samples are in rows_end..table_start."""
+    """The places of the file's parts, checked against its size: samples are in rows_end..table_start."""
 
     num_file: int
     num_samples: int
@@ -71,7 +71,7 @@ class Tables:
 
 
 def read_exactly(file: BinaryIO, dtype: np.dtype[Any], count: int, what: str) -> npt.NDArray[Any]:
-    """`count` items from where the file stands; DataError when it ends before."""
+    """`count` items from the file's position; DataError if the file ends before."""
     items = np.fromfile(file, dtype, count)
     if len(items) != count:
         raise DataError(f"the file ends within {what}")
@@ -88,18 +88,18 @@ def read_frame(file: BinaryIO, num_file: int, image_field: str | None, label_fie
     version, num_fields, page, count, table_start = (int(header[name]) for name in HEADER.names or ())
     if version != VERSION:
         raise DataError(
-            f"format version {version} is not {VERSION}: no .beton file of FFCV, or one of another version"
+            f"format version {version} is not {VERSION}: not a .beton file of FFCV, or one of another version"
         )
     if table_start == 0:
         raise DataError(
-            "the file has no allocation table: its writer was stopped before it had finished. Write it again"
+            "the file has no allocation table: its writer was stopped before it finished. Write it again"
         )
     if page < MIN_PAGE or page & (page - 1):
-        raise DataError(f"page size {page} is no power of two >= {MIN_PAGE}: the header is damaged")
+        raise DataError(f"page size {page} is not a power of two >= {MIN_PAGE}: the header is damaged")
     if not 1 <= num_fields <= _MAX_FIELDS:
-        raise DataError(f"{num_fields} fields where 1 to {_MAX_FIELDS} are allowed: the header is damaged")
+        raise DataError(f"{num_fields} fields, but 1 to {_MAX_FIELDS} are allowed: the header is damaged")
     if not count:
-        raise EmptyDatasetError("the file holds no sample")
+        raise EmptyDatasetError("the file contains no sample")
     rows_start = HEADER.itemsize + num_fields * DESCRIPTOR.itemsize
     if rows_start > num_file:
         raise DataError(f"{num_file} bytes is too short for the descriptors of {num_fields} fields")
@@ -109,12 +109,12 @@ def read_frame(file: BinaryIO, num_file: int, image_field: str | None, label_fie
     if not rows_end <= table_start <= num_file:
         raise DataError(
             f"the rows of {count} samples end at byte {rows_end} and the allocation table starts at "
-            f"{table_start}, in a file of {num_file} bytes: the file is damaged or was cut off"
+            f"{table_start}, in a file of {num_file} bytes: the file is damaged or truncated"
         )
     if (num_file - table_start) % ALLOCATION.itemsize:
         raise DataError(
-            f"the allocation table has {num_file - table_start} bytes, no multiple of {ALLOCATION.itemsize}: "
-            "the file is damaged or was cut off"
+            f"the allocation table has {num_file - table_start} bytes, not a multiple of "
+            f"{ALLOCATION.itemsize}: the file is damaged or truncated"
         )
     return Frame(
         num_file=num_file,
@@ -134,7 +134,7 @@ def _fields(descriptors: npt.NDArray[Any], image_field: str | None, label_field:
         kind = int(descriptor["type_id"])
         if kind not in FIELD_KINDS:
             raise DataError(
-                f"the field {name!r} is of type {kind}, a custom one, so that the layout of the rows is "
+                f"the field {name!r} is of the custom type {kind}, so the layout of the rows is "
                 "unknown. Write the file without it"
             )
         names.append(name)
@@ -151,7 +151,7 @@ def _fields(descriptors: npt.NDArray[Any], image_field: str | None, label_field:
 
 
 def _find(names: list[str], kinds: list[int], kind: int, asked: str | None, usual: str, argument: str) -> int:
-    """The place of the field of this kind: the one asked for, the only one, or that with the usual name."""
+    """The place of the field of this kind: the requested, the only, or the usually named one."""
     places = [place for place, found in enumerate(kinds) if found == kind]
     if asked is not None or len(places) > 1:
         places = [place for place in places if names[place] == (usual if asked is None else asked)]
@@ -207,8 +207,8 @@ def _fill_lengths(file: BinaryIO, frame: Frame, tables: Tables) -> None:
         part = slice(start, start + len(rows))
         ids[part], pointers[part], sizes[part] = rows["sample_id"], rows["ptr"], rows["size"]
     if not count:
-        raise DataError("the allocation table is empty: FFCV's writer had failed. Write the file again")
-    # An empty region (a Bytes field of no bytes) shares its address with the next: the longest one is meant.
+        raise DataError("the allocation table is empty: FFCV's writer failed. Write the file again")
+    # An empty region (a Bytes field of no bytes) shares its address with the next: the longest one counts.
     order = np.lexsort((sizes, pointers))
     pointers = pointers[order]
     places = np.searchsorted(pointers, tables.pointers, side="right") - 1  # -1, the last, differs as well
@@ -225,15 +225,15 @@ def _check(frame: Frame, tables: Tables) -> None:
     _refuse((modes != JPEG) & (modes != RAW), "its image is neither JPEG (mode 0) nor raw (mode 1)")
     _refuse((tables.heights == 0) | (tables.widths == 0), "its image has no pixels")
     end = np.uint64(frame.table_start)
-    _refuse(pointers < np.uint64(frame.rows_end), "its image lies within the tables of the file")
-    # Written so that no sum can wrap around: pointers <= end first, then the room that is left.
-    _refuse(pointers > end, "its image lies beyond the samples of the file")
+    _refuse(pointers < np.uint64(frame.rows_end), "its image is within the tables of the file")
+    # Written so that no sum can wrap around: first pointers <= end, then the remaining space.
+    _refuse(pointers > end, "its image is beyond the samples of the file")
     _refuse(lengths > end - pointers, "its image reaches beyond the samples of the file")
     raw_lengths = tables.heights.astype(np.uint64) * tables.widths * np.uint64(3)
     _refuse(
-        (modes == RAW) & (lengths != raw_lengths), "its raw image has another length than height x width x 3"
+        (modes == RAW) & (lengths != raw_lengths), "the length of its raw image is not height x width x 3"
     )
-    _refuse((modes == JPEG) & (lengths < np.uint64(_SHORTEST_JPEG)), "its JPEG image has less than 4 bytes")
+    _refuse((modes == JPEG) & (lengths < np.uint64(_SHORTEST_JPEG)), "its JPEG image has fewer than 4 bytes")
 
 
 def _refuse(bad: npt.NDArray[np.bool_], what: str) -> None:

@@ -1,4 +1,4 @@
-"""The file that is written: under another name first, and a disk that refuses it is told with its remedy."""
+"""The file that is written, first under another name; an error of the disk is reported with its remedy."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _FORBIDDEN: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 @contextlib.contextmanager
 def unfinished(final: str) -> Iterator[str]:
-    """An empty file beside `final`, gone at the end unless it was renamed. DataError where it cannot be.
+    """An empty file next to `final`, removed at the end unless renamed. DataError if it cannot be made.
 
-    It is made before anything is read: a folder of a million files takes a minute.
+    It is made before anything is read, because reading a folder of a million files takes a minute.
     """
     path = f"{final}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
     try:
@@ -32,7 +32,7 @@ def unfinished(final: str) -> Iterator[str]:
     try:
         yield path
     finally:
-        # A disk that turned read-only meanwhile keeps it; the error that matters is on its way.
+        # A disk that has become read-only keeps it; the error that matters is already being raised.
         with contextlib.suppress(OSError):
             os.unlink(path)
 
@@ -43,14 +43,14 @@ def unwritable(final: str, err: OSError) -> DataError:
     if err.errno in _FULL:
         remedy = f"Free space in {folder!r}, or name a file on another disk"
     elif err.errno in _FORBIDDEN:
-        remedy = f"Name a file in a folder that you may write to, which {folder!r} is not"
+        remedy = f"Name a file in a folder that you may write to; {folder!r} is not writable"
     else:
-        remedy = f"Look at the disk of {folder!r}, or name a file on another one"
-    return DataError(f"{final!r} cannot be written: {err.strerror or err}. {remedy}. No part of it was left")
+        remedy = f"Check the disk of {folder!r}, or name a file on another one"
+    return DataError(f"{final!r} cannot be written: {err.strerror or err}. {remedy}. Nothing was left behind")
 
 
 def sync_folder(path: str) -> None:
-    """Make the rename of `path` last through a power cut, where folders can be opened."""
+    """Make the rename of `path` survive a power failure, on systems that can open folders."""
     with contextlib.suppress(PermissionError):
         descriptor = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""Decodes every image of a `.beton` file and says which cannot be used."""
+"""Decodes every image of a `.beton` file and lists those that cannot be used."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CHUNK = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """Images decoded, whether there were checksums to compare, and (id, reason) of each bad one."""
+    """Number of decoded images, whether there were checksums to compare, and (id, reason) of each bad one."""
 
     num_images: int
     checksums: bool
@@ -31,9 +31,9 @@ class Verdict:
 def verify_beton(
     path: str | os.PathLike[str], *, num_workers: int | None = None, progress: Progress | None = None
 ) -> Verdict:
-    """Open the file with all checks of `Beton`, compare the checksums it has, and decode every image.
+    """Open the file with all checks of `Beton`, compare its checksums, if it has any, and decode every image.
 
-    num_workers None is one process for each CPU, 0 this one. Raises DataError for a damaged file.
+    num_workers: None means one process for each CPU, 0 this process. Raises DataError for a damaged file.
     """
     beton = Beton(path)
     if num_workers is None:
@@ -46,7 +46,7 @@ def verify_beton(
                 bad.extend(_bad_in(beton, start))
                 report(min(start + _CHUNK, len(beton)), len(beton))
         else:
-            # Not multiprocessing.Pool, which waits for ever for a process that was killed.
+            # Not multiprocessing.Pool, which waits forever for a killed process.
             with ProcessPoolExecutor(min(num_workers, len(starts)), None, _keep, (beton,)) as pool:
                 for k, found in enumerate(pool.map(_bad_here, starts)):
                     bad.extend(found)
@@ -54,7 +54,7 @@ def verify_beton(
     return Verdict(num_images=len(beton), checksums=beton.checksums is not None, bad=tuple(bad))
 
 
-_beton: Beton | None = None  # of a process of the pool
+_beton: Beton | None = None  # in a process of the pool
 
 
 def _keep(beton: Beton) -> None:
@@ -71,7 +71,7 @@ def _bad_in(beton: Beton, start: int) -> list[tuple[int, str]]:
     checksums, bad = beton.checksums, []
     for i in range(start, min(start + _CHUNK, len(beton))):
         if checksums is not None and zlib.crc32(beton.encoded(i)) != int(checksums[i]):
-            bad.append((i, f"{beton.names[i]}: the bytes are not those that were written (checksum)"))
+            bad.append((i, f"{beton.names[i]}: the bytes differ from those that were written (checksum)"))
             continue
         try:
             decode_sample(beton, i)

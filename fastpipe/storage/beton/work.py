@@ -1,8 +1,8 @@
 """What the processes of the `.beton` writer share, and what each of them does.
 
-Images are placed in the order of their ids whatever the number of processes, so that the file's bytes do not
-depend on it. Chunks of ids are taken in order; a process may encode ahead of its turn as long as it holds
-less than BUFFER_BYTES, and the one whose turn it is always goes on, so that no two can wait for each other.
+Images are placed in the order of their ids, so the file's bytes do not depend on the number of processes.
+Chunks of ids are taken in order. A process may encode ahead of its turn as long as it holds less than
+BUFFER_BYTES, and the process whose turn it is always continues, so no two can wait for each other.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ _POLL_S = 0.5
 
 
 class Stopped(Exception):
-    """The writer has given up; leave quietly."""
+    """The writer has stopped; leave quietly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What is to be written, and into which file."""
+    """What is written, and into which file."""
 
     index: FolderIndex
     encoding: Encoding
@@ -68,20 +68,20 @@ class Shared:
         self.stop = context.RawValue("b", 0)
 
     def take(self) -> int:
-        """The number of the next chunk that nobody has."""
+        """The number of the next chunk that nobody has taken."""
         with self.changed:
             chunk = int(self.next_chunk.value)
             self.next_chunk.value = chunk + 1
             return chunk
 
     def pass_turn(self) -> None:
-        """Say that the chunk whose turn it was is in the file."""
+        """Announce that the chunk whose turn it was is in the file."""
         with self.changed:
             self.turn.value += 1
             self.changed.notify_all()
 
     def wait_for(self, chunk: int, check: Callable[[], None]) -> None:
-        """Sleep until it is this chunk's turn, calling `check` now and then."""
+        """Sleep until it is this chunk's turn, calling `check` from time to time."""
         with self.changed:
             while self.turn.value != chunk:
                 check()
@@ -89,10 +89,10 @@ class Shared:
 
 
 def place(position: int, page: int, size: int) -> tuple[int, int]:
-    """Where `size` bytes go when the file ends at `position`, and the page size from then on.
+    """Where `size` bytes go if the file ends at `position`, and the page size from then on.
 
-    They may not cross a multiple of the page size; it grows to the next power of two that holds them. What
-    lies within a page lies within the larger one too, since pages are counted from the start of the file.
+    They must not cross a multiple of the page size, which grows to the next power of two that holds them.
+    What is within a page is within the larger one too, because pages are counted from the start of the file.
     Raises DataError for more than 2 GiB, the largest page of the format.
     """
     while page < size:
@@ -115,7 +115,7 @@ class _Chunk:
 
 
 class Worker:
-    """Encodes chunks and writes them when it is their turn; tells of each by `report(records, skipped)`."""
+    """Encodes chunks and writes each in its turn, then calls `report(records, skipped)` for it."""
 
     def __init__(
         self,
@@ -130,9 +130,9 @@ class Worker:
         self.file: BinaryIO
 
     def steps(self) -> Iterator[None]:
-        """Work until no chunk is left, a chunk each step.
+        """Work until no chunk is left, one chunk in each step.
 
-        Raises SampleError, DataError and OSError; Stopped when told to.
+        Raises SampleError, DataError and OSError, and Stopped when the writer has stopped.
         """
         with open(self.job.path, "r+b", buffering=0) as self.file:
             total = len(self.job.index)
@@ -145,7 +145,7 @@ class Worker:
             yield
 
     def check(self) -> None:
-        """Raise Stopped when another process failed or the parent is gone."""
+        """Raise Stopped if another process failed or the parent has died."""
         if self.shared.stop.value or (self.parent is not None and os.getppid() != self.parent):
             raise Stopped
 
@@ -172,7 +172,7 @@ class Worker:
         self._write_ready()
 
     def _write_ready(self) -> None:
-        """Write what is held of the chunk whose turn it is, and of the next, if that is ours too."""
+        """Write what we hold of the chunk whose turn it is, and of the next, if that is ours too."""
         while self.chunks and self.shared.turn.value == self.chunks[0].number:
             chunk = self.chunks[0]
             while chunk.waiting:
@@ -191,7 +191,7 @@ class Worker:
         self.shared.position.value = ptr + size
         self.file.seek(ptr)
         data = memoryview(encoded.data)
-        while len(data):  # a write may be cut short, by a full disk for one; the next one then says why
+        while len(data):  # a write may be short, for example on a full disk; the next one raises the reason
             data = data[self.file.write(data) :]
         crc = zlib.crc32(encoded.data)
         image = (encoded.mode, encoded.kept, encoded.height, encoded.width)

@@ -1,4 +1,4 @@
-"""Writes an image folder as a `.beton` file that fastpipe and stock FFCV read. N images written."""
+"""Writes an image folder as a `.beton` file that fastpipe and stock FFCV can read. N images written."""
 
 from __future__ import annotations
 
@@ -44,9 +44,10 @@ _ROWS_START = HEADER.itemsize + len(_KINDS) * DESCRIPTOR.itemsize
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """What a `.beton` file holds: images by how they are stored, bytes, the largest sides in pixels.
+    """Contents of a `.beton` file: images by the way they are stored, bytes, largest sides in pixels.
 
-    `skipped` are the images left out; `skipped_list` is the JSON-lines file that names them, "" for none.
+    `skipped` are the images that were left out; `skipped_list` is the JSON-lines file that names them, ""
+    for none.
     """
 
     path: str
@@ -83,11 +84,11 @@ def write_beton(
     """Write the images of a folder (see `open_index`) to the `.beton` file `path`.
 
     With the defaults JPEG files of one or three components keep their bytes and every other image is stored
-    as raw RGB: nothing is lost. The rest is as in `Encoding`. The file is the same for every `num_workers`
-    (None: one for each CPU, 0: in this process). It is written under another name in the same folder, checked
-    and renamed; after any failure nothing stands under `path` that was not there before.
+    as raw RGB: nothing is lost. `Encoding` describes the alternatives. The file is the same for every
+    `num_workers` (None: one for each CPU, 0: in this process). It is written under another name in the same
+    folder, checked and renamed; a failure leaves `path` as it was.
 
-    on_error="skip" leaves out what cannot be read and lists it in PATH.skipped.jsonl.
+    on_error="skip" leaves out images that cannot be read and lists them in PATH.skipped.jsonl.
     Raises SampleError naming the first bad image, ArgumentError, DataError (a full disk, a killed process).
     """
     encoding = Encoding(
@@ -98,7 +99,7 @@ def write_beton(
     with unfinished(final) as temporary:
         index = source if isinstance(source, FolderIndex) else open_index(source)
         if not len(index):
-            raise EmptyDatasetError(f"{index.root!r} holds no image")
+            raise EmptyDatasetError(f"{index.root!r} contains no image")
         job = Job(index=index, encoding=encoding, path=temporary, skip=on_error == "skip")
         try:
             written = _write(job, final, _workers(num_workers, len(index)), progress)
@@ -117,10 +118,12 @@ def _check_arguments(path: str, on_error: str, num_workers: int | None, overwrit
     if num_workers is not None and num_workers < 0:
         raise ArgumentError(f"num_workers must be None or an int >= 0. Found: {num_workers!r}")
     if not path.lower().endswith(".beton"):
-        raise ArgumentError(f"path must end in .beton, by which DataLoader knows it. Found: {path!r}")
+        raise ArgumentError(
+            f"path must end in .beton, because DataLoader recognises the file by its name. Found: {path!r}"
+        )
     if not os.path.isdir(os.path.dirname(path) or "."):
         raise ArgumentError(
-            f"the folder of path must exist. Found: {path!r}. Make it with mkdir -p, or name another"
+            f"the folder of path must exist. Found: {path!r}. Create it with mkdir -p, or name another"
         )
     if os.path.exists(path) and not overwrite:
         raise ArgumentError(f"{path!r} exists already; remove it, or pass overwrite=True (--overwrite)")
@@ -199,7 +202,7 @@ def _from_processes(
     finally:
         shared.stop.value = 1
         for process in processes:
-            if pipes:  # not all came to their end
+            if pipes:  # not all of them finished
                 process.terminate()
             process.join()
 
@@ -210,13 +213,13 @@ def _receive(pipe: Any, process: Any) -> Any:
     except EOFError:
         process.join()
         raise DataError(
-            f"a writing process ended with code {process.exitcode} before it had finished "
-            "(a negative code is the signal; 9 may be the kernel's, for want of memory: use fewer workers)"
+            f"a writing process ended with code {process.exitcode} before it finished "
+            "(a negative code is a signal; the kernel sends 9 if memory runs out: use fewer workers)"
         ) from None
 
 
 def _finish(file: BinaryIO, job: Job, records: npt.NDArray[Any], shared: Shared) -> None:
-    """Write own section, allocation table, rows, descriptors and, last, the header that makes them count."""
+    """Write our section, allocation table, rows, descriptors and, last, the header, which makes it valid."""
     index, count = job.index, len(records)
     file.seek(-(-int(shared.position.value) // 8) * 8)
     offsets, names = _names(index, records["id"])
@@ -267,7 +270,7 @@ def _names(
 
 
 def _check(job: Job, records: npt.NDArray[Any]) -> None:
-    """Open what was written and compare; DataError when the disk gives back something else."""
+    """Read the file back and compare; DataError if the disk returns something else."""
     beton = Beton(job.path)
     pairs = (
         (beton.pointers, "ptr"),
@@ -277,7 +280,7 @@ def _check(job: Job, records: npt.NDArray[Any]) -> None:
     )
     same = all(np.array_equal(array, records[name]) for array, name in pairs)
     if not same or not np.array_equal(beton.labels, job.index.labels[records["id"]]):
-        raise DataError("what was written cannot be read back; the disk or its file system is at fault")
+        raise DataError("the file reads back differently; the disk or its file system is at fault")
 
 
 def _summary(

@@ -41,7 +41,7 @@ def run() -> str:
 
 if __name__ == "__main__":
     quietly()
-    with tried("classes of a cell in two workers, a `break`, a loader made anew") as row:
+    with tried("classes of a cell in two workers, a `break`, a new loader") as row:
         told = run().split()
         assert told == ["5", "EpochIterator", "True", "5"], told
         row.fast = "yes (EpochIterator of DataLoader)"

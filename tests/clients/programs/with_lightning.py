@@ -103,7 +103,7 @@ if __name__ == "__main__":
     with tried("augment, MixUp, resolution, seed: as without Lightning") as row:
         augmented()
         row.need_fast()
-    with tried("a checkpoint in mid-epoch goes on with the next batch") as row:
+    with tried("a checkpoint in mid-epoch continues with the next batch") as row:
         resumed()
         row.need_fast()
     with tried("overfit_batches, which rebuilds the loader") as row:

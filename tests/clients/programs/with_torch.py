@@ -24,8 +24,8 @@ def main() -> None:
     told = os.environ.get("FASTPIPE_TORCH_TESTS")
     if not told:
         why = (
-            "not tried in this run: torch's wheel does not bring the file. FASTPIPE_TORCH_TESTS=PATH of "
-            "test/test_dataloader.py of the torch that is installed runs it"
+            "not tried in this run: torch's wheel does not contain the file. FASTPIPE_TORCH_TESTS=PATH of "
+            "test/test_dataloader.py of the installed torch runs it"
         )
         say(Row("test/test_dataloader.py", result="not tried", note=why))
         return

@@ -73,7 +73,7 @@ if __name__ == "__main__":
         same_losses(losses_of)
         row.need_fast()
     with tried(
-        "augment, MixUp, resolution, seed, and a checkpoint in mid-epoch: the same losses go on"
+        "augment, MixUp, resolution, seed, and a checkpoint in mid-epoch: the same losses continue"
     ) as row:
         resumed()
         row.need_fast()

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from fastpipe.backends import registry
-from fastpipe.choice.choose import this_machine
 from fastpipe.storage import write_beton
+from fastpipe.system.machine import this_machine
 
 TORCH = "from torch.utils.data import DataLoader"
 OURS = "from fastpipe import DataLoader"

@@ -1,0 +1,185 @@
+"""`Leaf`: a place where samples lie, asked in one way: a folder, a `.beton`, or a kind added later.
+
+A kind is a torch data set and a Leaf for it, joined by `register`. All other rooms ask the leaf.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from fastpipe.errors import ArgumentError, SampleError
+from fastpipe.storage.image import decode_rgb
+from fastpipe.types import IntArray, Size
+
+__all__ = ["Encoded", "Leaf", "Located", "leaf_of", "open_images", "register", "words_for"]
+
+Encoded = bytes | memoryview
+
+
+class Located(NamedTuple):
+    """Where samples lie in files, for readers that open them natively.
+
+    files: paths. file: int64 [B], which of them. offset, length: int64 [B], bytes; length -1: to the end.
+    """
+
+    files: tuple[str, ...]
+    file: IntArray
+    offset: IntArray
+    length: IntArray
+
+
+class Leaf(ABC):
+    """The samples of one data set, by index from 0. Cheap to make: one is made for each sample looked up.
+
+    What the script may change on its data set (samples, transform) is read there each time.
+
+    kind:      the word that backends claim and messages show.
+    words:     what one is called, and what several are called.
+    numerics:  what the loader promises where the script does not say.
+    """
+
+    __slots__ = ("dataset",)
+
+    kind: ClassVar[str]
+    words: ClassVar[tuple[str, str]]
+    numerics: ClassVar[Literal["exact", "fast"]] = "exact"
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    @classmethod
+    def open(cls, place: Any, transform: Callable[[Any], Any] | None) -> Any:
+        """The data set at a path, or of what was opened already; None where it is of another kind."""
+        return None
+
+    @abstractmethod
+    def key(self, i: int) -> str:
+        """What names sample i for good: the path of its file, or "FILE#i" for one of several in a file."""
+
+    @abstractmethod
+    def label(self, i: int) -> Any:
+        """The label of sample i, before any `target_transform`. IndexError beyond the last one."""
+
+    @abstractmethod
+    def encoded(self, i: int) -> Encoded:
+        """The bytes of sample i as they are stored. Raises SampleError."""
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    @property
+    def root(self) -> str:
+        """The folder or file."""
+        return str(self.dataset.root)
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """The names of the labels; empty where there are none."""
+        return getattr(self.dataset, "classes", None) or ()
+
+    @property
+    def transform(self) -> Any:
+        """The script's, of images."""
+        return self.dataset.transform
+
+    @property
+    def target_transform(self) -> Any:
+        """The script's, of labels; None where the data set has none."""
+        return getattr(self.dataset, "target_transform", None)
+
+    def name(self, i: int) -> str:
+        """What messages call sample i."""
+        return self.key(i)
+
+    def size(self, i: int) -> Size | None:
+        """(height, width) where a table has it, so that nothing is read for it; else None."""
+        return None
+
+    def raw(self, i: int) -> bool:
+        """Whether `encoded` gives pixels as they are, uint8 [H,W,3] of `size`, and no image file."""
+        return False
+
+    def rgb(self, i: int, data: Encoded | None = None) -> Image.Image:
+        """Sample i as Pillow decodes it to RGB; data: its bytes, if they are at hand. Raises SampleError."""
+        return decode_rgb(self.encoded(i) if data is None else data, self.name(i))
+
+    def labels(self, ids: IntArray) -> npt.NDArray[Any]:
+        """The labels of several, [B]: int64, or objects where one is no integer."""
+        return array_of([self.label(i) for i in ids.tolist()])
+
+    def encoded_many(self, ids: IntArray) -> list[Encoded | SampleError]:
+        """The bytes of several, by place; a kind may fetch them at once. An error stands in its own place."""
+        found: list[Encoded | SampleError] = []
+        for i in ids.tolist():
+            try:
+                found.append(self.encoded(i))
+            except SampleError as error:
+                found.append(error)
+        return found
+
+    def locate(self, ids: IntArray) -> Located | None:
+        """Where the bytes of several lie; None where they lie in no file that a native reader could open."""
+        return None
+
+    def pages(self) -> IntArray | None:
+        """The page of every sample, int64 [N], where the storage is read by pages."""
+        return None
+
+    def refusal(self) -> str | None:
+        """Why only the data set's own code can give its samples; None where this leaf gives the same."""
+        kind = type(self.dataset)
+        if kind.__getitem__ not in _GETITEMS[type(self)] or hasattr(kind, "__getitems__"):
+            return f"{kind.__name__} has a __getitem__ of its own"
+        return None
+
+
+_KINDS: dict[type, type[Leaf]] = {}
+# What each leaf stands for, as it was when it was registered: a script may replace it on the class.
+_GETITEMS: dict[type[Leaf], set[Any]] = {}
+
+
+def register(dataset: Any, leaf: type[Leaf]) -> None:
+    """Have `leaf` asked for data sets of this class. Its `__getitem__` is what the leaf stands for."""
+    _KINDS[dataset] = leaf
+    _GETITEMS.setdefault(leaf, set()).add(dataset.__getitem__)
+
+
+def leaf_of(dataset: Any) -> Leaf | None:
+    """The leaf of a data set; None where no kind has it."""
+    for base in type(dataset).__mro__:
+        kind = _KINDS.get(base)
+        if kind is not None:
+            return kind(dataset)
+    return None
+
+
+def open_images(place: Any, transform: Callable[[Any], Any] | None) -> Any:
+    """The data set at a path; kinds registered later are asked first. Raises what the kind raises."""
+    for kind in reversed(_GETITEMS):
+        found = kind.open(place, transform)
+        if found is not None:
+            return found
+    known = ", ".join(kind.words[0] for kind in _GETITEMS)
+    raise ArgumentError(f"the images must be at a path to one of: {known}. Found: {place!r}")
+
+
+def words_for(kinds: set[str]) -> str:
+    """What a data set of these kinds is called: one "an image folder", several "folders and .beton files"."""
+    words = [kind.words for kind in _GETITEMS if kind.kind in kinds]
+    return words[0][0] if len(words) == 1 else " and ".join(several for _, several in words)
+
+
+def array_of(labels: Sequence[Any]) -> npt.NDArray[Any]:
+    """Labels as an array [B]: int64 where all are integers, else objects."""
+    if all(issubclass(kind, int | np.integer) for kind in set(map(type, labels))):
+        return np.fromiter(labels, dtype=np.int64, count=len(labels))
+    found = np.empty(len(labels), dtype=object)
+    for place, label in enumerate(labels):  # numpy would take a list of lists for a matrix
+        found[place] = label
+    return found
