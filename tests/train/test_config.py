@@ -71,7 +71,7 @@ NAN = float("nan")
             "stochastic_depth.drop_rate must be in [0, 1). Found: 1.0",
         ),
         (lambda: RandAugmentConfig(severity=11.0), "randaugment: severity must be in [0, 10]. Found: 11.0"),
-        (lambda: RandAugmentConfig(mstd=0.5), "randaugment: mstd is no setting of space='composer'"),
+        (lambda: RandAugmentConfig(mstd=0.5), "randaugment: mstd is not a setting of space='composer'"),
         (
             lambda: TrainConfig(schedule=ScheduleConfig(min_lr=3.0)),
             "schedule.min_lr must be in [0, optimizer.lr]. Found: 3.0",
