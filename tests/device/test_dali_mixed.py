@@ -9,6 +9,7 @@ import ctypes
 import importlib.util
 import shutil
 import sys
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -54,7 +55,10 @@ class TensorGPU:
         from nvidia.dali.types import DALIDataType
 
         self.gpu, self.pixels, self.dtype = gpu, pixels, DALIDataType.UINT8
-        gpu.memory[pixels.ctypes.data] = pixels.nbytes
+        at = pixels.ctypes.data
+        gpu.memory[at] = pixels.nbytes
+        # Another tensor may lie there afterwards, and that one is the host's.
+        weakref.finalize(pixels, gpu.memory.pop, at, None).atexit = False
         gpu.note(f"alloc_device {pixels.ctypes.data} {pixels.nbytes} {DALIS}")
 
     def shape(self) -> list[int]:

@@ -186,9 +186,9 @@ def test_lifting_keeps_to_the_rows(new_steps: None) -> None:
     assert arrange([flip, negative, roll, *VALUES]) == (flip, negative, roll, *VALUES)
     with pytest.raises(NotKnown, match="does negative before roll, and here it comes after"):
         arrange([roll, negative])
-    with pytest.raises(NotKnown, match="does one roll, and a later step is one too"):
+    with pytest.raises(NotKnown, match="runs one roll, and a later step is another one"):
         arrange([roll, roll])
-    with pytest.raises(ArgumentError, match="there is a step of that kind already"):
+    with pytest.raises(ArgumentError, match="already has a step of that kind"):
         merge(Plan(device=(roll,)), [roll])
 
 
