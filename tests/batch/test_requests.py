@@ -1,5 +1,8 @@
 """The stream of requests: keys, repeats, replay without decoding, and asking again."""
 
+import itertools
+import threading
+
 import numpy as np
 import pytest
 
@@ -66,23 +69,22 @@ def test_ahead_keeps_order_and_raises_the_sources_error_in_the_consumer():
 
 
 def test_ahead_runs_no_further_ahead_than_asked_and_stops_when_closed():
-    import itertools
-    import time
-
-    made = []
+    taken, leads, full = 0, [], threading.Event()
 
     def source():
         for number in itertools.count():
-            made.append(number)
+            leads.append(number - taken)  # how many wait when this one is asked for
+            if leads[-1] == 2:
+                full.set()
             yield number
 
     ahead = Ahead(source(), depth=2)
-    assert next(ahead) == 0
-    deadline = time.monotonic() + 5
-    while len(made) < 4 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(0.1)
-    assert made == [0, 1, 2, 3]
+    for number in range(50):
+        assert full.wait(30)
+        full.clear()
+        taken += 1  # before it is taken: the next may be asked for as soon as it is
+        assert next(ahead) == number
+    assert max(leads) == 2  # two in the queue; this one waits in the thread's hand
     thread = ahead._thread
     ahead.close()
     assert not thread.is_alive()

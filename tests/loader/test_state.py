@@ -1,6 +1,7 @@
 """Epochs, resolution, and continuing with exactly the next sample."""
 
 import io
+import time
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torchvision.datasets import ImageFolder
 
 import fastpipe
 from fastpipe import ArgumentError, DataLoader, StateError
+from fastpipe.loader.epoch import LiftedLane
 from fastpipe.storage import FolderLeaf
 
 TAIL = [transforms.ToTensor()]
@@ -270,15 +272,25 @@ def test_set_resolution_holds_from_the_next_delivered_batch(photos, workers, per
     assert next(iter(loader))[0].shape[-1] == 32
 
 
-def test_set_resolution_after_everything_was_prefetched(photos):
-    import time
+def test_set_resolution_after_everything_was_prepared(photos, monkeypatch):
+    prepared, prepare = [], LiftedLane.prepare
 
+    def noted(lane, result):
+        made = prepare(lane, result)
+        prepared.append(made.number)
+        return made
+
+    monkeypatch.setattr(LiftedLane, "prepare", noted)
     loader = DataLoader(_dataset(photos), 12, seed=1, num_workers=1, prefetch_factor=4)
     iterator = iter(loader)
     next(iterator)
-    time.sleep(1.0)
+    deadline = time.monotonic() + 60
+    while len(prepared) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert prepared == [0, 1]
     loader.set_resolution(20)
     assert [images.shape[-1] for images, _ in iterator] == [20]
+    assert prepared == [0, 1, 1]
 
 
 def test_resolution_without_a_crop_is_refused(photos):
