@@ -26,7 +26,9 @@ from torchvision.transforms import v2
 from fastpipe import kernels
 from fastpipe.device import DeviceStage, draw
 from fastpipe.device.draws.params import OpParams
-from fastpipe.transforms.specs import ColOut, HorizontalFlip, MixUp, Normalize, RandAugment, ToFloat
+from fastpipe.transforms.mix_specs import ColOut, MixUp
+from fastpipe.transforms.policy_specs import RandAugment
+from fastpipe.transforms.specs import HorizontalFlip, Normalize, ToFloat
 from fastpipe.types import HostBatch, Plan, Request
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -94,9 +94,9 @@ class Host:
     def batch(self, steps: tuple[Any, ...]) -> tuple[float, ...]:
         """CPU-microseconds of the next batch's parts."""
         from fastpipe.device.draws.draw import draw
-        from fastpipe.kernels.cuda.ops import kernel_names, run_launches
+        from fastpipe.kernels.cuda.ops import run_launches
         from fastpipe.kernels.cuda.plan import make_plan
-        from fastpipe.kernels.cuda.schedule import schedule
+        from fastpipe.kernels.cuda.schedule import kernel_names, schedule
         from fastpipe.types import Request
 
         self.number += 1

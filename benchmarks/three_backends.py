@@ -41,9 +41,10 @@ def first_losses(backend: str, seed: int, epochs: int) -> list[float]:
     from fastpipe.storage import resolve
     from fastpipe.train.cli import parse
     from fastpipe.train.config.fit import fit_to_data
-    from fastpipe.train.data import open_indexes, train_loader
+    from fastpipe.train.data import train_loader
     from fastpipe.train.loop import Trainer
     from fastpipe.train.model import build_model
+    from fastpipe.train.splits import open_indexes
 
     arguments = ["--recipe", "mild", "--data", "demo", "--model", "resnet18", "--epochs", str(epochs)]
     arguments += ["--train-resolution", "64", "--backend", backend, "--seed", str(seed), "--num-workers", "1"]

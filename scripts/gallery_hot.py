@@ -15,7 +15,9 @@ from fastpipe.device.draws.draw import Params, draw
 from fastpipe.device.draws.params import OpParams
 from fastpipe.device.stage import DeviceStage
 from fastpipe.kernels.ops import OPERATIONS
-from fastpipe.transforms.specs import ColOut, HorizontalFlip, MixUp, RandAugment, ToFloat
+from fastpipe.transforms.mix_specs import ColOut, MixUp
+from fastpipe.transforms.policy_specs import RandAugment
+from fastpipe.transforms.specs import HorizontalFlip, ToFloat
 from fastpipe.types import HostBatch, Plan, Request, Spec
 
 __all__ = ["HOT", "draw_hot", "words_of"]

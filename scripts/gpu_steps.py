@@ -134,7 +134,7 @@ def cases(num: int, side: int) -> Iterator[tuple[str, Any, float]]:
     from fastpipe import kernels
     from fastpipe.device.draws.batch import ColOutParams, MixParams
     from fastpipe.device.draws.draw import Params
-    from fastpipe.device.draws.policies import OpParams
+    from fastpipe.device.draws.params import OpParams
 
     flip = np.arange(num) % 2 == 0
 

@@ -18,9 +18,10 @@ from fastpipe.train.config.checks import check_on_error, check_world_size
 from fastpipe.train.config.fit import Fitted, fit_to_data
 from fastpipe.train.config.no_effect import warn_without_effect
 from fastpipe.train.config.schema import TrainConfig
-from fastpipe.train.data import Indexes, open_data, train_loader
+from fastpipe.train.data import train_loader
 from fastpipe.train.distributed import one_at_a_time
 from fastpipe.train.model import build_model
+from fastpipe.train.splits import Indexes, open_data
 from fastpipe.types import Shard
 
 __all__ = ["fitted_here", "make_parts", "seed_everything"]

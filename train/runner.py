@@ -25,7 +25,7 @@ from fastpipe.train.config.recipe import to_yaml
 from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.cost import cost_record, extrapolation_record
 from fastpipe.train.cudnn import cudnn_benchmark
-from fastpipe.train.data import Indexes, eval_loader
+from fastpipe.train.data import eval_loader
 from fastpipe.train.distributed import (
     broadcast_state,
     current_shard,
@@ -54,6 +54,7 @@ from fastpipe.train.output.trackers import WandbRun, import_wandb
 from fastpipe.train.pauses import Pauses
 from fastpipe.train.prepare import fitted_here, make_parts
 from fastpipe.train.resume import changed_with, check_fits, load_to_resume
+from fastpipe.train.splits import Indexes
 from fastpipe.train.timing import EpochClock
 from fastpipe.types import Shard
 

@@ -17,7 +17,7 @@ from fastpipe.batch.mend import OnError
 from fastpipe.batch.nested import deciding_sampler
 from fastpipe.batch.order import check_seed, length
 from fastpipe.device.engines.protocol import EngineName
-from fastpipe.device.stage import resolve_device
+from fastpipe.device.place import resolve_device
 from fastpipe.errors import ArgumentError
 from fastpipe.loader.arguments import check_loader_arguments
 from fastpipe.types import Spec

@@ -5,21 +5,16 @@ from __future__ import annotations
 from fastpipe.transforms.levels import output_dtype, table
 from fastpipe.transforms.lift import Lifted, flatten, lift
 from fastpipe.transforms.merge import merge, with_size
+from fastpipe.transforms.mix_specs import ColOut, CutMix, MixUp, RandomChoice
+from fastpipe.transforms.policy_specs import RandAugment, TrivialAugmentWide, timm_rand_augment
+from fastpipe.transforms.resize_spec import Resize
 from fastpipe.transforms.specs import (
-    ColOut,
-    CutMix,
     HorizontalFlip,
-    MixUp,
     Normalize,
-    RandAugment,
-    RandomChoice,
     RandomErasing,
     RandomResizedCrop,
-    Resize,
     ResizeCrop,
     ToFloat,
-    TrivialAugmentWide,
-    timm_rand_augment,
 )
 from fastpipe.transforms.trial import preserved_rng
 

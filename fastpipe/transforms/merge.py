@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from fastpipe.errors import ArgumentError
 from fastpipe.transforms.read import describe
-from fastpipe.transforms.specs import RandomResizedCrop, Resize, ResizeCrop, ToFloat
+from fastpipe.transforms.resize_spec import Resize
+from fastpipe.transforms.specs import RandomResizedCrop, ResizeCrop, ToFloat
 from fastpipe.transforms.step_table import rank_of, step_of
 from fastpipe.transforms.steps import kind_of
 from fastpipe.types import Plan, Size, Spec, StepNote

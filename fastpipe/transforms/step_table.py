@@ -9,20 +9,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fastpipe.errors import ArgumentError
+from fastpipe.transforms.mix_specs import ColOut, CutMix, MixUp, RandomChoice
+from fastpipe.transforms.policy_specs import RandAugment, TrivialAugmentWide
+from fastpipe.transforms.resize_spec import Resize
 from fastpipe.transforms.specs import (
-    ColOut,
-    CutMix,
     HorizontalFlip,
-    MixUp,
     Normalize,
-    RandAugment,
-    RandomChoice,
     RandomErasing,
     RandomResizedCrop,
-    Resize,
     ResizeCrop,
     ToFloat,
-    TrivialAugmentWide,
 )
 from fastpipe.types import Spec
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from fastpipe.errors import ArgumentError
 from fastpipe.transforms.crops import CROPS
-from fastpipe.transforms.policy_specs import TorchvisionSpace
+from fastpipe.transforms.policy_specs import RandAugment, TorchvisionSpace, TrivialAugmentWide
 from fastpipe.transforms.read import (
     NotKnown,
     check_plain,
@@ -27,14 +27,7 @@ from fastpipe.transforms.read import (
     read_pair,
     read_policy_interpolation,
 )
-from fastpipe.transforms.specs import (
-    HorizontalFlip,
-    Normalize,
-    RandAugment,
-    RandomErasing,
-    ToFloat,
-    TrivialAugmentWide,
-)
+from fastpipe.transforms.specs import HorizontalFlip, Normalize, RandomErasing, ToFloat
 from fastpipe.transforms.timm_steps import read_timm_erasing, read_timm_policy, timm_classes
 from fastpipe.transforms.wrappers import why_opaque
 from fastpipe.types import Spec

@@ -15,7 +15,8 @@ from fastpipe.profiling.measure.workload import Options, make_workload
 from fastpipe.profiling.profile import num_parts, profile
 from fastpipe.profiling.report.failing import FAILED, parse_condition
 from fastpipe.profiling.report.files import with_timeline, write_forms
-from fastpipe.profiling.report.terminal import render, values_of
+from fastpipe.profiling.report.terminal import render
+from fastpipe.profiling.report.terminal_parts import values_of
 from fastpipe.profiling.report.values import to_dict
 
 __all__ = ["run"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from fastpipe.device.stage import resolve_device
+from fastpipe.device.place import resolve_device
 from fastpipe.profiling.conclude.verdict import StageCost
 from fastpipe.profiling.measure.stages import StageResult
 from fastpipe.profiling.measure.workload import Workload, transform_of

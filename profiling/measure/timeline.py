@@ -18,7 +18,7 @@ import torch.utils.data
 
 from fastpipe.batch import Ahead, Drawer, FolderWork, RequestStream, WorkerOptions, WorkerPool
 from fastpipe.device import DeviceStage
-from fastpipe.device.stage import resolve_device
+from fastpipe.device.place import resolve_device
 from fastpipe.profiling.measure.differential import Paced
 from fastpipe.profiling.measure.inputs import Cycle, Inputs, fetch
 from fastpipe.profiling.measure.model import ModelStep

@@ -15,7 +15,8 @@ from PIL import Image, ImageEnhance, ImageOps
 from scipy import stats
 from torchvision.transforms import InterpolationMode
 
-from fastpipe.device.draws.policies import POLICY_OPS, OpParams, draw_policy, num_uniforms
+from fastpipe.device.draws.params import OpParams
+from fastpipe.device.draws.policies import POLICY_OPS, draw_policy, num_uniforms
 from fastpipe.errors import ArgumentError
 from fastpipe.kernels import INTERPOLATIONS, OPS
 from fastpipe.transforms import RandAugment, TrivialAugmentWide

@@ -18,7 +18,8 @@ import torch
 from fastpipe import kernels
 from fastpipe.device.draws.batch import ColOutParams, MixParams
 from fastpipe.device.draws.draw import ErasingParams, Params, ResizeParams
-from fastpipe.device.draws.policies import OpParams, Policy, draw_policy, num_uniforms
+from fastpipe.device.draws.params import OpParams
+from fastpipe.device.draws.policies import Policy, draw_policy, num_uniforms
 from fastpipe.device.engines.cuda import CudaEngine
 from fastpipe.device.engines.cuda_selfcheck import _check_params, _check_sizes_and_mixes, differences
 from fastpipe.device.engines.fused import FusedEngine
@@ -26,7 +27,7 @@ from fastpipe.device.engines.protocol import Output
 from fastpipe.kernels.cuda import finish_ops as cuda_finish_ops
 from fastpipe.kernels.cuda import ops as cuda_ops
 from fastpipe.kernels.tolerance import disagreement
-from fastpipe.transforms.specs import RandAugment, TrivialAugmentWide
+from fastpipe.transforms.policy_specs import RandAugment, TrivialAugmentWide
 
 CPU = torch.device("cpu")
 TABLE = kernels.normalize_table((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -18,10 +18,11 @@ from fastpipe.storage import Splits
 from fastpipe.train.algorithms.progressive_resizing import ProgressiveSize
 from fastpipe.train.cli import main
 from fastpipe.train.config.recipe import load_recipe
-from fastpipe.train.data import open_indexes, resolution_of, resolve_workers, steps_per_epoch
+from fastpipe.train.data import resolution_of, resolve_workers, steps_per_epoch
 from fastpipe.train.loop import Trainer
 from fastpipe.train.model import create_model
 from fastpipe.train.output.folder import make_folder
+from fastpipe.train.splits import open_indexes
 
 TINY = ("--model", "resnet18", "--train-resolution", "64", "--num-workers", "1")
 

@@ -9,8 +9,9 @@ from typing import Final
 import torch
 
 from fastpipe.backends.base import BatchSource, Capabilities, Job, Numerics
-from fastpipe.backends.ffcv.batch import BatchWork, ThreadState
+from fastpipe.backends.ffcv.batch import BatchWork
 from fastpipe.backends.ffcv.native import availability, open_native
+from fastpipe.backends.ffcv.sample import ThreadState
 from fastpipe.backends.ffcv.threads import Batches
 from fastpipe.backends.ffcv.turbojpeg import exact_fault
 from fastpipe.batch import RequestStream, WorkerOptions

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from fastpipe.backends.ffcv.sample import Pixels, Room, Sample, ThreadState
+from fastpipe.backends.ffcv.sample import Room, Sample, ThreadState
+from fastpipe.batch.packing import Pixels
 from fastpipe.decode import crop_and_resize, draw_box
 from fastpipe.decode.pillow import pixels, plain_jpeg
 from fastpipe.transforms import RandomResizedCrop, ResizeCrop

@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from fastpipe.backends.ffcv.native import Native, jpeg_frame
-from fastpipe.backends.ffcv.sample import Pixels, Room, Sample, ThreadState
+from fastpipe.backends.ffcv.sample import Room, Sample, ThreadState
+from fastpipe.batch.packing import Pixels
 from fastpipe.decode import Box, crop_and_resize, draw_box
 from fastpipe.decode.boxes import short_side
 from fastpipe.decode.pillow import MAX_RESIZED_PIXELS, pixels

@@ -13,8 +13,14 @@ import numpy.typing as npt
 
 from fastpipe.device.draws.numbers import batch_numbers
 from fastpipe.rng import Stream
-from fastpipe.transforms.mix_specs import TorchvisionCutMix, TorchvisionMixUp
-from fastpipe.transforms.specs import ColOut, CutMix, MixUp, RandomChoice
+from fastpipe.transforms.mix_specs import (
+    ColOut,
+    CutMix,
+    MixUp,
+    RandomChoice,
+    TorchvisionCutMix,
+    TorchvisionMixUp,
+)
 from fastpipe.types import Request
 
 __all__ = [

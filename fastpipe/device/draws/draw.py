@@ -17,22 +17,14 @@ import torch
 
 from fastpipe.device.draws.batch import ColOutParams, MixParams, draw_colout, draw_mix
 from fastpipe.device.draws.numbers import sample_numbers
-from fastpipe.device.draws.policies import OpParams, Policy, draw_policy, num_uniforms
+from fastpipe.device.draws.params import OpParams
+from fastpipe.device.draws.policies import Policy, draw_policy, num_uniforms
 from fastpipe.errors import ArgumentError
 from fastpipe.rng import Stream
-from fastpipe.transforms.specs import (
-    ColOut,
-    CutMix,
-    HorizontalFlip,
-    MixUp,
-    Normalize,
-    RandAugment,
-    RandomChoice,
-    RandomErasing,
-    Resize,
-    ToFloat,
-    TrivialAugmentWide,
-)
+from fastpipe.transforms.mix_specs import ColOut, CutMix, MixUp, RandomChoice
+from fastpipe.transforms.policy_specs import RandAugment, TrivialAugmentWide
+from fastpipe.transforms.resize_spec import Resize
+from fastpipe.transforms.specs import HorizontalFlip, Normalize, RandomErasing, ToFloat
 from fastpipe.types import Request, Spec
 
 __all__ = ["DRAWS", "Draw", "ErasingParams", "LevelPass", "Params", "ResizeParams", "draw", "draw_erasing"]

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastpipe.device.draws.params import OpParams
-from fastpipe.transforms.specs import RandAugment
+from fastpipe.transforms.policy_specs import RandAugment
 
 __all__ = ["COMPOSER_OPS", "TIMM_OPS", "draw_levels", "num_level_uniforms", "op_names"]
 

@@ -20,7 +20,7 @@ import torch
 from fastpipe.device.draws.levels import draw_levels, num_level_uniforms
 from fastpipe.device.draws.params import STILL, Matrix, OpParams, whole
 from fastpipe.errors import ArgumentError
-from fastpipe.transforms.specs import RandAugment, TrivialAugmentWide
+from fastpipe.transforms.policy_specs import RandAugment, TrivialAugmentWide
 
 __all__ = ["POLICY_OPS", "OpParams", "Policy", "draw_policy", "num_uniforms"]
 

@@ -10,7 +10,7 @@ import torch
 
 from fastpipe.device.draws.batch import ColOutParams, MixParams
 from fastpipe.device.draws.draw import ErasingParams, Params, ResizeParams
-from fastpipe.device.draws.policies import OpParams
+from fastpipe.device.draws.params import OpParams
 from fastpipe.device.engines.fused import FusedEngine
 from fastpipe.device.engines.protocol import Output
 from fastpipe.kernels.ops import OPERATIONS

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from fastpipe.device.draws.draw import Params
-from fastpipe.device.draws.policies import OpParams
+from fastpipe.device.draws.params import OpParams
 from fastpipe.device.engines.protocol import (
     Output,
     augment_on_cpu,
