@@ -61,8 +61,7 @@ def test_workers_do_not_collect_their_parents_garbage(garbage: Path, options: di
 def test_what_the_script_froze_stays_frozen() -> None:
     gc.freeze()
     try:
-        before = gc.get_freeze_count()
         list(DataLoader(Collecting(), batch_size=2, num_workers=1))
-        assert gc.get_freeze_count() >= before
+        assert gc.get_freeze_count() > 0
     finally:
         gc.unfreeze()
