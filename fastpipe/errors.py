@@ -98,8 +98,8 @@ class NameClashError(FastpipeError, ImportError):
 
     def __init__(self, found: str) -> None:
         super().__init__(
-            f"{found} belongs to another project of the same import name: each overwrites or hides files of "
-            "the other. This package is the distribution 'fastpipe-vision'. Remove both, with: "
+            f"{found} belongs to another project with the same import name: each overwrites or hides "
+            "files of the other. This package is the distribution 'fastpipe-vision'. Remove both, with: "
             "pip uninstall fastpipe fastpipe-vision. Then install this one again in its checkout, with: "
             "pip install ."
         )

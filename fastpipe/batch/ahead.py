@@ -99,7 +99,7 @@ class Ahead(Generic[T]):
                 if self._thread.is_alive() or not self._shared.items.empty():
                     continue
                 raise RuntimeError(
-                    "the thread that prepares batches ended without a result, or stayed behind when this "
+                    "the thread that prepares batches ended without a result, or was lost when this "
                     "process was forked"
                 ) from None
             if isinstance(item, _End):

@@ -114,8 +114,8 @@ def _refusal(sampler: Any, error: Exception) -> str:
     name, default = type(sampler).__name__, repr(str(torch.get_default_device()))
     return (
         f"{name} cannot draw ids while the default device is {default}: torch says {str(error)!r}. "
-        f"torch.set_default_device({default}) moves each tensor that {name} makes without device=, and not "
-        "its generator. Name the device there, as in torch.randperm(n, generator=g, device=g.device), or "
+        f"torch.set_default_device({default}) moves each tensor that {name} makes without device=, but not "
+        "its generator. Pass the device there, as in torch.randperm(n, generator=g, device=g.device), or "
         f"draw with a generator of that device, torch.Generator({default}), or call "
         "torch.set_default_device('cpu') before the sampler is made"
     )

@@ -73,8 +73,8 @@ class Quarantine:
         elif stamp != self._stamp:
             if stamp[0] > _MAX_BYTES:
                 raise DataError(
-                    f"the quarantine list {str(self.path)!r} has {stamp[0] >> 20} MiB, at most "
-                    f"{_MAX_BYTES >> 20} are read. Delete it, or repair the data set"
+                    f"the quarantine list {str(self.path)!r} has {stamp[0] >> 20} MiB; at most "
+                    f"{_MAX_BYTES >> 20} MiB are read. Delete it, or repair the data set"
                 )
             try:
                 data = self.path.read_bytes()
@@ -95,7 +95,7 @@ class Quarantine:
                 entry = json.loads(line)
                 path = entry["path"]
             except (ValueError, KeyError, TypeError, RecursionError):
-                _log.warning("line %d of the quarantine list %s is no entry: ignored", number, self.path)
+                _log.warning("line %d of the quarantine list %s is not an entry: ignored", number, self.path)
                 continue
             if isinstance(path, str) and entry.get("lasting", True) and _still_holds(entry, path):
                 yield path

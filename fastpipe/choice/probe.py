@@ -129,7 +129,7 @@ def cached_rates(key: str, names: Sequence[str], run: Callable[[], Rates]) -> Ra
                 return found
             measured = run()
             if not measured.images_per_cpu_second:
-                return f"no backend got through the probe: {dict(measured.failed)}"
+                return f"no backend completed the probe: {dict(measured.failed)}"
             entry = {
                 "images_per_cpu_second": dict(measured.images_per_cpu_second),
                 "failed": dict(measured.failed),

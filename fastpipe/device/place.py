@@ -33,7 +33,7 @@ def _of_this_rank(current: int) -> int:
     if current != 0 or rank == 0 or count == 1:
         return current
     found = rank if rank < count else current
-    why = "its own" if rank < count else f"the current one, since there are {count} only"
+    why = "its own" if rank < count else f"the current one, since there are only {count}"
     warnings.warn(
         f"LOCAL_RANK is {rank} and torch.cuda.set_device was not called: batches go to cuda:{found}, {why}. "
         f"Call torch.cuda.set_device({rank}) before anything else, or pass device= to the DataLoader",

@@ -123,7 +123,7 @@ class Transfer:
             return
         if torch.cuda.is_current_stream_capturing():
             raise BackendError(
-                "a batch cannot be fetched while a CUDA graph is captured. Fetch it before, and copy it into "
+                "a batch cannot be fetched while a CUDA graph is captured. Fetch it first, and copy it into "
                 "the tensors that the graph reads (static.copy_(images))"
             )
         current = torch.cuda.current_stream(self.device)

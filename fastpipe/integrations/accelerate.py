@@ -31,7 +31,7 @@ def _rebuilt(dataset: Any, arguments: Mapping[str, Any]) -> Any:
     if source is None:
         return None
     if batch_sampler is None:
-        _warn_of_loss(source, "it has no batch sampler that accelerate could deal out")
+        _warn_of_loss(source, "it has no batch sampler for accelerate to deal out")
         return None
     if type(source) not in (DataLoader, PreparedLoader):
         kind = type(source).__name__
@@ -45,7 +45,7 @@ def _warn_of_loss(source: DataLoader[Any], why: str) -> None:
     lost = asked(source)
     if lost:
         warnings.warn(
-            f"accelerate's prepare() makes a plain torch loader of this fastpipe.DataLoader, since {why}: "
+            f"accelerate's prepare() makes this fastpipe.DataLoader a plain torch loader, because {why}: "
             f"{', '.join(f'{name}={getattr(source, name)!r}' for name in lost)} is lost",
             stacklevel=7,
         )
@@ -138,13 +138,13 @@ def _warn_of_dispatch(loader: PreparedLoader) -> None:
     mixed = plan is not None and any(step.kind == "mix" for step in plan.device)
     if mixed and loader.engine != "none":
         warnings.warn(
-            "dispatch_batches=True hands out slices of images and labels alone: the batches have no "
+            "dispatch_batches=True sends only slices of images and labels: the batches have no "
             "hard_labels, partner and weight",
             stacklevel=7,
         )
     if plan is not None and loader.engine == "none":
         warnings.warn(
-            "dispatch_batches=True cannot hand out the parameters of engine='none': accelerate will raise at "
+            "dispatch_batches=True cannot send the parameters of engine='none': accelerate will raise at "
             "the first batch. Use dispatch_batches=False",
             stacklevel=7,
         )

@@ -84,9 +84,9 @@ def check_group(on_error: str) -> None:
 def _check_engine(engine: Any) -> None:
     if engine == "dali":
         raise ArgumentError(
-            f"engine must be one of {', '.join(map(repr, ENGINES))}. Found: 'dali', which is left out: its "
-            f"augmentations draw by themselves, so that another backend would be another experiment. "
-            f"backend='dali' decodes with DALI and leaves the augmentations to the engine"
+            f"engine must be one of {', '.join(map(repr, ENGINES))}. Found: 'dali', which is no engine: its "
+            f"augmentations draw their own numbers, so changing the backend would change the experiment. "
+            f"Pass backend='dali' to decode with DALI and leave the augmentations to the engine"
         )
     check_choice("engine", engine, ENGINES)
 
@@ -122,7 +122,7 @@ def open_dataset(dataset: Any, transform: Callable[[Any], Any] | None) -> Any:
             )
         return open_images(dataset, transform)
     if transform is not None and getattr(dataset, "transform", None) is not transform:
-        raise ArgumentError(f"transform goes with a path to images. {_place_of_transform(dataset)}")
+        raise ArgumentError(f"transform must only be given with a path. {_place_of_transform(dataset)}")
     return dataset
 
 
@@ -130,10 +130,10 @@ def _place_of_transform(dataset: Any) -> str:
     """How to have a transform with a data set that is there already."""
     name = type(dataset).__name__
     if hasattr(dataset, "transform"):
-        return f"{name} has its own: leave transform out and set dataset.transform"
+        return f"{name} has its own transform: leave the argument out and set dataset.transform"
     if callable(getattr(dataset, "set_transform", None)):  # datasets.Dataset, of Hugging Face
         return f"Leave it out and give {name} one that takes a dict of columns: dataset.set_transform(...)"
-    return f"Leave it out and apply it in the data set's __getitem__: {name} has no place for a transform"
+    return f"Leave it out and apply the transform in the data set's __getitem__: {name} takes none"
 
 
 class ResolutionPolicy:

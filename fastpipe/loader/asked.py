@@ -78,7 +78,7 @@ class Asked:
             check_seed(self.seed)
             if self.iterable:
                 raise ArgumentError(
-                    "seed keys draws by sample id, and an IterableDataset has none. Leave it out"
+                    "seed keys draws by sample id, and an IterableDataset has no ids. Leave seed out"
                 )
 
     @classmethod

@@ -211,7 +211,7 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
     def _say_why(self, reason: str) -> None:
         if not self._said_why:
             self._said_why = True
-            _log.info("nothing is lifted, batches come as torch makes them: %s", reason)
+            _log.info("nothing is lifted, so torch's own code makes the batches: %s", reason)
 
     def _iterate_as_torch(self, epoch: int) -> Iterator[Any]:
         position = self._where.position = self._position_at(epoch)

@@ -235,7 +235,7 @@ class EpochIterator(Iterator[Any]):
     def _check_that_something_came(self) -> None:
         if self._nothing and self._position.delivered:
             raise DataError(
-                f"not one sample of epoch {self._position.epoch} can be read: on_error skipped all of its "
+                f"no sample of epoch {self._position.epoch} can be read: on_error skipped all of its "
                 f"{self._position.delivered} batches. The log and the quarantine list say why"
             )
 

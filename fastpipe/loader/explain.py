@@ -60,11 +60,11 @@ def facts_of(asked: Asked, planned: Planned, choice: Choice | None) -> tuple[tup
     if any(step.kind == "mix" for step in planned.plan.device) and asked.engine != "none":
         num = count_classes(asked.dataset, asked.num_classes, planned.num_classes)
         classes = "of unknown width: pass num_classes=" if num is None else f"[B, {num}]"
-        facts.append(("labels", f"float32 {classes}, mixed; hard_labels, partner and weight beside them"))
+        facts.append(("labels", f"float32 {classes}, mixed; with attributes hard_labels, partner and weight"))
     facts.append(("engine", engine_note(asked.engine, asked.target)))
     policy = any(step.kind == "randaugment" for step in planned.plan.device)
     own = (
-        ", but for the policy's operations, which are kornia's" if policy and asked.engine == "kornia" else ""
+        ", except the policy's operations, which are kornia's" if policy and asked.engine == "kornia" else ""
     )
     facts.append(("numerics", asked.kept_numerics + own))
     return tuple(facts)

@@ -25,8 +25,8 @@ __all__ = ["STATE_VERSION", "EpochClock", "check_replay", "fitted", "make_state"
 STATE_VERSION = 1
 NO_ORDER: Final = "none"  # of an IterableDataset
 _NOT_RESUMABLE: Final = (
-    "that loader cannot promise to continue exactly: random steps of the script's own draw anew, and a "
-    "sampler of its own must give the same order again. Pass seed=... to the loader that saves, give the "
+    "that loader cannot promise to continue exactly: the script's own random steps draw new numbers, and "
+    "a custom sampler must give the same order again. Pass seed=... to the loader that saves, give the "
     "sampler state_dict and load_state_dict, or save at the end of an epoch"
 )
 _KEYS = (
@@ -155,7 +155,7 @@ def fitted(state: Mapping[str, Any], expected: Mapping[str, Any], *, strict: boo
     """
     missing = [key for key in _KEYS if key not in state]
     if missing:
-        raise StateError(f"the state is no loader state of fastpipe: it lacks {', '.join(missing)}")
+        raise StateError(f"the state is not a fastpipe loader state: it lacks {', '.join(missing)}")
     if state["version"] != STATE_VERSION:
         raise StateError(
             f"the state has format version {state['version']!r}; this fastpipe reads {STATE_VERSION}"

@@ -129,7 +129,7 @@ class _Listener:
             self._interrupt = True
             interrupt_main(signal.SIGINT)
             return
-        os.write(2, _line(f"ended at once by a second {_name(number)}; the last checkpoint is whole"))
+        os.write(2, _line(f"ended at once by a second {_name(number)}; the last checkpoint is complete"))
         end_at_once(number)
 
     def poll(self) -> None:

@@ -488,7 +488,7 @@ def test_a_path_needs_a_transform_and_a_dataset_brings_its_own(photos):
     assert torch.equal(next(iter(loader))[0], theirs[0])
     with pytest.raises(ArgumentError, match="transform must be given with a path"):
         DataLoader(photos)
-    with pytest.raises(ArgumentError, match="transform goes with a path"):
+    with pytest.raises(ArgumentError, match="transform must only be given with a path"):
         DataLoader(ImageFolder(str(photos)), transform=EVAL)
 
 

@@ -46,8 +46,8 @@ class DaliBackend:
         """Every plan without steps of the script's own."""
         if plan.host:
             return Support(answer="no", reason="runs no Python steps on single images")
-        resizes = "Pillow resizes" if numerics == "exact" else "DALI resizes where that is bilinear"
-        reason = f"decodes JPEGs of one scan within the crop's box, Pillow all else; {resizes}"
+        resizes = "Pillow resizes" if numerics == "exact" else "DALI resizes if the filter is bilinear"
+        reason = f"decodes single-scan JPEGs within the crop's box, and Pillow decodes the rest; {resizes}"
         if numerics == "fast" and _mixed_is_asked():
             reason += _where_mixed()
         return Support(answer="yes", reason=reason)

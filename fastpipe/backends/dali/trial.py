@@ -78,7 +78,7 @@ def refusal_of(
         answer = _tried(path, form, device, run or try_form)
     if answer:
         _log.warning(
-            "DALI does not decode on the GPU in the form %r, but in the next or on the CPU: %s "
+            "DALI does not decode on the GPU in the form %r; the next form or the CPU serves: %s "
             "(kept in %s; delete that file to try again)",
             form,
             answer,
@@ -101,7 +101,7 @@ def _tried(path: Path, form: MixedForm, device: int, run: Callable[[MixedForm, i
                 replace_file(str(path), lambda file: _write(file, entry))
             return answer
     except (OSError, DataError) as error:
-        _log.warning("the trial of DALI's GPU decoding cannot be stored, each process runs it: %s", error)
+        _log.warning("the trial of DALI's GPU decoding cannot be stored, so every process runs it: %s", error)
         return run(form, device)
 
 

@@ -30,8 +30,8 @@ _PREFETCH: Final = 2  # batches per thread, torch's own default
 _CLOSE_TO_AREA: Final = ("box", "bilinear", "hamming")
 _DECODE: Final = "decodes with libjpeg-turbo's fast IDCT"
 _EXACT: Final = (
-    "decodes whole JPEGs with libjpeg-turbo's accurate IDCT and resizes with Pillow; progressive, CMYK, "
-    "arithmetic, 12-bit and raw images are Pillow's altogether"
+    "decodes whole JPEGs with libjpeg-turbo's accurate IDCT and resizes with Pillow; Pillow alone handles "
+    "progressive, CMYK, arithmetic, 12-bit and raw images"
 )
 
 

@@ -151,7 +151,7 @@ def open_native() -> Native:
     except (OSError, AttributeError) as error:
         raise BackendError(
             f"FFCV's library cannot be loaded: {error}. It was built against an OpenCV or libjpeg-turbo "
-            f"that is not here (any more). Build it again (--force-reinstall --no-cache-dir): {INSTALL}"
+            f"that is not installed (any more). Build it again (--force-reinstall --no-cache-dir): {INSTALL}"
         ) from error
 
 

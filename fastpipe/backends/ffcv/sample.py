@@ -50,7 +50,7 @@ class Sample:
         """(height, width) by the storage's table."""
         size = self.leaf.size(self.index)
         if size is None:
-            raise self.rejected("its size is in no table")
+            raise self.rejected("its size is not in the table")
         return size
 
     @property

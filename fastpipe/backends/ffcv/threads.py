@@ -215,7 +215,7 @@ class Batches(Iterator[T], Generic[S, T]):
             if (not alive or self._crew.error is not None) and not job.done.is_set():
                 self.close()
                 self._error = RuntimeError(
-                    "a decoding thread of the DataLoader died, or stayed behind when this process was forked"
+                    "a decoding thread of the DataLoader died, or was lost when this process was forked"
                 )
                 raise self._error from self._crew.error
             if self._timeout and time.monotonic() - began >= self._timeout:

@@ -114,5 +114,5 @@ def exact_fault() -> str | None:
         found = np.empty_like(noise)
         fault = decoder.decode(np.frombuffer(stream.getvalue(), np.uint8), found)
         if fault is not None or not np.array_equal(found, np.asarray(Image.open(stream).convert("RGB"))):
-            return "FFCV's libjpeg-turbo and Pillow's JPEG library have different pixels on this machine"
+            return "FFCV's libjpeg-turbo and Pillow's JPEG library decode to different pixels on this machine"
     return None

@@ -128,9 +128,9 @@ def _put(found: dict[str, Any], part: Part, made: Any, step: Spec) -> None:
         found[part] = (*found.get(part, ()), made)
         return
     if part in found:
-        raise ArgumentError(f"steps must have one that draws {part!r}. Found another: {step!r}. Remove one")
+        raise ArgumentError(f"only one step may draw {part!r}. Found another: {step!r}. Remove one")
     if "passes" in found and part in _BEFORE_PASSES:
-        raise ArgumentError(f"{step!r} must come before the steps that are passes of their own")
+        raise ArgumentError(f"{step!r} must come before the steps that run as separate passes")
     found[part] = made
 
 
