@@ -33,14 +33,14 @@ _TIMM_COLLATE = (
 )
 
 
-_TRIED = 16  # broken files in a row at the beginning of a data set are few
+_TRIED = 16  # few broken files lie in a row at the beginning of a data set
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
     """The plan, or None with the reason; `notes` has one line for each step of the transform.
 
-    num_classes: of the labels, where the script's collate_fn says it.
+    num_classes: of the labels, if the script's collate_fn states it.
     """
 
     plan: Plan | None
@@ -86,7 +86,7 @@ def _with_mixing(plan: Plan, mixing: MixingCollate) -> Plan:
 
 
 def count_classes(dataset: Any, given: int | None, said: int | None = None) -> int | None:
-    """The number given, or said by collate_fn, else the largest number of `classes` of a part, else None."""
+    """The argument or the number in collate_fn, else the largest number of `classes` of a part, else None."""
     if said is not None:
         if given not in (None, said):
             raise ArgumentError(f"num_classes must be {said}, as in the mixer of collate_fn. Found: {given}")
@@ -123,7 +123,7 @@ def _refusal(dataset: Any, *, batched: bool, collate_fn: Callable[[Any], Any]) -
 
 
 def _mean_the_same(one: Any, other: Any) -> bool:
-    """Whether two transforms are known to be equal: of a step that is the script's own nobody knows."""
+    """Whether two transforms are known to be equal; nothing is known about the script's own steps."""
     if one is other:
         return True
     left, right = lift(one).plan, lift(other).plan
@@ -131,12 +131,12 @@ def _mean_the_same(one: Any, other: Any) -> bool:
         return False
     try:
         return replace(left, notes=()) == replace(right, notes=())
-    except (TypeError, ValueError, RuntimeError):  # an array among the settings has no one answer
+    except (TypeError, ValueError, RuntimeError):  # arrays among the settings compare to no single answer
         return False
 
 
 def _collate_refusal(collate_fn: Callable[[Any], Any]) -> str:
-    timm = sys.modules.get("timm.data.loader")  # never imported for this
+    timm = sys.modules.get("timm.data.loader")  # never imported for this check
     if timm is not None and collate_fn is getattr(timm, "fast_collate", timm):
         return _TIMM_COLLATE
     mixers = mixers_named(collate_fn)
@@ -166,10 +166,10 @@ def _leaf_refusal(dataset: Any) -> str | None:
 
 
 def _first_image(dataset: Any) -> Image.Image:
-    """An image to try unknown steps on: the first of the data set that can be read.
+    """An image to try unknown steps on: the first readable one of the data set.
 
     A sample that cannot be read is an error in its own batch's turn, or none under on_error="skip", and no
-    reason to end here: where the first few cannot, a grey image takes their place.
+    reason to stop here: if the first few cannot be read, a grey image takes their place.
     """
     for sample_id in range(min(_TRIED, length(dataset, _TRIED))):
         try:
