@@ -20,7 +20,7 @@ _MASK_63 = (1 << 63) - 1
 def positions(batch: Iterable[Any]) -> IntArray:
     """The ids of a batch as positions in a list, int64 [B].
 
-    Raises TypeError for an id that a list refuses as its index, such as a float, a str, a tuple or a numpy
+    Raises TypeError for an id that a list refuses as an index, such as a float, a str, a tuple or a numpy
     bool.
     """
     if isinstance(batch, np.ndarray) and batch.ndim == 1 and batch.dtype.kind == "i":
