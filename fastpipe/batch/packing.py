@@ -65,7 +65,7 @@ class Packing:
         self._labels: dict[int, Any] = {}
 
     def room(self, place: int, size: Size, leaf: Leaf, index: int) -> Pixels:
-        """The room for the pixels of a place, uint8 [*size, 3]. RuntimeError, as in torch, for another size."""
+        """Room for the pixels of a place, uint8 [*size, 3]. RuntimeError, as in torch, for another size."""
         array = self.open(size).numpy() if self._array is None else self._array
         self._array = array
         first = array.shape[1:3]

@@ -21,7 +21,7 @@ _watched: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def end_workers_with(iterator: Any) -> None:
-    """Tell the workers of torch's `iterator`, of any kind, to stop when it is collected, before its `__del__`.
+    """Tell the workers of torch's `iterator`, of any kind, to stop at its collection, before its `__del__`.
 
     The finalizer is held from outside, so it is not collected with the iterator; it has no reference to the
     data set or the sampler, which may refer back to the iterator.

@@ -1,4 +1,4 @@
-"""FFCV's decoder and resize over a `.beton` file, in threads of our own: no ffcv.Loader (docs/design/004)."""
+"""FFCV's decoder and resize over a `.beton` file, in our own threads: no ffcv.Loader (docs/design/004)."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from fastpipe.types import Availability, HostBatch, Machine, Plan, Support
 __all__ = ["FfcvBackend", "FfcvSource"]
 
 _PREFETCH: Final = 2  # batches per thread, torch's own default
-# Filters that INTER_AREA, an average over the covered pixels, may stand for. Bicubic and Lanczos sharpen,
-# nearest takes single pixels: a run that asks for those asks for something else.
+# Filters that INTER_AREA, an average over the covered pixels, may replace. Bicubic and Lanczos sharpen,
+# nearest takes single pixels: a run that asks for those does not want an average.
 _CLOSE_TO_AREA: Final = ("box", "bilinear", "hamming")
 _DECODE: Final = "decodes with libjpeg-turbo's fast IDCT"
 _EXACT: Final = (
@@ -92,7 +92,7 @@ class FfcvSource:
         self._work = BatchWork(job.dataset, job.plan, mender, open_native(), numerics=job.numerics, pin=pin)
 
     def base_seed(self) -> int:
-        """torch's base seed of the iterator to come; that of the first one for workers that stay."""
+        """torch's base seed of the next iterator; of the first one if workers are persistent."""
         return next_base_seed(self._options.generator) if self._base_seed is None else self._base_seed
 
     def start(self, stream: RequestStream, *, again: bool = False) -> Iterator[HostBatch]:
@@ -114,7 +114,7 @@ class FfcvSource:
         )
 
     def close(self) -> None:
-        """Nothing outlives an epoch but idle threads, which are the process's own."""
+        """Only idle threads outlive an epoch, and they belong to the process."""
 
 
 def _in_place(stream: RequestStream, work: BatchWork) -> Iterator[HostBatch | Failure]:
@@ -125,7 +125,7 @@ def _in_place(stream: RequestStream, work: BatchWork) -> Iterator[HostBatch | Fa
         except Exception as error:
             batch = Failure(error)
         yield batch
-        del batch  # it is the consumer's
+        del batch  # the consumer owns it now
 
 
 def _never() -> bool:
