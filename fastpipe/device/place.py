@@ -1,4 +1,4 @@
-"""Which device batches go to, where the script does not name one."""
+"""Which device batches go to if the script does not name one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def resolve_device(device: torch.device | str | int | None) -> torch.device:
 
 
 def _of_this_rank(current: int) -> int:
-    """The number of this process's GPU among several, where the script has left it at the first."""
+    """The number of this process's GPU among several, if the script has left the first one current."""
     text, count = os.environ.get("LOCAL_RANK", ""), torch.cuda.device_count()
     rank = int(text) if text.isdigit() else 0
     if current != 0 or rank == 0 or count == 1:

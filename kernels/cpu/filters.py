@@ -1,4 +1,4 @@
-"""Operations that are no table and no warp: color, sharpness, mirror, copy, paint. numba, CPU.
+"""Operations other than tables and warps: color, sharpness, mirror, copy, paint. numba, CPU.
 
 Images are flat: uint8 [H*W*3], RGB interleaved.
 """
@@ -22,7 +22,7 @@ _smooth = inlined(rules.smooth)
 
 @inner
 def copy_bytes(source: Bytes, target: Bytes) -> None:
-    """Copy. A slice assignment would be 15 times slower (not vectorised) and a second longer to compile."""
+    """Copy. A slice assignment would be 15 times slower (not vectorised) and compile a second longer."""
     for i in range(source.size):
         target[i] = source[i]
 

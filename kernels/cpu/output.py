@@ -1,8 +1,8 @@
 """The last pass over images: mirror, picked rows and columns, table, cast and layout in one; and erasing.
 
 numba, CPU, serial. Outputs are arrays of bits (int32, int16 or uint8 [B, 3*h*w]). The table holds the levels
-already rounded to the output's type, so one kernel serves float32, float16 and bfloat16, and there is nothing
-left to round. What `cpu.augment` left to do goes into the same table and the same order of columns.
+already rounded to the output's type, so one kernel serves float32, float16 and bfloat16, and nothing is left
+to round. The work left by `cpu.augment` goes into the same table and the same order of columns.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def finish_images(
         column_offsets(columns, width, mirrored[k], offsets)
         _level_table(levels, tables[k], tabled[k], combined)
         if mirrored[k]:
-            # Rows are read backwards, and the processor does not prefetch that: 3.6 ns a pixel against 2.
+            # Rows are read backwards, which the processor does not prefetch: 3.6 ns a pixel compared with 2.
             fetch(image, fetched)
         if channels_last or levels.itemsize == 4:
             step = 3 if channels_last else 1

@@ -117,7 +117,7 @@ def _fill_equalize(counts: Counts, table: Bytes) -> None:
         total += counts[level]
         if counts[level] > 0:
             brightest = counts[level]
-    # One level only gives step 0 as well: nothing is left below the brightest.
+    # A single level also gives step 0: nothing is left below the brightest.
     step = (total - brightest) // 255
     below = 0
     for level in range(256):

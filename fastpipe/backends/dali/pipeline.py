@@ -31,7 +31,7 @@ def _hold() -> None:
 
 
 def _disown() -> None:
-    """Keep them for the life of the forked process: DALI's exit function would wait as well."""
+    """Keep their engines alive in the forked process: DALI's exit function would wait as well."""
     for pipeline in _live:
         engine, pipeline._pipe = getattr(pipeline, "_pipe", None), None
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(engine))
@@ -117,7 +117,7 @@ class Runner:
 
 
 class _Feed:
-    """The callable for DALI. It does not keep the runner alive: threads would wait for the cycle collector."""
+    """The callable for DALI. It does not keep the runner alive: threads would wait for the collector."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = weakref.ref(runner)

@@ -38,8 +38,8 @@ def jpeg_size(data: Encoded) -> Size | None:
     """(height, width) of a JPEG that DALI decodes to Pillow's pixels; None for anything else.
 
     Progressive JPEGs are excluded: if scans are missing, libjpeg-turbo smooths across blocks, differently in
-    a box and in the whole image (up to 24 levels). So are files with data after the scan: DALI stops reading at
-    the last line, while Pillow reads to the end marker and rejects what it finds before.
+    a box and in the whole image (up to 24 levels). So are files with data after the scan: DALI stops reading
+    at the last line, while Pillow reads to the end marker and rejects what it finds before.
     """
     facts = plain_jpeg(data)
     if facts is None or facts.progressive or not is_one_scan(data, facts):

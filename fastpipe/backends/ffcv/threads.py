@@ -97,7 +97,7 @@ class _Job(Generic[T]):
 
 
 class _Crew(Generic[S, T]):
-    """Borrowed threads that take jobs from one queue. They do not refer to `Batches`, so it can be collected."""
+    """Borrowed threads that take jobs from one queue. They never see `Batches`, so it can be collected."""
 
     def __init__(self, num: int, work: Work[S, T], make_state: Callable[[], S]) -> None:
         self.jobs: queue.SimpleQueue[_Job[T] | None] = queue.SimpleQueue()
