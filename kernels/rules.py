@@ -80,7 +80,7 @@ def posterize_level(level: int, bits: int) -> int:
 
 
 def solarize_level(level: int, threshold: float) -> int:
-    """255 - `level` from `threshold` on, else `level`."""
+    """255 - `level` if `level` >= `threshold`, else `level`."""
     return level if level < threshold else 255 - level
 
 
@@ -95,7 +95,7 @@ def invert_level(level: int) -> int:
 
 
 def autocontrast_level(level: int, low: int, high: int) -> int:
-    """`level` stretched so that low..high becomes 0..255: float64, truncated. Identity where high <= low."""
+    """`level` stretched so that low..high becomes 0..255: float64, truncated. Identity if high <= low."""
     if high <= low:
         return level
     scale = 255.0 / (high - low)

@@ -1,7 +1,7 @@
 """Runs a GIL-free function over ranges of a batch on several threads.
 
     run_ranges(f, 10, 2):   caller  f(0,2) ......... f(4,6) f(8,10)
-                            helper  f(2,4) f(6,8)                     whoever is free takes the next range
+                            helper  f(2,4) f(6,8)                     a free thread takes the next range
 
 The pool is made at first use and grows on demand; a forked child forgets it and makes its own.
 """

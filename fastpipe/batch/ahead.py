@@ -1,4 +1,4 @@
-"""Runs an iterator in a thread of its own, a few items ahead of the consumer."""
+"""Runs an iterator in a separate thread, a few items ahead of the consumer."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def collate_labels(labels: Sequence[Any]) -> Any:
     """int64 [B] for integer labels, else what torch's default_collate makes of them."""
     if all(type(label) is int for label in labels):
         return torch.tensor(labels, dtype=torch.int64, device="cpu")
-    with torch.device("cpu"):  # whatever the script's default device is
+    with torch.device("cpu"):  # independent of the script's default device
         return default_collate(list(labels))
 
 

@@ -21,7 +21,7 @@ from fastpipe.types import IntArray, Request
 __all__ = ["Drawer", "Labels", "Reader", "read_one", "read_positions", "read_samples"]
 
 Resolution = Callable[[int, int], int | None]
-# (what the sampler gave, place of its first id in the order) -> (keys of its ids, what goes to the data set)
+# (the sampler's output, place of its first id in the order) -> (keys of its ids, input of the data set)
 Reader = Callable[[Any, int], tuple[IntArray, Any]]
 Labels = Callable[[Request], tuple[Any, ...]]
 
@@ -37,7 +37,7 @@ def read_positions(batch: Any, position: int) -> tuple[IntArray, Any]:
 
 
 def read_samples(batch: Any, position: int) -> tuple[IntArray, Any]:
-    """For a data set of the script's own: its ids as they are. One-shot iterables become a list."""
+    """For the script's own data set: ids unchanged. One-shot iterables become a list."""
     if not isinstance(batch, list | tuple) and not hasattr(batch, "__array__"):
         batch = list(batch)
     return draw_keys(list(batch), position), batch

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Failure:
-    """Stands in a batch's place."""
+    """Takes a batch's place."""
 
     def __init__(self, error: Exception | ExceptionWrapper) -> None:
         self.error = error

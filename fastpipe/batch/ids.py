@@ -72,7 +72,7 @@ def _key(sample_id: Any, place: int) -> int:
 
 
 def _text(value: Any) -> str | None:
-    """A text that tells values apart and is the same in every process; None for an object without one."""
+    """A text that distinguishes values and is the same in every process; None for an object without one."""
     if isinstance(value, np.ndarray | np.generic | torch.Tensor):
         value = value.tolist()
     if isinstance(value, list | tuple):
@@ -84,7 +84,7 @@ def _text(value: Any) -> str | None:
 
 
 class Trail:
-    """A hash of the ids that were delivered so far, whatever batches they came in."""
+    """A hash of the ids delivered so far, independent of their division into batches."""
 
     def __init__(self) -> None:
         self._hash = hashlib.blake2b(digest_size=16)

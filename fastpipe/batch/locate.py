@@ -52,7 +52,7 @@ def _known(dataset: Any) -> Leaf:
 
 
 def parts(dataset: Any) -> Iterator[Any]:
-    """Every data set under Subset and ConcatDataset, of whatever kind."""
+    """Every data set under Subset and ConcatDataset, of any kind."""
     if isinstance(dataset, Subset):
         yield from parts(dataset.dataset)
     elif isinstance(dataset, ConcatDataset):

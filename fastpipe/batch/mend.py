@@ -1,4 +1,4 @@
-"""What becomes of samples that cannot be decoded: one policy for every backend.
+"""Handles samples that cannot be decoded: one policy for every backend.
 
 A backend makes one `Mender` for its source, and one `Mending` for each batch, wherever the batch is made:
 in a worker process, a thread, or the script's own process. Order and length never change: a listed or broken
@@ -50,7 +50,7 @@ class Mender:
         self._labels: npt.NDArray[Any] | None = None
 
     def batch(self, request: Request) -> Mending:
-        """What serves one batch; used by one thread at a time."""
+        """The state for one batch; used by one thread at a time."""
         return Mending(self, request)
 
     def key(self, sample_id: int) -> str:
@@ -85,7 +85,7 @@ def _alike(labels: npt.NDArray[Any], label: Any) -> IntArray:
 
 
 class Mending:
-    """One batch: which places are filled, and what happened to the others.
+    """One batch: the places that are filled, and the incidents at the others.
 
     Decode in any order and in any threads; then call `mend` for the places that failed, from one thread.
     """
@@ -174,7 +174,7 @@ class Mending:
 
 
 class _ListedError(SampleError):
-    """Stands for the error that was met when the sample was listed."""
+    """Represents the error of the run that listed the sample."""
 
 
 def first_that_decodes(

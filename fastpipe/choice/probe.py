@@ -206,7 +206,7 @@ def measure(
 
 
 def _slices(num: int) -> Iterator[list[list[int]]]:
-    """Endless slices of ids, spread over the data: each slice has pages of its own."""
+    """Endless slices of ids, spread over the data: each slice has its own pages."""
     size = _BATCH * _BATCHES
     step = max(1, num // size)
     offset = 0

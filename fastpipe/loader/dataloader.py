@@ -64,7 +64,7 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
                    others stay on the CPU.
     seed:          makes order, crops, flips and operations functions of (seed, epoch, id) alone: equal
                    for every worker count and world size. The order of a custom sampler is kept.
-                   Python, numpy and torch are seeded before each sample that the script's own code handles,
+                   Python, numpy and torch are seeded before each sample that the script's own code touches,
                    which overrides what `worker_init_fn` seeded.
     augment:       specs of `fastpipe.augment` added to the lifted plan.
     num_classes:   number of classes, for MixUp and CutMix, if the data set has no `classes`.

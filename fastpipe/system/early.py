@@ -48,7 +48,7 @@ def command(orig_argv: Sequence[str]) -> str:
 
 def _interrupted(number: int, frame: FrameType | None) -> None:
     """Write one line and exit: there is nothing yet to undo."""
-    with contextlib.suppress(OSError):  # nobody reads it any more
+    with contextlib.suppress(OSError):  # its reader has gone
         os.write(2, f"{command(sys.orig_argv)}: interrupted\n".encode())
     os._exit(exit_status(number))
 

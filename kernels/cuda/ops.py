@@ -122,7 +122,7 @@ def _scratch(images: torch.Tensor, header: Sequence[int]) -> dict[str, torch.Ten
 @cache
 def _identity_levels(device: torch.device) -> torch.Tensor:
     levels = torch.arange(256, dtype=torch.uint8, device=device).repeat(3)
-    # Kept for every stream, so it must be there before another one reads it. The stream alone is waited for:
+    # Kept for every stream, so it must be ready before another one reads it. Only the stream is waited for:
     # waiting for the whole device fails while any thread captures a CUDA graph.
     if device.type == "cuda":
         torch.cuda.current_stream(device).synchronize()

@@ -25,7 +25,7 @@ __all__ = ["Turbo", "TurboDecoder", "exact_fault", "open_turbo"]
 Pixels = npt.NDArray[np.uint8]
 
 _RGB: Final = 0  # TJPF_RGB
-_ACCURATE: Final = 4096  # TJFLAG_ACCURATEDCT; without TJFLAG_FASTUPSAMPLE upsampling is the fancy one
+_ACCURATE: Final = 4096  # TJFLAG_ACCURATEDCT; without TJFLAG_FASTUPSAMPLE, upsampling is fancy
 
 
 class Turbo:
@@ -62,10 +62,10 @@ class TurboDecoder:
         weakref.finalize(self, turbo.destroy, self._handle).atexit = False
 
     def decode(self, source: Pixels, target: Pixels) -> str | None:
-        """Decode a JPEG of the target's own size into it, uint8 [H,W,3] RGB; what is wrong, or None.
+        """Decode a JPEG of the target's size into it, uint8 [H,W,3] RGB; returns the error, or None.
 
         A warning (damage that can be decoded around, stray bytes) counts as wrong. Nothing is written past
-        the target, whatever the file says: a larger frame is scaled down to it or refused.
+        the target for any file: a larger frame is scaled down to it or refused.
         """
         height, width, _ = target.shape
         code = self._turbo.decompress(
