@@ -1,6 +1,6 @@
 """Which errors mean a broken file, and which mean a bug in the script.
 
-Decoders do not agree on what they raise for bytes they cannot read: Pillow's plug-ins raise RuntimeError
+Decoders raise different errors for bytes they cannot read: Pillow's plug-ins raise RuntimeError
 (AVIF), NotImplementedError (DDS), struct.error, EOFError and their own classes (BLP), torchvision.io
 RuntimeError. So the place where an error was raised decides, not its class.
 """

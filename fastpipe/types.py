@@ -78,7 +78,7 @@ class Request:
 
     `ids` and `repeats` are int64 [B]; `size` is the resolution of this batch, or None for the plan's own.
     `rank` is this process's among those that train together: draws for the whole batch depend on it.
-    `asked` is what the sampler gave, for data sets that are not lifted; there `ids` only key the draws.
+    `asked` is what the sampler gave, for data sets that are not lifted; `ids` only key the draws then.
     `labels` are by place, if the script's `target_transform` has already run.
     A request without ids gives a batch without samples.
     """
@@ -96,7 +96,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
-    """A sample that could not be used as it is, and what was done about it; `str()` is the log line.
+    """A sample that could not be used normally, and the action taken; `str()` is the log line.
 
     sample_id: as the sampler gave it.
     key:     the file's path, or "BETON#index".

@@ -41,7 +41,7 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What a source is built for. reseed: seed python, numpy and torch before un-lifted steps.
+    """The task that a source is built for. reseed: seed python, numpy and torch before un-lifted steps.
 
     numerics: the promise that the pixels must keep. policy: goes into a `fastpipe.batch.mend.Mender`.
     device: where the batches go next; images made there may stay.

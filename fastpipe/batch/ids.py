@@ -1,4 +1,4 @@
-"""What a sampler may give as an id, and the number that keys the random draws of one."""
+"""The ids that a sampler may give, and the number that keys the random draws of each."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _plain(batch: Any) -> bool:
 
 
 def position_of(sample_id: Any) -> int:
-    """An id as the index of a list. TypeError for what a list refuses."""
+    """An id as the index of a list. TypeError for an id that a list refuses."""
     try:
         return operator.index(sample_id)
     except TypeError:

@@ -52,7 +52,7 @@ class PreparedLoader(DataLoader[Any]):
         self.epochs: Epochs = source.epochs if isinstance(source, PreparedLoader) else Epochs()
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        """As the loader's own, at the epoch that results from accelerate and the script."""
+        """The loader's own iterator, at the epoch that results from accelerate and the script."""
         epoch = self.epochs.take()
         self.set_epoch(epoch)
         sampler = deciding_sampler(self.sampler, self.batch_sampler)

@@ -98,7 +98,7 @@ class Asked:
 
     @property
     def index_sampler(self) -> Any:
-        """What yields the ids of a batch, or of a sample if nothing is collated."""
+        """The sampler that yields the ids of a batch, or of a sample if nothing is collated."""
         return self.batch_sampler if self.batched else self.sampler
 
     @property
@@ -113,7 +113,7 @@ class Asked:
 
     @property
     def target(self) -> torch.device:
-        """Where lifted batches arrive."""
+        """The device of lifted batches."""
         return resolve_device(self.device)
 
     def samples_in(self, batches: int) -> int:

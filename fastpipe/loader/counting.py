@@ -83,7 +83,7 @@ _MultiProcessing = _named_alike(torchs._MultiProcessingDataLoaderIter)
 
 
 def counted_iterator(loader: TorchLoader[Any], where: Whereabouts) -> Any:
-    """What torch's DataLoader._get_iterator makes, counting in the loader's position at each epoch."""
+    """The iterator of torch's DataLoader._get_iterator, counting in the loader's position at each epoch."""
     if loader.num_workers == 0:
         return _SingleProcess(loader, where)
     loader.check_worker_number_rationality()

@@ -231,7 +231,7 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
         return counted_iterator(self, self._where)
 
     def _position_at(self, epoch: int) -> Position:
-        """The start of an epoch: what it will draw from."""
+        """The start of an epoch: the state of the generators that it will draw from."""
         return Position(
             epoch=epoch,
             generator=torch.get_rng_state() if self.generator is None else self.generator.get_state(),
@@ -288,7 +288,7 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
         self._policy.override = source._policy.override
 
     def _batches(self) -> tuple[Any, int]:
-        """What yields the ids of each batch of the epoch, and how many batches to leave out at its start."""
+        """The sampler of the epoch's batches, and how many batches to leave out at its start."""
         return self._asked.index_sampler, 0
 
     def _key_seed(self, saved: Mapping[str, Any] | None, source: BatchSource) -> int:

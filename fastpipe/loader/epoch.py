@@ -125,7 +125,7 @@ class LiftedLane:
 
 
 class PlainLane:
-    """What the user's collate_fn made, moved to the device if one was asked for."""
+    """The output of the user's collate_fn, moved to the device if one was given."""
 
     def __init__(self, device: torch.device | None) -> None:
         self.transfer = Transfer(device) if device is not None else None
@@ -279,5 +279,5 @@ class MovedIterator(Iterator[Any]):
         return data
 
     def __getattr__(self, name: str) -> Any:
-        """What torch's iterators have, such as `_workers`."""
+        """The attributes of torch's iterators, such as `_workers`."""
         return getattr(self.__dict__["_iterator"], name)

@@ -120,7 +120,7 @@ def draws_base_seed(saved: Mapping[str, Any], asked: Asked) -> bool:
 
 @contextlib.contextmanager
 def replayed(saved: Mapping[str, Any] | None, asked: Asked) -> Iterator[None]:
-    """Let the loader and its sampler draw what they drew at the start of the saved epoch.
+    """Let the loader and its sampler repeat the draws made at the start of the saved epoch.
 
     Their own generators keep the state that this leaves; torch's global one is restored.
     """

@@ -157,7 +157,7 @@ def drawer_of(
     batches: Any,
     resolution: Resolution,
 ) -> Drawer:
-    """What draws the ids of this epoch's `batches`, from `position` on."""
+    """The drawer of the ids of this epoch's `batches`, from `position` on."""
     sampler = asked.deciding_sampler
     if isinstance(sampler, SeededSampler):
         sampler.set_epoch(position.epoch)

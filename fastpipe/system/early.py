@@ -69,7 +69,7 @@ def _begin() -> None:
             signal.signal(signal.SIGINT, _interrupted)
     elif program(sys.orig_argv).startswith("-c from multiprocessing."):  # a worker that was not forked
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        if signal.SIGTERM in blocked:  # as a trainer leaves it to its workers
+        if signal.SIGTERM in blocked:  # as the trainer sets it for its workers
             obey_parent_alone()
 
 

@@ -90,7 +90,7 @@ def compile_here(cc: Capability, folder: Path) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assembled:
-    """What one kernel needs. spills, stack, shared: bytes; float64, contracted, calls: instructions in PTX.
+    """One kernel's needs. spills, stack, shared: bytes; float64, contracted, calls: instructions in PTX.
 
     contracted: fused multiply-adds, or float operations that ptxas would be free to fuse.
     """

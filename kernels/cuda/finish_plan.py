@@ -33,7 +33,7 @@ Ints = npt.NDArray[np.int32]
 Size = tuple[int, int]
 
 MIXED = ("float16", "bfloat16", "float32")
-"""What images can be mixed into. The kernel of each is named after it."""
+"""The dtypes that images can be mixed into. The kernel of each is named after it."""
 
 
 def finish_names(bits: int) -> list[str]:

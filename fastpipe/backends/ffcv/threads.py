@@ -54,7 +54,7 @@ _lock = threading.Lock()
 
 
 def _forget() -> None:
-    """In a forked child there are no threads, and the lock may have been held."""
+    """Reset in a forked child, which has no threads and may have inherited a locked lock."""
     global _lock
     _lock = threading.Lock()
     _idle.clear()

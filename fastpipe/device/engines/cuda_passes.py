@@ -26,7 +26,7 @@ __all__ = ["Passes"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passes:
-    """What the passes need of an engine.
+    """The parts of an engine that the passes need.
 
     moved: a numpy array or CPU tensor onto the device. norm: [768] on the device, the output's value of each
     level. erase: fills boxes of an output in place.

@@ -58,7 +58,7 @@ class KorniaEngine:
         return images
 
     def finish(self, images: torch.Tensor, params: Params, output: Output) -> torch.Tensor:
-        """Flip, the policy's operations, and then what the torch engine does."""
+        """Flip, the policy's operations, then the torch engine's finish."""
         if params.ops is not None:
             images = self._apply(_flipped(images, params), params.ops)
         return self._torch.finish(images, params, output)
