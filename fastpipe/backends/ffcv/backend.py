@@ -53,7 +53,7 @@ class FfcvBackend:
         return availability()
 
     def supports(self, plan: Plan, numerics: Numerics) -> Support:
-        """`yes_but` under "fast", with its difference from Pillow's pixels; `no` if it cannot keep numerics."""
+        """`yes_but` under "fast": the difference from Pillow's pixels; `no` if it cannot keep numerics."""
         if numerics == "exact":
             fault = exact_fault()
             return Support(answer="no", reason=fault) if fault else Support(answer="yes", reason=_EXACT)
