@@ -18,9 +18,7 @@ from fastpipe.types import IntArray
 
 __all__ = ["DistributedEvalSampler", "PageLocalSampler", "RepeatAugSampler", "pages_of"]
 
-_PAGE_ORDER = (
-    1 << 62
-)  # added to the epoch in the key of the page order, which must be independent of the samples'
+_PAGE_ORDER = 1 << 62  # added to the epoch in the page order's key, so it differs from the samples' key
 
 
 class DistributedEvalSampler(DistributedSampler):
