@@ -18,9 +18,7 @@ __all__ = ["DISTRIBUTION", "VERSION", "find_version"]
 
 DISTRIBUTION: Final = "fastpipe-vision"
 _OLD: Final = "fastpipe"  # our own name up to 0.1.0; on PyPI it belongs to the other project
-_OUR_COMMAND: Final = (
-    "fastpipe-train"  # distinguishes our old installs from the other project, which has no commands
-)
+_OUR_COMMAND: Final = "fastpipe-train"  # marks our old installs; the other project has no commands
 _FOLDER: Final = os.path.dirname(os.path.realpath(__file__))
 
 
