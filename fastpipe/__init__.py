@@ -1,6 +1,6 @@
 """fastpipe: feeds GPUs that train image classifiers."""
 
-import fastpipe.system.early as _early  # noqa: F401 - first of all: it hears signals
+import fastpipe.system.early as _early  # noqa: F401 - first import: it handles signals
 from fastpipe.batch import DistributedEvalSampler as DistributedEvalSampler
 from fastpipe.batch import DistributedSampler as DistributedSampler
 from fastpipe.batch import PageLocalSampler as PageLocalSampler

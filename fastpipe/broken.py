@@ -1,8 +1,8 @@
-"""Which errors mean a broken file, and which a bug of the script.
+"""Which errors mean a broken file, and which mean a bug in the script.
 
-Decoders do not agree on what they raise for bytes they cannot read: Pillow's plug-ins raise RuntimeError
-(AVIF), NotImplementedError (DDS), struct.error, EOFError and classes of their own (BLP), torchvision.io
-RuntimeError. So what counts is where an error was raised, not its class.
+Decoders raise different errors for bytes they cannot read: Pillow's plug-ins raise RuntimeError
+(AVIF), NotImplementedError (DDS), struct.error, EOFError and their own classes (BLP), torchvision.io
+RuntimeError. So the place where an error was raised decides, not its class.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from fastpipe.errors import SampleError
 
 __all__ = ["decoding", "described", "is_broken_file"]
 
-# Of an image on its way out; all else in a plug-in of Pillow reads one.
+# These write an image; everything else in a Pillow plug-in reads one.
 _WRITERS: Final = frozenset({"save", "_save", "_save_all", "_encode", "_encode_tile"})
 
 
 @contextmanager
 def decoding(broken: Callable[[Exception], SampleError]) -> Iterator[None]:
-    """Around a call of a decoder and nothing else: what it raises for the bytes becomes `broken(error)`.
+    """Wraps only a call of a decoder: an error that it raises for the bytes becomes `broken(error)`.
 
-    MemoryError, a warning that the script has made an error, and what a signal's handler raises pass through.
+    MemoryError, a warning that the script turned into an error, and errors of a signal handler pass through.
     """
     try:
         yield
@@ -43,9 +43,9 @@ def decoding(broken: Callable[[Exception], SampleError]) -> Iterator[None]:
 
 
 def is_broken_file(error: Exception) -> bool:
-    """Whether code of the script's (a data set, a `loader`) failed on a file, and not by a bug of its own.
+    """Whether the script's code (a data set, a `loader`) failed because of a file, not of its own bug.
 
-    So it is with every OSError, and with what Pillow or torchvision.io raise while they open or decode.
+    True for every OSError, and for errors that Pillow or torchvision.io raise while they open or decode.
     """
     if isinstance(error, SampleError | OSError | Image.DecompressionBombError):
         return True
@@ -58,7 +58,7 @@ def is_broken_file(error: Exception) -> bool:
 
 
 def described(error: Exception) -> str:
-    """What an error says, on one line; its class where it says nothing or has a class of its own."""
+    """An error's message on one line, with its class unless it is an OSError or ValueError with a message."""
     text = " ".join(str(error).split())
     if isinstance(error, OSError | ValueError) and text:
         return text
@@ -68,7 +68,7 @@ def described(error: Exception) -> str:
 def _never_the_file(error: Exception, frames: list[FrameType]) -> bool:
     if isinstance(error, MemoryError | Warning):
         return True
-    # A handler runs between any two lines of Python, also of a decoder: a time limit, torch's dead worker.
+    # A handler runs between any two lines of Python, even in a decoder: a time limit, torch's dead worker.
     handlers = {_code(signal.getsignal(number)) for number in signal.valid_signals()} - {None}
     return any(frame.f_code in handlers for frame in frames)
 
@@ -84,7 +84,7 @@ def _module(frame: FrameType) -> str:
 
 
 def _in_pillows_decoders(frames: list[FrameType]) -> bool:
-    """Whether Pillow or a plug-in raised it while reading an image, rather than for an argument."""
+    """Whether Pillow or a plug-in raised it while reading an image, not for an argument."""
     plugins = {factory.__module__ for factory, _ in Image.OPEN.values()}
     tops = {"PIL", *(name.partition(".")[0] for name in plugins)} - {"__main__"}
     inside: list[FrameType] = []

@@ -1,7 +1,7 @@
 """Every error fastpipe raises on purpose.
 
 FastpipeError
-├── DataError            what lies on disk is not what was asked for   (also a ValueError)
+├── DataError            the data on disk is not what was asked for    (also a ValueError)
 │   ├── EmptyDatasetError    no folder, no class folder, no image
 │   └── SampleError          one sample cannot be read or decoded; carries its path and id
 ├── ArgumentError        an argument is wrong: name, allowed, found, remedy  (also a ValueError)
@@ -46,7 +46,7 @@ class ArgumentError(FastpipeError, ValueError):
 
 
 class DataError(FastpipeError, ValueError):
-    """What lies on disk is not what was asked for."""
+    """The data on disk is not what was asked for."""
 
 
 class EmptyDatasetError(DataError, FileNotFoundError):
@@ -56,8 +56,8 @@ class EmptyDatasetError(DataError, FileNotFoundError):
 class SampleError(DataError, OSError):
     """One sample cannot be read or decoded. Also an OSError, which is what Pillow raises.
 
-    lasting: the bytes are at fault, so that a quarantine list may hold the sample; False for a failing disk
-    or mount, and for a crop that does not fit.
+    lasting: the bytes are at fault, so a quarantine list may hold the sample; False for a failing disk or
+    mount, and for a crop that does not fit.
     """
 
     def __init__(self, message: str, *, path: str = "", sample_id: int = -1, lasting: bool = True) -> None:
@@ -94,12 +94,12 @@ class MissingExtraError(FastpipeError, ImportError):
 
 
 class NameClashError(FastpipeError, ImportError):
-    """Another project's package `fastpipe` is installed where ours is. found: what was found of it."""
+    """Another project's package `fastpipe` is installed in the same place. found: what was found of it."""
 
     def __init__(self, found: str) -> None:
         super().__init__(
-            f"{found} belongs to another project of the same import name: each overwrites or hides files of "
-            "the other. This package is the distribution 'fastpipe-vision'. Remove both, with: "
+            f"{found} belongs to another project with the same import name: each overwrites or hides "
+            "files of the other. This package is the distribution 'fastpipe-vision'. Remove both, with: "
             "pip uninstall fastpipe fastpipe-vision. Then install this one again in its checkout, with: "
             "pip install ."
         )
@@ -115,11 +115,11 @@ class BackendError(FastpipeError, RuntimeError):
 
 
 class DefaultDeviceError(FastpipeError, RuntimeError):
-    """`torch.set_default_device` keeps a sampler's draw from being made."""
+    """`torch.set_default_device` prevents a sampler from drawing its ids."""
 
 
 class StateError(FastpipeError, RuntimeError):
-    """A saved loader state does not fit this loader, or the loader cannot be resumed in mid-epoch."""
+    """A saved loader state does not fit this loader, or the loader cannot be resumed mid-epoch."""
 
 
 class NoEffectWarning(UserWarning):

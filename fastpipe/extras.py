@@ -1,4 +1,4 @@
-"""The packages behind each extra. Messages name these, not the extra: that holds wherever fastpipe came from.
+"""The packages behind each extra. Messages name these, not the extra, so they hold for every installation.
 
 PyPI's `fastpipe` is another project (docs/install.md), so no message may send anyone to it.
 """
@@ -12,7 +12,7 @@ from typing import Final
 
 __all__ = ["EXTRAS", "install_command"]
 
-# As in pyproject.toml, which a test compares; a version stands here only where the newest would not do.
+# As in pyproject.toml, which a test compares; a version is named only if the newest would not work.
 EXTRAS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "train": ("timm", "jsonargparse", "tensorboard", "docstring-parser", "typeshed-client"),
@@ -27,7 +27,7 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "cuda12": ("numba-cuda[cu12]",),
     }
 )
-# FFCV's setup imports what it needs to build from the environment, which pip hides otherwise.
+# FFCV's setup imports its build requirements from the environment, which pip hides by default.
 _OPTIONS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({"ffcv": ("--no-build-isolation",)})
 
 

@@ -1,7 +1,7 @@
-"""Which distribution this package came in, and whether another project's `fastpipe` lies in the same place.
+"""Which distribution this package came in, and whether another project's `fastpipe` is in the same place.
 
-PyPI has a distribution `fastpipe` that is not ours and installs a package of the same import name. Where both
-are installed, the later one has overwritten files of the earlier, or the editable one is hidden.
+PyPI has a distribution `fastpipe` that is not ours and installs a package with the same import name. If both
+are installed, the later one has overwritten files of the earlier one, or the editable one is hidden.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ __all__ = ["DISTRIBUTION", "VERSION", "find_version"]
 
 DISTRIBUTION: Final = "fastpipe-vision"
 _OLD: Final = "fastpipe"  # our own name up to 0.1.0; on PyPI it belongs to the other project
-_OUR_COMMAND: Final = "fastpipe-train"  # tells our old installs from the other project, which has no commands
+_OUR_COMMAND: Final = "fastpipe-train"  # marks our old installs; the other project has no commands
 _FOLDER: Final = os.path.dirname(os.path.realpath(__file__))
 
 
 def find_version(path: Sequence[str], *, folder: str = _FOLDER, imported: str | None = None) -> str:
     """The version of the installed distribution; "unknown" for a bare folder that nothing installed.
 
-    path: where distributions are looked for, as sys.path. folder: where this package lies. imported: the file
-    that `import fastpipe` gave, if known. Raises NameClashError where the other project is in the way.
+    path: where distributions are searched, like sys.path. folder: where this package is. imported: the file
+    that `import fastpipe` gave, if known. Raises NameClashError if the other project is in the way.
     """
     ours, old = _named(DISTRIBUTION, path), _named(_OLD, path)
     ours += [found for found in old if _is_ours(found)]
@@ -40,7 +40,7 @@ def find_version(path: Sequence[str], *, folder: str = _FOLDER, imported: str | 
 
 
 def _named(name: str, path: Sequence[str]) -> list[importlib.metadata.Distribution]:
-    """The installed distributions of a name, the one in front first. An empty folder that pip left is none.
+    """The installed distributions of a name, in search order. An empty folder that pip left does not count.
 
     A listing of each folder, which importlib keeps: under a millisecond.
     """

@@ -41,13 +41,13 @@ class Spec:
     kind: ClassVar[str] = "spec"
 
     def target(self, height: int, width: int, resolution: int | None = None) -> Size:
-        """The size that a device step leaves of images of height x width. resolution: what was asked for."""
+        """The size of images of height x width after a device step. resolution: the requested one."""
         return height, width
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One entry of a data set: where its bytes rest and which class it has."""
+    """One entry of a data set: where its bytes are and which class it has."""
 
     id: int
     path: str
@@ -65,7 +65,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What a choice may depend on. `cpus` is what affinity and the cgroup quota leave us."""
+    """What a choice may depend on. `cpus` is the number that affinity and the cgroup quota leave."""
 
     cpus: float
     cuda_devices: int = 0
@@ -78,8 +78,8 @@ class Request:
 
     `ids` and `repeats` are int64 [B]; `size` is the resolution of this batch, or None for the plan's own.
     `rank` is this process's among those that train together: draws for the whole batch depend on it.
-    `asked` is what the sampler gave, for data sets that are not lifted; there `ids` only key the draws.
-    `labels` are by place, where the script's `target_transform` has run already.
+    `asked` is what the sampler gave, for data sets that are not lifted; `ids` only key the draws then.
+    `labels` are by place, if the script's `target_transform` has already run.
     A request without ids gives a batch without samples.
     """
 
@@ -96,7 +96,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
-    """A sample that could not be used as it is, and what was done about it; `str()` is the log line.
+    """A sample that could not be used normally, and the action taken; `str()` is the log line.
 
     sample_id: as the sampler gave it.
     key:     the file's path, or "BETON#index".
@@ -132,7 +132,7 @@ class HostBatch:
     incidents: tuple[Incident, ...] = ()
 
     def pin_memory(self, device: str | None = None) -> HostBatch:
-        """Copy what is not on a GPU to page-locked memory, so that it travels there asynchronously."""
+        """Copy tensors that are not on a GPU to page-locked memory, so their transfer is asynchronous."""
         labels = self.labels.pin_memory() if isinstance(self.labels, torch.Tensor) else self.labels
         images = self.images if self.images.is_cuda else self.images.pin_memory()
         return replace(self, images=images, labels=labels)
@@ -140,7 +140,7 @@ class HostBatch:
 
 @dataclass(slots=True, kw_only=True)
 class Batch:
-    """A batch as the device stage yields it, with what was drawn for it.
+    """A batch as the device stage yields it, with the values drawn for it.
 
     With MixUp or CutMix, `labels` is float32 [B,K], `hard_labels` int64 [B] as they were, and `partner` int64
     [B] says whose image and label were mixed in; else both are None.
@@ -158,7 +158,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchSpec:
-    """What comes out of a source: `layout` is "NHWC" or "NCHW"."""
+    """The output format of a source: `layout` is "NHWC" or "NCHW"."""
 
     size: Size | None
     dtype: torch.dtype
@@ -192,7 +192,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Availability:
-    """Whether a backend can run here; if not, why, and the command that changes it."""
+    """Whether a backend can run here; if not, why, and the command that enables it."""
 
     ok: bool
     reason: str = ""

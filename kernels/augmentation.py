@@ -78,12 +78,12 @@ def augment_batch(
     out: _Images | None = None,
     num_threads: int = 1,
 ) -> _Images:
-    """Apply D operations to each image, each image its own, one after another; flip comes first.
+    """Apply D operations to each image one after another, each image with its own; flip comes first.
 
     images: uint8 [B,H,W,3]. ops: codes of `OPS`, integers [B, D]. values: numbers [B, D]. matrices: float
     [B, D, 6] (None without an affine op). fills: integers 0..255 [B, 3] (None: black). interpolations:
     integers [B, D], 0 nearest, 1 bilinear (None: nearest). flip: bool or uint8 [B].
-    Statistics are of the image as it is at that point. Returns `out`, or a new array or tensor like images;
+    Statistics are taken of the image at that point. Returns `out`, or a new array or tensor like images;
     `out` may be `images`. Each result has Pillow's bytes, for every `num_threads`.
     Raises ValueError for a wrong dtype, shape, code or number.
     """

@@ -2,8 +2,8 @@
 
     images --augment_images--> State (work, tables, mirrors left) --finish_images, sum_images, ...--> out
 
-A chunk of images is written out before the next begins. Each thread keeps its scratch: fresh memory would
-cost more in page faults (0.6 ns a byte here) than an operation does.
+A chunk of images is written out before the next begins. Each thread keeps its scratch memory: fresh memory
+would cost more in page faults (0.6 ns a byte here) than an operation.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MOST_KEPT = 16 << 20
 
 
 class _Scratch(threading.local):
-    """Memory of one thread; what is larger than _MOST_KEPT is not kept."""
+    """Memory of one thread; buffers larger than _MOST_KEPT are not kept."""
 
     memory: Bytes = np.empty(0, np.uint8)
 
@@ -61,7 +61,7 @@ def apply_chain(
     *,
     detach: bool = False,
 ) -> State:
-    """The state after the operations of images `ids`, flipped first. Lasts until this thread's next call."""
+    """The state after the operations of images `ids`, flipped first. Valid until this thread's next call."""
     from fastpipe.kernels.cpu.augment import augment_images
 
     num = len(ids)

@@ -1,6 +1,6 @@
-"""What the public functions check before any kernel sees a pointer; each returns what kernels take as it is.
+"""Checks of the public functions before any kernel sees a pointer; each returns a value fit for kernels.
 
-Kernels index without bounds checks, so everything that reaches them passes through here.
+Kernels index without bounds checks, so all their arguments pass through here.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def as_array(name: str, value: object) -> npt.NDArray[Any]:
 def as_images(name: str, value: object, *, written: bool = False) -> npt.NDArray[np.uint8]:
     """`value` as uint8 [B,H,W,3], C-contiguous.
 
-    Input in another memory order, or read-only, is copied once; memory to be written must be right as it is.
+    Input in another memory order, or read-only, is copied once; memory to be written must already be right.
     """
     array = as_array(name, value)
     if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3:
@@ -66,7 +66,7 @@ def as_images(name: str, value: object, *, written: bool = False) -> npt.NDArray
             f"Found: {describe(value)} with strides {array.strides}, writable: {array.flags.writeable}"
         )
     _log.debug("%s is not contiguous or not writable: copied once (%d bytes)", name, array.nbytes)
-    # numba compiles anew for read-only memory; a copy is cheaper.
+    # numba compiles again for read-only memory; a copy is cheaper.
     return np.array(array, dtype=np.uint8, order="C")
 
 
@@ -81,6 +81,6 @@ def as_flags(name: str, value: object, length: int) -> npt.NDArray[np.uint8]:
 
 
 def require_finite(name: str, array: npt.NDArray[Any]) -> None:
-    """Raise ValueError where `array` holds a NaN or an infinity."""
+    """Raise ValueError if `array` holds a NaN or an infinity."""
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite numbers. Found: {array[~np.isfinite(array)][0]!r}")

@@ -1,8 +1,8 @@
 """How numba compiles this room: functions that only others call are optimised once, with their callers.
 
 numba optimises each function and makes machine code of it, links it into its caller, does both again there,
-and so on outwards, though only the outermost can be called from Python. First call of every CPU kernel, one
-after another switched on, in CPU-seconds: as numba does it 19.4, EntryCompiler 16.9, LinkedCompiler 13.0.
+and so on outwards, although Python can call only the outermost. First call of every CPU kernel, in
+CPU-seconds: plain numba 19.4, with EntryCompiler 16.9, with LinkedCompiler as well 13.0.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _OVERRIDDEN = (
 
 
 def can_link() -> bool:
-    """Whether LinkedCompiler was tried with this numba: what it overrides is partly private.
+    """Whether LinkedCompiler was tried with this numba: it overrides partly private code.
 
-    Another numba may keep the names and change their meaning, so a name alone is not enough.
+    Another numba may keep the names and change their meaning, so a check of names is not enough.
     """
     return numba.__version__.startswith(_TRIED) and all(hasattr(JITCodeLibrary, x) for x in _OVERRIDDEN)
 
 
 class _NoEngine:
-    """Stands for the engine that keeps Python objects for machine code; ours has none and needs none."""
+    """Replaces the engine that keeps Python objects for machine code; our code has and needs none."""
 
     def set_env(self, name: str, env: object) -> None:
         """Do nothing."""
@@ -55,7 +55,7 @@ class _LinkedLibrary(JITCodeLibrary):  # type: ignore[misc]
         return 0
 
     def _optimize_functions(self, ll_module: Any) -> None:
-        # What numba's own does first; modules of different layouts cannot be linked.
+        # As numba's own method does first; modules of different layouts cannot be linked.
         ll_module.data_layout = self._codegen._data_layout
 
     def _optimize_final_module(self) -> None:
@@ -85,16 +85,16 @@ class LinkedCompiler(Compiler):  # type: ignore[misc]
 
 
 class ApartCompiler(LinkedCompiler):
-    """The same for loops that LLVM vectorises only where they are not copied into their caller."""
+    """The same for loops that LLVM vectorises only if they are not copied into their caller."""
 
     library = _ApartLibrary
 
 
 class EntryCompiler(Compiler):  # type: ignore[misc]
-    """For functions that Python calls: the garbage collector pauses meanwhile, an eighth of the time.
+    """For functions that Python calls: pauses the garbage collector, which saves an eighth of the time.
 
-    Compiling makes millions of objects that live on or die by count; walking torch's and numba's each time
-    finds next to nothing.
+    Compiling makes millions of objects that stay alive or die by reference count; walking the objects of
+    torch and numba each time finds almost nothing.
     """
 
     def compile_extra(self, func: Callable[..., Any]) -> Any:

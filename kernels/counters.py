@@ -1,4 +1,4 @@
-"""Numbers that are a pure function of a key and counters, as functions. No state, no seed of their own."""
+"""Random numbers as pure functions of a key and counters. They have no state and no seed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _compiled() -> ModuleType:
 def counter_uniforms(ids: Ints, thirds: Ints, key: tuple[int, int], num: int) -> npt.NDArray[np.float64]:
     """float64 [n, num] in [0, 1) with 53 random bits, by Philox 4x32-10 of (id low, id high, third, block).
 
-    ids, thirds: int64 [n]. key: two 32-bit words. The numbers of a row begin alike for every `num`.
+    ids, thirds: int64 [n]. key: two 32-bit words. A row begins with the same numbers for every `num`.
     Raises ValueError for another shape.
     """
     if ids.ndim != 1 or ids.shape != thirds.shape:

@@ -1,7 +1,7 @@
 """The six coefficients (a, b, c, d, e, f) that Pillow's AFFINE transform takes, for each named warp.
 
 They map an output pixel to its source: the pixel at (x, y) reads (a*x + b*y + c, d*x + e*y + f), x to the
-right, y down. So they are the inverse of the movement that one sees.
+right, y down. So they are the inverse of the visible movement.
 """
 
 from __future__ import annotations

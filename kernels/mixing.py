@@ -1,4 +1,4 @@
-"""MixUp and CutMix as a function: mirroring, picked rows and columns, table, erasing and mixing at once."""
+"""MixUp and CutMix as one function: mirroring, picked rows and columns, table, erasing and mixing at once."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def mix(
     def mix_part(start: int, stop: int) -> None:
         part = order[start:stop]
         for first in [part] if chain is None else chunks(part, flat.shape[1]):
-            # Partners follow one another, so that all but the last are among the chunk's own.
+            # Partners follow one another, so all but the last are in the same chunk.
             ids, places = np.unique(np.concatenate((first, others[first])), return_inverse=True)
             state = (
                 pending_flips(flat, ids, flags)
@@ -173,7 +173,7 @@ def _checked_region(region: Sequence[int] | None, height: int, width: int) -> np
 def _masked_boxes(
     boxes: Numbers | None, apply: Numbers | None, num_images: int, height: int, width: int
 ) -> npt.NDArray[np.int64]:
-    """Boxes [B, 4], empty where they do not apply."""
+    """Boxes [B, 4], empty if they do not apply."""
     if boxes is None:
         return np.zeros((num_images, 4), np.int64)
     flags = as_flags("apply", np.ones(num_images, np.uint8) if apply is None else apply, num_images)

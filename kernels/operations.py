@@ -1,4 +1,4 @@
-"""What each image of a batch goes through: the struct of arrays that all engines share, and its checks."""
+"""The operations on each image of a batch: the struct of arrays that all engines share, and its checks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _READS_VALUE = np.isin(np.arange(_CODES.max() + 1), list(VALUE_OPS))
 
 @dataclass(frozen=True, slots=True)
 class Operations:
-    """D operations for each of B images, as `augment_batch` takes them: None as there."""
+    """D operations for each of B images, as `augment_batch` takes them; None has the same meaning."""
 
     ops: Numbers
     values: Numbers
@@ -40,7 +40,7 @@ CheckedOperations = tuple[
     npt.NDArray[np.uint8],
     npt.NDArray[np.uint8],
 ]
-"""ops, values, matrices, fills, interpolations, in the types and the order of the kernels."""
+"""ops, values, matrices, fills, interpolations, in the types and order that the kernels take."""
 
 
 def checked_operations(operations: Operations, num_images: int) -> CheckedOperations:

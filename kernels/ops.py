@@ -1,7 +1,7 @@
 """The operations as a table: name, value, and the way the pixels are made. The codes are part of the API.
 
-A code is the place in the table. Everything that asks for a kind of operation (checks, plans, kernels, the
-engines' self-check) reads it from here; tuples and whole numbers, which numba takes for constants.
+A code is the place in the table. Everything that needs the kind of an operation (checks, plans, kernels, the
+engines' self-check) reads it from here. The values are tuples and whole numbers, constants to numba.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Operation:
     """One operation on the pixels of an image.
 
     way: a "table" of 256 levels per channel, a "blend" with another image made of it, or a "warp".
-    value: "" if it does not read `value`, "factor" for float32, "threshold", which a level is compared with,
-    or "whole" for a whole number in low..high. example: one for comparing engines.
+    value: "" if it does not read `value`, "factor" for float32, "threshold" to compare a level with, or
+    "whole" for a whole number in low..high. example: a value for comparing engines.
     counted: its table needs the image's statistics.
     """
 

@@ -1,4 +1,4 @@
-"""What the functions that write float batches check, and how they hand their memory to kernels, as bits."""
+"""Checks of the functions that write float batches, and their memory as bits for kernels."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def table_bits(table: Numbers | None, dtype: torch.dtype) -> npt.NDArray[Any]:
 def checked_boxes(
     boxes: Numbers, flags: npt.NDArray[np.uint8], height: int, width: int
 ) -> npt.NDArray[np.int64]:
-    """Boxes as int64 [B, 4]; where a flag is set they must lie inside the image."""
+    """Boxes as int64 [B, 4]; a box whose flag is set must lie inside the image."""
     array = as_array("boxes", boxes)
     if array.dtype.kind not in "iu" or array.shape != (flags.size, 4):
         raise ValueError(f"boxes must be integers [{flags.size}, 4]. Found: {describe(boxes)}")

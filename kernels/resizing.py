@@ -32,14 +32,14 @@ def resize(
     antialias: bool = True,
     num_threads: int = 1,
 ) -> _Images:
-    """New images uint8 [B,height,width,3], for every `num_threads` the same.
+    """New images uint8 [B,height,width,3], the same for every `num_threads`.
 
     images: uint8 [B,H,W,3], array or CPU tensor; the result is of the same kind. interpolation:
 
     - "bilinear", with the bytes of Pillow's `resize((width, height), BILINEAR)`: a triangle of at least two
       source pixels, as wide as the reduction demands (without `antialias` always two); columns first, then
-      rows. Pillow 13 does rows first for some shapes that are not square, and then differs by a level here
-      and there.
+      rows. Pillow 13 does rows first for some shapes that are not square, and then a few pixels differ by a
+      level.
     - "nearest", the pixels of torch's `interpolate(size=, mode="nearest")`: the one at floor(i * old / new).
     - "nearest-exact", with Pillow's bytes: the one at floor((i + 1/2) * old / new).
 
@@ -111,7 +111,7 @@ def _check_side(name: str, side: object) -> None:
 def triangle(old: int, new: int, antialias: bool = True) -> tuple[Numbers, Numbers]:
     """Per output pixel the first source pixel, int32 [new], and the weights in 2^-22, int32 [new, taps].
 
-    Formulas of Pillow 13.0, src/libImaging/Resample.c. A window never leaves the image: where it has fewer
+    Formulas of Pillow 13.0, src/libImaging/Resample.c. A window never leaves the image: if it has fewer
     pixels than taps, it begins earlier and the first weights are 0. Without antialias: at most two taps.
     """
     scale = old / new
@@ -128,7 +128,7 @@ def triangle(old: int, new: int, antialias: bool = True) -> tuple[Numbers, Numbe
     for place, (low, weights) in enumerate(windows):
         first[place] = min(low, old - taps)
         begin = low - int(first[place])
-        # Weights of a triangle are never negative: half up is all of Pillow's rounding.
+        # Weights of a triangle are never negative, so rounding half up equals Pillow's rounding.
         table[place, begin : begin + len(weights)] = [math.floor(0.5 + w * (1 << PRECISION)) for w in weights]
     return first, table
 

@@ -1,8 +1,8 @@
 """The per-pixel rules, one plain function each: Pillow's arithmetic, and nothing about loops or memory.
 
 Nothing here is decorated. The CPU modules compile these with `numba.njit`; they use no allocation, no
-exceptions, no Python objects and not one another, so `numba.cuda.jit(device=True)` can compile them too.
-Coordinates are float64 on both, as Pillow's. Called from plain Python they give the same numbers.
+exceptions, no Python objects and not each other, so `numba.cuda.jit(device=True)` can compile them too.
+Coordinates are float64 on both, as in Pillow. Called from plain Python, they give the same numbers.
 
 Exactness depends on the order of the operations and on no fused multiply-add: compile without fastmath.
 Formulas: Pillow 13.0 (src/libImaging/{Blend,Convert,Filter,Geometry}.c, ImageOps.py, ImageEnhance.py).
@@ -53,7 +53,7 @@ def gray(red: Whole, green: Whole, blue: Whole) -> Whole:
 def blend(degenerate: np.float32, level: np.float32, factor: np.float32) -> np.uint8:
     """`level` moved away from `degenerate` by `factor`, clipped to 0..255 and truncated, as `Image.blend`.
 
-    All three are float32. Truncation, not rounding, is Pillow's.
+    All three are float32. Pillow truncates and does not round.
     """
     mixed = degenerate + factor * (level - degenerate)
     mixed = mixed if mixed > _ZERO else _ZERO
@@ -80,7 +80,7 @@ def posterize_level(level: int, bits: int) -> int:
 
 
 def solarize_level(level: int, threshold: float) -> int:
-    """255 - `level` from `threshold` on, else `level`."""
+    """255 - `level` if `level` >= `threshold`, else `level`."""
     return level if level < threshold else 255 - level
 
 
@@ -95,7 +95,7 @@ def invert_level(level: int) -> int:
 
 
 def autocontrast_level(level: int, low: int, high: int) -> int:
-    """`level` stretched so that low..high becomes 0..255: float64, truncated. Identity where high <= low."""
+    """`level` stretched so that low..high becomes 0..255: float64, truncated. Identity if high <= low."""
     if high <= low:
         return level
     scale = 255.0 / (high - low)

@@ -1,4 +1,4 @@
-"""What a cache of compiled kernels depends on: a hash of the room's whole source."""
+"""The key of a cache of compiled kernels: a hash of the room's whole source."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Runs a GIL-free function over ranges of a batch on several threads.
 
     run_ranges(f, 10, 2):   caller  f(0,2) ......... f(4,6) f(8,10)
-                            helper  f(2,4) f(6,8)                     whoever is free takes the next range
+                            helper  f(2,4) f(6,8)                     a free thread takes the next range
 
-The pool is made at first use, grows on demand, and is forgotten in a forked child, which then makes its own.
+The pool is made at first use and grows on demand; a forked child forgets it and makes its own.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class _Helpers:
         self.forget()
 
     def forget(self) -> None:
-        """Start from nothing: after a fork neither the threads nor the lock's owner exist any more."""
+        """Start empty: after a fork neither the threads nor the lock's owner exist."""
         self._lock = threading.Lock()
         self._executor: ThreadPoolExecutor | None = None
 
@@ -47,8 +47,8 @@ if hasattr(os, "register_at_fork"):
 def run_ranges(function: Callable[[int, int], None], num_items: int, num_threads: int = 1) -> None:
     """Call `function(start, stop)` so that the ranges cover 0..num_items once; return when all are done.
 
-    One thread runs inline, in one range. The caller is one of `num_threads`. `function` must release the GIL
-    to gain by this, and must write only what belongs to its range. The first exception is
+    One thread runs inline, in one range. The caller is one of `num_threads`. Only a `function` that releases
+    the GIL gains from threads; it must write only what belongs to its range. The first exception is
     raised after all have stopped. Raises ValueError for num_threads outside 1..MAX_THREADS.
     """
     if not 1 <= num_threads <= MAX_THREADS:
@@ -63,7 +63,7 @@ def run_ranges(function: Callable[[int, int], None], num_items: int, num_threads
     try:
         _drain(function, ranges)
     finally:
-        # The buffers belong to the caller: nobody may still write to them after this call.
+        # The buffers belong to the caller: no thread may write to them after this call.
         ranges.stop()
         for future in futures:
             if not future.cancel():
@@ -71,7 +71,7 @@ def run_ranges(function: Callable[[int, int], None], num_items: int, num_threads
 
 
 class _Ranges:
-    """The ranges of one call, handed out to whoever asks next."""
+    """The ranges of one call, handed to the next thread that asks."""
 
     def __init__(self, num_items: int, num_threads: int) -> None:
         self._lock = threading.Lock()

@@ -1,7 +1,7 @@
-"""How far pixels of another device may be from the CPU kernels': for the self-check and the tests alike.
+"""How far another device's pixels may differ from the CPU kernels', for the self-check and the tests.
 
-Of warps with bilinear interpolation at most 1 level, on at most 5e-4 of the bytes of any 64 images and at
-most 1 % of any one; all other bytes are equal.
+Warps with bilinear interpolation may differ by at most 1 level, on at most 5e-4 of the bytes of any 64 images
+and at most 1 % of any one image; all other bytes are equal.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _IMAGES = 64
 def disagreement(
     ours: torch.Tensor, expected: torch.Tensor, *, tolerant: bool, table: torch.Tensor | None
 ) -> str:
-    """What is wrong with `ours`, [B,3,H,W] or [B,H,W,3] like `expected`; empty where nothing is.
+    """What is wrong with `ours`, [B,3,H,W] or [B,H,W,3] like `expected`; empty if nothing is.
 
     tolerant: bilinear warps were among the operations. table: float32 [3,256], the values of the levels, or
-    None where both hold levels. Fewer than 64 images are held to the share of 64.
+    None if both hold levels. The share of 64 images also holds for fewer images.
     """
     if ours.shape != expected.shape or ours.dtype != expected.dtype:
         return f"{ours.dtype} {list(ours.shape)} instead of {expected.dtype} {list(expected.shape)}"
@@ -41,7 +41,7 @@ def disagreement(
 
 
 def _are_one_level_apart(ours: torch.Tensor, expected: torch.Tensor, table: torch.Tensor | None) -> bool:
-    """Whether no value is farther than that, each rounded to its dtype."""
+    """Whether no value differs by more than that, each rounded to its dtype."""
     a, b = ours.double(), expected.double()
     if table is None:
         return bool(((a - b).abs() <= 1.0).all())

@@ -21,7 +21,7 @@ Numerics = Literal["exact", "fast"]
 class Capabilities:
     """What a backend can do, before any measurement. `numerics` are the promises it keeps.
 
-    storage: the kinds that it is tested with. any_storage: it asks the leaf alone, and so reads every other.
+    storage: the kinds that it is tested with. any_storage: it only uses the leaf, so it reads every kind.
     fast_resize: the resize kernel under numerics="fast" ("pillow", "area", ...): loaders of one run share it.
     Under "exact" it is Pillow's for all. workers: what `num_workers` counts.
     """
@@ -35,16 +35,16 @@ class Capabilities:
     workers: Literal["processes", "threads"] = "processes"
 
     def reads(self, kind: str) -> bool:
-        """Whether it serves samples of this kind of storage, or "mixed"."""
+        """Whether it serves samples of this kind of storage, which may be "mixed"."""
         return self.any_storage or kind in self.storage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What a source is built for. reseed: seed python, numpy and torch before un-lifted steps.
+    """The task that a source is built for. reseed: seed python, numpy and torch before un-lifted steps.
 
-    numerics: what the pixels must be, as resolved. policy: goes into a `fastpipe.batch.mend.Mender`.
-    device: where the batches go next; images that are made there may stay.
+    numerics: the promise that the pixels must keep. policy: goes into a `fastpipe.batch.mend.Mender`.
+    device: where the batches go next; images made there may stay.
     """
 
     dataset: Any
@@ -66,7 +66,7 @@ class BatchSource(Protocol):
         """Begin to serve the stream at once. again: a restart within an epoch."""
 
     def close(self) -> None:
-        """Free what outlives an epoch."""
+        """Free the resources that outlive an epoch."""
 
 
 class Backend(Protocol):
@@ -79,7 +79,7 @@ class Backend(Protocol):
         """Whether it can run here. Never raises."""
 
     def supports(self, plan: Plan, numerics: Numerics) -> Support:
-        """Whether it can serve this plan with these numerics, and what it then does."""
+        """Whether it can serve this plan with these numerics, and how."""
 
     def build(self, job: Job) -> BatchSource:
         """A source for the job."""

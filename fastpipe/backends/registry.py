@@ -1,4 +1,4 @@
-"""Names of backends and where they are. A backend is imported when it is asked for, not before."""
+"""Names of backends and their modules. A backend is imported only when it is requested."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BACKENDS: dict[str, str] = {
 
 
 def load(name: str) -> Backend:
-    """The backend of this name. ArgumentError lists the names there are."""
+    """The backend of this name. An ArgumentError lists the known names."""
     if name not in BACKENDS:
         allowed = ", ".join(repr(known) for known in BACKENDS)
         raise ArgumentError(f"backend must be 'auto', 'torch' or one of {allowed}. Found: {name!r}")

@@ -1,4 +1,4 @@
-"""Runs an iterator in a thread of its own, a few items ahead of the consumer."""
+"""Runs an iterator in a separate thread, a few items ahead of the consumer."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ __all__ = ["Ahead"]
 
 T = TypeVar("T")
 
-_POLL_S = 0.2  # how soon a closed consumer frees a thread that waits for room
-_JOIN_S = 30.0  # a worker that hangs in user code must not hang the consumer's exit as well
+_POLL_S = 0.2  # how soon a closed consumer releases a thread that waits for room
+_JOIN_S = 30.0  # a worker that hangs in user code must not make the consumer's exit hang too
 
 
 @dataclass(slots=True)
@@ -28,7 +28,7 @@ class _End:
 
 @dataclass(slots=True)
 class _Shared(Generic[T]):
-    """What thread and consumer share. The thread never sees `Ahead`, so that it can be collected."""
+    """State shared by thread and consumer. The thread never sees `Ahead`, so `Ahead` can be collected."""
 
     items: queue.Queue[T | _Raised | _End]
     stop: threading.Event = field(default_factory=threading.Event)
@@ -54,7 +54,7 @@ def _run(shared: _Shared[T], source: Iterator[T]) -> None:
 
 
 def _next(source: Iterator[T]) -> T | _Raised:
-    """In a frame of its own: a delivered batch is not kept alive while the next one is made."""
+    """A separate frame: a delivered batch is not kept alive while the next one is made."""
     try:
         return next(source)
     except StopIteration:
@@ -74,10 +74,10 @@ def _finish(shared: _Shared[T], thread: threading.Thread, wake: Callable[[], Non
 class Ahead(Generic[T]):
     """Iterator over `source`, computed up to `depth` items ahead in a daemon thread.
 
-    An exception of the source is raised here in its turn, and what the source yields behind it follows; a
-    thread that died without a word raises RuntimeError, never a hang. The source is let go of in the thread
-    when that ends. wake: frees the thread where `source` waits for the consumer; it is kept, and must not
-    lead to whoever keeps this.
+    An exception of the source is raised here in its turn, and the items that follow it are yielded; a
+    thread that died silently raises RuntimeError instead of a hang. The thread releases the source when it
+    ends. wake: releases the thread when `source` waits for the consumer; it is kept, and must not refer to
+    the owner of this iterator.
     """
 
     def __init__(self, source: Iterator[T], *, depth: int, wake: Callable[[], None] | None = None) -> None:
@@ -99,7 +99,7 @@ class Ahead(Generic[T]):
                 if self._thread.is_alive() or not self._shared.items.empty():
                     continue
                 raise RuntimeError(
-                    "the thread that prepares batches ended without a result, or stayed behind when this "
+                    "the thread that prepares batches ended without a result, or was lost when this "
                     "process was forked"
                 ) from None
             if isinstance(item, _End):

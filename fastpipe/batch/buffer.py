@@ -1,4 +1,4 @@
-"""The packed buffer of a batch, and the labels beside it."""
+"""The packed buffer of a batch, and its labels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["allocate", "collate_labels", "without_samples"]
 def allocate(num: int, height: int, width: int, *, pin: bool = False) -> torch.Tensor:
     """An uninitialised uint8 tensor [num, height, width, 3], in shared memory inside a worker process.
 
-    Made there, it crosses to the parent as one handle: the pixels are written once and never copied.
+    A worker's buffer crosses to the parent as one handle: the pixels are written once and never copied.
     pin: in page-locked memory, outside a worker process.
     """
     shape = (num, height, width, 3)
@@ -32,12 +32,12 @@ def collate_labels(labels: Sequence[Any]) -> Any:
     """int64 [B] for integer labels, else what torch's default_collate makes of them."""
     if all(type(label) is int for label in labels):
         return torch.tensor(labels, dtype=torch.int64, device="cpu")
-    with torch.device("cpu"):  # whatever the script's default device is
+    with torch.device("cpu"):  # independent of the script's default device
         return default_collate(list(labels))
 
 
 def without_samples(request: Request, incidents: tuple[Incident, ...]) -> HostBatch:
-    """The batch of which the policy left nothing. The consumer counts it and goes on to the next."""
+    """A batch in which the policy left no sample. The consumer counts it and continues with the next."""
     images = torch.empty((0, 0, 0, 3), dtype=torch.uint8, device="cpu")
     labels = torch.empty(0, dtype=torch.int64, device="cpu")
     return HostBatch(images=images, labels=labels, request=request, incidents=incidents)

@@ -1,7 +1,7 @@
 """From the sampler's batches to requests, in the script's own thread.
 
-A sampler may draw from a global generator, and so may a `target_transform`: what order their draws have among
-the script's own must not depend on a thread.
+A sampler may draw from a global generator, and so may a `target_transform`: the order of their draws relative
+to the script's own must not depend on a thread.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fastpipe.types import IntArray, Request
 __all__ = ["Drawer", "Labels", "Reader", "read_one", "read_positions", "read_samples"]
 
 Resolution = Callable[[int, int], int | None]
-# (what the sampler gave, place of its first id in the order) -> (keys of its ids, what goes to the data set)
+# (the sampler's output, place of its first id in the order) -> (keys of its ids, input of the data set)
 Reader = Callable[[Any, int], tuple[IntArray, Any]]
 Labels = Callable[[Request], tuple[Any, ...]]
 
@@ -37,26 +37,26 @@ def read_positions(batch: Any, position: int) -> tuple[IntArray, Any]:
 
 
 def read_samples(batch: Any, position: int) -> tuple[IntArray, Any]:
-    """For a data set of the script's own: its ids as they are. One-shot iterables become a list."""
+    """For the script's own data set: ids unchanged. One-shot iterables become a list."""
     if not isinstance(batch, list | tuple) and not hasattr(batch, "__array__"):
         batch = list(batch)
     return draw_keys(list(batch), position), batch
 
 
 def read_one(sample: Any, position: int) -> tuple[IntArray, Any]:
-    """For batch_size=None: what the sampler gives goes to the data set whole, also a list of ids."""
+    """For batch_size=None: what the sampler gives goes to the data set unchanged, even a list of ids."""
     return draw_keys([sample], position), sample
 
 
 class Drawer:
     """Draws the requests of one epoch, and remembers those that were not delivered.
 
-    batches: the ids of each batch (a batch sampler's iterator). read: what to make of them. skip: batches
+    batches: the ids of each batch (a batch sampler's iterator). read: converts them. skip: batches
     delivered earlier, whose ids are replayed and whose pixels are not. repeats: see contracts, section 1:
-    given for the rank's whole order where a sampler knows the global one, else counted within this order.
+    given for the rank's whole order if a sampler knows the global one, else counted within this order.
     rank: goes into every request. labels: makes the labels that go into a request, for backends that start no
-    process. trail: the ids of the batches that were passed. faults: by batch, why its ids are none, for the
-    consumer to raise.
+    process. trail: the ids of the batches that were passed. faults: by batch, the error of unusable ids, for
+    the consumer to raise.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Drawer:
         self._undelivered: deque[Request] = deque()
 
     def draw(self) -> Request:
-        """The next request, at the size that holds now. StopIteration at the end of the order.
+        """The next request, at the current size. StopIteration at the end of the order.
 
         A batch without usable ids becomes a request without any, and its error is in `faults`.
         """
@@ -105,7 +105,7 @@ class Drawer:
         return request
 
     def fast_forward(self) -> None:
-        """Draw the ids of the batches that were delivered earlier now, not at the first request."""
+        """Draw the ids of the batches delivered earlier now, not at the first request."""
         while self._next_batch < self._skip:
             self.trail.add(self._pull().ids)
 
@@ -124,7 +124,7 @@ class Drawer:
         return request
 
     def _fault(self, request: Request, error: Exception) -> Request:
-        if isinstance(error, StopIteration):  # out of the consumer's next() it would end the epoch
+        if isinstance(error, StopIteration):  # raised out of the consumer's next(), it would end the epoch
             error = RuntimeError(f"batch {request.batch} raised StopIteration: {error}")
         self.faults[request.batch] = error
         return replace(request, ids=_NONE, repeats=_NONE, asked=None)
@@ -149,16 +149,16 @@ class Drawer:
                 return
 
     def passed(self, batch: int) -> None:
-        """Forget batches up to number `batch`: the consumer has them, or went on behind their errors."""
+        """Forget batches up to number `batch`: the consumer has them, or continued after their errors."""
         while self._undelivered and self._undelivered[0].batch <= batch:
             self.trail.add(self._undelivered.popleft().ids)
 
     def pending(self) -> list[Request]:
-        """What was drawn and not delivered, at the size that holds now."""
+        """The requests drawn but not delivered, at the current size."""
         self._undelivered = deque(self._sized(request) for request in self._undelivered)
         return list(self._undelivered)
 
     @property
     def num_pending(self) -> int:
-        """How many requests were drawn and not delivered."""
+        """How many requests were drawn but not delivered."""
         return len(self._undelivered)

@@ -1,4 +1,4 @@
-"""A batch that could not be made, on its way to the consumer, who may go on to the next one."""
+"""A batch that could not be made, on its way to the consumer, who may continue with the next one."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ T = TypeVar("T")
 
 
 class Failure:
-    """Stands in a batch's place."""
+    """Takes a batch's place."""
 
     def __init__(self, error: Exception | ExceptionWrapper) -> None:
         self.error = error
 
     @classmethod
     def caught(cls, error: Exception) -> Failure:
-        """From within `except`. Out of a worker a SampleError comes whole, any other as torch's text."""
+        """Call it within `except`. A worker's SampleError stays whole; other errors become torch's text."""
         info = torch.utils.data.get_worker_info()
         if info is None or isinstance(error, SampleError):
             return cls(error)
@@ -42,11 +42,11 @@ class Failure:
 
 
 class Results(Iterator[T], Generic[T]):
-    """Raises the failures among the items, and goes on behind them as torch's iterators do.
+    """Raises the failures among the items, and continues after them as torch's iterators do.
 
-    An error of `items` itself (dead workers, a failing sampler) is no batch's: it is raised again at every
-    call, since StopIteration would tell a script that catches errors that the epoch is complete.
-    workers: the worker processes, as torch's iterators have them.
+    An error of `items` itself (dead workers, a failing sampler) belongs to no batch: every later call raises
+    it again, because StopIteration would tell a script that catches errors that the epoch is complete.
+    workers: the worker processes, under torch's name.
     """
 
     def __init__(self, items: Iterator[T | Failure], *, workers: Sequence[Any] = ()) -> None:

@@ -1,8 +1,8 @@
-"""Garbage of this process is none of its workers' business: what a fork copies is not collected there.
+"""Keeps workers from collecting garbage of this process that a fork copied.
 
 A forked worker inherits unreachable cycles, such as an exception whose traceback holds a decoder, and its
-collector may destroy them. A decoder with threads of its own (libavif's) waits there for threads that were
-not copied, for ever: the epoch hangs.
+collector may destroy them. A decoder with its own threads (libavif's) then waits forever for threads
+that were not copied: the epoch hangs.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ __all__ = ["garbage_stays_here"]
 
 @contextmanager
 def garbage_stays_here() -> Iterator[None]:
-    """Around the start of worker processes. Everything that exists now is out of their collectors' reach.
+    """Use it around the start of worker processes: their collectors then ignore everything that exists now.
 
-    It also spares the pages that a collection there would write to and so copy.
+    It also saves the pages that a collection there would write to and thereby copy.
     """
     frozen_by_the_script = gc.get_freeze_count() > 0
     gc.freeze()
     try:
         yield
     finally:
-        if not frozen_by_the_script:  # else what it has frozen would thaw
+        if not frozen_by_the_script:  # else objects that the script froze would thaw
             gc.unfreeze()

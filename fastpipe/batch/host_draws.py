@@ -1,8 +1,8 @@
 """The draws of an order and of its seed, under `torch.set_default_device` too.
 
-torch draws both with a generator, in tensors of the script's default device. A generator is the CPU's unless
-somebody chose another, and no tensor of another device takes its numbers. So these draws are made where the
-generator is, as if there were no default device. Samplers of the script's own keep the default device.
+torch draws both with a generator, in tensors of the script's default device. A generator belongs to the CPU
+unless another was chosen, and it cannot fill a tensor of another device. So these draws are made on the
+generator's device, as if there were no default device. The script's own samplers keep the default device.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TORCHS: Final = (
     torch.utils.data.SubsetRandomSampler,
     torch.utils.data.WeightedRandomSampler,
 )
-_REFUSED: Final = "device type for generator"  # in what torch says of a generator of another device
+_REFUSED: Final = "device type for generator"  # in torch's message about a generator of another device
 _CPU: Final = torch.device("cpu")
 
 
@@ -39,7 +39,7 @@ def draw_base_seed(generator: torch.Generator | None) -> int:
 
 
 def drawn(sampler: Any, draw: Callable[[], T]) -> T:
-    """What `draw` gives, where it runs the code of `sampler`. DefaultDeviceError for torch's refusal."""
+    """The result of `draw`, which runs the code of `sampler`. DefaultDeviceError if torch refuses."""
     if torch.get_default_device().type == "cpu":
         return draw()
     inner = _innermost(sampler)
@@ -69,7 +69,7 @@ class _Batches(Iterator[Any]):
 
 
 class Seeded(torchs._BaseDataLoaderIter):
-    """Goes between torch's iterators and their base: its base seed and its ids are drawn on the host."""
+    """Sits between torch's iterators and their base class: base seed and ids are drawn on the host."""
 
     def __init__(self, loader: Any) -> None:
         make = partial(super().__init__, loader)
@@ -104,7 +104,7 @@ def _device_of(generator: torch.Generator | None) -> torch.device:
 
 
 def _innermost(sampler: Any) -> Any:
-    """Whose code draws the ids, where torch's own batch samplers stand around it."""
+    """The sampler whose code draws the ids, inside torch's own batch samplers."""
     while type(sampler) is torch.utils.data.BatchSampler:
         sampler = sampler.sampler
     return sampler
@@ -114,8 +114,8 @@ def _refusal(sampler: Any, error: Exception) -> str:
     name, default = type(sampler).__name__, repr(str(torch.get_default_device()))
     return (
         f"{name} cannot draw ids while the default device is {default}: torch says {str(error)!r}. "
-        f"torch.set_default_device({default}) moves each tensor that {name} makes without device=, and not "
-        "its generator. Name the device there, as in torch.randperm(n, generator=g, device=g.device), or "
+        f"torch.set_default_device({default}) moves each tensor that {name} makes without device=, but not "
+        "its generator. Pass the device there, as in torch.randperm(n, generator=g, device=g.device), or "
         f"draw with a generator of that device, torch.Generator({default}), or call "
         "torch.set_default_device('cpu') before the sampler is made"
     )

@@ -1,4 +1,4 @@
-"""What a sampler may give as an id, and the number that keys the random draws of one."""
+"""The ids that a sampler may give, and the number that keys the random draws of each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MASK_63 = (1 << 63) - 1
 def positions(batch: Iterable[Any]) -> IntArray:
     """The ids of a batch as positions in a list, int64 [B].
 
-    Raises TypeError for an id that a list refuses as its index, such as a float, a str, a tuple or a numpy
+    Raises TypeError for an id that a list refuses as an index, such as a float, a str, a tuple or a numpy
     bool.
     """
     if isinstance(batch, np.ndarray) and batch.ndim == 1 and batch.dtype.kind == "i":
@@ -36,7 +36,7 @@ def _plain(batch: Any) -> bool:
 
 
 def position_of(sample_id: Any) -> int:
-    """An id as the index of a list. TypeError for what a list refuses."""
+    """An id as the index of a list. TypeError for an id that a list refuses."""
     try:
         return operator.index(sample_id)
     except TypeError:
@@ -72,7 +72,7 @@ def _key(sample_id: Any, place: int) -> int:
 
 
 def _text(value: Any) -> str | None:
-    """A text that tells values apart and is the same in every process; None for an object without one."""
+    """A text that distinguishes values and is the same in every process; None for an object without one."""
     if isinstance(value, np.ndarray | np.generic | torch.Tensor):
         value = value.tolist()
     if isinstance(value, list | tuple):
@@ -84,7 +84,7 @@ def _text(value: Any) -> str | None:
 
 
 class Trail:
-    """A hash of the ids that were delivered so far, whatever batches they came in."""
+    """A hash of the ids delivered so far, independent of their division into batches."""
 
     def __init__(self) -> None:
         self._hash = hashlib.blake2b(digest_size=16)

@@ -52,7 +52,7 @@ def _known(dataset: Any) -> Leaf:
 
 
 def parts(dataset: Any) -> Iterator[Any]:
-    """Every data set under Subset and ConcatDataset, of whatever kind."""
+    """Every data set under Subset and ConcatDataset, of any kind."""
     if isinstance(dataset, Subset):
         yield from parts(dataset.dataset)
     elif isinstance(dataset, ConcatDataset):
@@ -68,19 +68,19 @@ def leaves(dataset: Any) -> Iterator[Leaf]:
 
 
 def storage_kind(dataset: Any) -> str:
-    """Where the samples of a lifted data set lie; "mixed" where a ConcatDataset joins several kinds."""
+    """The kind of storage of a lifted data set; "mixed" if a ConcatDataset joins several kinds."""
     kinds = {leaf.kind for leaf in leaves(dataset)}
     return "mixed" if len(kinds) > 1 else kinds.pop()
 
 
 def usual_numerics(dataset: Any) -> Literal["exact", "fast"]:
-    """What the loader promises unless the script says it: "fast" where every part is of a kind that is."""
+    """The default numerics of a loader: "fast" if every part is of a "fast" kind."""
     usual = {"exact" if leaf is None else leaf.numerics for leaf in map(leaf_of, parts(dataset))}
     return "fast" if usual == {"fast"} else "exact"
 
 
 def label_at(request: Request, place: int, leaf: Leaf, label: Any) -> Any:
-    """The label of one place: what the script's `target_transform` made, or now makes, of `label`."""
+    """The label of one place: the result of the script's `target_transform`, computed before or now."""
     if request.labels is not None:
         return request.labels[place]
     return label if leaf.target_transform is None else leaf.target_transform(label)

@@ -1,8 +1,8 @@
-"""What becomes of samples that cannot be decoded: one policy for every backend.
+"""Handles samples that cannot be decoded: one policy for every backend.
 
 A backend makes one `Mender` for its source, and one `Mending` for each batch, wherever the batch is made:
 in a worker process, a thread, or the script's own process. Order and length never change: a listed or broken
-sample is skipped or replaced in its own place, with its own place's draws.
+sample is skipped or replaced in its own place, with the draws of that place.
 
     mending = mender.batch(request)
     for place in range(len(request.ids)):
@@ -50,16 +50,16 @@ class Mender:
         self._labels: npt.NDArray[Any] | None = None
 
     def batch(self, request: Request) -> Mending:
-        """What serves one batch; used by one thread at a time."""
+        """The state for one batch; used by one thread at a time."""
         return Mending(self, request)
 
     def key(self, sample_id: int) -> str:
-        """What names the sample for good."""
+        """The permanent name of the sample."""
         leaf, index = locate(self.dataset, sample_id)
         return leaf.key(index)
 
     def is_listed(self, sample_id: int) -> bool:
-        """Whether the quarantine list holds this sample: it is not to be decoded."""
+        """Whether the quarantine list holds this sample, which is then not decoded."""
         listed = self.policy.listed
         return bool(listed) and self.key(sample_id) in listed
 
@@ -85,7 +85,7 @@ def _alike(labels: npt.NDArray[Any], label: Any) -> IntArray:
 
 
 class Mending:
-    """One batch: which places are filled, and what happened to the others.
+    """One batch: the places that are filled, and the incidents at the others.
 
     Decode in any order and in any threads; then call `mend` for the places that failed, from one thread.
     """
@@ -105,7 +105,7 @@ class Mending:
         return _ListedError(f"{key!r} is in the quarantine list", path=key, sample_id=sample_id)
 
     def fill(self, place: int, put: Put) -> None:
-        """Put the sample of this place, or what the policy says instead. Raises SampleError."""
+        """Put the sample of this place, or what the policy puts instead. Raises SampleError."""
         error = self.listed(place)
         if error is None:
             try:
@@ -127,7 +127,7 @@ class Mending:
         self._note(place, error, "skipped" if substitute is None else "replaced", substitute)
 
     def rescued(self, place: int, error: SampleError) -> None:
-        """Say that one decoder failed with `error` and another one of the chain read the sample."""
+        """Record that one decoder failed with `error` and another one of the chain read the sample."""
         self._note(place, error, "rescued", None)
 
     def finish(self) -> tuple[IntArray, Request, tuple[Incident, ...]]:
@@ -174,7 +174,7 @@ class Mending:
 
 
 class _ListedError(SampleError):
-    """Stands for the error that was met when the sample was listed."""
+    """Represents the error of the run that listed the sample."""
 
 
 def first_that_decodes(
@@ -182,8 +182,8 @@ def first_that_decodes(
 ) -> tuple[T, SampleError | None]:
     """The first result of a chain of decoders (name, function), and the first failure before it or None.
 
-    A function raises SampleError for a file it rejects. When all do, the last one's error is raised, with
-    what the others said.
+    A function raises SampleError for a file it rejects. If all do, the last one's error is raised, with
+    the messages of the others.
     """
     failures: list[tuple[str, SampleError]] = []
     for name, attempt in attempts:

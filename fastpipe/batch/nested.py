@@ -1,4 +1,4 @@
-"""Samplers inside samplers: which one decides the order, where batch samplers stand around it."""
+"""Samplers inside samplers: which one decides the order inside the batch samplers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["batch_samplers", "deciding_sampler"]
 
 
 def batch_samplers(outermost: Any) -> Iterator[Any]:
-    """The batch sampler, then the one that it takes its batches from, and so on inwards."""
+    """The batch sampler, then the one it takes its batches from, and so on inwards."""
     seen: set[int] = set()
     inner = outermost
     while inner is not None and id(inner) not in seen:
@@ -21,7 +21,7 @@ def batch_samplers(outermost: Any) -> Iterator[Any]:
 def deciding_sampler(sampler: Any, batch_sampler: Any) -> Any:
     """The sampler of ids inside `batch_sampler`, else `sampler`.
 
-    A torch loader that was given a batch sampler has a SequentialSampler as `sampler`, which nobody iterates.
+    A torch loader given a batch sampler has a SequentialSampler as `sampler`, which is never iterated.
     """
     for inner in batch_samplers(batch_sampler):
         found = getattr(inner, "sampler", None)

@@ -25,7 +25,7 @@ def check_seed(seed: Any) -> int:
 class SeededSampler(torch.utils.data.RandomSampler):
     """What `shuffle=True` with `seed=` uses: the permutation of (seed, epoch), `len(dataset)` ids.
 
-    The loader sets the epoch; `set_epoch` is there for those who use the sampler alone.
+    The loader sets the epoch; call `set_epoch` if you use the sampler alone.
     """
 
     def __init__(self, data_source: Sized, seed: int) -> None:
@@ -84,10 +84,10 @@ class DistributedSampler(torch.utils.data.DistributedSampler[Any]):
 
 
 def length(sized: Any, default: int) -> int:
-    """len(sized), or the default where that fails.
+    """len(sized), or the default if that fails.
 
-    torch iterates without asking a sampler or a data set for its length, and `__len__` raises whatever its
-    author liked: TypeError, NotImplementedError and ValueError are all in use.
+    torch iterates without asking a sampler or a data set for its length, and `__len__` may raise anything:
+    TypeError, NotImplementedError and ValueError are all in use.
     """
     try:
         return len(sized)
@@ -96,7 +96,7 @@ def length(sized: Any, default: int) -> int:
 
 
 def known_repeats(sampler: Any, batch_sampler: Any) -> IntArray | None:
-    """How often each id of the order occurred before, where the sampler's kind tells; else None.
+    """How often each id of the order occurred before, if the sampler's type tells; else None.
 
     Counting them one by one would cost a dictionary of the whole data set.
     """

@@ -1,4 +1,4 @@
-"""One packed batch in the making, for every backend: pixels, labels, and what became of broken samples.
+"""One packed batch under construction, for every backend: pixels, labels, and the fate of broken samples.
 
 packing = Packing(request, mender)
 for place in range(len(request.ids)):
@@ -40,7 +40,7 @@ def decode_step(plan: Plan, request: Request) -> tuple[Spec | None, Sequence[Seq
 
 @contextmanager
 def about(leaf: Leaf, index: int, sample_id: int) -> Iterator[None]:
-    """Around the making of one sample: its errors name it. A ValueError is of a crop that does not fit."""
+    """Wraps the making of one sample: its errors name it. A ValueError means a crop that does not fit."""
     try:
         yield
     except SampleError as error:
@@ -65,7 +65,7 @@ class Packing:
         self._labels: dict[int, Any] = {}
 
     def room(self, place: int, size: Size, leaf: Leaf, index: int) -> Pixels:
-        """Where the pixels of a place go, uint8 [*size, 3]. RuntimeError, as torch's, for another size."""
+        """Room for the pixels of a place, uint8 [*size, 3]. RuntimeError, as in torch, for another size."""
         array = self.open(size).numpy() if self._array is None else self._array
         self._array = array
         first = array.shape[1:3]
@@ -108,8 +108,8 @@ class Packing:
         return HostBatch(images=images, labels=labels, request=request, incidents=incidents)
 
     def _without(self, images: torch.Tensor, kept: npt.NDArray[np.int64]) -> torch.Tensor:
-        """The places that are kept. On the host by numpy: torch would index with OpenMP threads, which a
-        forked process waits for for ever.
+        """The places that are kept. numpy indexes on the host: torch would use OpenMP threads, for which a
+        forked process waits forever.
         """
         if images.is_cuda:
             return images[torch.from_numpy(kept)]

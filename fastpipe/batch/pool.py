@@ -21,7 +21,7 @@ from fastpipe.types import Request
 
 __all__ = ["WorkerOptions", "WorkerPool", "next_base_seed"]
 
-# A killed process closes its connections before it counts as dead: seen to matter on busy machines.
+# A killed process closes its connections before it counts as dead, which matters on busy machines.
 _DYING_S: Final = 2.0
 
 
@@ -54,8 +54,7 @@ def _same(item: Any) -> Any:
 class _Requests(torch.utils.data.Sampler[Request]):
     """Hands torch's iterator the requests that can be had without waiting.
 
-    torch asks again at the next batch it gets, so that its StopIteration means "not now". sent: how many it
-    took.
+    torch asks again when it gets the next batch, so StopIteration means "not now". sent: how many it took.
     """
 
     def __init__(self) -> None:
@@ -78,7 +77,7 @@ class _Requests(torch.utils.data.Sampler[Request]):
 
 
 class _Guarded(torch.utils.data.Dataset[Any]):
-    """The work, its errors as results: as torch raises them, a batch's cannot be told from a worker's."""
+    """The work, with errors as results: torch's exceptions do not tell a batch's error from a worker's."""
 
     def __init__(self, work: torch.utils.data.Dataset[Any]) -> None:
         self.dataset = getattr(work, "dataset", work)
@@ -95,10 +94,10 @@ class _Inner(torch.utils.data.DataLoader[Any]):
     """torch's loader, which here only runs the workers."""
 
     def check_worker_number_rationality(self) -> None:
-        """The user's loader has given that warning already."""
+        """Silent: the user's loader has already given that warning."""
 
     def _get_iterator(self) -> Any:
-        """torch's hook: its iterators, whose base seed no default device of the script disturbs."""
+        """torch's hook: its iterators, with a base seed that the script's default device cannot disturb."""
         if not self.num_workers:
             return _SingleProcess(self)
         with garbage_stays_here():
@@ -106,7 +105,7 @@ class _Inner(torch.utils.data.DataLoader[Any]):
 
 
 def _seeded(base: type[Any]) -> type[Any]:
-    """Of the same name: profilers look for that in the label of a step."""
+    """A class of the same name: profilers look for it in the label of a step."""
     return type(base.__name__, (base, Seeded), {"__module__": __name__})
 
 
@@ -128,9 +127,9 @@ class WorkerPool:
         self._base_seed: int | None = None
 
     def base_seed(self) -> int:
-        """What lifted draws are keyed by without `seed=`: torch's base seed of the iterator to come."""
+        """The key of lifted draws without `seed=`: torch's base seed of the next iterator."""
         if self._persistent is not None and self._base_seed is not None:
-            return self._base_seed  # torch draws none for workers that stay
+            return self._base_seed  # torch draws none for persistent workers
         return next_base_seed(self._options.generator)
 
     def start(self, stream: RequestStream, *, again: bool = False) -> Iterator[Any]:
@@ -169,7 +168,7 @@ class WorkerPool:
         )
 
     def close(self) -> None:
-        """End persistent workers; others end with their iterator."""
+        """Stop persistent workers; others stop with their iterator."""
         self._persistent = None
 
 
@@ -177,14 +176,14 @@ def _results(iterator: Any, requests: _Requests, stream: RequestStream, most: in
     try:
         if most:
             yield from _taken(iterator, requests, stream, most)
-        yield from iterator  # also lets torch end its workers
+        yield from iterator  # also lets torch stop its workers
     except (ConnectionError, EOFError) as error:
         _explain_death(iterator, error)
         raise
 
 
 def _taken(iterator: Any, requests: _Requests, stream: RequestStream, most: int) -> Iterator[Any]:
-    """The results of a stream that is fed; torch's iterator alone would end where a request is late."""
+    """The results of a stream that is fed; torch's iterator alone would end if a request is late."""
     received = 0
     while stream.fed:
         while requests.sent - received < most and stream.ready():
@@ -197,7 +196,7 @@ def _taken(iterator: Any, requests: _Requests, stream: RequestStream, most: int)
 
 
 def _explain_death(iterator: Iterator[Any], error: Exception) -> None:
-    """The tensor of a worker that died meanwhile cannot be fetched; torch looks for that too late."""
+    """The tensor of a worker that has died cannot be fetched; torch checks for that too late."""
     workers = getattr(iterator, "_workers", ())
     wait([worker.sentinel for worker in workers], timeout=_DYING_S)
     dead = [str(worker.pid) for worker in workers if not worker.is_alive()]

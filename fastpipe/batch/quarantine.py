@@ -1,7 +1,7 @@
 """The list of broken samples that one run leaves for the next: one JSON object a line.
 
-Lines are appended by the process that delivers batches, so no worker writes. A file's entry holds as long as
-the file has the size and time it had; without them (a line written by hand: {"path": "..."}) it always holds.
+The process that delivers batches appends the lines, so no worker writes. An entry is valid while its file
+keeps its size and time; an entry without them (a line written by hand: {"path": "..."}) is always valid.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ __all__ = ["IncidentLog", "Quarantine", "default_quarantine"]
 
 _log = logging.getLogger("fastpipe")
 
-_MAX_BYTES = 64 << 20  # about 200,000 entries; more is no list of exceptions
-_FEW = 5  # incidents an epoch that never count as too many: 1 % of a small data set is less than one file
+_MAX_BYTES = 64 << 20  # about 200,000 entries; a longer file is not a list of exceptions
+_FEW = 5  # incidents per epoch that are never too many: 1 % of a small data set is less than one file
 
 
 def default_quarantine(dataset: Any) -> Path | None:
-    """The list of this data set in the user's cache directory; None where its samples have no files."""
+    """The list of this data set in the user's cache directory; None if its samples have no files."""
     roots = []
     for part in parts(dataset):
         leaf = leaf_of(part)
@@ -45,7 +45,7 @@ def default_quarantine(dataset: Any) -> Path | None:
 
 
 class Quarantine:
-    """The list in one file. given: the user named it, so that failing to write it is an error.
+    """The list in one file. given: the user named it, so a failure to write it is an error.
 
     Raises ArgumentError when the folder of a named file does not exist.
     """
@@ -73,8 +73,8 @@ class Quarantine:
         elif stamp != self._stamp:
             if stamp[0] > _MAX_BYTES:
                 raise DataError(
-                    f"the quarantine list {str(self.path)!r} has {stamp[0] >> 20} MiB, at most "
-                    f"{_MAX_BYTES >> 20} are read. Delete it, or repair the data set"
+                    f"the quarantine list {str(self.path)!r} has {stamp[0] >> 20} MiB; at most "
+                    f"{_MAX_BYTES >> 20} MiB are read. Delete it, or repair the data set"
                 )
             try:
                 data = self.path.read_bytes()
@@ -95,7 +95,7 @@ class Quarantine:
                 entry = json.loads(line)
                 path = entry["path"]
             except (ValueError, KeyError, TypeError, RecursionError):
-                _log.warning("line %d of the quarantine list %s is no entry: ignored", number, self.path)
+                _log.warning("line %d of the quarantine list %s is not an entry: ignored", number, self.path)
                 continue
             if isinstance(path, str) and entry.get("lasting", True) and _still_holds(entry, path):
                 yield path
@@ -122,7 +122,7 @@ class Quarantine:
 
 
 def _missing_newline(file: Any) -> bytes:
-    """What ends a line that a killed writer left half written."""
+    """The line end that a killed writer's last line lacks."""
     if file.seek(0, os.SEEK_END) == 0:
         return b""
     file.seek(-1, os.SEEK_END)
@@ -166,18 +166,18 @@ def _stamp_of(path: str | os.PathLike[str]) -> tuple[int, int] | None:
 
 
 class IncidentLog:
-    """What the delivering process does with incidents: says each once, lists it, and stops at too many."""
+    """Handles incidents in the delivering process: logs each once, lists it, and stops at too many."""
 
     def __init__(self, quarantine: Quarantine | None, max_bad: float) -> None:
         self.quarantine = quarantine
         self.max_bad = max_bad
-        self.counts: Counter[str] = Counter()  # of what was delivered since, by action
+        self.counts: Counter[str] = Counter()  # counts of incidents delivered since then, by action
         self._said: set[tuple[str, str]] = set()
         self._limit = 0
         self._bad = 0
 
     def listed(self) -> frozenset[str]:
-        """The samples that are known to be broken; the first time there are some, it says so."""
+        """The samples that are known to be broken; logs a line the first time there are some."""
         if self.quarantine is None:
             return frozenset()
         keys = self.quarantine.listed()

@@ -1,4 +1,4 @@
-"""The requests of one epoch as a backend takes them, in whatever thread it runs."""
+"""The requests of one epoch as a backend takes them, in any thread."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def current_rank() -> int:
 class RequestStream:
     """Iterates over requests.
 
-    At first each is drawn when it is asked for, which is right in the script's thread. After `hand_over`
-    whoever owns the drawer puts requests in (`feed`), and a backend in another thread takes what is there:
-    `ready` tells whether it may do so without waiting. From then on the stream does not lead to the sampler
-    any more, so that a thread which holds the stream keeps nothing of the script alive.
+    At first each is drawn when it is asked for, which suits the script's thread. After `hand_over` the owner
+    of the drawer puts requests in (`feed`), and a backend in another thread takes what is there: `ready`
+    tells whether it can do so without waiting. From then on the stream has no reference to the sampler, so a
+    thread that holds the stream keeps nothing of the script alive.
     """
 
     def __init__(self, drawer: Drawer) -> None:
@@ -58,11 +58,11 @@ class RequestStream:
         return self._drawer is None
 
     def ready(self) -> bool:
-        """Whether the next request can be had, or the end be told, without waiting for another thread."""
+        """Whether the next request, or the end, is known without waiting for another thread."""
         return not self.fed or (bool(self._drawn) and not self._closed)
 
     def wait(self) -> bool:
-        """Wait until there is a request (True), or will be none (False).
+        """Wait until there is a request (True), or no more will come (False).
 
         Raises the sampler's error in its turn.
         """
@@ -77,13 +77,13 @@ class RequestStream:
             return False
 
     def hand_over(self) -> None:
-        """From now on requests come by `feed` alone."""
+        """From now on requests come only by `feed`."""
         self._drawer = None
 
     def feed(self, drawer: Drawer, num: int = 1) -> None:
         """Draw requests in the caller's thread.
 
-        The end of the order, and the sampler's error, have their turn.
+        The end of the order and the sampler's error are delivered in their turn.
         """
         for _ in range(num):
             if self._ended:
@@ -103,13 +103,13 @@ class RequestStream:
                 self._changed.notify_all()
 
     def refill(self, requests: Iterable[Request]) -> None:
-        """Serve these first, in place of those that were not taken; opens a closed stream."""
+        """Serve these first, instead of those that were not taken; opens a closed stream."""
         with self._changed:
             self._drawn = deque(requests)
             self._closed = False
 
     def close(self) -> None:
-        """Let whoever waits for a request go."""
+        """Release any thread that waits for a request."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

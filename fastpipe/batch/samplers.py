@@ -1,4 +1,4 @@
-"""Orders on top of `DistributedSampler`: nothing twice, everything several times, neighbours together."""
+"""Orders based on `DistributedSampler`: without repeats, with repeated augmentation, page by page."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from fastpipe.types import IntArray
 
 __all__ = ["DistributedEvalSampler", "PageLocalSampler", "RepeatAugSampler", "pages_of"]
 
-_PAGE_ORDER = 1 << 62  # added to the epoch in the key of the page order, which must not follow the samples'
+_PAGE_ORDER = 1 << 62  # added to the epoch in the page order's key, so it differs from the samples' key
 
 
 class DistributedEvalSampler(DistributedSampler):
-    """Every sample once over all ranks: no padding, so that no sample counts twice in a metric.
+    """Every sample once over all ranks: no padding, so no sample counts twice in a metric.
 
     Ranks may differ by one sample, hence by one batch: sum counts over ranks after the epoch, and do not
     call a collective for each batch. Not shuffled unless asked.
@@ -44,7 +44,7 @@ class DistributedEvalSampler(DistributedSampler):
 class RepeatAugSampler(DistributedSampler):
     """Repeated augmentation as timm has it: each sample `num_repeats` times in a row, dealt to the ranks.
 
-    So one sample's copies are at different ranks in the same step, each with draws of its own. An epoch
+    So one sample's copies are on different ranks in the same step, each with its own draws. An epoch
     is cut to about `len(dataset)` samples over all ranks: a multiple of `selected_round` for larger data,
     divided by `selected_ratio` (0: the number of ranks). Arguments and lengths are those of
     timm.data.RepeatAugSampler; its ids come from torch's permutation, ours from (seed, epoch).
@@ -89,7 +89,7 @@ class RepeatAugSampler(DistributedSampler):
         return np.asarray(places // self.num_repeats, dtype=np.int64)
 
     def repeats(self) -> IntArray:
-        """How many copies of the same sample stand before each of this rank's in the global order."""
+        """How many copies of the same sample precede each of this rank's in the global order."""
         copies, positions = self._copies(), self._global_positions()
         if not len(copies):
             return positions
@@ -104,7 +104,7 @@ class PageLocalSampler(DistributedSampler):
 
     Pages are visited in random order, each once; a page is a page of the `.beton` file, or `block`
     neighbours in another data set's order (files of a folder were mostly written in that order). A disk then
-    reads pages, not samples. Without a process group it is one rank of one. Call `set_epoch` before each
+    reads pages, not samples. Without a process group there is one rank. Call `set_epoch` before each
     epoch.
     """
 

@@ -1,8 +1,8 @@
-"""Ends the worker processes of torch's iterators that are collected as part of a reference cycle.
+"""Stops the worker processes of torch's iterators that are collected as part of a reference cycle.
 
-A kept error makes such a cycle (its traceback holds the frame that holds it), and many a trainer is one.
-There the collector runs the finalizers of torch's queues first, so torch's `__del__` cannot tell the workers
-to end any more and waits 5 s for each of them in vain, wherever the collector happened to run.
+A stored exception makes such a cycle (its traceback holds the frame that holds it), and so do many trainers.
+The collector then runs the finalizers of torch's queues first, so torch's `__del__` can no longer tell the
+workers to stop and waits 5 s for each of them in vain, wherever the collector happened to run.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _watched: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def end_workers_with(iterator: Any) -> None:
-    """Tell the workers of `iterator` (torch's, of any kind) to end when it goes, before its `__del__`.
+    """Tell the workers of torch's `iterator`, of any kind, to stop at its collection, before its `__del__`.
 
-    What is told is held from outside, so it cannot be collected with the iterator; it knows nothing of the
-    data set or the sampler, which may lead back to the iterator.
+    The finalizer is held from outside, so it is not collected with the iterator; it has no reference to the
+    data set or the sampler, which may refer back to the iterator.
     """
     workers = getattr(iterator, "_workers", ())
     if not workers or iterator in _watched:
@@ -34,12 +34,12 @@ def end_workers_with(iterator: Any) -> None:
     told = weakref.finalize(
         iterator, _end, os.getpid(), iterator._workers_done_event, queues, list(workers), results
     )
-    told.atexit = False  # torch has its own way there
+    told.atexit = False  # torch has its own shutdown there
 
 
 def _end(owner: int, done: Any, queues: Sequence[Any], workers: Sequence[Any], results: Any) -> None:
     if os.getpid() != owner or not any(worker.is_alive() for worker in workers):
-        return  # a forked copy, or torch's iterator has ended them
+        return  # a forked copy, or torch's iterator has stopped them
     done.set()
     for queue in queues:
         queue.put(None)

@@ -15,11 +15,11 @@ __all__ = ["thread_labels"]
 
 
 def thread_labels(dataset: Any, *, keyed: bool) -> Labels | None:
-    """Makes the labels of a request; None where no part of the data set has a `target_transform`.
+    """Makes the labels of a request; None if no part of the data set has a `target_transform`.
 
-    A transform that draws from a global generator would draw from the script's, in a thread of its own.
-    keyed: it draws from the sample's own key instead, as in a worker process; else from where the script's
-    generators are, as torch's loader does with num_workers=0.
+    In a separate thread, a transform that uses a global generator would draw from the script's.
+    keyed: it draws from the sample's own key instead, as in a worker process; else from the current state of
+    the script's generators, as torch's loader does with num_workers=0.
     """
     if all(leaf.target_transform is None for leaf in leaves(dataset)):
         return None
@@ -38,7 +38,7 @@ def _keyed(dataset: Any, request: Request) -> tuple[Any, ...]:
             reseed(seed)
             try:
                 labels.append(_label(dataset, request, place))
-            except SystemExit as error:  # would end a worker of torch's, and not the script
+            except SystemExit as error:  # would end a torch worker, not the script
                 raise RuntimeError("the target_transform was ended by SystemExit") from error
     return tuple(labels)
 

@@ -41,8 +41,8 @@ def reseed(seed: int) -> None:
 def own_generators() -> Iterator[None]:
     """In the main process (num_workers=0), leave the script's generators as they were.
 
-    For work that seeds them itself. Work that only draws from them goes on where it is, as in torch: put back
-    after every batch, each batch would draw the same.
+    For work that seeds them itself. Work that only draws from them continues from their state, as in torch:
+    if they were restored after every batch, each batch would draw the same numbers.
     """
     if torch.utils.data.get_worker_info() is not None:
         yield
@@ -65,14 +65,14 @@ class InitWorker:
     def __call__(self, worker_id: int) -> None:
         """Called by torch in the new worker, after it has seeded the generators."""
         info = torch.utils.data.get_worker_info()
-        if info is not None:  # its own __setattr__ refuses changes once it is made
+        if info is not None:  # its own __setattr__ refuses changes after construction
             object.__setattr__(info, "dataset", getattr(info.dataset, "dataset", info.dataset))
         if self.worker_init_fn is not None:
             self.worker_init_fn(worker_id)
 
 
 class Collated(NamedTuple):
-    """What the script's `collate_fn` made of a batch; with `empty` there was nothing to give to it."""
+    """What the script's `collate_fn` made of a batch; `empty`: there were no samples to collate."""
 
     data: Any
     incidents: tuple[Incident, ...]
@@ -83,8 +83,8 @@ class Collated(NamedTuple):
 class KeyedWork(torch.utils.data.Dataset[Any]):
     """An un-lifted data set, its generators reseeded by each sample's own key when `reseed`.
 
-    Without `reseed` and with on_error="raise" it does what torch does. Else samples are asked for one by one,
-    also of a data set that has `__getitems__`.
+    Without `reseed` and with on_error="raise" it does what torch does. Else it asks for samples one by one,
+    even if the data set has `__getitems__`.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class FolderWork(torch.utils.data.Dataset[Any]):
 
 
 class _Assembly:
-    """One batch in the making."""
+    """One batch under construction."""
 
     def __init__(self, work: FolderWork, request: Request) -> None:
         self.work = work

@@ -20,7 +20,7 @@ _log = logging.getLogger("fastpipe")
 
 _MARGIN = 1.10  # an earlier backend keeps its place unless another is 10 % faster: below that is noise
 
-# The resize kernel of this process's first loader over a kind of storage: its other loaders keep to it.
+# The resize kernel of this process's first loader over a kind of storage: its other loaders use it too.
 _run_kernels: dict[tuple[str, Numerics], str] = {}
 
 
@@ -29,7 +29,7 @@ def choose(
 ) -> tuple[list[str], dict[str, str]]:
     """The backends that can serve the plan as asked, in the registry's order, and why not the others.
 
-    BackendError when the one asked for cannot, or when none can; it says why and how to change it.
+    BackendError if the requested one cannot, or if none can; it gives the reason and the remedy.
     """
     names = list(BACKENDS) if asked == "auto" else [asked]
     rejected: dict[str, str] = {}
@@ -74,7 +74,7 @@ def decide(
 ) -> Choice:
     """The backend that serves the plan.
 
-    saved: the one that a resumed run used. trial: the data to measure on where several can serve; None in
+    saved: the one that a resumed run used. trial: the data to measure on if several can serve; None in
     `explain()` before the first epoch, which starts nothing.
     """
     names, rejected = choose(plan, machine, asked=asked, numerics=numerics, storage=storage)
@@ -95,7 +95,7 @@ def decide(
 
 
 def forget_run() -> None:
-    """Let the next loader choose its resize kernel freely: another run begins in this process."""
+    """Let the next loader choose its resize kernel freely: a new run begins in this process."""
     _run_kernels.clear()
 
 
@@ -104,7 +104,7 @@ def _kernel(name: str, numerics: Numerics) -> str:
 
 
 def _same_kernel(names: list[str], rejected: dict[str, str], key: tuple[str, Numerics]) -> list[str]:
-    """Training and validation images must be resized alike: leave out what resizes in another way."""
+    """Training and validation images must be resized alike: leave out backends that resize differently."""
     used = _run_kernels.get(key)
     alike = [name for name in names if _kernel(name, key[1]) == used]
     if used is None or not alike:
@@ -118,9 +118,9 @@ def _same_kernel(names: list[str], rejected: dict[str, str], key: tuple[str, Num
 def _known(
     names: Sequence[str], rejected: Mapping[str, str], only: str, saved: str | None
 ) -> tuple[str, str] | None:
-    """A name and the reason, or None where it takes a measurement.
+    """A name and the reason, or None if a measurement must decide.
 
-    only: what to say of the first where there is no other.
+    only: the reason for the first name if there is no other.
     """
     if len(names) == 1:
         alike = any(why.startswith("resizes by ") for why in rejected.values())
@@ -139,7 +139,7 @@ def _measured(
     numerics: Numerics,
     trial: Trial | None,
 ) -> tuple[str, str]:
-    """The fastest on the loader's own data, and its rate; the first where nothing was measured."""
+    """The fastest on the loader's own data, and its rate; the first if nothing was measured."""
     if trial is None:
         return names[0], f"until the first epoch, when {', '.join(names)} are measured"
     found = rates_of(names, trial, plan=plan, machine=machine, numerics=numerics)

@@ -1,7 +1,7 @@
 """Measures backends on the user's own data: once per machine, data and plan, a few seconds at most.
 
-What is measured is the CPU time of this process per image, decode to packed batch, with the work in this
-process: on a shared machine wall time says who else was busy. Nothing is drawn from a global generator.
+The measure is the CPU time of this process per image, from decode to packed batch, with all work in this
+process: on a shared machine, wall time depends on other load. Nothing is drawn from a global generator.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ __all__ = ["PROBE_IMAGES", "Rates", "Trial", "cached_rates", "measure", "probe_k
 _log = logging.getLogger("fastpipe")
 
 SECONDS = 2.5  # the time box of a whole probe, warm-up included
-PROBE_IMAGES = 2048  # an epoch of fewer is over before a probe would be
-_BATCH, _BATCHES = 16, 2  # a slice: small enough to alternate often
-_ROUNDS = 2  # at least so many slices of each, however long they take
-# The distributions that decode, resize and run the kernels. DALI has one for each CUDA.
+PROBE_IMAGES = 2048  # an epoch of fewer images ends before a probe would
+_BATCH, _BATCHES = 16, 2  # images in a slice: small enough to alternate often
+_ROUNDS = 2  # at least this many slices of each, however long they take
+# The distributions that decode, resize and run the kernels. DALI has one for each CUDA version.
 _PACKAGES = re.compile(
     r"(torch|torchvision|pillow|pillow-simd|numpy|numba|numba-cuda|llvmlite|ffcv|kornia|tbb|opencv-python.*"
     r"|nvidia-(dali|nvimgcodec|nvjpeg|nvtiff).*)$"
@@ -54,7 +54,7 @@ _PACKAGES = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
-    """What each backend did; `failed` says why one did not. source: when and where it was measured."""
+    """The rate of each backend; `failed` says why one has none. source: when and where it was measured."""
 
     images_per_cpu_second: Mapping[str, float]
     failed: Mapping[str, str]
@@ -63,7 +63,7 @@ class Rates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """What to measure on: a loader's own data and crop sizes, by epoch and batch."""
+    """The workload to measure: a loader's own data and crop sizes, by epoch and batch."""
 
     dataset: Any
     resolution: Callable[[int, int], int | None]
@@ -72,7 +72,7 @@ class Trial:
 def rates_of(
     names: Sequence[str], trial: Trial, *, plan: Plan, machine: Machine, numerics: Numerics
 ) -> Rates | str:
-    """Measure these backends, unless that would take longer than the epoch; or why it was not done."""
+    """Measure these backends, unless that would take longer than the epoch; else the reason why not."""
     num = len(trial.dataset)
     if num < PROBE_IMAGES:
         return f"an epoch of {num} images is over before a measurement would be"
@@ -100,7 +100,7 @@ def probe_key(**parts: Any) -> str:
 
 @lru_cache(maxsize=1)
 def _versions() -> tuple[str, ...]:
-    """Of every installed distribution that changes what a backend does a second, and of the JPEG library."""
+    """The versions of every installed distribution that affects a backend's rate, and of the JPEG library."""
     found = {
         f"{name} {distribution.version}"
         for distribution in importlib.metadata.distributions()
@@ -113,9 +113,9 @@ def _versions() -> tuple[str, ...]:
 
 
 def cached_rates(key: str, names: Sequence[str], run: Callable[[], Rates]) -> Rates | str:
-    """The stored result for this key, else what `run` measures, stored for the next; or why there is none.
+    """The stored result for this key, else what `run` measures, which is stored; or why there is none.
 
-    Processes that come at once wait for the first and read what it found, so all ranks decide alike.
+    Processes that arrive together wait for the first and read its result, so all ranks decide alike.
     """
     path = user_cache_dir() / "choices" / f"{key}.json"
     if (found := _read(path, names)) is not None:
@@ -129,7 +129,7 @@ def cached_rates(key: str, names: Sequence[str], run: Callable[[], Rates]) -> Ra
                 return found
             measured = run()
             if not measured.images_per_cpu_second:
-                return f"no backend got through the probe: {dict(measured.failed)}"
+                return f"no backend completed the probe: {dict(measured.failed)}"
             entry = {
                 "images_per_cpu_second": dict(measured.images_per_cpu_second),
                 "failed": dict(measured.failed),
@@ -189,7 +189,7 @@ def measure(
                         if name not in sources:
                             sources[name] = backends[name].build(job)
                         rate = _rate(sources[name], ids, resolution, clock)
-                    except Exception as error:  # whatever a backend dies of here, the loader goes on
+                    except Exception as error:  # whatever error a backend raises here, the loader continues
                         failed[name] = f"failed in the probe: {type(error).__name__}: {error}"
                         _log.warning("backend %s %s", name, failed[name])
                         continue
@@ -206,7 +206,7 @@ def measure(
 
 
 def _slices(num: int) -> Iterator[list[list[int]]]:
-    """Endless slices of ids, spread over the data: each slice has pages of its own."""
+    """Endless slices of ids, spread over the data: each slice has its own pages."""
     size = _BATCH * _BATCHES
     step = max(1, num // size)
     offset = 0

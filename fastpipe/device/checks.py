@@ -1,4 +1,4 @@
-"""What the device stage asks of a batch before any parameter is drawn for it."""
+"""What the device stage requires of a batch before it draws any parameter."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["check_batch"]
 
 
 def check_batch(host: HostBatch) -> None:
-    """Raise DataError unless images are uint8 [B,H,W,3], and labels and ids are as many as they.
+    """Raise DataError unless images are uint8 [B,H,W,3], with one label and one id for each.
 
-    B is at least 1, a side 1..65,535 pixels. Labels are counted where they are one tensor.
+    B is at least 1, a side 1..65,535 pixels. Labels are counted if they are one tensor.
     """
     images = host.images
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[-1] != 3:

@@ -1,4 +1,4 @@
-"""Labels under MixUp and CutMix: soft ones for the loss, and the hard ones beside them."""
+"""Labels under MixUp and CutMix: soft labels for the loss, with the hard labels as attributes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["MixedBatch", "check_labels", "require_classes", "soft_labels"]
 
 
 class MixedBatch(list[Any]):
-    """`[images, labels]` as scripts expect it, with soft labels float32 [B,K]; and what they were made of.
+    """`[images, labels]` as scripts expect it, with soft labels float32 [B,K]; attributes hold their sources.
 
     hard_labels: int64 [B]. partner: int64 [B]. weight: the partner's share, so that
     labels = (1 - weight) * one_hot(hard_labels) + weight * one_hot(hard_labels[partner]).
-    A copy made from the elements alone, as `list(batch)` makes it, has only these; `to` keeps all.
+    A copy of the elements, such as `list(batch)`, lacks the attributes; `to` keeps them.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class MixedBatch(list[Any]):
         self.weight = weight
 
     def to(self, device: Any, non_blocking: bool = False) -> MixedBatch:
-        """The batch on another device: what accelerate, Lightning and others call where there is one."""
+        """The batch on another device: accelerate, Lightning and others call this method if it exists."""
         moved = [one.to(device, non_blocking=non_blocking) for one in (*self, self.hard_labels, self.partner)]
         return MixedBatch(moved[:-2], hard_labels=moved[-2], partner=moved[-1], weight=self.weight)
 
@@ -70,7 +70,7 @@ def check_labels(labels: Any, num_classes: int) -> torch.Tensor:
 def soft_labels(
     labels: torch.Tensor, partner: torch.Tensor, mix: MixParams, num_classes: int
 ) -> torch.Tensor:
-    """float32 [B, num_classes], each row adding up to 1, on the labels' device."""
+    """float32 [B, num_classes], each row with sum 1, on the labels' device."""
     from fastpipe.kernels.reference import mix_weights
 
     keep, share = mix_weights(mix.weight)

@@ -1,4 +1,4 @@
-"""Which device batches go to, where the script does not name one."""
+"""Which device batches go to if the script does not name one."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def resolve_device(device: torch.device | str | int | None) -> torch.device:
 
 
 def _of_this_rank(current: int) -> int:
-    """The number of this process's GPU among several, where the script has left it at the first."""
+    """The number of this process's GPU among several, if the script has left the first one current."""
     text, count = os.environ.get("LOCAL_RANK", ""), torch.cuda.device_count()
     rank = int(text) if text.isdigit() else 0
     if current != 0 or rank == 0 or count == 1:
         return current
     found = rank if rank < count else current
-    why = "its own" if rank < count else f"the current one, since there are {count} only"
+    why = "its own" if rank < count else f"the current one, since there are only {count}"
     warnings.warn(
         f"LOCAL_RANK is {rank} and torch.cuda.set_device was not called: batches go to cuda:{found}, {why}. "
         f"Call torch.cuda.set_device({rank}) before anything else, or pass device= to the DataLoader",

@@ -1,7 +1,7 @@
-"""Memory of batches that nobody holds any more, used again for the next ones.
+"""Reuses the memory of released batches for the next ones.
 
 A batch of 150 MB from torch.empty is new memory every time: its page faults cost 7 ns a pixel, more than all
-the augmentation (on a virtual machine, 4 KiB pages). numpy asks for huge pages, and here it is asked rarely.
+the augmentation (on a virtual machine, 4 KiB pages). numpy asks for huge pages, and is called rarely here.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ __all__ = ["Recycler"]
 
 _Memory = npt.NDArray[np.uint8]
 _ALIGNMENT = 64  # torch's own
-# Smaller allocations are recycled by malloc itself.
+# malloc itself recycles smaller allocations.
 _SMALLEST = 1 << 20
-# One with the consumer and one in the making: two come back at most before one is needed.
+# One with the consumer and one under construction: at most two return before one is needed.
 _KEPT = 2
 
 
@@ -27,7 +27,7 @@ class Recycler:
     """Hands out uninitialised tensors on the CPU; memory returns when the last view of its storage is gone.
 
     It keeps at most two free pieces, both of the size last asked for, and dies with its owner; what was
-    handed out lives on. The storage belongs to numpy, so a tensor from here cannot grow by `resize_`.
+    handed out stays valid. The storage belongs to numpy, so a tensor from here cannot grow by `resize_`.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Recycler:
         if size < _SMALLEST:
             return torch.empty(shape, dtype=dtype, memory_format=memory_format, device="cpu")
         memory = self._take(size)
-        # The tensor holds `lease`, not `memory`: its end is the storage's.
+        # The tensor holds `lease`, not `memory`: the lease ends with the storage.
         lease = memory[:]
         weakref.finalize(lease, self._free.append, memory).atexit = False
         flat = torch.from_numpy(lease).view(dtype)

@@ -1,4 +1,4 @@
-"""Resize on the device: nearest becomes rows and columns to pick, bilinear a batch before the last pass.
+"""Resize on the device: nearest becomes rows and columns to pick, bilinear a pass before the last one.
 
 images, params with resize -> images, params without, for an engine's `finish`
 """
@@ -17,9 +17,9 @@ __all__ = ["nearest_picks", "settle_resize"]
 
 
 def settle_resize(images: torch.Tensor, params: Params) -> tuple[torch.Tensor, Params]:
-    """The batch uint8 [B,H,W,3] and parameters that say the same without `resize`.
+    """The batch uint8 [B,H,W,3] and equivalent parameters without `resize`.
 
-    On the CPU by numba, elsewhere by torch, with the same bytes. A bilinear resize does the flip and ColOut
+    numba on the CPU and torch elsewhere give the same bytes. A bilinear resize includes the flip and ColOut
     that come before it; a nearest one is merged into ColOut's rows and columns.
     """
     resize = params.resize
@@ -36,7 +36,7 @@ def settle_resize(images: torch.Tensor, params: Params) -> tuple[torch.Tensor, P
 
 
 def nearest_picks(colout: ColOutParams | None, resize: ResizeParams, height: int, width: int) -> ColOutParams:
-    """The rows and columns that a nearest resize leaves of those that ColOut left; some may come twice."""
+    """The rows and columns that a nearest resize keeps of those that ColOut kept; some may occur twice."""
     from fastpipe.kernels import nearest_sources
 
     rows = np.arange(height) if colout is None else colout.rows
@@ -48,7 +48,7 @@ def nearest_picks(colout: ColOutParams | None, resize: ResizeParams, height: int
 
 
 def _picked(images: torch.Tensor, params: Params) -> torch.Tensor:
-    """Flipped, unless the policy did that, and without the rows and columns that ColOut drops."""
+    """Flipped, unless the policy did it, and without the rows and columns that ColOut drops."""
     from fastpipe import kernels
 
     flip = params.flip if params.ops is None else None

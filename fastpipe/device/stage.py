@@ -27,8 +27,8 @@ class DeviceStage:
     """Draws the parameters of a batch, applies them, and moves images and labels together.
 
     num_classes is needed for MixUp and CutMix, except by engine="none", which leaves labels as they are.
-    Several threads may call it at once, as two live iterators do; each batch keeps to its own parameters.
-    The batch it returns is the caller's: nothing overwrites it.
+    Several threads may call it at once, as two live iterators do; each batch has its own parameters.
+    The caller owns the returned batch: nothing overwrites it.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class DeviceStage:
         self.num_classes = require_classes(num_classes) if mixes else 0
 
     def __call__(self, host: HostBatch) -> Batch:
-        """Run every device step of the plan on one batch. Raises DataError for a batch that is none."""
+        """Run every device step of the plan on one batch. Raises DataError for an invalid batch."""
         check_batch(host)
         return self._run(host, self.steps)
 
@@ -91,7 +91,7 @@ class DeviceStage:
     def warm_up(self) -> None:
         """Import and compile what the stage needs, in the caller's thread.
 
-        A worker forked while another thread holds an import lock would wait for it for ever.
+        A worker forked while another thread holds an import lock would wait for it forever.
         """
         nothing = np.zeros(1, dtype=np.int64)
         request = Request(seed=0, epoch=0, batch=0, ids=nothing, repeats=nothing)

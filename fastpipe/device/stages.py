@@ -15,14 +15,14 @@ from fastpipe.types import Plan
 
 __all__ = ["Stages"]
 
-# The one at hand and the one before it. A stage on the CPU keeps memory of two batches.
+# The current one and the one before it. A stage on the CPU keeps the memory of two batches.
 _KEPT = 2
 
 
 class Stages:
     """One stage for each plan, device, engine, dtype, layout and number of classes; live iterators share it.
 
-    Neither pickling nor a fork takes stages along: a copy makes its own.
+    Neither a pickle nor a fork carries stages: a copy makes its own.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Stages:
         num_classes: int | None = None,
     ) -> DeviceStage:
         """The stage of these settings, made and warmed up in the caller's thread if there is none."""
-        # Of the plan a stage reads its steps alone.
+        # A stage reads only the steps of the plan.
         key = (plan.device, device, engine, dtype, memory_format, num_classes)
         with self._turn:
             stage = next((stage for kept, stage in self._kept if kept == key), None)
@@ -60,7 +60,7 @@ class Stages:
         return stage
 
     def leave_behind(self) -> list[tuple[Any, DeviceStage]]:
-        """Start from nothing, in a forked process. Returns what must not be freed there."""
+        """Start empty, in a forked process. Returns what must not be freed there."""
         left, self._kept, self._turn = self._kept, [], threading.Lock()
         return left
 
@@ -73,7 +73,7 @@ _left_behind: list[Any] = []
 
 
 def _forget_after_fork() -> None:
-    """A CUDA context does not survive a fork; to free its events and memory there would be an error."""
+    """A CUDA context does not survive a fork; freeing its events and memory there would be an error."""
     _left_behind.extend([stages.leave_behind() for stages in list(_all)])
 
 

@@ -1,11 +1,11 @@
-"""Batches travel on a stream of their own, with the next one in flight while the model computes.
+"""Copies batches on a separate stream, with the next one in flight while the model computes.
 
     pinned batch, pinned numbers -> copies -> kernels -> event     the device's side stream
                                                            |
     model of the last batch ................ waits for it -> model of this batch     the script's stream
 
-A process has one side stream per device for all loaders: torch's allocator keeps memory by stream, and a
-stream for each epoch would hold a batch's memory each.
+A process has one side stream per device for all loaders: torch's allocator keeps memory by stream, and
+each epoch's own stream would hold the memory of a batch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["Transfer", "pinned", "side_stream", "to_device"]
 
 @cache
 def side_stream(device: torch.device) -> torch.cuda.Stream:
-    """This process's stream on which batches are copied to `device`, which has an index, and finished."""
+    """This process's stream for copying batches to `device` (with an index) and finishing them."""
     stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     return stream
 
@@ -65,7 +65,7 @@ def _tensors(data: Any) -> list[torch.Tensor]:
 
 
 def _apart_from_captures() -> AbstractContextManager[None]:
-    """In the block, a CUDA graph that another thread captures goes on undisturbed."""
+    """Inside the block, a CUDA graph captured by another thread is not disturbed."""
     if torch.version.hip is not None:
         return contextlib.nullcontext()
     from fastpipe.kernels.cuda.driver import Driver
@@ -76,7 +76,7 @@ def _apart_from_captures() -> AbstractContextManager[None]:
 class Transfer:
     """Copies to `device` on its side stream and runs `then` there; on the CPU it only runs `then`.
 
-    Several threads may use it: on a CUDA device one batch after another is put on the stream.
+    Several threads may use it: on a CUDA device, batches enter the stream one after another.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -99,7 +99,7 @@ class Transfer:
             _apart_from_captures(),
             torch.cuda.stream(self.stream),
         ):
-            # Also where `then` raises: the copy is under way.
+            # Also if `then` raises: the copy is in flight.
             done = torch.cuda.Event()  # type: ignore[no-untyped-call]
             try:
                 moved = to_device(data, self.device)
@@ -117,13 +117,13 @@ class Transfer:
     def hand_over(self, data: Any, ready: torch.cuda.Event | None) -> None:
         """Let the current stream wait for `ready`, and tell the allocator who uses the memory.
 
-        Raises BackendError while a CUDA graph is captured, which cannot hold work of another stream.
+        Raises BackendError during the capture of a CUDA graph, which cannot hold work of another stream.
         """
         if ready is None:
             return
         if torch.cuda.is_current_stream_capturing():
             raise BackendError(
-                "a batch cannot be fetched while a CUDA graph is captured. Fetch it before, and copy it into "
+                "a batch cannot be fetched while a CUDA graph is captured. Fetch it first, and copy it into "
                 "the tensors that the graph reads (static.copy_(images))"
             )
         current = torch.cuda.current_stream(self.device)

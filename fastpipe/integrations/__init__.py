@@ -1,4 +1,4 @@
-"""Doors for clients that rebuild a torch loader from its attributes. Imports no client."""
+"""Hooks for clients that rebuild a torch loader from its attributes. Imports no client."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastpipe.batch.nested import batch_samplers
 
 __all__ = ["PreparedMark", "remember", "source_of"]
 
-# What stands in the way of accelerate's rebuilding, in the module that does it.
+# accelerate's module that rebuilds loaders, and our module that hooks into it.
 _REBUILDER: Final = "accelerate.data_loader"
 _OURS: Final = "fastpipe.integrations.accelerate"
 _numbers = itertools.count()
@@ -22,7 +22,7 @@ _live: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 class PreparedMark:
     """accelerate reads this attribute of a loader right before it rebuilds it: the moment to step in.
 
-    There is no such attribute, as with torch's loaders, until somebody sets it on the instance.
+    As with torch's loaders, the attribute does not exist until it is set on the instance.
     """
 
     def __get__(self, loader: Any, kind: type | None = None) -> Any:
@@ -32,9 +32,9 @@ class PreparedMark:
 
 
 def remember(loader: Any) -> bool:
-    """Let a client that rebuilds this loader find it again. False: one is here that cannot be served."""
+    """Let a client that rebuilds this loader find it again. False if an imported client cannot be served."""
     if "on_error" not in vars(loader):
-        return True  # torchdata's class, where a script has put ours in the place of torch's: not made by us
+        return True  # torchdata's class, if a script has replaced torch's by ours: not made by us
     if not any(one is loader for one in list(_live.values())):
         _live[next(_numbers)] = loader
     return _REBUILDER not in sys.modules or bool(importlib.import_module(_OURS).install())

@@ -1,7 +1,7 @@
-"""What accelerate's `prepare()` and `skip_first_batches()` rebuild stays a fastpipe loader.
+"""Loaders rebuilt by accelerate's `prepare()` and `skip_first_batches()` stay fastpipe loaders.
 
-accelerate copies sixteen attributes of a loader into a plain torch one; `install()` lets it make ours there.
-Imported only where accelerate is imported already. The reasons are in docs/design/011-clients.md.
+accelerate copies sixteen attributes of a loader into a plain torch one; `install()` makes it build ours.
+Imported only if accelerate is already imported. The reasons are in docs/design/011-clients.md.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ __all__ = ["install", "warn_unserved"]
 
 
 def _rebuilt(dataset: Any, arguments: Mapping[str, Any]) -> Any:
-    """Our loader in place of the plain one that accelerate asks for, or None with a warning, or None."""
+    """Our loader instead of accelerate's plain one, or None, with a warning if something is lost."""
     batch_sampler = arguments.get("batch_sampler")
     wrapped = getattr(dataset, "dataset", None) if type(dataset).__name__ == "IterableDatasetShard" else None
     source = source_of(dataset if wrapped is None else wrapped, batch_sampler)
     if source is None:
         return None
     if batch_sampler is None:
-        _warn_of_loss(source, "it has no batch sampler that accelerate could deal out")
+        _warn_of_loss(source, "it has no batch sampler for accelerate to deal out")
         return None
     if type(source) not in (DataLoader, PreparedLoader):
         kind = type(source).__name__
@@ -45,7 +45,7 @@ def _warn_of_loss(source: DataLoader[Any], why: str) -> None:
     lost = asked(source)
     if lost:
         warnings.warn(
-            f"accelerate's prepare() makes a plain torch loader of this fastpipe.DataLoader, since {why}: "
+            f"accelerate's prepare() makes this fastpipe.DataLoader a plain torch loader, because {why}: "
             f"{', '.join(f'{name}={getattr(source, name)!r}' for name in lost)} is lost",
             stacklevel=7,
         )
@@ -57,7 +57,7 @@ class _AnyLoader(type):
 
 
 class _Door(metaclass=_AnyLoader):
-    """Stands for torch's DataLoader in accelerate's module: makes ours where one of ours is rebuilt."""
+    """Replaces torch's DataLoader in accelerate's module: makes ours when one of ours is rebuilt."""
 
     def __new__(cls, dataset: Any, *positional: Any, **arguments: Any) -> Any:
         found = None if positional else _rebuilt(dataset, arguments)
@@ -65,7 +65,7 @@ class _Door(metaclass=_AnyLoader):
 
 
 def install() -> bool:
-    """Step in where accelerate rebuilds loaders, once. False: this accelerate has another way to do that."""
+    """Hook into accelerate's rebuilding of loaders, once. False: this accelerate rebuilds in another way."""
     module: Any = sys.modules["accelerate.data_loader"]
     adapter = getattr(module, "DataLoaderAdapter", None)
     if adapter is None:
@@ -81,13 +81,13 @@ def install() -> bool:
 
 
 def warn_unserved(loader: Any) -> None:
-    """Say what an accelerate that we cannot step into leaves behind."""
+    """Warn about the losses with an accelerate that cannot be hooked."""
     version = sys.modules["accelerate"].__version__
     _warn_of_loss(loader, f"accelerate {version} has no DataLoaderAdapter: install accelerate>=1.0")
 
 
 def _keeping_ours(init: Callable[..., None]) -> Callable[..., None]:
-    """Also where accelerate makes torchdata's StatefulDataLoader: ours has a state of its own."""
+    """Also when accelerate makes torchdata's StatefulDataLoader: our loader has its own state."""
 
     @functools.wraps(init)
     def made(
@@ -110,7 +110,7 @@ def _keeping_ours(init: Callable[..., None]) -> Callable[..., None]:
 
 
 def _dispatching(init: Callable[..., None]) -> Callable[..., None]:
-    """Where one rank loads for all, less arrives at the others: make up for it, or say so."""
+    """If one rank loads for all, the others receive less: compensate for it, or warn."""
 
     @functools.wraps(init)
     def made(self: Any, *positional: Any, **arguments: Any) -> None:
@@ -123,7 +123,7 @@ def _dispatching(init: Callable[..., None]) -> Callable[..., None]:
 
 
 def _laid_out_after(slice_fn: Callable[..., Any], loader: PreparedLoader) -> Callable[..., Any]:
-    """Ranks receive a batch into contiguous memory, byte by byte: another layout is made after that."""
+    """Ranks receive a batch into contiguous memory, byte by byte; another layout is made afterwards."""
     layout, loader.memory_format = loader.memory_format, torch.contiguous_format
     return slice_fn if layout is torch.contiguous_format else functools.partial(_sliced, slice_fn, layout)
 
@@ -138,20 +138,20 @@ def _warn_of_dispatch(loader: PreparedLoader) -> None:
     mixed = plan is not None and any(step.kind == "mix" for step in plan.device)
     if mixed and loader.engine != "none":
         warnings.warn(
-            "dispatch_batches=True hands out slices of images and labels alone: the batches have no "
+            "dispatch_batches=True sends only slices of images and labels: the batches have no "
             "hard_labels, partner and weight",
             stacklevel=7,
         )
     if plan is not None and loader.engine == "none":
         warnings.warn(
-            "dispatch_batches=True cannot hand out the parameters of engine='none': accelerate will raise at "
+            "dispatch_batches=True cannot send the parameters of engine='none': accelerate will raise at "
             "the first batch. Use dispatch_batches=False",
             stacklevel=7,
         )
 
 
 def _heard(set_epoch: Callable[[Any, int], None]) -> Callable[[Any, int], None]:
-    """accelerate's set_epoch, which tells samplers alone, tells our loader too."""
+    """accelerate's set_epoch reaches only samplers; this makes it reach our loader too."""
 
     @functools.wraps(set_epoch)
     def say(self: Any, epoch: int) -> None:
@@ -163,7 +163,7 @@ def _heard(set_epoch: Callable[[Any, int], None]) -> Callable[[Any, int], None]:
 
 
 def _unless_seeded(set_sampler: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
-    """use_seedable_sampler=True makes an order repeatable, which `seed=` has done already."""
+    """use_seedable_sampler=True makes an order repeatable, which `seed=` already does."""
 
     @functools.wraps(set_sampler)
     def keep(self: Any, sampler: Any) -> None:

@@ -1,4 +1,4 @@
-"""The loader that stands inside accelerate's, where torch's would be: as its source was asked to be."""
+"""The loader inside accelerate's, in place of torch's: it has the arguments of its source."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fastpipe.loader import DataLoader
 
 __all__ = ["Epochs", "PreparedLoader", "TorchLoader", "asked", "own_defaults"]
 
-# torch's own class, also where a script has put ours in its place.
+# torch's own class, even if a script has replaced it by ours.
 TorchLoader: Any = next(
     kind for kind in DataLoader.__mro__ if kind.__module__ == "torch.utils.data.dataloader"
 )
@@ -23,7 +23,7 @@ TorchLoader: Any = next(
 
 @dataclass(slots=True)
 class Epochs:
-    """Shared by a loader and those rebuilt from it: the epoch to come, and what set_epoch said meanwhile."""
+    """Shared by a loader and those rebuilt from it: the next epoch, and the latest set_epoch."""
 
     upcoming: int = 0
     said: list[int] = field(default_factory=list)
@@ -31,8 +31,8 @@ class Epochs:
     def take(self) -> int:
         """The epoch that begins now.
 
-        accelerate says its own count at each `iter()`, and counts no epoch that was left early: that counts
-        only upwards. Said twice, the first time was the script.
+        accelerate sets its own count at each `iter()` and does not count an epoch that was left early, so a
+        single call may only raise the epoch. Two calls mean that the script made the first.
         """
         said = self.said[-1] if self.said else self.upcoming
         epoch = said if len(self.said) > 1 else max(said, self.upcoming)
@@ -41,7 +41,7 @@ class Epochs:
 
 
 class PreparedLoader(DataLoader[Any]):
-    """The source's own arguments, over the batches that accelerate deals out."""
+    """The source's own arguments, over the batches that accelerate deals to ranks."""
 
     def __init__(self, source: DataLoader[Any], dataset: Any, **torch_arguments: Any) -> None:
         own = {name: getattr(source, name) for name in own_defaults()}
@@ -52,7 +52,7 @@ class PreparedLoader(DataLoader[Any]):
         self.epochs: Epochs = source.epochs if isinstance(source, PreparedLoader) else Epochs()
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        """As the loader's own, at the epoch that accelerate and the script agreed upon."""
+        """The loader's own iterator, at the epoch that results from accelerate and the script."""
         epoch = self.epochs.take()
         self.set_epoch(epoch)
         sampler = deciding_sampler(self.sampler, self.batch_sampler)
@@ -61,14 +61,14 @@ class PreparedLoader(DataLoader[Any]):
         return super().__iter__()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on with the saved epoch, whatever accelerate counts."""
+        """Continue with the saved epoch, whatever accelerate counts."""
         super().load_state_dict(state)
         self.epochs.upcoming, self.epochs.said = int(state["epoch"]) + int(state["finished"]), []
 
     def _batches(self) -> tuple[Any, int]:
         """The batches of the whole epoch, and how many of them `skip_first_batches` leaves out.
 
-        So that the others keep their numbers, by which MixUp's weights and resolutions are drawn.
+        So the others keep their numbers, which key MixUp's weights and the resolutions.
         """
         batches, skipped = super()._batches()
         while type(batches).__name__ == "SkipBatchSampler":
@@ -85,7 +85,7 @@ def own_defaults() -> dict[str, Any]:
 
 
 def asked(loader: DataLoader[Any]) -> list[str]:
-    """The fastpipe arguments that were given to the loader and are not in its data set."""
+    """The fastpipe arguments given to the loader that its data set does not hold."""
     return [
         name
         for name, default in own_defaults().items()
@@ -94,7 +94,7 @@ def asked(loader: DataLoader[Any]) -> list[str]:
 
 
 def _only_cpu() -> torch.device | None:
-    """The CPU, where accelerate was told to leave the GPU alone."""
+    """The CPU, if accelerate was told not to use the GPU."""
     state: Any = sys.modules["accelerate.state"].PartialState
     device = state().device if state._shared_state else None
     told = device is not None and device.type == "cpu" and torch.cuda.is_available()

@@ -1,4 +1,4 @@
-"""`fastpipe.DataLoader` and its parts: what was asked, the plan, an epoch, the state."""
+"""`fastpipe.DataLoader` and its parts: the arguments, the plan, an epoch, the state."""
 
 from fastpipe.loader.dataloader import DataLoader as DataLoader
 

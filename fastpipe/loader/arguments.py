@@ -51,7 +51,7 @@ def check_loader_arguments(
     quarantine: Any = None,
     max_bad: Any = 0.01,
 ) -> None:
-    """Raise ArgumentError for a value that no data set could make right."""
+    """Raise ArgumentError for a value that is wrong for every data set."""
     check_choice("backend", backend, ("auto", "torch", *BACKENDS))
     _check_engine(engine)
     check_choice("numerics", numerics, (None, "exact", "fast"))
@@ -73,7 +73,7 @@ def check_loader_arguments(
 
 
 def check_group(on_error: str) -> None:
-    """Raise ArgumentError for "skip" where a process group exists, also one made after the loader."""
+    """Raise ArgumentError for "skip" if a process group exists, even one made after the loader."""
     if on_error == "skip" and torch.distributed.is_available() and torch.distributed.is_initialized():
         raise ArgumentError(
             "on_error='skip' makes batches shorter on one rank only, which hangs collectives. "
@@ -84,9 +84,9 @@ def check_group(on_error: str) -> None:
 def _check_engine(engine: Any) -> None:
     if engine == "dali":
         raise ArgumentError(
-            f"engine must be one of {', '.join(map(repr, ENGINES))}. Found: 'dali', which is left out: its "
-            f"augmentations draw by themselves, so that another backend would be another experiment. "
-            f"backend='dali' decodes with DALI and leaves the augmentations to the engine"
+            f"engine must be one of {', '.join(map(repr, ENGINES))}. Found: 'dali', which is no engine: its "
+            f"augmentations draw their own numbers, so changing the backend would change the experiment. "
+            f"Pass backend='dali' to decode with DALI and leave the augmentations to the engine"
         )
     check_choice("engine", engine, ENGINES)
 
@@ -104,7 +104,7 @@ def _check_quarantine(quarantine: Any, max_bad: Any) -> None:
 
 
 def warn_without_effect(quarantine: Any, on_error: Any) -> None:
-    """Warn of arguments that the others make useless, in the script's own line."""
+    """Warn of arguments that others make useless; the warning points at the script's line."""
     if quarantine and on_error == "raise":
         warnings.warn(
             "quarantine has no effect with on_error='raise': pass on_error='skip' or 'replace'",
@@ -122,22 +122,22 @@ def open_dataset(dataset: Any, transform: Callable[[Any], Any] | None) -> Any:
             )
         return open_images(dataset, transform)
     if transform is not None and getattr(dataset, "transform", None) is not transform:
-        raise ArgumentError(f"transform goes with a path to images. {_place_of_transform(dataset)}")
+        raise ArgumentError(f"transform must only be given with a path. {_place_of_transform(dataset)}")
     return dataset
 
 
 def _place_of_transform(dataset: Any) -> str:
-    """How to have a transform with a data set that is there already."""
+    """How to give a transform to an existing data set."""
     name = type(dataset).__name__
     if hasattr(dataset, "transform"):
-        return f"{name} has its own: leave transform out and set dataset.transform"
+        return f"{name} has its own transform: leave the argument out and set dataset.transform"
     if callable(getattr(dataset, "set_transform", None)):  # datasets.Dataset, of Hugging Face
         return f"Leave it out and give {name} one that takes a dict of columns: dataset.set_transform(...)"
-    return f"Leave it out and apply it in the data set's __getitem__: {name} has no place for a transform"
+    return f"Leave it out and apply it in the data set's __getitem__: {name} takes no transform"
 
 
 class ResolutionPolicy:
-    """The crop size of each batch: what was given, or what `set_resolution` said since."""
+    """The crop size of each batch: the argument, or the latest value from `set_resolution`."""
 
     def __init__(self, given: int | Callable[[int, int], int] | None) -> None:
         if given is not None and not callable(given):
@@ -147,11 +147,11 @@ class ResolutionPolicy:
 
     @property
     def active(self) -> bool:
-        """Whether batches have another size than the transform's."""
+        """Whether the size of batches differs from the transform's."""
         return self.given is not None or self.override is not None
 
     def set(self, size: int | None) -> None:
-        """Use this size from now on; None goes back to what was given."""
+        """Use this size from now on; None restores the argument."""
         self.override = None if size is None else _check_size(size)
 
     def __call__(self, epoch: int, batch: int) -> int | None:
@@ -174,7 +174,7 @@ def _check_size(size: Any) -> int:
 def resolve_workers(num_workers: int | str, dataset: Any) -> int:
     """torch's number for `num_workers`: "auto" is this rank's share of the CPUs.
 
-    0 for an IterableDataset, whose every worker would yield the whole data.
+    0 for an IterableDataset, because every worker would yield the whole data.
     """
     if num_workers != "auto" and not isinstance(num_workers, AutoWorkers):
         if isinstance(num_workers, str):
@@ -187,9 +187,9 @@ def resolve_workers(num_workers: int | str, dataset: Any) -> int:
 
 
 class AutoWorkers(int):
-    """The number that num_workers="auto" came to: an int to torch, accelerate and Lightning.
+    """The number that num_workers="auto" resolved to: an int to torch, accelerate and Lightning.
 
-    A loader that is rebuilt from the attribute is "auto" again, and counts the CPUs it then has.
+    A loader rebuilt from the attribute is "auto" again and counts the CPUs available then.
     """
 
     def __repr__(self) -> str:

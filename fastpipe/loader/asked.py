@@ -1,4 +1,4 @@
-"""What a script asked of a loader, as one frozen value: fastpipe's arguments and torch's."""
+"""What a script asked of a loader: fastpipe's and torch's arguments as one frozen value."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ __all__ = ["Asked"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Asked:
-    """Checked where it is made: in the loader's constructor, and again where an attribute of it is set.
+    """Checked when it is made: in the loader's constructor, and again when an attribute is set.
 
-    The fields have the names of the loader's arguments and attributes; see `fastpipe.DataLoader`.
+    The fields are named after the loader's arguments and attributes; see `fastpipe.DataLoader`.
     """
 
     dataset: Any
@@ -78,12 +78,12 @@ class Asked:
             check_seed(self.seed)
             if self.iterable:
                 raise ArgumentError(
-                    "seed keys draws by sample id, and an IterableDataset has none. Leave it out"
+                    "seed keys draws by sample id, and an IterableDataset has no ids. Leave seed out"
                 )
 
     @classmethod
     def of(cls, loader: object) -> Asked:
-        """What the attributes of a loader say."""
+        """The value that the attributes of a loader describe."""
         return cls(**{field.name: getattr(loader, field.name) for field in fields(cls)})
 
     @property
@@ -93,12 +93,12 @@ class Asked:
 
     @property
     def batched(self) -> bool:
-        """Whether samples are put together to batches."""
+        """Whether samples are collated into batches."""
         return self.batch_sampler is not None
 
     @property
     def index_sampler(self) -> Any:
-        """What yields the ids of a batch, or of a sample where nothing is put together."""
+        """The sampler that yields the ids of a batch, or of a sample if nothing is collated."""
         return self.batch_sampler if self.batched else self.sampler
 
     @property
@@ -108,21 +108,24 @@ class Asked:
 
     @property
     def kept_numerics(self) -> Numerics:
-        """What was asked for, else "exact" (torch's pixels) for image files, "fast" for a `.beton`."""
+        """The argument if given, else "exact" (torch's pixels) for image files, "fast" for a `.beton`."""
         return usual_numerics(self.dataset) if self.numerics is None else self.numerics
 
     @property
     def target(self) -> torch.device:
-        """Where lifted batches arrive."""
+        """The device of lifted batches."""
         return resolve_device(self.device)
 
     def samples_in(self, batches: int) -> int:
-        """Of this rank's epoch of so many batches; below 0 (not known) the data set's, or 0 without any."""
+        """The number of samples in this rank's epoch of that many batches.
+
+        Below 0 (not known): the data set's number, or 0 if it has none.
+        """
         size = self.batch_size or getattr(self.batch_sampler, "batch_size", None) or 1
         return batches * int(size) if batches >= 0 else length(self.dataset, 0)
 
     def worker_options(self, *, lifted: bool) -> WorkerOptions:
-        """The workers: pinned memory where asked for, and for every lifted batch on its way to a GPU."""
+        """The workers: pinned memory if asked for, and for every lifted batch on its way to a GPU."""
         return WorkerOptions(
             num_workers=self.num_workers,
             pin_memory=self.pin_memory or (lifted and self.target.type == "cuda"),

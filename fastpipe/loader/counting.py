@@ -1,4 +1,4 @@
-"""torch's own iterators, which tell the loader how far they came: its state outlives them."""
+"""torch's own iterators, which report their position to the loader, whose state outlives them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _log = logging.getLogger("fastpipe")
 
 
 class _Counted:
-    """Notes in the loader's position what was delivered.
+    """Records delivered batches in the loader's position.
 
-    A batch that raised counts with the next that comes.
+    A batch that raised is counted with the next delivered batch.
     """
 
     def __init__(self, loader: TorchLoader[Any], where: Whereabouts) -> None:
@@ -50,7 +50,7 @@ class _Counted:
         ids = np.empty(0, dtype=np.int64)
         try:
             ids, index = self._read(index, self._asked_for)
-        except Exception as error:  # torch raises it in the batch's turn, where it iterates over the ids
+        except Exception as error:  # torch raises it in the batch's turn, while it iterates over the ids
             _log.debug("the sampler gave %r: %s", index, error)
         self._asked.append(ids)
         self._asked_for += len(ids)
@@ -74,7 +74,7 @@ class _Counted:
 
 
 def _named_alike(base: type[Any]) -> type[Any]:
-    """A counting subclass of the same name: profilers look for that in the label of a step."""
+    """A counting subclass of the same name: profilers look for the name in the label of a step."""
     return type(base.__name__, (_Counted, base, Seeded), {"__module__": __name__})
 
 
@@ -83,7 +83,7 @@ _MultiProcessing = _named_alike(torchs._MultiProcessingDataLoaderIter)
 
 
 def counted_iterator(loader: TorchLoader[Any], where: Whereabouts) -> Any:
-    """What torch's DataLoader._get_iterator makes, counting in the position that is there at each epoch."""
+    """The iterator of torch's DataLoader._get_iterator, counting in the loader's position at each epoch."""
     if loader.num_workers == 0:
         return _SingleProcess(loader, where)
     loader.check_worker_number_rationality()

@@ -58,30 +58,30 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
 
     dataset:       also a path to `root/class/*.jpg` or a `.beton`; then `transform` is a torchvision one.
     num_workers:   also "auto": this process's share of the CPUs, by affinity, cgroup quota and local ranks.
-    backend:       "auto" (what can serve the plan, and of several the fastest here), the name of one, or
+    backend:       "auto" (the fastest here of those that can serve the plan), the name of one, or
                    "torch" (lift nothing, behave as torch's class).
     device:        where batches arrive. None: lifted batches go to the current CUDA device if there is one,
                    others stay on the CPU.
     seed:          makes order, crops, flips and operations functions of (seed, epoch, id) alone: equal
-                   for every worker count and world size. With a sampler of your own, its order is kept.
+                   for every worker count and world size. The order of a custom sampler is kept.
                    Python, numpy and torch are seeded before each sample that the script's own code touches,
                    which overrides what `worker_init_fn` seeded.
     augment:       specs of `fastpipe.augment` added to the lifted plan.
-    num_classes:   number of classes, for MixUp and CutMix, where the data set has no `classes`.
+    num_classes:   number of classes, for MixUp and CutMix, if the data set has no `classes`.
     engine:        "fused", "torch", "kornia" (kornia's own pixels), or "none" (yields uint8 [B,H,W,3], labels
                    and the drawn parameters).
     numerics:      "exact" (torchvision's pixels) or "fast" (a backend may approximate).
     dtype:         of the images; None is what the pipeline implies (float32 after ToTensor).
     memory_format: of the images; torch.channels_last for convolutions that want it.
-    on_error:      for files that cannot be decoded: "raise", "skip" (a shorter batch; none where nothing is
-                   left of it, so that fewer than len() may come) or "replace" (another image of the same
-                   class).
-    quarantine:    a file where "skip" and "replace" list broken samples, which the next run leaves alone.
-                   None: one for each data set in the cache directory. False: no list.
-    max_bad:       the share of an epoch's samples that may be skipped or replaced, and at least 5; more is
-                   an error.
+    on_error:      for files that cannot be decoded: "raise", "skip" (a shorter batch; an empty one is
+                   dropped, so an epoch may have fewer than len() batches) or "replace" (another image of
+                   the same class).
+    quarantine:    a file in which "skip" and "replace" list broken samples; the next run leaves them out.
+                   None: one for each data set, in the cache directory. False: no list.
+    max_bad:       the share of an epoch's samples that may be skipped or replaced, at least 5 samples; more
+                   is an error.
     resolution:    an int or a pure function (epoch, batch index) -> int: the crop's size in pixels.
-    strict_resume: raise StateError for a state that cannot be continued exactly, in place of one warning.
+    strict_resume: raise StateError for a state that cannot be continued exactly, instead of one warning.
 
     A lifted batch is `[images, labels]`: images [B,3,H,W], labels int64 [B] on the same device. With MixUp or
     CutMix labels are float32 [B, classes], and the batch has attributes hard_labels, partner and weight.
@@ -180,12 +180,12 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
         if asked is None or name not in Asked.__dataclass_fields__:
             super().__setattr__(name, value)
             return
-        replace(asked, **{name: value})  # what is wrong is refused before it is set
+        replace(asked, **{name: value})  # wrong values are refused before they are set
         super().__setattr__(name, value)
         self.__dict__["_asked"] = Asked.of(self)
 
     def planned(self) -> Planned:
-        """What is lifted of the data set as it is now: the plan, or the reason why there is none."""
+        """The plan for the data set as it is now, or the reason why nothing is lifted."""
         if self.backend == "torch":
             return Planned(plan=None, reason='backend="torch" was asked for')
         return plan_loader(
@@ -196,7 +196,7 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
         )
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        """A new iterator over the epoch at hand; the plan is read from the data set now."""
+        """A new iterator over the current epoch; the plan is read from the data set now."""
         planned = self.planned()
         if planned.plan is None:
             refuse_what_needs_lifting(self._asked, planned.reason, resized=self._policy.active)
@@ -211,14 +211,14 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
     def _say_why(self, reason: str) -> None:
         if not self._said_why:
             self._said_why = True
-            _log.info("nothing is lifted, batches come as torch makes them: %s", reason)
+            _log.info("nothing is lifted, so torch's own code makes the batches: %s", reason)
 
     def _iterate_as_torch(self, epoch: int) -> Iterator[Any]:
         position = self._where.position = self._position_at(epoch)
         self._live = None
         if self._asked.iterable:
             position.trail = None
-        position.drew_base_seed = self._iterator is None  # workers that stay keep theirs
+        position.drew_base_seed = self._iterator is None  # persistent workers keep theirs
         iterator: Any = super().__iter__()
         position.base_seed = int(iterator._base_seed)
         end_workers_with(iterator)
@@ -231,7 +231,7 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
         return counted_iterator(self, self._where)
 
     def _position_at(self, epoch: int) -> Position:
-        """The start of an epoch: what it is going to draw from."""
+        """The start of an epoch: the state of the generators that it will draw from."""
         return Position(
             epoch=epoch,
             generator=torch.get_rng_state() if self.generator is None else self.generator.get_state(),
@@ -274,7 +274,7 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
         return iterator
 
     def _check_replay(self, saved: Mapping[str, Any], position: Position, iterator: EpochIterator) -> None:
-        """Raise StateError for other ids, at every `iter()`: none may begin the epoch anew in silence."""
+        """Raise StateError for other ids, at every `iter()`: the epoch must not restart silently."""
         try:
             check_replay(saved, position)
         except StateError:
@@ -284,11 +284,11 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
             raise
 
     def _follow(self, source: DataLoader[Any]) -> None:
-        """Take over the size that `set_resolution` gave another loader."""
+        """Adopt the size that `set_resolution` gave another loader."""
         self._policy.override = source._policy.override
 
     def _batches(self) -> tuple[Any, int]:
-        """What yields the ids of each batch of the epoch, and how many batches are left out at its start."""
+        """The sampler of the epoch's batches, and how many batches to leave out at its start."""
         return self._asked.index_sampler, 0
 
     def _key_seed(self, saved: Mapping[str, Any] | None, source: BatchSource) -> int:
@@ -298,20 +298,20 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
         return source.base_seed() if drawn is None else int(drawn)
 
     def _close_shared_iterator(self) -> None:
-        """Persistent workers serve one iterator at a time: torch resets theirs, we end ours."""
+        """Persistent workers serve one iterator at a time: torch resets its iterator, we end ours."""
         live = self._live() if self._live is not None else None
         if live is not None and self.persistent_workers:
             live.close()
 
     def set_epoch(self, epoch: int) -> None:
-        """Use this epoch from the next `iter()` on, here and in the samplers that have a set_epoch.
+        """Use this epoch from the next `iter()` on, here and in samplers with a set_epoch.
 
-        After `load_state_dict`, the same value keeps the position and another one drops it.
+        After `load_state_dict`, the saved epoch keeps the position; another epoch drops it.
         """
         self._clock.set(epoch, self.sampler, self.batch_sampler)
 
     def set_resolution(self, size: int | None) -> None:
-        """Crop to `size` pixels from the next delivered batch on; None goes back to `resolution`."""
+        """Crop to `size` pixels from the next delivered batch on; None restores `resolution`."""
         planned = self.planned()
         if planned.plan is None:
             raise ArgumentError(
@@ -325,18 +325,18 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
             live.restart()
 
     def choose_backend(self) -> Choice | None:
-        """The backend that serves this loader, measured now if need be as at the first `iter()`.
+        """The backend that serves this loader; measured now if necessary, as at the first `iter()`.
 
-        None when nothing was lifted. What `explain()` says before then is only what stands to be measured.
+        None when nothing was lifted. Before that, `explain()` only says what will be measured.
         """
         return self._supply.choice(self._asked, self.planned(), self._policy)
 
     def incident_counts(self) -> dict[str, int]:
-        """How many samples were "skipped", "replaced" and "rescued" so far in what was delivered."""
+        """How many of the samples delivered so far were "skipped", "replaced" and "rescued"."""
         return dict(self._supply.incidents(self._asked).counts)
 
     def explain(self) -> Explanation:
-        """Each step of the transform, where it runs and why; which backend, and why not the others."""
+        """Each step of the transform, where it runs and why; which backend serves, and why not the others."""
         planned = self.planned()
         choice = self._supply.choice(self._asked, planned, None)
         return Explanation(
@@ -359,15 +359,15 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
         )
 
     def _keyed(self) -> bool:
-        """Whether every random step is keyed: none is the script's own, or `seed=` seeds those."""
+        """Whether every random step is keyed: the script has none of its own, or `seed=` seeds them."""
         planned = self.planned()
         return self.seed is not None or (planned.plan is not None and not planned.plan.host)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where `state` was saved, from the next `iter()` on: the next sample is the next one.
 
-        Raises StateError for a state of another order or seed. A state that says `resumable: False`, or has
-        another global batch, is continued as far as it can be, with one warning that names what differs;
+        Raises StateError for a state of another order or seed. A state with `resumable: False` or another
+        global batch is continued as far as possible, with one warning that names the differences;
         `strict_resume=True` raises StateError. The next `iter()` raises StateError if the sampler's ids are
         not those that were delivered.
         """
@@ -384,9 +384,9 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
         return pending
 
     def __getstate__(self) -> dict[str, Any]:
-        """What pickle takes along: not the iterators, workers and devices of this process.
+        """What pickle stores: everything but the iterators, workers and devices of this process.
 
-        The memory format goes by its name: torch.save uses pickle's protocol 2, which cannot take it.
+        The memory format is stored by name: torch.save uses pickle's protocol 2, which cannot store it.
         """
         own = {"_live": None, "_where": Whereabouts(), "_supply": self._supply.unopened()}
         state = {**self.__dict__, **own, "memory_format": str(self.memory_format).removeprefix("torch.")}

@@ -29,17 +29,17 @@ __all__ = [
     "Whereabouts",
 ]
 
-# One batch waits while the next is made: more would only hold memory, since workers prefetch as well.
+# One batch waits while the next is made. More would only hold memory: workers prefetch as well.
 _DEPTH = 1
 
 
 @dataclass(slots=True, kw_only=True)
 class Position:
-    """How far the latest iterator came: what `state_dict` tells.
+    """The position of the latest iterator, as `state_dict` saves it.
 
-    generator: the loader's generator as it was at the epoch's start, uint8. order_generator: that of the
-    sampler, where it is another. sampler: what a stateful sampler said of itself then. trail: the ids of what
-    was delivered; None where batches come out of order or have no ids.
+    generator: the loader's generator as it was at the epoch's start, uint8. order_generator: the
+    sampler's, if it is another one. sampler: the state of a stateful sampler then. trail: the ids of the
+    delivered batches; None if batches come out of order or have no ids.
     """
 
     epoch: int
@@ -55,16 +55,16 @@ class Position:
 
 @dataclass(slots=True)
 class Whereabouts:
-    """Where the latest iterator of a loader is: shared with it, so that neither keeps the other alive."""
+    """The position of a loader's latest iterator, shared so that neither keeps the other alive."""
 
     position: Position | None = None
 
 
 @dataclass(slots=True, kw_only=True)
 class Ready:
-    """A batch that only has to be handed over.
+    """A batch that is ready to be handed over.
 
-    `number` is its place in the epoch; `empty`: nothing is left of it.
+    `number` is its place in the epoch; `empty`: the policy left no sample in it.
     """
 
     number: int
@@ -77,11 +77,11 @@ class Starter(Protocol):
     """Begins to serve a stream; `again` for a restart within the epoch."""
 
     def __call__(self, stream: RequestStream, *, again: bool) -> Iterator[Any]:
-        """Results in the stream's order."""
+        """Results, in the stream's order."""
 
 
 class Lane(Protocol):
-    """Turns a worker's result into a ready batch, and that into what the consumer gets."""
+    """Turns a worker's result into a ready batch, and a ready batch into what the consumer gets."""
 
     @property
     def overlaps(self) -> bool:
@@ -125,7 +125,7 @@ class LiftedLane:
 
 
 class PlainLane:
-    """What the user's collate_fn made, moved to the device if one was asked for."""
+    """The output of the user's collate_fn, moved to the device if one was given."""
 
     def __init__(self, device: torch.device | None) -> None:
         self.transfer = Transfer(device) if device is not None else None
@@ -146,15 +146,15 @@ class PlainLane:
 
 
 class EpochIterator(Iterator[Any]):
-    """Yields the batches of one epoch. Behind a batch that raised it goes on, as torch's iterators do.
+    """Yields the batches of one epoch. It continues after a batch that raised, as torch's iterators do.
 
-    A batch of which the policy for broken samples left nothing is counted and not yielded; an epoch of
-    nothing else raises DataError.
+    A batch in which the policy for broken samples left no sample is counted and not yielded; an epoch of
+    only such batches raises DataError.
 
-    in_order: a batch that comes means that all before it have come, or raised. ahead: 0, or prepare batches
-    in a thread, so that the device stage overlaps with the consumer's work. The sampler then stays in the
-    consumer's thread: it is asked for so many batches at once, as torch asks it, and for one more whenever
-    one came. again: the workers' seed was drawn before; draw none from the user's generator.
+    in_order: every batch before a delivered one was delivered, or raised. ahead: 0, or how many batches a
+    thread prepares, so that the device stage overlaps with the consumer's work. The sampler then stays in the
+    consumer's thread: it is asked for that many batches at once, as torch asks it, and for one more after
+    each delivered batch. again: the workers' seed was drawn before; draw none from the user's generator.
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class EpochIterator(Iterator[Any]):
         self._position = position
         self._incidents = incidents
         self._ahead = ahead
-        self._nothing = not position.delivered  # handed over, of the whole epoch
+        self._nothing = not position.delivered  # batches handed over in the whole epoch
         self._label = f"enumerate(DataLoader)#{type(self).__name__}.__next__"
         self._results: Iterator[Any]
         self._items = self._begin(again=again)
@@ -193,7 +193,7 @@ class EpochIterator(Iterator[Any]):
 
     @property
     def _workers(self) -> list[Any]:
-        """The worker processes, by the name that scripts know from torch's iterators."""
+        """The worker processes, under the name that torch's iterators use."""
         return list(getattr(self._results, "workers", ()))
 
     def __iter__(self) -> EpochIterator:
@@ -235,7 +235,7 @@ class EpochIterator(Iterator[Any]):
     def _check_that_something_came(self) -> None:
         if self._nothing and self._position.delivered:
             raise DataError(
-                f"not one sample of epoch {self._position.epoch} can be read: on_error skipped all of its "
+                f"no sample of epoch {self._position.epoch} can be read: on_error skipped all of its "
                 f"{self._position.delivered} batches. The log and the quarantine list say why"
             )
 
@@ -248,7 +248,7 @@ class EpochIterator(Iterator[Any]):
             self._position.delivered += 1
 
     def restart(self) -> None:
-        """Drop what was prepared and not delivered, and ask for it again."""
+        """Drop what was prepared but not delivered, and request it again."""
         if self._position.finished:
             return
         self.close()
@@ -279,5 +279,5 @@ class MovedIterator(Iterator[Any]):
         return data
 
     def __getattr__(self, name: str) -> Any:
-        """What torch's iterators have, such as `_workers`."""
+        """The attributes of torch's iterators, such as `_workers`."""
         return getattr(self.__dict__["_iterator"], name)

@@ -1,4 +1,4 @@
-"""What `asked.explain()` returns: the plan in words."""
+"""What `loader.explain()` returns: the plan in words."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Explanation", "facts_of"]
 class Explanation:
     """Where each step runs and why; `str()` prints it.
 
-    choice is None when nothing was lifted; `reason` then says why.
+    `choice` is None when nothing was lifted; `reason` then says why.
     """
 
     lifted: bool
@@ -46,7 +46,7 @@ class Explanation:
 
 
 def facts_of(asked: Asked, planned: Planned, choice: Choice | None) -> tuple[tuple[str, str], ...]:
-    """What holds for every batch of this loader."""
+    """The facts that hold for every batch of this loader."""
     drawn_by = "torch" if asked.seed is None else f"seed {asked.seed}"
     sampler = asked.deciding_sampler
     facts = [("order", f"{type(sampler).__name__}, drawn by {drawn_by}")]
@@ -60,11 +60,11 @@ def facts_of(asked: Asked, planned: Planned, choice: Choice | None) -> tuple[tup
     if any(step.kind == "mix" for step in planned.plan.device) and asked.engine != "none":
         num = count_classes(asked.dataset, asked.num_classes, planned.num_classes)
         classes = "of unknown width: pass num_classes=" if num is None else f"[B, {num}]"
-        facts.append(("labels", f"float32 {classes}, mixed; hard_labels, partner and weight beside them"))
+        facts.append(("labels", f"float32 {classes}, mixed; with attributes hard_labels, partner and weight"))
     facts.append(("engine", engine_note(asked.engine, asked.target)))
     policy = any(step.kind == "randaugment" for step in planned.plan.device)
     own = (
-        ", but for the policy's operations, which are kornia's" if policy and asked.engine == "kornia" else ""
+        ", except the policy's operations, which are kornia's" if policy and asked.engine == "kornia" else ""
     )
     facts.append(("numerics", asked.kept_numerics + own))
     return tuple(facts)

@@ -26,21 +26,21 @@ __all__ = ["Planned", "count_classes", "plan_loader", "refuse_what_needs_lifting
 
 # timm 1.0.31, timm/data/loader.py: fast_collate and PrefetchLoader.
 _TIMM_COLLATE = (
-    "collate_fn is timm's fast_collate, which stacks uint8 images [B, 3, H, W]; timm's PrefetchLoader casts "
-    "and normalises them on the device, so that is there already. For crop, flip and policy too, leave out "
-    "create_dataset and create_loader: DataLoader(ImageFolder(root, create_transform(..., "
-    "interpolation='bilinear'))) is lifted, and its batches are normalised"
+    "collate_fn is timm's fast_collate, which stacks uint8 images [B, 3, H, W]; timm's PrefetchLoader "
+    "already casts and normalises them on the device. To lift crop, flip and policy as well, leave out "
+    "create_dataset and create_loader and use DataLoader(ImageFolder(root, create_transform(..., "
+    "interpolation='bilinear'))): it is lifted, and its batches are normalised"
 )
 
 
-_TRIED = 16  # broken files in a row at the beginning of a data set are few
+_TRIED = 16  # few broken files lie in a row at the beginning of a data set
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
     """The plan, or None with the reason; `notes` has one line for each step of the transform.
 
-    num_classes: of the labels, where the script's collate_fn says it.
+    num_classes: of the labels, if the script's collate_fn states it.
     """
 
     plan: Plan | None
@@ -67,7 +67,7 @@ def plan_loader(
     plan, mixing = lifted.plan, _mixing(collate_fn)
     if mixing is not None:
         if not any(isinstance(step, ToFloat) for step in plan.device):
-            return Planned(plan=None, reason="collate_fn mixes what the transform leaves in uint8")
+            return Planned(plan=None, reason="collate_fn mixes images that the transform leaves in uint8")
         plan = _with_mixing(plan, mixing)
     plan = merge(plan, augment) if augment else plan
     reason = f"{words_for({leaf.kind for leaf in leaves(dataset)})} with a torchvision pipeline"
@@ -86,12 +86,10 @@ def _with_mixing(plan: Plan, mixing: MixingCollate) -> Plan:
 
 
 def count_classes(dataset: Any, given: int | None, said: int | None = None) -> int | None:
-    """The number given, or said by collate_fn, else the largest number of `classes` of a part, else None."""
+    """The argument or the number in collate_fn, else the largest number of `classes` of a part, else None."""
     if said is not None:
         if given not in (None, said):
-            raise ArgumentError(
-                f"num_classes must be {said}, as the mixer in collate_fn has it. Found: {given}"
-            )
+            raise ArgumentError(f"num_classes must be {said}, as in the mixer of collate_fn. Found: {given}")
         return said
     if given is not None:
         return given
@@ -102,19 +100,19 @@ def _refusal(dataset: Any, *, batched: bool, collate_fn: Callable[[Any], Any]) -
     if isinstance(dataset, torch.utils.data.IterableDataset):
         return "the data set is an IterableDataset, which has no ids to ask for"
     if not batched:
-        return "batch_size is None, so that there is no batch to assemble"
+        return "batch_size is None, so there is no batch to assemble"
     found = list(parts(dataset))
     if collate_fn is not default_collate:
         if read_collate(collate_fn) is None:
             return _collate_refusal(collate_fn)
         if any(getattr(part, "target_transform", None) is not None for part in found):
-            return "collate_fn mixes labels that a target_transform makes, whose form is not known"
+            return "collate_fn mixes labels that a target_transform makes, and their form is not known"
     for part in found:
         reason = _leaf_refusal(part)
         if reason is not None:
             return reason
     if not found or any(type(inner) not in (Subset, ConcatDataset) for inner in _wrappers(dataset)):
-        return "the data set wraps others in a way of its own"
+        return "the data set wraps other data sets in its own way"
     first, *more = leaves(dataset)
     if any(leaf.target_transform is not first.target_transform for leaf in more):
         return "the concatenated data sets have different target_transforms"
@@ -125,7 +123,7 @@ def _refusal(dataset: Any, *, batched: bool, collate_fn: Callable[[Any], Any]) -
 
 
 def _mean_the_same(one: Any, other: Any) -> bool:
-    """Whether two transforms are known to be equal: of a step that is the script's own nobody knows."""
+    """Whether two transforms are known to be equal; nothing is known about the script's own steps."""
     if one is other:
         return True
     left, right = lift(one).plan, lift(other).plan
@@ -133,19 +131,19 @@ def _mean_the_same(one: Any, other: Any) -> bool:
         return False
     try:
         return replace(left, notes=()) == replace(right, notes=())
-    except (TypeError, ValueError, RuntimeError):  # an array among the settings has no one answer
+    except (TypeError, ValueError, RuntimeError):  # arrays among the settings compare to no single answer
         return False
 
 
 def _collate_refusal(collate_fn: Callable[[Any], Any]) -> str:
-    timm = sys.modules.get("timm.data.loader")  # never imported for this
+    timm = sys.modules.get("timm.data.loader")  # never imported for this check
     if timm is not None and collate_fn is getattr(timm, "fast_collate", timm):
         return _TIMM_COLLATE
     mixers = mixers_named(collate_fn)
     if mixers:
         return (
-            f"collate_fn uses torchvision's {', '.join(mixers)} in a form that is not known to be "
-            f"default_collate and that alone: write `lambda batch: mix(*default_collate(batch))`, with "
+            f"collate_fn uses torchvision's {', '.join(mixers)} in a form that may do more than "
+            f"default_collate and mix: write `lambda batch: mix(*default_collate(batch))`, with "
             f"num_classes in the mixer"
         )
     return "collate_fn is the script's own, and it expects the samples one by one"
@@ -168,10 +166,10 @@ def _leaf_refusal(dataset: Any) -> str | None:
 
 
 def _first_image(dataset: Any) -> Image.Image:
-    """An image to try unknown steps on: the first of the data set that can be read.
+    """An image to try unknown steps on: the first readable one of the data set.
 
     A sample that cannot be read is an error in its own batch's turn, or none under on_error="skip", and no
-    reason to end here: where the first few cannot, a grey image takes their place.
+    reason to stop here: if the first few cannot be read, a grey image takes their place.
     """
     for sample_id in range(min(_TRIED, length(dataset, _TRIED))):
         try:

@@ -1,4 +1,4 @@
-"""What the order of an epoch is drawn from, and how to draw it again."""
+"""The sources of randomness of an epoch's order, and how to draw it again."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _DRAWING = (
 def _samplers(asked: Asked) -> list[Any]:
     """The samplers that decide the order, from the outermost to the innermost.
 
-    Exact types of torch's BatchSampler are looked into; a subclass may do what it likes with its sampler.
+    Only torch's own BatchSampler is looked into; a subclass may use its sampler in any way.
     """
     chain = [asked.index_sampler]
     while type(chain[-1]) is BatchSampler:
@@ -64,17 +64,15 @@ def _stateful(sampler: Any) -> bool:
 def _owner_of_state(asked: Asked) -> Any:
     """The sampler with the two methods of torchdata's Stateful, else None."""
     chain = _samplers(asked)
-    inner = getattr(
-        chain[-1], "sampler", None
-    )  # a batch sampler of the script's own, as torchdata looks for it
+    inner = getattr(chain[-1], "sampler", None)  # the script's own batch sampler, as torchdata looks for it
     return next((one for one in (*chain, inner, asked.sampler) if _stateful(one)), None)
 
 
 def order_is_replayable(asked: Asked) -> bool:
     """Whether a state can hold all that the order depends on.
 
-    So for samplers of fastpipe and torch themselves, a list of ids or batches, and samplers that save their
-    state. Any other may draw from wherever it likes.
+    True for the samplers of fastpipe and torch, a list of ids or batches, and samplers that save their
+    state. Any other sampler may draw from anywhere.
     """
     last = _samplers(asked)[-1]
     if _owner_of_state(asked) is not None:
@@ -83,9 +81,9 @@ def order_is_replayable(asked: Asked) -> bool:
 
 
 def order_generator_state(asked: Asked) -> torch.Tensor | None:
-    """The state of the generator that a sampler of torch's will draw from, uint8.
+    """The state of the generator that torch's sampler will draw from, uint8.
 
-    None for a sampler that draws nothing, and where the generator is the loader's, whose state is saved.
+    None for a sampler that draws nothing, and if the generator is the loader's, whose state is saved.
     """
     last = _samplers(asked)[-1]
     if type(last) not in _DRAWING:
@@ -97,22 +95,22 @@ def order_generator_state(asked: Asked) -> torch.Tensor | None:
 
 
 def sampler_state(asked: Asked) -> Any:
-    """What a stateful sampler says of itself, else None."""
+    """The state of a stateful sampler, else None."""
     owner = _owner_of_state(asked)
     return None if owner is None else owner.state_dict()
 
 
 def restore_sampler(asked: Asked, state: Any) -> None:
-    """Give a stateful sampler back what it said of itself."""
+    """Restore the state of a stateful sampler."""
     owner = _owner_of_state(asked)
     if state is not None and owner is not None:
         owner.load_state_dict(state)
 
 
 def draws_base_seed(saved: Mapping[str, Any], asked: Asked) -> bool:
-    """Whether a replay draws the workers' base seed, from a generator that is put back for it.
+    """Whether a replay draws the workers' base seed, from a generator that is restored for it.
 
-    Else it is left alone: the draw was never made, or came from a generator that is not put back.
+    Otherwise the replay leaves it out: the draw was never made, or its generator is not restored.
     """
     last = _samplers(asked)[-1]
     shared = type(last) in _DRAWING and last.generator is None and asked.generator is None
@@ -122,9 +120,9 @@ def draws_base_seed(saved: Mapping[str, Any], asked: Asked) -> bool:
 
 @contextlib.contextmanager
 def replayed(saved: Mapping[str, Any] | None, asked: Asked) -> Iterator[None]:
-    """Let the loader and its sampler draw what they drew at the start of the saved epoch.
+    """Let the loader and its sampler repeat the draws made at the start of the saved epoch.
 
-    A generator of their own stays where that leaves it; torch's global one is put back.
+    Their own generators keep the state that this leaves; torch's global one is restored.
     """
     if saved is None:
         yield

@@ -1,4 +1,4 @@
-"""What a loader saves and loads: a small dictionary of plain values, whatever the position or data set.
+"""What a loader saves and loads: a small dictionary of plain values for any position and data set.
 
 It loads with `torch.load(..., weights_only=True)`. Data is never replayed: only the ids of the batches
 already delivered are drawn again.
@@ -25,8 +25,8 @@ __all__ = ["STATE_VERSION", "EpochClock", "check_replay", "fitted", "make_state"
 STATE_VERSION = 1
 NO_ORDER: Final = "none"  # of an IterableDataset
 _NOT_RESUMABLE: Final = (
-    "that loader cannot promise to continue exactly: random steps of the script's own draw anew, and a "
-    "sampler of its own must give the same order again. Pass seed=... to the loader that saves, give the "
+    "that loader cannot promise to continue exactly: the script's own random steps draw new numbers, and "
+    "a custom sampler must give the same order again. Pass seed=... to the loader that saves, give the "
     "sampler state_dict and load_state_dict, or save at the end of an epoch"
 )
 _KEYS = (
@@ -43,7 +43,7 @@ _KEYS = (
 
 
 class EpochClock:
-    """The epoch at hand: `sampler.epoch` if there is one, else set_epoch's, else the number of iter()."""
+    """The current epoch: `sampler.epoch` if it exists, else set_epoch's, else the number of iter() calls."""
 
     def __init__(self) -> None:
         self._said: int | None = None
@@ -65,12 +65,12 @@ class EpochClock:
         return epoch
 
     def set(self, epoch: int, *samplers: Any) -> None:
-        """What `set_epoch` said."""
+        """Take the epoch given to `set_epoch`."""
         self._said = int(epoch)
         _set_samplers(self._said, samplers)
 
     def resume(self, state: Mapping[str, Any], *samplers: Any) -> None:
-        """Go on with a saved epoch, or with the one after it if it was finished."""
+        """Continue with a saved epoch, or with the next one if it was finished."""
         epoch = int(state["epoch"]) + int(state["finished"])
         self._started = epoch
         if self._said is not None:
@@ -89,7 +89,7 @@ def _set_samplers(epoch: int, samplers: tuple[Any, ...]) -> None:
 def make_state(
     asked: Asked, position: Position | None, clock: EpochClock, *, keyed: bool, chosen: str | None
 ) -> dict[str, Any]:
-    """The state of a loader whose latest iterator is at `position` (None: it has not begun).
+    """The state of a loader whose latest iterator is at `position` (None: not started).
 
     keyed: no random step depends on anything but the keys of contracts.md, section 1. chosen: the backend.
     """
@@ -120,7 +120,7 @@ def make_state(
 
 
 def _of_samplers(name: str, *samplers: Any, default: int) -> int:
-    """What a sampler that deals to ranks says; without one, what the process group says."""
+    """The number `name` of the sampler that deals to ranks, else `default`."""
     for sampler in samplers:
         for owner in (sampler, getattr(sampler, "sampler", None)):
             num = getattr(owner, name, None)
@@ -148,14 +148,14 @@ def order_fingerprint(asked: Asked) -> str:
 
 
 def fitted(state: Mapping[str, Any], expected: Mapping[str, Any], *, strict: bool) -> dict[str, Any]:
-    """The state as a loader whose own state is `expected` continues it.
+    """The state as continued by a loader whose own state is `expected`.
 
-    Raises StateError for what is no state, or one of another order. What else cannot be kept exactly is named
-    in one warning, or is an error when `strict`.
+    Raises StateError for anything but a state, and for a state of another order. One warning names what else
+    cannot be kept exactly; with `strict` it is an error.
     """
     missing = [key for key in _KEYS if key not in state]
     if missing:
-        raise StateError(f"the state is no loader state of fastpipe: it lacks {', '.join(missing)}")
+        raise StateError(f"the state is not a fastpipe loader state: it lacks {', '.join(missing)}")
     if state["version"] != STATE_VERSION:
         raise StateError(
             f"the state has format version {state['version']!r}; this fastpipe reads {STATE_VERSION}"
@@ -182,13 +182,13 @@ def fitted(state: Mapping[str, Any], expected: Mapping[str, Any], *, strict: boo
 
 
 def _moved(fit: dict[str, Any], expected: Mapping[str, Any]) -> list[str]:
-    """Put the position where a loader of another global batch continues; what that changes, in words."""
+    """Set the position at which a loader of another global batch continues; returns the changes in words."""
     if expected["order"] == NO_ORDER:
         fit["delivered"] = 0
         return ["its data set has no ids to skip by: the epoch begins again"]
     saved, here = _global_batch(fit), _global_batch(expected)
     if fit["world_size"] != expected["world_size"] or fit.get("rank") != expected["rank"]:
-        fit["ids"] = None  # they were another rank's
+        fit["ids"] = None  # these ids were another rank's
     if saved == here:
         return []
     theirs = f"{saved} (batch size {fit['batch_size']} on {fit['world_size']} ranks)"

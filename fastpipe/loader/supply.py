@@ -1,4 +1,4 @@
-"""What an epoch of a loader is made of: the source of its batches, its requests, what becomes of a batch."""
+"""The parts of a loader's epoch: the source of its batches, its requests, the handling of each batch."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Resolution = Callable[[int, int], int | None]
 class Supply:
     """What a loader keeps from epoch to epoch: backend, source, device stages, the record of incidents.
 
-    Each thing is made when it is first needed, and again when something else is asked for.
+    Each part is made when it is first needed, and again when the settings change.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Supply:
 
     @property
     def persistent(self) -> BatchSource | None:
-        """The source whose workers stay."""
+        """The source with persistent workers."""
         return None if self._kept is None else self._kept[1]
 
     @property
@@ -63,13 +63,13 @@ class Supply:
         return self._saved if self._choice is None else self._choice[1].backend
 
     def unopened(self) -> Supply:
-        """What another process may have of this: the backend to prefer."""
+        """What another process may take over: the backend to prefer."""
         fresh = Supply()
         fresh.resume(self.backend)
         return fresh
 
     def resume(self, backend: str | None) -> None:
-        """Choose anew, and prefer what a resumed run used."""
+        """Choose again, and prefer the backend that a resumed run used."""
         self._saved, self._choice = backend, None
 
     def source(self, asked: Asked, planned: Planned, choice: Choice | None) -> tuple[BatchSource, bool]:
@@ -84,9 +84,9 @@ class Supply:
         return source, True
 
     def choice(self, asked: Asked, planned: Planned, resolution: Resolution | None) -> Choice | None:
-        """The backend, chosen once for each plan. None: nothing lifted.
+        """The backend, chosen once for each plan; None if nothing was lifted.
 
-        resolution: of the batches to measure, if need be; None: say what is known, and measure nothing.
+        resolution: of the batches to measure, if necessary; None: report what is known and measure nothing.
         """
         if planned.plan is None:
             return None
@@ -107,7 +107,7 @@ class Supply:
         return choice
 
     def incidents(self, asked: Asked) -> IncidentLog:
-        """The record of broken samples under the policy at hand."""
+        """The record of broken samples under the current policy."""
         key = (asked.quarantine, asked.max_bad, asked.on_error)
         if self._log is None or self._log[0] != key:
             self._log = key, _incident_log(asked)
@@ -115,7 +115,7 @@ class Supply:
 
 
 def _incident_log(asked: Asked) -> IncidentLog:
-    """What keeps the record of broken samples; without a list for on_error="raise", which needs none."""
+    """The record of broken samples; it has no list for on_error="raise", which needs none."""
     path = None
     if asked.on_error != "raise" and asked.quarantine is not False:
         path = default_quarantine(asked.dataset) if asked.quarantine is None else asked.quarantine
@@ -124,7 +124,7 @@ def _incident_log(asked: Asked) -> IncidentLog:
 
 
 def _build_source(asked: Asked, planned: Planned, policy: Policy, choice: Choice | None) -> BatchSource:
-    """The source of the plan, or torch's own workers over the data set where nothing was lifted."""
+    """The source of the plan, or torch's own workers over the data set if nothing was lifted."""
     reseed = asked.seed is not None
     options = asked.worker_options(lifted=planned.plan is not None)
     if planned.plan is None or choice is None:
@@ -157,7 +157,7 @@ def drawer_of(
     batches: Any,
     resolution: Resolution,
 ) -> Drawer:
-    """What draws the ids of this epoch's `batches`, from `position` on."""
+    """The drawer of the ids of this epoch's `batches`, from `position` on."""
     sampler = asked.deciding_sampler
     if isinstance(sampler, SeededSampler):
         sampler.set_epoch(position.epoch)
@@ -180,7 +180,7 @@ def drawer_of(
 
 
 def lane_of(asked: Asked, planned: Planned, stages: Stages, resolution: ResolutionPolicy) -> Lane:
-    """What becomes of a batch on its way to the script."""
+    """The processing of a batch on its way to the script."""
     if planned.plan is None:
         return PlainLane(None if asked.device is None else asked.target)
     if resolution.active:

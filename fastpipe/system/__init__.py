@@ -1,1 +1,1 @@
-"""What the operating system allows and asks: CPUs, files that several processes share, signals, pipes."""
+"""What the operating system allows and requests: CPUs, files that processes share, signals, pipes."""

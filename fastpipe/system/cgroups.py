@@ -1,7 +1,7 @@
-"""What the control groups of this process allow it: CPUs and bytes of memory, of version 1 and 2.
+"""The limits of this process's control groups, version 1 and 2: CPUs and bytes of memory.
 
 Files: docs.kernel.org/admin-guide/cgroup-v2.html (cpu.max, memory.max), docs.kernel.org/scheduler/
-sched-bwc.html (cpu.cfs_quota_us). A limit of any group on the way up holds, so the lowest is taken.
+sched-bwc.html (cpu.cfs_quota_us). Every group up to the root sets a limit, so the lowest one holds.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ def cpu_quota(root: Path = ROOT) -> tuple[float, int] | None:
 
 
 def usable_cpus(root: Path = ROOT) -> float:
-    """CPUs that affinity and the cgroups' quotas leave to this process; can be a fraction."""
+    """CPUs that affinity and the cgroup quotas leave to this process; may be a fraction."""
     count = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     quota = cpu_quota(root)
     return count if quota is None else min(count, quota[0])
 
 
 def memory_limit(root: Path = ROOT) -> tuple[int, int] | None:
-    """(bytes, version of the group) that this process and its kin may hold; None without a limit."""
+    """(bytes, version of the group) that the processes of this group may hold; None without a limit."""
     found = [(number(folder / "memory.max"), 2) for folder in _groups(root, None)]
     found += [(number(folder / "memory.limit_in_bytes"), 1) for folder in _groups(root, "memory")]
     limits = [(limit, version) for limit, version in found if limit is not None and 0 < limit < _NO_LIMIT]
@@ -54,7 +54,7 @@ def _groups(root: Path, controller: str | None) -> Iterator[Path]:
         return
     base = root / "sys/fs/cgroup"
     mounts = ["", "unified"] if controller is None else _version_1_mounts(root, controller)
-    # In a container the path may be the host's, which is not below the mount; then the mount itself counts.
+    # In a container the path may be the host's, which is not below the mount; the mount itself counts then.
     parts = [part for part in PurePosixPath(own).parts if part not in ("/", "..")]
     for mount in mounts:
         for depth in range(len(parts), -1, -1):

@@ -1,6 +1,6 @@
-"""Imported before all else of fastpipe: its commands hear Ctrl-C before torch, the trainer other signals too.
+"""Imported before the rest of fastpipe: commands handle Ctrl-C before torch loads, the trainer more signals.
 
-That import takes seconds, and a signal in them must end the program with the status that it has later.
+That import takes seconds, and a signal during it must end the program with the same status as later.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _COMMANDS = {
 
 
 def program(orig_argv: Sequence[str]) -> str:
-    """What Python was started with: "-m NAME", "-c CODE" or a path; "" for none."""
+    """What Python was started with: "-m NAME", "-c CODE" or a path; "" if nothing."""
     rest = iter(orig_argv[1:])
     for arg in rest:
         if arg in ("-m", "-c"):
@@ -38,7 +38,7 @@ def program(orig_argv: Sequence[str]) -> str:
 
 
 def command(orig_argv: Sequence[str]) -> str:
-    """As which command of ours Python was started, by its own name or with -m; "" for anything else."""
+    """The fastpipe command that Python was started as, by its name or with -m; "" for anything else."""
     started = program(orig_argv)
     if started.startswith("-m "):
         return _COMMANDS.get(started.removeprefix("-m "), "")
@@ -47,14 +47,14 @@ def command(orig_argv: Sequence[str]) -> str:
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:
-    """One line and the end: there is nothing yet to undo."""
-    with contextlib.suppress(OSError):  # nobody reads it any more
+    """Write one line and exit: there is nothing yet to undo."""
+    with contextlib.suppress(OSError):  # its reader has gone
         os.write(2, f"{command(sys.orig_argv)}: interrupted\n".encode())
     os._exit(exit_status(number))
 
 
 def usual_interrupt() -> None:
-    """Give Ctrl-C Python's meaning back, where a command is ready to catch it."""
+    """Restore Python's own handling of Ctrl-C, once a command is ready to catch it."""
     if signal.getsignal(signal.SIGINT) == _interrupted:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -64,12 +64,12 @@ def _begin() -> None:
     if started == "fastpipe-train":
         listen_from_now_on(stop_early)
     elif started:
-        # Where it is ignored, as behind a shell's `&`, that is meant.
+        # If it is ignored, as after a shell's `&`, that is intended.
         if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
             signal.signal(signal.SIGINT, _interrupted)
     elif program(sys.orig_argv).startswith("-c from multiprocessing."):  # a worker that was not forked
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        if signal.SIGTERM in blocked:  # as a trainer leaves it to its workers
+        if signal.SIGTERM in blocked:  # as the trainer sets it for its workers
             obey_parent_alone()
 
 

@@ -30,7 +30,7 @@ def user_cache_dir(cache_dir: str | os.PathLike[str] | None = None) -> Path:
         return Path(cache_dir).expanduser()
     if own := os.environ.get("FASTPIPE_CACHE"):
         return Path(own).expanduser()
-    # The XDG base directory specification: a relative path is to be ignored.
+    # The XDG base directory specification: a relative path must be ignored.
     if (xdg := os.environ.get("XDG_CACHE_HOME")) and os.path.isabs(xdg):
         return Path(xdg) / "fastpipe"
     try:
@@ -86,8 +86,8 @@ def build_once(target: Path, fingerprint: dict[str, Any], build: Callable[[Path]
     """Return the folder `target`; `build(folder)` fills it first unless it is already complete.
 
     A folder is complete if its `fingerprint.json` equals `fingerprint` and it has as many files as when it
-    was built. Processes that arrive together wait for the first; a killed build leaves nothing that counts
-    as complete. `fingerprint` must survive JSON. Raises DataError if the cache cannot be written.
+    was built. Processes that arrive together wait for the first; a killed build leaves no complete folder.
+    `fingerprint` must survive JSON. Raises DataError if the cache cannot be written.
     """
     if _stands(target, fingerprint):
         return target
@@ -114,7 +114,7 @@ def _build(target: Path, fingerprint: dict[str, Any], build: Callable[[Path], No
         build(temporary)
         stamp = {"fingerprint": fingerprint, "num_files": _num_files(temporary)}
         (temporary / _STAMP).write_text(json.dumps(stamp, indent=1), encoding="utf-8")
-        if target.exists():  # An older version, or one that lost files: moved away, then deleted.
+        if target.exists():  # An older version, or one that lost files: move it away, then delete it.
             old = target.parent / f"{target.name}.tmp-old-{secrets.token_hex(4)}"
             target.rename(old)
             shutil.rmtree(old, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""This machine as far as this process may use it, and how many workers that feeds."""
+"""The part of this machine that this process may use, and the number of workers for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["MOST_OF_A_COMMAND", "processor_name", "this_machine", "worker_count"
 
 _MOST_WORKERS: Final = 16  # SPDL measured 1648 images/s with 16 torch workers and 1206 with 32
 MOST_OF_A_COMMAND: Final = 8
-"""The most that `fastpipe-train` and `fastpipe-profile` take by themselves."""
+"""The most that `fastpipe-train` and `fastpipe-profile` take by default."""
 
 
 def worker_count(cpus: float, local_ranks: int = 1, *, most: int = _MOST_WORKERS) -> int:
@@ -25,7 +25,7 @@ def worker_count(cpus: float, local_ranks: int = 1, *, most: int = _MOST_WORKERS
 
 
 def this_machine() -> Machine:
-    """What this process may use."""
+    """The resources that this process may use."""
     devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
     name = torch.cuda.get_device_name(0) if devices else ""
     return Machine(cpus=math.floor(usable_cpus() * 100) / 100, cuda_devices=devices, cuda_name=name)

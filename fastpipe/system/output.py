@@ -19,10 +19,10 @@ P = ParamSpec("P")
 
 
 def ends_with_its_reader(main: Callable[P, int]) -> Callable[P, int]:
-    """A command's `main` that ends in silence, with status 141, when nobody reads its output any more.
+    """A command's `main` that ends silently, with status 141, when its output is no longer read.
 
-    What is buffered is written here: at the interpreter's exit nobody could catch the error. Where standard
-    output cannot be written for another reason, such as a full disk, one line says so, and the status is 1.
+    Buffered output is written here: at the interpreter's exit nothing could catch the error. If standard
+    output cannot be written for another reason, such as a full disk, one line says so; the status is 1.
     """
 
     @functools.wraps(main)
@@ -31,12 +31,12 @@ def ends_with_its_reader(main: Callable[P, int]) -> Callable[P, int]:
             try:
                 return main(*args, **kwargs)
             finally:
-                # A script that ran in here may have closed it.
+                # A script that ran in this process may have closed it.
                 if sys.stdout is not None and not sys.stdout.closed:
                     put("")
         except BrokenPipeError:
             if not (reader_is_gone(sys.stdout) or reader_is_gone(sys.stderr)):
-                raise  # a pipe of the program's own
+                raise  # the program's own pipe
             _discard_the_rest()
             return CLOSED
         except _UnwritableError as error:
@@ -64,11 +64,11 @@ def version() -> str:
 
 
 class _UnwritableError(Exception):
-    """Standard output takes nothing more."""
+    """Standard output accepts no more data."""
 
 
 def reader_is_gone(stream: Any) -> bool:
-    """Whether `stream` is a pipe or socket that nobody reads any more."""
+    """Whether `stream` is a pipe or socket whose reader has gone."""
     try:
         number = stream.fileno()
     except (AttributeError, OSError, ValueError):  # none, or one in memory
@@ -79,7 +79,7 @@ def reader_is_gone(stream: Any) -> bool:
 
 
 def _discard_the_rest() -> None:
-    """Let the interpreter's last flush find a place to write to."""
+    """Give the interpreter's last flush a place to write to."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         if stream is sys.stdout or reader_is_gone(stream):

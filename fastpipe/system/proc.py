@@ -10,7 +10,7 @@ ROOT = Path("/")
 
 
 def text(path: Path) -> str | None:
-    """The stripped content of a small file; None where it cannot be read."""
+    """The stripped content of a small file; None if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
@@ -18,13 +18,13 @@ def text(path: Path) -> str | None:
 
 
 def lines(path: Path) -> list[str]:
-    """The file's lines; none where it cannot be read."""
+    """The file's lines; none if it cannot be read."""
     found = text(path)
     return found.splitlines() if found else []
 
 
 def number(path: Path) -> int | None:
-    """The whole number in a file; None where there is none ("max", a missing file)."""
+    """The whole number in a file; None if there is none ("max", a missing file)."""
     found = text(path)
     try:
         return int(found) if found else None

@@ -1,9 +1,9 @@
-"""Signals that ask a program to stop, taken by a thread of its own.
+"""Signals that ask a program to stop, handled by a separate thread.
 
-Every other thread has them blocked, and what is started from there inherits that: data workers, compilers,
-ranks. A signal to a whole process group so ends nothing before the program has saved what it has. The thread
-hears at any moment, also while the main thread is in a C call, which is why a second signal can end the
-program at once.
+Every other thread has them blocked, and the processes it starts inherit that: data workers, compilers, ranks.
+So a signal to a whole process group ends nothing before the program has saved its state. The thread receives
+signals at any moment, even while the main thread is in a C call, so a second signal can end the program at
+once.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ __all__ = [
     "stop_early",
 ]
 
-# `timeout` sends its signal to the program and then to the group, a scheduler to launcher and ranks, of which
-# the first sends it on: within this time both are one.
+# `timeout` sends its signal to the program and then to the group, a scheduler to the launcher and the ranks,
+# and the launcher passes it on: within this time the two count as one.
 _SAME_S = 1.0
 _REQUEUE = 75  # EX_TEMPFAIL of sysexits.h
-_LAST_S = 5.0  # for workers to end in, at the end of the program
+_LAST_S = 5.0  # time for workers to stop at the end of the program
 
 
 def exit_status(number: int) -> int:
@@ -45,7 +45,7 @@ def exit_status(number: int) -> int:
 
 
 def end_at_once(number: int) -> None:
-    """Kill the processes that were started from here, and end this one without any further word."""
+    """Kill the processes started from here, and end this one without further output."""
     try:
         import psutil
 
@@ -57,13 +57,13 @@ def end_at_once(number: int) -> None:
 
 
 def stop_early(number: int) -> None:
-    """End while there is nothing yet to save."""
+    """Exit while there is nothing yet to save."""
     os.write(2, _line(f"stopped by {_name(number)}"))
     end_at_once(number)
 
 
 def note_only(number: int) -> None:
-    """Leave it to the program, which asks `asked()` where it can stop."""
+    """Leave it to the program, which calls `asked()` at points where it can stop."""
 
 
 def _name(number: int) -> str:
@@ -75,7 +75,7 @@ def _line(text: str) -> bytes:
 
 
 class _Listener:
-    """The thread, what it has heard, and what it does about it."""
+    """The thread, the signals it has received, and its response to them."""
 
     def __init__(self, respond: Callable[[int], None], *, command: bool) -> None:
         self.respond, self.command = respond, command
@@ -83,17 +83,17 @@ class _Listener:
         self._heard_at: dict[int, float] = {}
         self._closed = self._interrupt = False
         _prepare()
-        # nohup has SIGHUP ignored, and means it.
+        # nohup ignores SIGHUP intentionally.
         hangup = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
         self.signals = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, *((signal.SIGHUP,) * hangup))
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, self.signals)
-        # For a signal that reaches a thread which has it unblocked: one that stood before, or a library's.
+        # For a signal that reaches a thread with it unblocked: an older thread, or a library's.
         self._handlers = {number: signal.signal(number, self._delivered) for number in self.signals}
         self._thread = threading.Thread(target=self._take, name="stop-signals", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Give the signals their meaning back; what is pending is dropped."""
+        """Restore the signals' handlers; pending signals are dropped."""
         self._closed = True
         assert self._thread.ident is not None
         signal.pthread_kill(self._thread.ident, signal.SIGUSR1)
@@ -125,15 +125,15 @@ class _Listener:
             self._again(number)
 
     def _again(self, number: int) -> None:
-        if number == signal.SIGINT and not self.command:  # a notebook goes on
+        if number == signal.SIGINT and not self.command:  # a notebook continues
             self._interrupt = True
             interrupt_main(signal.SIGINT)
             return
-        os.write(2, _line(f"ended at once by a second {_name(number)}; the last checkpoint is whole"))
+        os.write(2, _line(f"ended at once by a second {_name(number)}; the last checkpoint is complete"))
         end_at_once(number)
 
     def poll(self) -> None:
-        """Take what was sent to the main thread alone, as `signal.raise_signal` does; block all again."""
+        """Take signals sent only to the main thread, as by `signal.raise_signal`; block all again."""
         if threading.current_thread() is threading.main_thread():
             if pending := signal.sigpending() & set(self.signals):
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, pending)
@@ -145,17 +145,17 @@ _active: _Listener | None = None
 
 @functools.cache
 def _prepare() -> None:
-    """Once in a program, before the signals are blocked."""
+    """Call it once in a program, before the signals are blocked."""
     atexit.register(_end_workers)
     if multiprocessing.get_all_start_methods()[0] != "fork":  # the first one is the default
-        # Whatever thread starts multiprocessing's tracker has SIGTERM and SIGINT unblocked behind it.
+        # The thread that starts multiprocessing's tracker has SIGTERM and SIGINT unblocked afterwards.
         resource_tracker.ensure_running()
 
 
 def _end_workers() -> None:
-    """Kill what a SIGTERM from here does not end, for which multiprocessing would wait for ever.
+    """Kill workers that a SIGTERM from here does not end; multiprocessing would wait for them forever.
 
-    That is a worker which hears its first one only when it has been sent another one before, or hangs.
+    Such a worker hangs, or was sent another SIGTERM before and sees only that one.
     """
     workers = [child for child in multiprocessing.active_children() if child.daemon]
     for worker in workers:
@@ -168,10 +168,10 @@ def _end_workers() -> None:
 
 
 def obey_parent_alone(signals: Iterable[int] = (signal.SIGTERM, signal.SIGINT)) -> None:
-    """In a process that was started with `signals` blocked: only SIGTERM from its parent ends it.
+    """In a process started with `signals` blocked: only SIGTERM from its parent ends it.
 
-    So `Process.terminate` goes on to work. Without sigwaitinfo, which names the sender (macOS), the signals
-    get their usual meaning back.
+    So `Process.terminate` still works. Without sigwaitinfo, which names the sender (macOS), the signals get
+    their usual handlers back.
     """
     if not hasattr(signal, "sigwaitinfo"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
@@ -182,7 +182,7 @@ def obey_parent_alone(signals: Iterable[int] = (signal.SIGTERM, signal.SIGINT)) 
 def _obey(signals: Iterable[int]) -> None:
     while True:
         heard = signal.sigwaitinfo(signals)
-        parent = parent_process()  # of multiprocessing: it may have had a server start us
+        parent = parent_process()  # multiprocessing's parent: a server may have started this process
         if heard.si_signo == signal.SIGTERM and heard.si_pid in (os.getppid(), parent and parent.pid):
             os._exit(0)
 
@@ -198,7 +198,7 @@ os.register_at_fork(after_in_child=_forked)
 
 
 def listen_from_now_on(respond: Callable[[int], None]) -> None:
-    """Begin what `listening(command=True)` does, until the program ends."""
+    """Do what `listening(command=True)` does, until the program ends."""
     global _active
     if _active is None and threading.current_thread() is threading.main_thread():
         _active = _Listener(respond, command=True)
@@ -208,9 +208,9 @@ def listen_from_now_on(respond: Callable[[int], None]) -> None:
 def listening(respond: Callable[[int], None], *, command: bool = False) -> Iterator[None]:
     """Inside the block the first signal of a kind calls `respond(number)`, and a second ends the program.
 
-    Not so a second SIGUSR1; and a second SIGINT raises KeyboardInterrupt unless this is a `command`. In a
-    block within another only `respond` is new, and behind it signals are noted only. Outside the main thread,
-    where Python allows no handlers, signals keep their meaning.
+    A second SIGUSR1 does not, and a second SIGINT raises KeyboardInterrupt unless this is a `command`. In a
+    nested block only `respond` is new, and after it signals are only recorded. Outside the main thread Python
+    allows no handlers, so signals keep their meaning.
     """
     global _active
     if threading.current_thread() is not threading.main_thread():

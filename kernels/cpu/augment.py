@@ -1,6 +1,6 @@
 """The operations of a batch, image by image and one after another, as late as possible. numba, CPU, serial.
 
-table operations   only their table is made; it is applied by whoever writes the output
+table operations   only their table is made; the writer of the output applies it
 mirror             left to the output as well, unless a warp follows (a blend and SMOOTH are symmetric)
 color, sharpness, affine   write into `work`
 """
@@ -44,10 +44,10 @@ def augment_images(
     columns: npt.NDArray[np.int32],
     weights: npt.NDArray[np.float64],
 ) -> None:
-    """Augment images[ids[k]], k in 0..n-1, into row places[k] of `work` (-1: it is still the image itself).
+    """Augment images[ids[k]], k in 0..n-1, into row places[k] of `work` (-1: still the image itself).
 
-    images: [B, H*W*3]. work: [n + 1 or more, H*W*3]. What is left to do then: where tabled[k], tables[k]
-    ([n, 768]), and a mirror where mirrored[k]; on entry mirrored says which images are to be mirrored first.
+    images: [B, H*W*3]. work: [n + 1 or more, H*W*3]. Left to do afterwards: tables[k] ([n, 768]) if
+    tabled[k], and a mirror if mirrored[k]; on entry `mirrored` says which images must be mirrored first.
     ops, values, interpolations: [B, D]; matrices: [B, D, 6]; fills: [B, 3]. detach: a mirror is never left
     for an image itself, so that the output may overwrite it. Scratch: counts and step [768], columns [W],
     weights [2 * W]; it comes from outside because kernels cannot make arrays (compiled.py).

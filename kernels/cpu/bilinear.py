@@ -74,7 +74,7 @@ def warp_bilinear(
         x_start, x_stop = _span(a, b, c, y, 0.5, width - 0.5, width)
         y_start, y_stop = _span(d, e, f, y, 0.5, height - 0.5, width)
         inner = min(max(start, x_start, y_start), stop)
-        # The last is left to the edge: a store of the inside covers one byte of the next pixel, too.
+        # The last pixel belongs to the edge: an inner store also covers one byte of the next pixel.
         outer = max(inner, min(stop, x_stop, y_stop) - 1)
         paint(target, offset, start, fill)
         _bilinear_edge(source, target, height, width, matrix, row, start, inner)
@@ -120,11 +120,11 @@ def _bilinear_inside(
     places: Places,
     weights: Floats,
 ) -> None:
-    """Coordinates in a loop of their own, which LLVM vectorises."""
+    """Coordinates in a separate loop, which LLVM vectorises."""
     stride, count, first = 3 * width, stop - start, 3 * (width * row + start)
     x_weights, y_weights = weights[:width], weights[width:]
     _place_taps(matrix, width, row, start, count, places, x_weights, y_weights)
-    # A weight of 0 leaves the first tap's bits: shears, and moves along one axis, need two taps only.
+    # A weight of 0 keeps the first tap's bits: shears and moves along one axis need only two taps.
     if matrix[3] == 0.0 and matrix[4] == 1.0 and matrix[5] == math.floor(matrix[5]):
         for i in range(count):
             blend_two(source, places[i], 3, x_weights[i], target, first + 3 * i)
@@ -153,7 +153,7 @@ def _place_taps(
         column = float(np.int32(start + i)) + 0.5
         x = _coordinate(a, b, c, column, row + 0.5) - 0.5
         y = _coordinate(d, e, f, column, row + 0.5) - 0.5
-        # Not negative here, so truncation is the floor.
+        # Not negative here, so truncation equals floor.
         x_floor, y_floor = np.int32(x), np.int32(y)
         places[i] = np.int32(3 * (width * y_floor + x_floor))
         x_weights[i] = x - x_floor

@@ -27,7 +27,7 @@ def fill_boxes(
 ) -> None:
     """Fill boxes [B, 4] (top, left, height, width) and apply [B]; a box that does not apply is 0.
 
-    numbers: [B, 3 + 2 tries], of an image: chance, area and logarithm of the ratio of each try, place. The
+    numbers: [B, 3 + 2 tries], per image: chance, area and logarithm of the ratio of each try, place. The
     first try that fits is taken; smallest, largest: shares of the image's area; log_low, log_high: of ratios.
     """
     tries = (numbers.shape[1] - 3) // 2

@@ -95,7 +95,7 @@ def fill_levels(
 
     codes, targets, symmetric: [K]; rules: [K, 8], in the order of level_policies' _Rule. targets: place in
     the matrix, 6 for `values`, 7 for a rotation. rotations: [2 m + 1, 6], the matrices of -m..m degrees;
-    other degrees go to `turned` [n] (NaN elsewhere). ops, values: [n]; matrices: [n, 6].
+    other angles go to `turned` [n] (NaN elsewhere). ops, values: [n]; matrices: [n, 6].
     Returns how many went to `turned`.
     """
     count, most, left = codes.size, (rotations.shape[0] - 1) // 2, 0

@@ -1,4 +1,4 @@
-"""Operations that are no table and no warp: color, sharpness, mirror, copy, paint. numba, CPU.
+"""Operations other than tables and warps: color, sharpness, mirror, copy, paint. numba, CPU.
 
 Images are flat: uint8 [H*W*3], RGB interleaved.
 """
@@ -22,7 +22,7 @@ _smooth = inlined(rules.smooth)
 
 @inner
 def copy_bytes(source: Bytes, target: Bytes) -> None:
-    """Copy. A slice assignment would be 15 times slower (not vectorised) and a second longer to compile."""
+    """Copy. A slice assignment would be 15 times slower (not vectorised) and compile a second longer."""
     for i in range(source.size):
         target[i] = source[i]
 
@@ -84,7 +84,7 @@ def sharpness(source: Bytes, target: Bytes, height: int, width: int, factor: np.
 
 @inner
 def _sharpen_row(above: Bytes, here: Bytes, below: Bytes, out: Bytes, factor: np.float32) -> None:
-    # Counting from 0 and no inner loop, so that LLVM vectorises it: 1.9 ns a pixel against 13.
+    # Counting from 0 and no inner loop, so that LLVM vectorises it: 1.9 ns a pixel compared with 13.
     for i in range(here.size - 6):
         centre = np.int32(here[i + 3])
         total = np.int32(above[i]) + np.int32(above[i + 3]) + np.int32(above[i + 6])

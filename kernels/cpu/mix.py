@@ -2,8 +2,8 @@
 
 The partner's weight is one number per batch, so an output value depends on the channel and two levels only:
 joint [3, 257 * 257] holds it for every pair, already rounded to the output's type. Level 256 is erased.
-For float32 output the sum of two small tables is faster, since they stay in the first-level cache (5.5
-against 8 ns a pixel); the joint table then serves erased pixels only.
+For float32 output the sum of two small tables is faster, because they stay in the first-level cache (5.5
+compared with 8 ns a pixel); the joint table then serves only erased pixels.
 
 ids, work, places, mirrored, tabled, tables: what cpu.augment left of the images ids[k]. Pair n is the images
 own[n] and other[n], both numbers k, and goes to out[ids[own[n]]].
@@ -150,7 +150,7 @@ def mix_images(
             mine[level] = tables[i, level] if tabled[i] else np.uint8(level & 255)
             theirs[level] = tables[j, level] if tabled[j] else np.uint8(level & 255)
         own_box, other_box = boxes[ids[i]], boxes[ids[j]]
-        # The region first, then each box again: only there a level may be erased.
+        # The region first, then each box again: only boxes hold erased levels.
         for part in range(1 if erased_only else 0, 3):
             box = region if part == 0 else (own_box if part == 1 else other_box)
             for axis in range(2):

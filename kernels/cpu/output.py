@@ -1,8 +1,8 @@
 """The last pass over images: mirror, picked rows and columns, table, cast and layout in one; and erasing.
 
 numba, CPU, serial. Outputs are arrays of bits (int32, int16 or uint8 [B, 3*h*w]). The table holds the levels
-already rounded to the output's type, so one kernel serves float32, float16 and bfloat16, and there is nothing
-left to round. What `cpu.augment` left to do goes into the same table and the same order of columns.
+already rounded to the output's type, so one kernel serves float32, float16 and bfloat16, and nothing is left
+to round. The work left by `cpu.augment` goes into the same table and the same order of columns.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def finish_images(
         column_offsets(columns, width, mirrored[k], offsets)
         _level_table(levels, tables[k], tabled[k], combined)
         if mirrored[k]:
-            # Rows are read backwards, and the processor does not prefetch that: 3.6 ns a pixel against 2.
+            # Rows are read backwards, which the processor does not prefetch: 3.6 ns a pixel compared with 2.
             fetch(image, fetched)
         if channels_last or levels.itemsize == 4:
             step = 3 if channels_last else 1
@@ -117,8 +117,8 @@ def _pick_pixels(
 
 @inner
 def _pick_planes(image: Bytes, target: Bits, table: Bits, rows: Numbers, offsets: Places, width: int) -> None:
-    # One plane after another: for 16-bit output twice as fast as three store streams (1.1 against 2.1 ns),
-    # for 32-bit slower (1.8 against 1.5).
+    # One plane after another: for 16-bit output twice as fast as three store streams (1.1, not 2.1 ns),
+    # for 32-bit slower (1.8, not 1.5).
     for c in range(3):
         levels = table[c]
         for y in range(rows.size):

@@ -1,6 +1,6 @@
 """The numbers of a CUDA batch, filled in on the host: `cuda.plan.make_plan`, compiled. numba, CPU, serial.
 
-    count_plan -> which path each image takes, how long each list is, how long the maps are
+    count_plan -> the path of each image, the length of each list, the length of the maps
     fill_plan  -> rows, factors, maps and lists into one buffer of that size
 
 Everything is float64, in the order of Pillow's own arithmetic; it runs without the GIL.
@@ -52,7 +52,7 @@ def _fixed(value: Number) -> Number:
 
 @inner
 def _whole_moves(m: Floats) -> Number:
-    """Then all bilinear weights are 0, and the cheaper nearest gives the same bytes."""
+    """Whether all bilinear weights are 0, so the cheaper nearest gives the same bytes."""
     straight = m[0] == 1.0 and m[1] == 0.0 and m[3] == 0.0 and m[4] == 1.0
     return straight and m[2] == np.floor(m[2]) and m[5] == np.floor(m[5])
 
@@ -179,7 +179,7 @@ def _fill_pixels(m: Floats, height: int, width: int, out: Wholes) -> None:
 
 @inner
 def _whole_value(op: int, value: float) -> Number:
-    """`value` where a whole number is enough."""
+    """`value` if a whole number is enough."""
     if op in WHOLE_OPS:
         return np.int64(min(max(np.ceil(value), -255.0), 256.0))
     return np.int64(0)
@@ -189,7 +189,7 @@ def _whole_value(op: int, value: float) -> Number:
 def _fill_row(
     row: Wholes, reals: Floats, op: int, value: float, m: Floats, path: int, kind: int, start: int
 ) -> None:
-    """What one image needs to know at one depth; reals is the same memory as float64."""
+    """The numbers of one image at one depth; reals is the same memory as float64."""
     row[OP], row[VALUE] = op, _whole_value(op, value)
     if path == _BILINEAR:
         for place in range(6):

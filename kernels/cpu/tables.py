@@ -41,7 +41,7 @@ _equalize_level = inlined(rules.equalize_level)
 def apply_table(source: Bytes, target: Bytes, table: Bytes) -> None:
     """Write table[level] per channel. `target` may be `source`."""
     red, green, blue = table[:256], table[256:512], table[512:]
-    # Counting pixels rather than stepping by 3, and unsigned indices: 1.1 ns a pixel against 2.3.
+    # Counting pixels rather than stepping by 3, and unsigned indices: 1.1 ns a pixel compared with 2.3.
     for pixel in range(source.size // 3):
         p = np.uint32(3 * pixel)
         target[p] = red[source[p]]
@@ -117,7 +117,7 @@ def _fill_equalize(counts: Counts, table: Bytes) -> None:
         total += counts[level]
         if counts[level] > 0:
             brightest = counts[level]
-    # One level only gives step 0 as well: nothing is left below the brightest.
+    # A single level also gives step 0: nothing is left below the brightest.
     step = (total - brightest) // 255
     below = 0
     for level in range(256):

@@ -1,7 +1,7 @@
 """One pixel of a bilinear warp as a vector of four float64 lanes. numba intrinsics, CPU.
 
-In scalar code the taps are 12 loads of a byte, and go through scratch memory to be vectorised (13 ns a pixel
-for a rotation, against 7). The vectors are LLVM's generic ones, so any processor will do.
+In scalar code the taps are 12 loads of a byte and go through scratch memory to be vectorised (13 ns a pixel
+for a rotation, compared with 7). The vectors are LLVM's generic ones, so they suit any processor.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 
 __all__ = ["blend_four", "blend_two"]
 
-ir: Any = cgutils.ir  # llvmlite's, by numba's own door
+ir: Any = cgutils.ir  # llvmlite's, imported through numba
 
 _BYTES = ir.VectorType(ir.IntType(8), 4)
 _WORDS = ir.VectorType(ir.IntType(32), 4)

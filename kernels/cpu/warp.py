@@ -54,7 +54,7 @@ def warp(
 
 @inlined
 def _moves_whole_pixels(matrix: Floats) -> bool:
-    """Then bilinear weights are all 0, and so is every rounding: nearest gives the same bytes."""
+    """Whether bilinear weights are all 0, and so is every rounding: nearest gives the same bytes."""
     if matrix[0] != 1.0 or matrix[1] != 0.0 or matrix[3] != 0.0 or matrix[4] != 1.0:
         return False
     return bool(matrix[2] == math.floor(matrix[2]) and matrix[5] == math.floor(matrix[5]))

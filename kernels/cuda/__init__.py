@@ -1,1 +1,1 @@
-"""The kernels on CUDA: their sources, how they are compiled and kept, planned and launched."""
+"""The kernels on CUDA: sources, compilation, storage, plans and launches."""

@@ -32,18 +32,18 @@ _log = logging.getLogger(__name__)
 
 Capability = tuple[int, int]
 
-# The whole catalogue takes 12 s; a process that holds the lock for longer than this has lost its way.
+# The whole catalogue takes 12 s; a process that holds the lock for longer than this is stuck.
 _PATIENCE_S = 300.0
 _POLL_S = 0.1
 
 
 def ptx_files(cc: Capability, names: Sequence[str], folder: Path | None = None) -> dict[str, Path]:
-    """PTX of each kernel. What is not on disk is compiled, and the rest of the catalogue with it.
+    """PTX of each kernel. If one is not on disk, it is compiled together with the rest of the catalogue.
 
-    folder: where files are kept; `kernel_folder(cc)` by default. Of several processes that come at once, one
-    compiles and the others wait, 300 s at most; after that each compiles for itself and warns. A folder
-    that cannot be written is a warning too, and the files then live as long as this process.
-    Raises RuntimeError with numba's words where compiling fails.
+    folder: where files are kept; `kernel_folder(cc)` by default. Of processes that arrive together, one
+    compiles and the others wait, at most 300 s; after that each compiles for itself and warns. A folder
+    that cannot be written also causes a warning, and the files then last as long as this process.
+    Raises RuntimeError with numba's message if compiling fails.
     """
     target = _writable(folder or kernel_folder(cc))
     files = {name: target / f"{name}.ptx" for name in names}
@@ -63,7 +63,7 @@ def _all_there(files: dict[str, Path]) -> bool:
 
 
 def kernel_folder(cc: Capability) -> Path:
-    """Where kernels for `cc` are kept: $NUMBA_CACHE_DIR, else beside the source, else the user's cache."""
+    """Where kernels for `cc` are kept: $NUMBA_CACHE_DIR, else next to the source, else the user's cache."""
     room = Path(__file__).parent
     name = f"cuda-{cc[0]}{cc[1]}-{kernel_hash()}"
     folder = Path(os.environ.get("NUMBA_CACHE_DIR") or room / "__pycache__")
@@ -80,9 +80,9 @@ def kernel_hash() -> str:
 
 
 def _writable(folder: Path) -> Path:
-    """`folder`, made if need be and writable; else one of this process's own, with a warning.
+    """`folder`, made if necessary and writable; else a folder of this process, with a warning.
 
-    A folder of the right content may be read-only: a container's image, compiled when it was built.
+    A folder with the right content may be read-only: a container image, compiled when it was built.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -109,7 +109,7 @@ def _own_folder() -> Path:
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, or say why not and go on without. The kernel drops the lock if we die."""
+    """Hold the folder's lock, or log why not and continue without it. The kernel drops the lock if we die."""
     with contextlib.ExitStack() as stack:
         try:
             file = stack.enter_context(open(folder / "compiling.lock", "a+b"))
@@ -128,7 +128,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _lock(descriptor: int) -> bool:
-    """Whether the lock came within our patience. Raises OSError where files have no locks."""
+    """Whether the lock came in time. Raises OSError if files have no locks."""
     deadline_s = time.monotonic() + _PATIENCE_S
     said = False
     while not _try_lock(descriptor):
@@ -157,7 +157,7 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def _compile(cc: Capability, folder: Path) -> None:
-    """Compile what the folder lacks of the catalogue, in one process, and tell how far it is."""
+    """Compile the kernels that the folder lacks, in one process, and report progress."""
     command = [sys.executable, "-P", "-m", "fastpipe.kernels.cuda.compile"]
     command += ["--cc", *map(str, cc), "--folder", str(folder)]
     # The simulator cannot compile, and a debug switch would change the code.
@@ -182,13 +182,13 @@ def _compile(cc: Capability, folder: Path) -> None:
 
 
 def _tell(text: str) -> None:
-    """To the logger; a terminal has its line instead."""
+    """Write to the logger; a terminal has its own line instead."""
     _log.info("%s", text)
     _show(text)
 
 
 def _show(text: str) -> None:
-    """A line on the terminal that the next one writes over."""
+    """A line on the terminal that the next one overwrites."""
     if sys.stderr is not None and sys.stderr.isatty():
         sys.stderr.write("\r\x1b[K" + (f"fastpipe: {text}" if text else ""))
         sys.stderr.flush()

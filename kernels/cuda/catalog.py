@@ -27,7 +27,7 @@ class CudaKernel:
     arguments: tuple[Any, ...]
 
     def signature(self) -> Any:
-        """What numba compiles: a function of pointers and uint32 numbers."""
+        """The signature that numba compiles: a function of pointers and uint32 numbers."""
         return types.void(*self.arguments)
 
 

@@ -1,11 +1,11 @@
-"""CUDA kernels to PTX without a driver, and what ptxas says about them.
+"""CUDA kernels to PTX without a driver, and ptxas's report on them.
 
-    compile_here(cc, folder) -> PTX files, in a process of its own that `cuda.cache.ptx_files` starts
+    compile_here(cc, folder) -> PTX files, in a separate process that `cuda.cache.ptx_files` starts
     assemble(ptx, cc)        -> Assembled(registers, spills, stack, ...)
 
 numba-cuda asks the driver for the device when a kernel calls a device function, and always lets NVVM contract
-a * b + c into one rounding. Both are patched, in a process that does nothing else: one process per compute
-capability, because device functions are compiled once per process.
+a * b + c into one rounding. Both are patched, in a process that does nothing else. Each compute capability
+has its own process, because device functions are compiled once per process.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Capability = tuple[int, int]
 
 
 def missing_package() -> str | None:
-    """None where numba-cuda is installed, else its name. The `numba.cuda` of numba itself does not do."""
+    """None if numba-cuda is installed, else its name. The `numba.cuda` of numba itself is not enough."""
     return None if importlib.util.find_spec("numba_cuda") is not None else "numba-cuda"
 
 
@@ -70,9 +70,9 @@ def to_ptx(function: Callable[..., None], signature: Any, cc: Capability) -> str
 
 
 def compile_here(cc: Capability, folder: Path) -> None:
-    """Write `<name>.ptx` into `folder` for each kernel of the catalogue that it lacks; print how far it is.
+    """Write `<name>.ptx` into `folder` for each kernel of the catalogue that it lacks; print the progress.
 
-    All in one process: the device functions that they share, and numba's own start, are paid for once.
+    One process for all: the device functions that they share, and numba's start, are paid for once.
     """
     patch_numba(cc)
     from fastpipe.kernels.cuda.catalog import catalog
@@ -90,7 +90,7 @@ def compile_here(cc: Capability, folder: Path) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assembled:
-    """What one kernel needs. spills, stack, shared: bytes; float64, contracted, calls: instructions in PTX.
+    """One kernel's needs. spills, stack, shared: bytes; float64, contracted, calls: instructions in PTX.
 
     contracted: fused multiply-adds, or float operations that ptxas would be free to fuse.
     """
@@ -112,12 +112,12 @@ _TURING_REGISTERS = 64
 _OTHER_REGISTERS = 72
 # Colour with sharpness: a pixel in fourteen. Tables: 768 threads per image.
 _NOT_HOT = ("blended", "tables")
-# Float64 in PTX, where Pillow has it and nothing narrower keeps its bytes (docs/design/012). At most so much.
+# The most float64 instructions in PTX: Pillow's, if nothing narrower keeps its bytes (docs/design/012).
 _FLOAT64 = {"tables": 16, "bilinear": 80}
 
 
 def complaints(name: str, found: Assembled, cc: Capability = (9, 0)) -> list[str]:
-    """What a kernel of this name may not do; empty where all is well. The gate of the tests."""
+    """The limits that a kernel of this name exceeds; empty if none. The tests use it as a gate."""
     kind = name.rpartition("_")[0] if name[-1].isdigit() else name
     limit = _OTHER_REGISTERS if kind in _NOT_HOT else _TURING_REGISTERS if cc == (7, 5) else _HOT_REGISTERS
     doubles = _FLOAT64.get(kind, 0)
@@ -144,7 +144,7 @@ def find_tool(name: str) -> Path | None:
 
 
 def assemble(ptx: str, cc: Capability, ptxas: Path) -> Assembled:
-    """Assemble PTX and read the compiler's account of it. Raises RuntimeError with ptxas's words."""
+    """Assemble PTX and read the compiler's report. Raises RuntimeError with ptxas's message."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "kernel.ptx", Path(folder) / "kernel.cubin"
         source.write_text(ptx)

@@ -1,7 +1,7 @@
-"""The one door to numba on CUDA: rules compiled as device functions, and stores of four elements at once.
+"""The access to numba on CUDA: rules compiled as device functions, and stores of four elements at once.
 
-Every `cuda_*` kernel module imports numba-cuda at its top, so nothing imports them but the compiler
-(`cuda/compile.py`, in a process of its own). Casts are numpy's, so that tests can compile the same source for
+Every `cuda_*` kernel module imports numba-cuda at its top, so only the compiler imports them
+(`cuda/compile.py`, in a separate process). Casts are numpy's, so that tests can compile the same source for
 the CPU. numba widens 32-bit sums to 64 bits; a cast around the whole sum lets LLVM narrow it.
 """
 
@@ -44,7 +44,7 @@ def lifted(level: Any) -> Any:
 
 @on_device
 def mirrored(x: Any, width: Any, flip: Any) -> Any:
-    """The column that holds column `x` of the picture as it is after the flip."""
+    """The column that holds column `x` of the flipped picture."""
     return np.uint32(width - np.uint32(1) - x) if flip != 0 else np.uint32(x)
 
 

@@ -20,7 +20,7 @@ import torch
 __all__ = ["Driver", "DriverError"]
 
 _OUT_OF_MEMORY = 2
-# Errors after which every further call of the process fails: the context is lost (cuda.h's own words).
+# Errors after which every further call of the process fails: the context is lost (as cuda.h says).
 _STICKY = frozenset({4, 46, 214, 220, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 999})
 _THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
 
@@ -67,7 +67,7 @@ _LAUNCH_TYPES = (ctypes.c_void_p, *(ctypes.c_uint,) * 7, *(ctypes.c_void_p,) * 3
 class Driver:
     """The driver and the kernels loaded on each device. Safe to use from several threads.
 
-    Raises torch.OutOfMemoryError where the device has no memory left, else DriverError.
+    Raises torch.OutOfMemoryError if the device has no memory left, else DriverError.
     """
 
     def __init__(self, library: Any = None) -> None:
@@ -81,7 +81,7 @@ class Driver:
     @classmethod
     @cache
     def shared(cls) -> Driver:
-        """The process's driver. Raises OSError where none is installed."""
+        """The process's driver. Raises OSError if none is installed."""
         return cls()
 
     def _call(self, name: str, *arguments: Any) -> None:
@@ -103,7 +103,7 @@ class Driver:
         return number.value
 
     def enter(self, device: int) -> None:
-        """Make the primary context current in this thread, where torch has not done it yet."""
+        """Make the primary context current in this thread, if torch has not done so yet."""
         context = ctypes.c_void_p()
         self._call("cuCtxGetCurrent", ctypes.byref(context))
         if context.value:
@@ -116,10 +116,10 @@ class Driver:
 
     @contextlib.contextmanager
     def apart_from_captures(self) -> Iterator[None]:
-        """In the block this thread is not part of a CUDA graph that another thread captures.
+        """Inside the block, this thread is not part of a CUDA graph that another thread captures.
 
-        torch captures in the mode "global": a call of any thread that the capture could not hold, such as an
-        allocation, would fail and end the capture.
+        torch captures in the mode "global": if any thread made a call that the capture cannot hold, such as
+        an allocation, the call would fail and end the capture.
         """
         mode = ctypes.c_int(_THREAD_LOCAL)
         self._call("cuThreadExchangeStreamCaptureMode", ctypes.byref(mode))

@@ -2,7 +2,7 @@
 
 images: uint8 NHWC, height x width. flags: int32 [B], the images to mirror. rows, columns: int32, the pixels
 to take after mirroring. out: the bits of the values. Elements of an output pixel lie `channel_step` apart,
-pixels `pixel_step`. Whole numbers and one float32 addition: the bytes are the CPU kernels'.
+pixels `pixel_step`. With whole numbers and one float32 addition, the bytes equal the CPU kernels'.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the last pass of a batch needs when it changes the size or mixes: numbers, and its launches.
+"""The numbers and launches of the last pass of a batch that changes the size or mixes.
 
     numbers int32 = [ flip: B | partner: B | erased boxes: B x 4 | rows: h | columns: w ]
 
@@ -33,7 +33,7 @@ Ints = npt.NDArray[np.int32]
 Size = tuple[int, int]
 
 MIXED = ("float16", "bfloat16", "float32")
-"""What images can be mixed into. The kernel of each is named after it."""
+"""The dtypes that images can be mixed into. The kernel of each is named after it."""
 
 
 def finish_names(bits: int) -> list[str]:
@@ -121,7 +121,7 @@ def schedule_resize(
     """Kept rows and columns of old images, filtered to a new size. taps: of rows and of columns.
 
     Buffers: images, numbers, row_filters, column_filters, middle (uint8, kept height x new width), norm, out.
-    Raises ValueError where `middle` or the result is beyond 32-bit indices: before memory is taken.
+    Raises ValueError if `middle` or the result is beyond 32-bit indices, before memory is taken.
     """
     at, tile = _starts(num, kept[0]), schedule._TILE
     middle = (kept[0], new[1])
@@ -140,7 +140,7 @@ def schedule_resize(
 def schedule_mixed(
     num: int, old: Size, new: Size, region: Sequence[int], *, dtype: str, channels_last: bool
 ) -> Iterator[Launch]:
-    """Mix the region (top, left, height, width) of the output; nothing where it is empty.
+    """Mix the region (top, left, height, width) of the output; nothing if it is empty.
 
     Buffers: images, shares (float32 [2, 3, 257]), numbers, out.
     """

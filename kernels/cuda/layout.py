@@ -46,7 +46,7 @@ PIXELS = 2
 # Kind 0 is nearest in fixed point.
 
 STATISTICS_PARTS = 4
-"""Into how many parts an image is cut for its statistics: blocks on the device, so a batch fills it."""
+"""The number of parts an image is cut into for its statistics: blocks on the device, so a batch fills it."""
 
 LEVELS = 257
-"""Of a channel where images are mixed: 256, and the erased one."""
+"""Levels of a channel when images are mixed: 256, and the erased one."""

@@ -107,7 +107,7 @@ def _fused_cuda(
 
 
 def _scratch(images: torch.Tensor, header: Sequence[int]) -> dict[str, torch.Tensor]:
-    """What only this batch needs: tables, counts, and the images between two operations."""
+    """The buffers of this batch alone: tables, counts, and the images between two operations."""
     num, depth = header[0], header[1]
     device = images.device
     slots = max(header[6 + 2 * len(PATHS) * level] for level in range(depth))
@@ -122,7 +122,7 @@ def _scratch(images: torch.Tensor, header: Sequence[int]) -> dict[str, torch.Ten
 @cache
 def _identity_levels(device: torch.device) -> torch.Tensor:
     levels = torch.arange(256, dtype=torch.uint8, device=device).repeat(3)
-    # Kept for every stream, so it must be there before another one reads it. The stream alone is waited for:
+    # Kept for every stream, so it must be ready before another one reads it. Only the stream is waited for:
     # waiting for the whole device fails while any thread captures a CUDA graph.
     if device.type == "cuda":
         torch.cuda.current_stream(device).synchronize()
@@ -155,8 +155,8 @@ def run_launches(
 ) -> None:
     """Launch on torch's current stream. kernels: the names of all that may be among the launches.
 
-    A buffer from another stream stays the kernels' until they are done: on its own stream record_stream is
-    nothing, on another it keeps the allocator from giving the memory away.
+    A buffer from another stream belongs to the kernels until they are done: record_stream does nothing on the
+    buffer's own stream, and on another it keeps the allocator from reusing the memory.
     """
     driver = Driver.shared()
     index = device.index
@@ -194,7 +194,7 @@ class _Bases(dict[str, tuple[int, int]]):
 def load_kernels(device: torch.device) -> None:
     """Compile, or find on disk, the kernels for a device, and load those that every batch may need.
 
-    Raises DriverError where the driver does not take them, RuntimeError where compiling fails.
+    Raises DriverError if the driver does not accept them, RuntimeError if compiling fails.
     """
     Driver.shared().enter(device.index)
     _load_kernels(device.index, tuple(kernel_names(8)))

@@ -167,8 +167,8 @@ def warp_bilinear(
 ) -> None:
     """Four taps, clamped to the image; the fill where the point itself lies outside.
 
-    In float64, operation for operation as on the CPU: the same bytes. Nothing narrower keeps them
-    (docs/design/012): shears by a round number have whole levels everywhere, which truncation turns.
+    In float64, operation for operation as on the CPU, so the bytes are the same. Nothing narrower keeps them
+    (docs/design/012): shears by a round number have whole levels everywhere, which truncation may change.
     """
     x = np.uint32(cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x)
     y = np.uint32(cuda.blockIdx.y * cuda.blockDim.y + cuda.threadIdx.y)
@@ -188,7 +188,7 @@ def warp_bilinear(
             b = np.uint32(np.uint32(3) * mirrored(right, width, flip))
             p = pixel_offset(place, upper, np.uint32(0), height, width)
             q = pixel_offset(place, lower, np.uint32(0), height, width)
-            # In 64 bits, so that the channel is a constant in the load's address and costs nothing.
+            # In 64 bits, so the channel is a constant in the load's address and costs nothing.
             taps = (
                 np.int64(np.uint32(p + a)),
                 np.int64(np.uint32(p + b)),

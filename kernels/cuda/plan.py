@@ -1,9 +1,9 @@
-"""What the CUDA kernels need to know about a batch, as one int32 buffer: worked out on the host.
+"""The CUDA kernels' parameters for a batch, as one int32 buffer computed on the host.
 
     numbers = [ whole: D x B rows | reals: D x B factors, float32 bits | maps | lists of images ]
 
-Everything that must be exact and is not per pixel happens here, in float64: fixed-point coefficients of
-warps, and the source columns and rows where Pillow walks in float64, by compiled code (`cpu/plan.py`). No GPU
+Everything exact that is not per pixel happens here in float64, by compiled code (`cpu/plan.py`): fixed-point
+coefficients of warps, and the source columns and rows if Pillow walks in float64. No GPU
 is needed to make or test a plan.
 """
 
@@ -127,7 +127,7 @@ def check_elements(shape: Sequence[int], name: str = "images") -> None:
 
 
 def _check_maps(num: int) -> None:
-    """Raise ValueError where nearest warps' maps are longer than the int32 that says where one starts."""
+    """Raise ValueError if the maps of nearest warps are too long for an int32 start index."""
     if num > _MAX_MAPS:
         raise ValueError(
             f"the source pixels of nearest warps must be at most {_MAX_MAPS} numbers in a batch on CUDA "

@@ -1,4 +1,4 @@
-"""The version that PTX names in its first line: the lowest its target allows, so that old drivers take it.
+"""The version that PTX names in its first line: the lowest its target allows, so old drivers accept it.
 
 A driver refuses PTX of a later version than its own CUDA's, whatever the instructions are. NVVM writes its
 own version, 9.0 for CUDA 13.0, which needs driver 580 even for a GPU that an older driver serves.

@@ -3,7 +3,7 @@
     images -> [statistics -> tables] -> points, warps, blends -> scratch 0 -> ... -> out
               \\_______ depth 0: uint8 NHWC, or `out` if it is the last _______/
 
-Each image of a depth is on one path only, so paths never wait for each other's pixels.
+Each image of a depth is on only one path, so paths never wait for each other's pixels.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Triple = tuple[int, int, int]
 
 _THREADS = 256
 _TABLE_THREADS = 768
-# Each block first composes its table, 768 entries: with 16 turns that is a twentieth of its loads.
+# Each block first composes its table of 768 entries: with 16 turns that is a twentieth of its loads.
 _TURNS = 16
 _TILE: Triple = (32, 8, 1)
 
@@ -84,7 +84,7 @@ def schedule(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Form:
-    """What the launches of one depth share."""
+    """The values that the launches of one depth share."""
 
     source: str
     target: str

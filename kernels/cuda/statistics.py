@@ -1,7 +1,7 @@
 """Statistics of images and the tables made from them, on CUDA.
 
-Statistics are whole numbers, so their order does not matter. The table kernel is no pixel kernel: it works on
-256 levels per image and channel, and uses float64 where Pillow does.
+Statistics are whole numbers, so their order does not matter. The table kernel works on 256 levels per image
+and channel, not on pixels, and uses float64 where Pillow does.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def test_an_epoch_whose_threads_stayed_behind_raises_in_a_forked_process(photos:
     next(iterator)
 
     def raises() -> bool:
-        with pytest.raises(RuntimeError, match="stayed behind when this process was forked"):
+        with pytest.raises(RuntimeError, match="was lost when this process was forked"):
             list(iterator)
         return True
 

@@ -165,7 +165,7 @@ def test_a_gpu_that_accelerate_leaves_alone_is_left_alone(
 def test_dispatching_says_what_does_not_arrive(photos: Path) -> None:
     with pytest.warns(UserWarning, match="no hard_labels, partner and weight"):
         made(dispatch_batches=True).prepare(hot(photos))
-    with pytest.warns(UserWarning, match="cannot hand out the parameters of engine='none'"):
+    with pytest.warns(UserWarning, match="cannot send the parameters of engine='none'"):
         made(dispatch_batches=True).prepare(hot(photos, engine="none", augment=None))
 
 

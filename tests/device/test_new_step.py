@@ -200,8 +200,8 @@ def test_the_profiler_names_and_costs_it(new_steps: None) -> None:
 
 def test_what_cannot_be_combined_is_said(new_steps: None) -> None:
     for steps, words in (
-        ((RandAugment(), Negative()), r"one that draws 'ops'\. Found another: Negative"),
-        ((RollColumns(), ColOut()), r"ColOut.* must come before the steps that are passes of their own"),
+        ((RandAugment(), Negative()), r"only one step may draw 'ops'\. Found another: Negative"),
+        ((RollColumns(), ColOut()), r"ColOut.* must come before the steps that run as separate passes"),
         ((*VALUES, MixUp(1.0), RollColumns()), "RollColumns.* must come before erasing, MixUp and CutMix"),
     ):
         with pytest.raises(ArgumentError, match=words):

@@ -76,5 +76,5 @@ def test_a_seed_for_an_iterable_data_set_is_refused() -> None:
         def __iter__(self) -> Any:
             return iter(range(3))
 
-    with pytest.raises(ArgumentError, match="an IterableDataset has none"):
+    with pytest.raises(ArgumentError, match="an IterableDataset has no ids"):
         DataLoader(Numbers(), seed=1)

@@ -427,7 +427,7 @@ class _Columns:
 @pytest.mark.parametrize(
     ("dataset", "advice"),
     [
-        ([1, 2, 3], "apply it in the data set's __getitem__: list has no place"),
+        ([1, 2, 3], "apply it in the data set's __getitem__: list takes no transform"),
         (_Columns(), r"dataset.set_transform\(...\)"),
     ],
 )
@@ -488,7 +488,7 @@ def test_a_path_needs_a_transform_and_a_dataset_brings_its_own(photos):
     assert torch.equal(next(iter(loader))[0], theirs[0])
     with pytest.raises(ArgumentError, match="transform must be given with a path"):
         DataLoader(photos)
-    with pytest.raises(ArgumentError, match="transform goes with a path"):
+    with pytest.raises(ArgumentError, match="transform must only be given with a path"):
         DataLoader(ImageFolder(str(photos)), transform=EVAL)
 
 
@@ -498,7 +498,7 @@ def test_a_path_needs_a_transform_and_a_dataset_brings_its_own(photos):
         (dict(backend="ffvc"), "backend must be one of 'auto', 'torch', 'torchvision'"),
         (dict(engine="fast"), "engine must be one of"),
         (dict(numerics="close"), "numerics must be one of"),
-        (dict(engine="dali"), "engine must be one of 'fused'.* backend='dali' decodes with DALI"),
+        (dict(engine="dali"), "engine must be one of 'fused'.* backend='dali' to decode with DALI"),
         (dict(dtype=torch.float64), "dtype must be one of"),
         (dict(memory_format=torch.preserve_format), "memory_format must be one of"),
         (dict(on_error="ignore"), "on_error must be one of"),

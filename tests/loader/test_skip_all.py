@@ -106,7 +106,7 @@ def test_an_epoch_that_delivers_nothing_raises(tmp_path, kind):
     dataset = KINDS[kind](_folder(tmp_path / "data", {0, 1, 2}, num=3))
     loader = DataLoader(dataset, 2, on_error="skip", quarantine=False)
     iterator = iter(loader)
-    with pytest.raises(DataError, match="not one sample of epoch 0 can be read"):
+    with pytest.raises(DataError, match="no sample of epoch 0 can be read"):
         next(iterator)
     with pytest.raises(StopIteration):
         next(iterator)

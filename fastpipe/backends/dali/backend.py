@@ -1,4 +1,4 @@
-"""NVIDIA DALI: decodes our boxes in threads of its own, driven by our order and our random numbers."""
+"""NVIDIA DALI: decodes our boxes in its own threads, driven by our order and our random numbers."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ class DaliBackend:
         """Whether DALI can be imported; no GPU is needed."""
         try:
             version = load_dali().__version__
-        except (FastpipeError, Exception) as error:  # an import of 0.5 GB of libraries fails in many ways
+        except (FastpipeError, Exception) as error:  # importing 0.5 GB of libraries can fail in many ways
             return Availability(ok=False, reason=f"{type(error).__name__}: {error}", remedy=_REMEDY)
         return Availability(ok=True, reason=f"DALI {version} on {machine.cpus:g} CPUs")
 
     def supports(self, plan: Plan, numerics: Numerics) -> Support:
-        """Every plan without steps of the script's own."""
+        """Every plan without the script's own steps."""
         if plan.host:
             return Support(answer="no", reason="runs no Python steps on single images")
-        resizes = "Pillow resizes" if numerics == "exact" else "DALI resizes where that is bilinear"
-        reason = f"decodes JPEGs of one scan within the crop's box, Pillow all else; {resizes}"
+        resizes = "Pillow resizes" if numerics == "exact" else "DALI resizes if the filter is bilinear"
+        reason = f"decodes single-scan JPEGs within the crop's box, and Pillow decodes the rest; {resizes}"
         if numerics == "fast" and _mixed_is_asked():
             reason += _where_mixed()
         return Support(answer="yes", reason=reason)
@@ -59,7 +59,7 @@ class DaliBackend:
 
 
 def graph_of(job: Job) -> Graph:
-    """What DALI does of this job: with numerics="fast" also the resize, where that is bilinear."""
+    """The part of this job that DALI does: with numerics="fast" also the resize, if it is bilinear."""
     spec = job.plan.decode
     if job.numerics != "fast" or not isinstance(spec, RandomResizedCrop | ResizeCrop):
         return Graph()
@@ -79,7 +79,7 @@ def _mixed_is_asked() -> bool:
 
 
 def _device_number(device: torch.device | None = None) -> int:
-    """The GPU the batches go to, else this process's current one: each rank decodes on its own."""
+    """The GPU that the batches go to, else this process's current one: each rank decodes on its own GPU."""
     if device is not None and device.type == "cuda" and device.index is not None:
         return device.index
     return torch.cuda.current_device() if torch.cuda.is_available() else 0

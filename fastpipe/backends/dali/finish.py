@@ -41,16 +41,16 @@ def finish_batch(
     each: Each,
     device: torch.device = torch.device("cpu"),  # noqa: B008 - immutable
 ) -> HostBatch:
-    """The packed batch of one run. images: DALI's TensorList for `prepared.places`; device: they go there.
+    """The packed batch of one run. images: DALI's TensorList for `prepared.places`; device: their target.
 
-    A batch that DALI made whole is handed over without a copy; what it made on that GPU stays there.
-    Raises SampleError by the policy.
+    A batch that DALI made completely is handed over without a copy; images made on that GPU stay there.
+    Raises SampleError if the policy says so.
     """
     put = partial(_put, prepared, dataset)
     dense = graph.resize and prepared.places and images.is_dense_tensor()
     if dense and graph.mixed and device.type == "cuda":
         return _on_its_device(prepared, images.as_tensor(), graph.device, put, each)
-    if graph.mixed and prepared.places:  # without a place of its own DALI made a blank one
+    if graph.mixed and prepared.places:  # without a place for DALI, it made a blank image
         images = images.as_cpu()
     if dense and len(prepared.places) == len(prepared.items):
         _label_served(prepared)
@@ -82,7 +82,7 @@ def _on_its_device(prepared: Prepared, dense: Any, number: int, put: Put, each: 
     _label_served(prepared)
     with torch.cuda.device(number):
         batch = prepared.packing.finish(_copied(dense, number, prepared.places, others, host))
-        # The device stage works on a stream of its own, and DALI takes its buffer back.
+        # The device stage works on its own stream, and DALI reuses its buffer.
         torch.cuda.current_stream().synchronize()
     return batch
 
@@ -90,7 +90,7 @@ def _on_its_device(prepared: Prepared, dense: Any, number: int, put: Put, each: 
 def _copied(
     dense: Any, number: int, places: Sequence[int], others: Sequence[int], host: torch.Tensor | None
 ) -> torch.Tensor:
-    """A tensor of torch's own, made on its stream: DALI's images at `places`, the host's at `others`."""
+    """A tensor owned by torch, made on its stream: DALI's images at `places`, the host's at `others`."""
     from nvidia.dali.plugin.pytorch import feed_ndarray
 
     device = torch.device("cuda", number)
@@ -108,7 +108,7 @@ def _copied(
 def _pixels(
     prepared: Prepared, images: Any, rows: dict[int, int], finishing: Spec | None, place: int
 ) -> Pixels | SampleError | None:
-    """The pixels of one place, why there are none, or None for a sample of the quarantine list."""
+    """The pixels of one place, or the error of making them, or None for a quarantined sample."""
     item, draws = prepared.items[place], prepared.draws[place]
     if item is None:
         return None
@@ -131,7 +131,7 @@ def _image(decoded: Pixels) -> Image.Image:
 
 
 def _add(prepared: Prepared, place: int, result: Pixels | SampleError | None, put: Put) -> None:
-    """Store what came of a place, or apply the policy; put: makes a substitute."""
+    """Store the result of a place, or apply the policy; put: makes a substitute."""
     packing, item = prepared.packing, prepared.items[place]
     error = packing.mending.listed(place) if item is None else result
     if isinstance(error, SampleError):

@@ -1,4 +1,4 @@
-"""The DALI graph: encoded bytes and boxes in, uint8 images out. The one door to the package nvidia.dali.
+"""The DALI graph: encoded bytes and boxes in, uint8 images out. Only this module imports nvidia.dali.
 
 Written for DALI 2.4, with nothing that 1.50 lacks. Only numpy arrays are fed: torch tensors make DALI look
 for a CUDA driver.
@@ -19,19 +19,19 @@ __all__ = ["Graph", "Runner", "load_dali"]
 
 Inputs = tuple[Any, ...]
 
-# Pipelines with threads in this process, and those held over a fork.
+# Pipelines with threads in this process, and those kept across a fork.
 _live: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
 _held: Final[list[list[Any]]] = []
 
 
 def _hold() -> None:
-    """What is held is not collected. DALI's `__del__` would wait in the forked process for the threads that
-    it does not have, and the collector calls it before anybody could still take hold of a pipeline."""
+    """Keep the pipelines from being collected. DALI's `__del__` would wait in the forked process for threads
+    that do not exist there, and the collector may call it before any other code can take a reference."""
     _held.append(list(_live))
 
 
 def _disown() -> None:
-    """In the forked process, for good: DALI's function at exit would wait as well."""
+    """Keep their engines alive in the forked process: DALI's exit function would wait as well."""
     for pipeline in _live:
         engine, pipeline._pipe = getattr(pipeline, "_pipe", None), None
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(engine))
@@ -44,7 +44,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def load_dali() -> Any:
-    """The module nvidia.dali. MissingExtraError without it, BackendError where it cannot be loaded."""
+    """The module nvidia.dali. MissingExtraError without it, BackendError if it cannot be loaded."""
     try:
         import nvidia.dali
         import nvidia.dali.fn
@@ -60,9 +60,9 @@ def load_dali() -> Any:
 class Graph:
     """Which steps run inside DALI after the decoding of a box.
 
-    resize: antialiased bilinear resize to each image's own size. cut: then a crop; what it takes from outside
-    the image is black. mixed: on the GPU `device`, where the images stay: "region" decodes the box alone,
-    "whole" the frame, of which it takes the box.
+    resize: antialiased bilinear resize to each image's own size. cut: then a crop; pixels from outside
+    the image are black. mixed: on the GPU `device`, where the images stay: "region" decodes only the box,
+    "whole" decodes the frame and takes the box from it.
     """
 
     resize: bool = False
@@ -81,7 +81,7 @@ class Runner:
 
     provide: called for each batch, up to `depth` ahead; returns the graph's inputs, or raises StopIteration.
     Each input is a list of arrays (the bytes) or an array [B, 2]: height first.
-    A run that fails leaves the pipeline dead for good: make a new Runner.
+    A failed run makes the pipeline unusable: make a new Runner.
     """
 
     def __init__(self, graph: Graph, *, batch_size: int, threads: int, depth: int) -> None:
@@ -97,27 +97,27 @@ class Runner:
         return self._pid == os.getpid()
 
     def submit(self) -> None:
-        """Start runs until `depth` are under way; nothing once `provide` has ended."""
+        """Start runs until `depth` are in flight; does nothing after `provide` has ended."""
         self._pipeline.schedule_run()
 
     def result(self) -> Any:
-        """The images of the oldest run, a TensorList that is the caller's. RuntimeError when it failed."""
+        """The images of the oldest run, a TensorList that the caller owns. RuntimeError if the run failed."""
         (images,) = self._pipeline.share_outputs()
         self._pipeline.release_outputs()  # with the dynamic executor the buffers outlive this
         return images
 
     def rewind(self) -> None:
-        """Make it ready for another epoch, after `provide` has ended and every result was taken."""
+        """Prepare it for another epoch, after `provide` has ended and every result was taken."""
         self.provide = None
         self.reset()
 
     def reset(self) -> None:
-        """Go on after `provide` has ended, once every result was taken."""
+        """Continue after `provide` has ended, once every result was taken."""
         self._pipeline.reset()
 
 
 class _Feed:
-    """What DALI calls. It does not keep the runner alive: threads would wait for the cycle collector."""
+    """The callable for DALI. It does not keep the runner alive: threads would wait for the collector."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = weakref.ref(runner)
@@ -130,7 +130,7 @@ class _Feed:
 
 
 def _build(graph: Graph, feed: _Feed, *, batch_size: int, threads: int, depth: int) -> Any:
-    """The built pipeline. BackendError where DALI refuses, such as a GPU that is not there."""
+    """The built pipeline. BackendError if DALI refuses, for example a GPU that does not exist."""
     dali = load_dali()
     try:
         return _built(dali, graph, feed, batch_size, threads, depth)
@@ -145,7 +145,7 @@ def _built(dali: Any, graph: Graph, feed: _Feed, batch_size: int, threads: int, 
         device_id=graph.device if graph.mixed else None,
         seed=0,  # nothing here is random
         prefetch_queue_depth=depth,
-        exec_dynamic=True,  # the default since 1.51: outputs are buffers of their own
+        exec_dynamic=True,  # the default since 1.51: outputs have their own buffers
     )
     _live.add(pipeline)
     with pipeline:
@@ -161,7 +161,7 @@ def _images(dali: Any, graph: Graph, inputs: Any) -> Any:
     options = {
         "device": "mixed" if graph.mixed else "cpu",
         "output_type": dali.types.RGB,
-        "adjust_orientation": False,  # Pillow and torchvision do not turn by EXIF either
+        "adjust_orientation": False,  # Pillow and torchvision do not rotate by EXIF either
         "use_fast_idct": False,  # the fast one is up to 17 levels off
     }
     if graph.mixed:

@@ -1,6 +1,6 @@
-"""What DALI is given of one batch: each file's bytes and box, and which files go to Pillow instead.
+"""The inputs of DALI for one batch: each file's bytes and box, and which files go to Pillow instead.
 
-A run that meets a bad file kills its pipeline, so what a look at the header can tell is told before.
+A bad file in a run kills the pipeline, so headers are checked before.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _NARROWEST = 8
 
 
 def jpeg_size(data: Encoded) -> Size | None:
-    """(height, width) of a JPEG that DALI decodes to Pillow's pixels; None for all else.
+    """(height, width) of a JPEG that DALI decodes to Pillow's pixels; None for anything else.
 
-    Not of progressive ones: where scans are missing libjpeg-turbo smooths across blocks, in a box otherwise
-    than in the whole image (up to 24 levels). Nor of what goes on after its scan: DALI stops reading at the
-    last line, Pillow reads to the end marker and refuses what it meets before.
+    Progressive JPEGs are excluded: if scans are missing, libjpeg-turbo smooths across blocks, differently in
+    a box and in the whole image (up to 24 levels). So are files with data after the scan: DALI stops reading
+    at the last line, while Pillow reads to the end marker and rejects what it finds before.
     """
     facts = plain_jpeg(data)
     if facts is None or facts.progressive or not is_one_scan(data, facts):
@@ -51,7 +51,7 @@ def jpeg_size(data: Encoded) -> Size | None:
 class Item:
     """One place of a batch. size: (height, width) when DALI may decode `data`, else None.
 
-    error: why it could not be read, or why DALI rejected it (then Pillow is asked).
+    error: why it could not be read, or why DALI rejected it (Pillow is tried then).
     """
 
     path: str
@@ -64,7 +64,7 @@ class Item:
 
 
 def read_item(dataset: Any, sample_id: int, rejected: Mapping[str, SampleError]) -> Item:
-    """Read a sample's bytes; what goes wrong is kept in `error`. rejected: DALI's errors by sample key."""
+    """Read a sample's bytes; a failure is stored in `error`. rejected: DALI's errors by sample key."""
     leaf, index = locate(dataset, sample_id)
     item = Item(path=leaf.name(index), label=leaf.label(index), leaf=leaf, index=index)
     try:
@@ -84,7 +84,7 @@ def read_item(dataset: Any, sample_id: int, rejected: Mapping[str, SampleError])
 
 @dataclass(slots=True, kw_only=True)
 class Prepared:
-    """One batch on its way: everything that is needed to run it, and to run it again.
+    """One batch in progress: everything needed to run it, and to run it again.
 
     spec: the decode step at this request's size. draws: its uniform numbers by place. items: by place, None
     for a sample of the quarantine list. places: those that DALI serves, noted by `inputs`.
@@ -99,7 +99,7 @@ class Prepared:
     places: list[int] = field(default_factory=list)
 
     def inputs(self, graph: Graph) -> tuple[Any, ...]:
-        """The graph's inputs for the places that DALI serves, which are noted in `places`."""
+        """The graph's inputs for the places that DALI serves, which are stored in `places`."""
         rows: list[tuple[Encoded, tuple[Size, ...]]] = []
         self.places = []
         for place, item in enumerate(self.items):
@@ -112,7 +112,7 @@ class Prepared:
         return _columns(rows, graph) if rows else blank(graph)
 
     def finishing(self, graph: Graph) -> Spec | None:
-        """What Pillow still has to do to an image that comes out of the graph."""
+        """Finish, with Pillow, an image that comes out of the graph."""
         if graph.resize:
             return None
         if isinstance(self.spec, RandomResizedCrop):
@@ -121,7 +121,7 @@ class Prepared:
 
 
 def _geometry(spec: Spec | None, draws: Sequence[float], size: Size, graph: Graph) -> tuple[Size, ...] | None:
-    """Start and shape of the box, and what else the graph takes; None where Pillow must say what is wrong."""
+    """Start and shape of the box, and the graph's other inputs; None if Pillow must report the error."""
     if isinstance(spec, RandomResizedCrop):
         box = draw_box(spec, draws, *size)
         if box.width < min(_NARROWEST, size[1]):
@@ -161,7 +161,7 @@ def _bytes(data: Encoded) -> npt.NDArray[np.uint8]:
 
 @lru_cache(maxsize=8)
 def blank(graph: Graph) -> tuple[Any, ...]:
-    """Inputs of one black image: a batch without any file for DALI still takes its turn."""
+    """Inputs of one black image: a batch without a file for DALI still takes its turn."""
     buffer = BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "JPEG")
     corner, square = (0, 0), (8, 8)

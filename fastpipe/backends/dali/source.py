@@ -1,4 +1,4 @@
-"""Serves a stream of requests with DALI, in order, and survives what kills a DALI pipeline."""
+"""Serves a stream of requests with DALI, in order, and replaces a pipeline that dies."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ R = TypeVar("R")
 
 _log = logging.getLogger("fastpipe")
 
-_DEPTH = 2  # batches under way, DALI's own default
+_DEPTH = 2  # batches in flight, DALI's own default
 _TRIES = 3  # failed runs of one batch before Pillow decodes all of it
 
 
@@ -61,7 +61,7 @@ class DaliSource:
                 )
 
     def base_seed(self) -> int:
-        """torch's base seed of the iterator to come; that of the first one for workers that stay."""
+        """torch's base seed of the next iterator; of the first one if workers are persistent."""
         if self._base_seed is not None:
             return self._base_seed
         return next_base_seed(self.job.workers.generator)
@@ -74,11 +74,11 @@ class DaliSource:
             self._base_seed = stream.seed if workers.persistent_workers else None
         session = _Session(self, stream)
         if workers.num_workers:
-            session.prepare()  # now, as torch's workers: the sampler may draw from a global generator
+            session.prepare()  # now, as with torch's workers: the sampler may draw from a global generator
         return Results(session.batches())
 
     def runner(self, batch_size: int) -> Runner:
-        """A pipeline that is ready to begin: the one kept, or a new one."""
+        """A pipeline that is ready to start: the one kept, or a new one."""
         idle, self._idle = self._idle, None
         if idle is not None and idle.usable and idle.batch_size >= batch_size:
             return idle
@@ -99,7 +99,7 @@ class _Session:
     """One pass over a stream.
 
     waiting: prepared, to be given to a pipeline (again). under_way: given to the pipeline, in its order.
-    dry: the pipeline was told that there is no more, which it takes for the end until it is reset.
+    dry: the pipeline was told that no more comes; it takes that for the end until it is reset.
     """
 
     def __init__(self, source: DaliSource, stream: RequestStream) -> None:
@@ -116,7 +116,7 @@ class _Session:
             self._threads = ThreadPoolExecutor(source.threads, thread_name_prefix="fastpipe-dali")
 
     def batches(self) -> Iterator[HostBatch | Failure]:
-        """The batches in order. Pipeline and threads are let go of at the end, or when this is closed."""
+        """The batches in order. Pipeline and threads are released at the end, or when this is closed."""
         try:
             while self._start_runs():
                 prepared = self._under_way[0]
@@ -139,7 +139,7 @@ class _Session:
                 self._threads.shutdown(cancel_futures=True)
 
     def _start_runs(self) -> bool:
-        """Whether a run is under way, after starting as many as there may be."""
+        """Whether a run is in flight, after starting as many as allowed."""
         if not self._under_way:
             if not self._waiting:
                 self.prepare()
@@ -166,7 +166,7 @@ class _Session:
         return bool(self._waiting) or (not self._ended and self._stream.ready())
 
     def _submit(self) -> None:
-        """Start runs until as many are under way as there may be, or can be without waiting."""
+        """Start runs until as many are in flight as allowed, or as possible without waiting."""
         runner, under_way = self._runner, len(self._under_way)
         while runner is not None and self._more() and under_way < self._source.depth:
             try:
@@ -174,7 +174,7 @@ class _Session:
             except RuntimeError as error:
                 if not self._under_way:
                     raise
-                # Of a run that was started earlier: its result raises the same.
+                # The error of a run started earlier: its result raises the same.
                 _log.debug("DALI: %s", error)
                 return
             if len(self._under_way) == under_way:
@@ -194,7 +194,7 @@ class _Session:
             self._dry = True
             raise StopIteration
         if len(self._waiting[0].request.ids) > self._runner.batch_size:
-            raise StopIteration  # drained first, then a larger pipeline is made
+            raise StopIteration  # drain first, then make a larger pipeline
         prepared = self._waiting.popleft()
         self._under_way.append(prepared)
         return prepared.inputs(self._source.graph)
@@ -233,7 +233,7 @@ class _Session:
         return read_item(self._source.job.dataset, sample_id, self._source.rejected)
 
     def _each(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        """function of every item, in order, on the threads there are: a slice of the items for each."""
+        """`function` of every item, in order, on the available threads: a slice of the items for each."""
         if self._threads is None or len(items) < 2:
             return [function(item) for item in items]
         num = self._source.threads
@@ -254,12 +254,12 @@ class _Session:
         return batch
 
     def _recover(self, prepared: Prepared, error: RuntimeError) -> None:
-        """Replace a pipeline that a file has killed; all that was under way is run again, in order."""
+        """Replace a pipeline that a file has killed; everything in flight runs again, in order."""
         self._runner = None
         self._waiting.extendleft(reversed(self._under_way))
         self._under_way.clear()
         prepared.tries += 1
-        if prepared.tries > 2 * _TRIES:  # not the files: Pillow has them all by now
+        if prepared.tries > 2 * _TRIES:  # the files are not at fault: Pillow has them all by now
             raise BackendError(
                 f"DALI failed {prepared.tries} times on one batch: {_reason(error)}"
             ) from error

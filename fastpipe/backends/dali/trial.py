@@ -1,9 +1,9 @@
-"""Whether DALI's GPU decoding works here: tried once, in a process of its own, before it is used.
+"""Whether DALI's GPU decoding works here: tried once, in a separate process, before it is used.
 
-nvImageCodec 0.9.0 fails to decode a region on an A100 and ends the process on H100 and B200; DALI 2.4 demands
+nvImageCodec 0.9.0 fails to decode a region on an A100 and ends the process on H100 and B200; DALI 2.4 needs
 that version. So each form (a region; the whole frame, then a slice) decodes 64 images next to the CPU's
-decoder, and what fails, crashes, hangs or shows other pixels is left out. The answer is kept by device,
-driver and wheels.
+decoder, and a form that fails, crashes, hangs or gives other pixels is not used. The answer is stored by
+device, driver and wheels.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ MixedForm = Literal["region", "whole"]
 FORMS: Final[tuple[MixedForm, ...]] = ("region", "whole")
 TIMEOUT_S: Final = 60.0
 NUM_IMAGES: Final = 64
-# Of each image against the CPU's decoder, as docs/conformance.md states them.
+# Limits for each image, compared with the CPU's decoder, as stated in docs/conformance.md.
 MAX_MEAN: Final = 1.0  # levels
-MAX_SHARE: Final = 0.01  # of the bytes that may be more than 8 levels off
+MAX_SHARE: Final = 0.01  # the share of bytes that may be more than 8 levels off
 _WHEELS = re.compile(r"nvidia-(dali|nvimgcodec|nvjpeg)")
 _answers: dict[tuple[MixedForm, int], str] = {}
 
 
 def mixed_form(device: int) -> tuple[MixedForm | None, dict[str, str]]:
-    """The first form that works on this device, or None; and why those before it do not. Warns of these."""
+    """The first form that works on this device, or None; and why those before it do not. Warns about them."""
     reasons: dict[str, str] = {}
     for form in FORMS:
         reason = refusal_of(form, device)
@@ -61,7 +61,7 @@ def refusal_of(
     run: Callable[[MixedForm, int], str] | None = None,
     key: str | None = None,
 ) -> str:
-    """Why this form is not to be used on this device, "" if it is. Tried where no answer is stored.
+    """Why this form must not be used on this device, "" if it may. Runs the trial if no answer is stored.
 
     run: the trial, `try_form`. key: what the answer depends on, else device, driver and wheels.
     """
@@ -78,7 +78,7 @@ def refusal_of(
         answer = _tried(path, form, device, run or try_form)
     if answer:
         _log.warning(
-            "DALI does not decode on the GPU in the form %r, but in the next or on the CPU: %s "
+            "DALI does not decode on the GPU in the form %r; the next form or the CPU serves: %s "
             "(kept in %s; delete that file to try again)",
             form,
             answer,
@@ -90,7 +90,7 @@ def refusal_of(
 
 
 def _tried(path: Path, form: MixedForm, device: int, run: Callable[[MixedForm, int], str]) -> str:
-    """Try it under a lock, so that one rank of all tries, and store the answer where that is possible."""
+    """Try it under a lock, so that only one rank tries, and store the answer if possible."""
     try:
         make_dir(path.parent)
         with file_lock(path.with_suffix(".lock")):
@@ -101,7 +101,7 @@ def _tried(path: Path, form: MixedForm, device: int, run: Callable[[MixedForm, i
                 replace_file(str(path), lambda file: _write(file, entry))
             return answer
     except (OSError, DataError) as error:
-        _log.warning("the trial of DALI's GPU decoding cannot be stored, each process runs it: %s", error)
+        _log.warning("the trial of DALI's GPU decoding cannot be stored, so every process runs it: %s", error)
         return run(form, device)
 
 
@@ -118,7 +118,7 @@ def _stored(path: Path) -> str | None:
 
 
 def _machine(device: int) -> str:
-    """What an answer depends on."""
+    """The key of an answer: everything that it depends on."""
     wheels = sorted(
         f"{name} {found.version}"
         for found in importlib.metadata.distributions()
@@ -132,7 +132,7 @@ def _machine(device: int) -> str:
 def try_form(
     form: MixedForm, device: int, *, command: Sequence[str] | None = None, timeout_s: float = TIMEOUT_S
 ) -> str:
-    """Decode 64 images in another process; "" when they come out as the CPU's, else what went wrong.
+    """Decode 64 images in another process; "" if they match the CPU's, else what went wrong.
 
     command: what to start instead of this module, for tests.
     """

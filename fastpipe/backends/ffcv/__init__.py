@@ -1,1 +1,1 @@
-"""FFCV: its native reader and decoder, in threads of our own."""
+"""FFCV: its native reader and decoder, in our own threads."""

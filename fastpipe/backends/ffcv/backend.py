@@ -1,4 +1,4 @@
-"""FFCV's decoder and resize over a `.beton` file, in threads of our own: no ffcv.Loader (docs/design/004)."""
+"""FFCV's decoder and resize over a `.beton` file, in our own threads: no ffcv.Loader (docs/design/004)."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from fastpipe.types import Availability, HostBatch, Machine, Plan, Support
 __all__ = ["FfcvBackend", "FfcvSource"]
 
 _PREFETCH: Final = 2  # batches per thread, torch's own default
-# Filters that INTER_AREA, an average over the covered pixels, may stand for. Bicubic and Lanczos sharpen,
-# nearest takes single pixels: a run that asks for those asks for something else.
+# Filters that INTER_AREA, an average over the covered pixels, may replace. Bicubic and Lanczos sharpen,
+# nearest takes single pixels: a run that asks for those does not want an average.
 _CLOSE_TO_AREA: Final = ("box", "bilinear", "hamming")
 _DECODE: Final = "decodes with libjpeg-turbo's fast IDCT"
 _EXACT: Final = (
-    "decodes whole JPEGs with libjpeg-turbo's accurate IDCT and resizes with Pillow; progressive, CMYK, "
-    "arithmetic, 12-bit and raw images are Pillow's altogether"
+    "decodes whole JPEGs with libjpeg-turbo's accurate IDCT and resizes with Pillow; Pillow alone handles "
+    "progressive, CMYK, arithmetic, 12-bit and raw images"
 )
 
 
@@ -54,7 +54,7 @@ class FfcvBackend:
         return availability()
 
     def supports(self, plan: Plan, numerics: Numerics) -> Support:
-        """`yes_but` under "fast", with the difference from Pillow's pixels; `no` for what it cannot keep."""
+        """`yes_but` under "fast": the difference from Pillow's pixels; `no` if it cannot keep numerics."""
         if numerics == "exact":
             fault = exact_fault()
             return Support(answer="no", reason=fault) if fault else Support(answer="yes", reason=_EXACT)
@@ -93,7 +93,7 @@ class FfcvSource:
         self._work = BatchWork(job.dataset, job.plan, mender, open_native(), numerics=job.numerics, pin=pin)
 
     def base_seed(self) -> int:
-        """torch's base seed of the iterator to come; that of the first one for workers that stay."""
+        """torch's base seed of the next iterator; of the first one if workers are persistent."""
         return next_base_seed(self._options.generator) if self._base_seed is None else self._base_seed
 
     def start(self, stream: RequestStream, *, again: bool = False) -> Iterator[HostBatch]:
@@ -115,7 +115,7 @@ class FfcvSource:
         )
 
     def close(self) -> None:
-        """Nothing outlives an epoch but idle threads, which are the process's own."""
+        """Only idle threads outlive an epoch, and they belong to the process."""
 
 
 def _in_place(stream: RequestStream, work: BatchWork) -> Iterator[HostBatch | Failure]:
@@ -126,7 +126,7 @@ def _in_place(stream: RequestStream, work: BatchWork) -> Iterator[HostBatch | Fa
         except Exception as error:
             batch = Failure(error)
         yield batch
-        del batch  # it is the consumer's
+        del batch  # the consumer owns it now
 
 
 def _never() -> bool:

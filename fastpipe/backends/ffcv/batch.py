@@ -1,4 +1,4 @@
-"""One request to one packed uint8 batch, with FFCV's library, and Pillow for what that does not decode."""
+"""One request to one packed uint8 batch, with FFCV's library, and Pillow for images it does not decode."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class BatchWork:
 
 
 class _Assembly:
-    """One batch in the making, by one thread."""
+    """One batch under construction, by one thread."""
 
     def __init__(self, work: BatchWork, request: Request, state: ThreadState) -> None:
         self.work = work
@@ -66,7 +66,7 @@ class _Assembly:
         self.packing.label(place, leaf, leaf.label(index))
 
     def _decoders(self, leaf: Leaf, index: int, place: int) -> list[tuple[str, Callable[[], None]]]:
-        """FFCV's library, then Pillow; Pillow alone for what has other pixels there and must not."""
+        """FFCV's library, then Pillow; Pillow alone for images whose pixels would differ but must not."""
         sample = Sample(leaf=leaf, index=index, spec=self.spec, draws=self.draws[place])
         pillow = ("Pillow", partial(self._pillow, leaf, index, place))
 

@@ -15,9 +15,9 @@ __all__ = ["fill_exact", "has_pillows_pixels"]
 
 
 def has_pillows_pixels(sample: Sample) -> bool:
-    """Whether libjpeg-turbo may decode it: JPEGs but progressive ones, of the size that the table says.
+    """Whether libjpeg-turbo may decode it: JPEGs except progressive ones, of the size given by the table.
 
-    A progressive file that lacks scans is smoothed, and versions differ there: of 4:2:0 by up to 13 levels
+    A progressive file that lacks scans is smoothed, and versions differ in that: for 4:2:0 by up to 13 levels
     between 2.1.5, which FFCV has from the distribution, and 3.2, which is in Pillow. Raw images gain nothing.
     """
     if sample.raw:
@@ -29,7 +29,7 @@ def has_pillows_pixels(sample: Sample) -> bool:
 def fill_exact(state: ThreadState, sample: Sample, room: Room) -> None:
     """Decode, crop and resize a sample that `has_pillows_pixels` into its room.
 
-    Raises SampleError for what libjpeg-turbo finds fault with, ValueError for a crop that does not fit.
+    Raises SampleError for a file that libjpeg-turbo faults, ValueError for a crop that does not fit.
     """
     size, spec = sample.size, sample.spec
     if spec is None:
@@ -52,6 +52,6 @@ def _decode(state: ThreadState, sample: Sample, target: Pixels) -> None:
 
 
 def _image(frame: Pixels) -> Image.Image:
-    """A Pillow image of the pixels: Pillow keeps four bytes for each, so that they are copied once."""
+    """A Pillow image of the pixels: Pillow keeps four bytes for each, so they are copied once."""
     packed = np.ascontiguousarray(frame)
     return Image.frombuffer("RGB", (frame.shape[1], frame.shape[0]), packed, "raw", "RGB", 0, 1)

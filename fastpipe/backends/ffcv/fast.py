@@ -1,4 +1,4 @@
-"""numerics="fast": FFCV's decoder, scaled where pixels are left over, and INTER_AREA where that shrinks."""
+"""numerics="fast": FFCV's decoder, scaled if the crop has pixels to spare, and INTER_AREA if it shrinks."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _KEEP: Final = 1.25
 
 
 def dct_eighths(crop: Size, target: Size) -> int:
-    """At how many eighths (8, 4, 2 or 1) to decode, so that the crop still has more pixels than the target.
+    """How many eighths (8, 4, 2 or 1) to decode at, so that the crop still has more pixels than the target.
 
-    Only these are fast: libjpeg-turbo has SIMD for 1/2 and 1/4, and 3/8, 5/8, 6/8, 7/8 save nothing.
+    Only these scales are fast: libjpeg-turbo has SIMD for 1/2 and 1/4, and 3/8, 5/8, 6/8, 7/8 save nothing.
     """
     eighths = 8
     while eighths > 1 and all(
@@ -119,10 +119,10 @@ def _decode(native: Native, sample: Sample, room: Callable[[Size], Pixels], eigh
 
 
 def _resize(native: Native, frame: Pixels, box: Box, target: Pixels, interpolation: Any) -> None:
-    """Resize a box by INTER_AREA where it shrinks or stays in both directions; Pillow does the others.
+    """Resize a box by INTER_AREA if neither direction is enlarged; Pillow resizes the others.
 
-    Where one direction is enlarged INTER_AREA is no mean of areas but samples both: up to 23 levels off in
-    the mean. Else it is up to 5 off, in waves of 4 to 9 pixels of the output.
+    If one direction is enlarged, INTER_AREA does not average areas but samples both directions: up to 23
+    levels off in the mean. Else it is up to 5 off, in waves of 4 to 9 pixels of the output.
     """
     sizes = (frame.shape[0], frame.shape[1]), (target.shape[0], target.shape[1])
     if box.height >= sizes[1][0] and box.width >= sizes[1][1]:
@@ -134,7 +134,7 @@ def _resize(native: Native, frame: Pixels, box: Box, target: Pixels, interpolati
 
 
 def _paste(frame: Pixels, box: Box, target: Pixels) -> None:
-    """Copy `box` of the frame; what lies outside the frame is black."""
+    """Copy `box` of the frame; pixels outside the frame are black."""
     height, width = frame.shape[:2]
     top, left = max(box.top, 0), max(box.left, 0)
     bottom, right = min(box.top + box.height, height), min(box.left + box.width, width)

@@ -1,7 +1,7 @@
-"""FFCV's native decode and resize, called by address: the one door to its library.
+"""FFCV's native decode and resize, called by address: only this module loads its library.
 
-The Python package `ffcv` is never imported: that takes seconds, needs cv2 and compiles with numba. What we
-use of it is a shared library with a C interface (ffcv 1.0.2, libffcv/libffcv.cpp), which needs none of that.
+The Python package `ffcv` is never imported: that takes seconds, needs cv2 and compiles with numba. We only
+use a shared library with a C interface (ffcv 1.0.2, libffcv/libffcv.cpp), which needs none of that.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _ALONE: Final = frozenset({0x01, *range(0xD0, 0xD8)})
 class Native:
     """The two functions of `library`, from `path`. Both release the GIL; neither keeps an address.
 
-    Raises OSError when the library or one that it is linked to cannot be loaded, AttributeError when it lacks
-    a function.
+    Raises OSError if the library, or one it is linked to, cannot be loaded, AttributeError if it lacks a
+    function.
     """
 
     def __init__(self, path: Path) -> None:
@@ -60,11 +60,11 @@ class Native:
         self._resize.argtypes = [ctypes.c_int64] * 11
 
     def decode(self, source: int, num_bytes: int, target: int, size: Size) -> bool:
-        """Decode a JPEG to uint8 RGB [*size, 3] at `target`; False when the library finds fault with it.
+        """Decode a JPEG to uint8 RGB [*size, 3] at `target`; False if the library finds fault with it.
 
-        The scale is the largest of 2/1, 15/8, .. 1/8 at which the frame fits into `size`, and rows lie as
-        closely as the scaled width says (tjDecompress2): at most height * width * 3 bytes are written,
-        whatever the file holds. Rows lie as `size` says only if that is the frame's own size, or that at some
+        The scale is the largest of 2/1, 15/8, .. 1/8 at which the frame fits into `size`, and rows are packed
+        at the scaled width (tjDecompress2): at most height * width * 3 bytes are written, whatever the file
+        holds. Rows have the width in `size` only if `size` is the frame's own size, or that size at some
         eighths, rounded up.
         Truncated, damaged and four-channel files give False (-1 in C; FFCV itself does not look).
         """
@@ -76,7 +76,7 @@ class Native:
     def resize(self, source: int, size: Size, box: Box, target: int, target_size: Size) -> None:
         """cv::resize with INTER_AREA of `box` of the uint8 RGB image [*size, 3] to [*target_size, 3].
 
-        Raises ValueError for a box that is empty or leaves the image: in C that would end the process.
+        Raises ValueError for a box that is empty or leaves the image, which would end the process in C.
         """
         bottom, right = box.top + box.height, box.left + box.width
         inside = 0 <= box.top < bottom <= size[0] and 0 <= box.left < right <= size[1]
@@ -95,7 +95,7 @@ class Scratch:
         self._buffer = np.empty(0, dtype=np.uint8)
 
     def image(self, size: Size) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-        """Room for uint8 [*size, 3], not cleared. What was here before is lost."""
+        """Room for uint8 [*size, 3], not cleared. Earlier content is lost."""
         num_bytes = size[0] * size[1] * 3
         if num_bytes > len(self._buffer):
             self._buffer = np.empty(0, dtype=np.uint8)  # free the old one first
@@ -104,7 +104,7 @@ class Scratch:
 
 
 def jpeg_frame(data: bytes | memoryview) -> Size | None:
-    """(height, width) in the frame header of a JPEG; None where there is none to be found.
+    """(height, width) in the frame header of a JPEG; None if there is none.
 
     Source of the layout: ITU-T T.81, annex B. Reads nothing beyond `data`.
     """
@@ -119,13 +119,13 @@ def jpeg_frame(data: bytes | memoryview) -> Size | None:
             at += 1
         elif marker in _ALONE:
             at += 2
-        else:  # a length below 2 is damage, found by what follows
+        else:  # a length below 2 is damage, which the code below finds
             at += 2 + max(data[at + 2] << 8 | data[at + 3], 2)
     return None
 
 
 def _find_library() -> Path | None:
-    """The extension module `_libffcv` inside the package `ffcv`, or None when that is not installed."""
+    """The extension module `_libffcv` inside the package `ffcv`, or None if that is not installed."""
     spec = importlib.util.find_spec("ffcv")  # finds it without running its code
     if spec is None:
         return None
@@ -142,7 +142,7 @@ def _find_library() -> Path | None:
 
 @lru_cache(maxsize=1)
 def open_native() -> Native:
-    """FFCV's library, loaded once. MissingExtraError without ffcv, BackendError when it does not load."""
+    """FFCV's library, loaded once. MissingExtraError without ffcv, BackendError if it does not load."""
     path = _find_library()
     if path is None:
         raise MissingExtraError("ffcv", "ffcv", 'backend="ffcv"')
@@ -151,7 +151,7 @@ def open_native() -> Native:
     except (OSError, AttributeError) as error:
         raise BackendError(
             f"FFCV's library cannot be loaded: {error}. It was built against an OpenCV or libjpeg-turbo "
-            f"that is not here (any more). Build it again (--force-reinstall --no-cache-dir): {INSTALL}"
+            f"that is not installed (any more). Build it again (--force-reinstall --no-cache-dir): {INSTALL}"
         ) from error
 
 
@@ -163,6 +163,6 @@ def availability() -> Availability:
         return Availability(
             ok=False, reason=f"the package {error.package!r} is not installed", remedy=INSTALL
         )
-    except Exception as error:  # a broken installation must not keep other backends from being asked
+    except Exception as error:  # a broken installation must not keep other backends from being considered
         return Availability(ok=False, reason=str(error), remedy="" if INSTALL in str(error) else INSTALL)
     return Availability(ok=True, reason="FFCV's library, in threads of this process")

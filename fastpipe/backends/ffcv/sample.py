@@ -1,4 +1,4 @@
-"""One image of a `.beton` on its way into a batch, and what a thread reuses from image to image."""
+"""One image of a `.beton` on its way into a batch, and the memory a thread reuses from image to image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fastpipe.types import Size, Spec
 
 __all__ = ["Pixels", "Room", "Sample", "ThreadState"]
 
-# Where the pixels of a sample go: uint8 [*size, 3] of the batch, once their size is known.
+# The target of a sample's pixels: uint8 [*size, 3] of the batch, once their size is known.
 Room = Callable[[Size], Pixels]
 
 
@@ -30,7 +30,7 @@ class ThreadState:
 
     @property
     def decoder(self) -> TurboDecoder:
-        """libjpeg-turbo's, made when it is first needed: numerics="fast" never does."""
+        """libjpeg-turbo's decoder, made when it is first needed: numerics="fast" never needs it."""
         if self._decoder is None:
             self._decoder = TurboDecoder(open_turbo())
         return self._decoder
@@ -38,7 +38,7 @@ class ThreadState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """Image `index` of a leaf, and what is to become of it. draws: the uniform numbers of its crop."""
+    """Image `index` of a leaf, and how to crop and resize it. draws: the uniform numbers of its crop."""
 
     leaf: Leaf
     index: int
@@ -47,10 +47,10 @@ class Sample:
 
     @property
     def size(self) -> Size:
-        """(height, width) by the storage's table."""
+        """(height, width) according to the storage's table."""
         size = self.leaf.size(self.index)
         if size is None:
-            raise self.rejected("its size is in no table")
+            raise self.rejected("its size is not in the table")
         return size
 
     @property

@@ -1,7 +1,7 @@
 """Threads that serve a stream of requests, some batches ahead and in order.
 
-The threads are the process's own and go from one epoch, or loader, to the next: FFCV's library keeps 11 KiB
-for every thread that ever decoded (its pthread keys have no destructor): new threads per epoch would leak.
+The threads belong to the process and pass from one epoch, or loader, to the next. FFCV's library keeps 11 KiB
+for every thread that ever decoded (its pthread keys have no destructor), so new threads per epoch would leak.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ Stop = Callable[[], bool]
 Work = Callable[[Request, S, Stop], T]
 
 _POLL_S = 0.5  # how soon a dead thread is noticed
-_JOIN_S = 30.0  # a target_transform that hangs must not hang the consumer's exit as well
+_JOIN_S = 30.0  # a target_transform that hangs must not make the consumer's exit hang too
 
 
 class _Thread(threading.Thread):
-    """Runs one task after another, and lies in `_idle` between them."""
+    """Runs one task after another, and waits in `_idle` between them."""
 
     def __init__(self) -> None:
         super().__init__(name="fastpipe-ffcv", daemon=True)
@@ -54,7 +54,7 @@ _lock = threading.Lock()
 
 
 def _forget() -> None:
-    """In a forked child there are no threads, and the lock may have been held."""
+    """Reset in a forked child, which has no threads and may have inherited a locked lock."""
     global _lock
     _lock = threading.Lock()
     _idle.clear()
@@ -89,7 +89,7 @@ class _Job(Generic[T]):
             self.result = work(request, state, stop)
         except Exception as error:
             self.error = error
-        except BaseException as error:  # raised as it is, SystemExit would end the consumer without a word
+        except BaseException as error:  # raised unchanged, SystemExit would end the consumer silently
             self.error = RuntimeError(f"a decoding thread was ended by {type(error).__name__}")
             self.error.__cause__ = error
         finally:
@@ -124,26 +124,26 @@ class _Crew(Generic[S, T]):
             ended.set()
 
     def close(self) -> None:
-        """Let the threads end what they are at, an image at most, and give them back."""
+        """Let the threads finish their current image, and give them back."""
         self.stop.set()
         for _ in self.threads:
             self.jobs.put(None)
         deadline = time.monotonic() + _JOIN_S
         for thread, ended in zip(self.threads, self._ended, strict=True):
-            if thread is threading.current_thread():  # a collector's run inside a job
+            if thread is threading.current_thread():  # the collector may run inside a job
                 continue
             while thread.is_alive() and not ended.wait(0.1) and time.monotonic() < deadline:
                 pass
 
 
 class Batches(Iterator[T], Generic[S, T]):
-    """What `work` makes of each request, in order; the first `depth` are asked for at once.
+    """The results of `work` for each request, in order; the first `depth` are requested at once.
 
     threads: how many. make_state: called in each thread, for what it reuses from batch to batch. timeout:
-    seconds to wait for one batch, 0 for no limit. Of a stream that is fed, whatever is there is taken. An
-    error of `work` is raised in its batch's turn, and the next batch follows. One of `requests` has its turn
-    too, but nothing follows: it is raised at every later call, as is RuntimeError when a thread died or the
-    time is over.
+    seconds to wait for one batch, 0 for no limit. From a stream that is fed, whatever is there is taken. An
+    error of `work` is raised in its batch's turn, and the next batch follows. An error of `requests` is
+    raised in its turn too, but nothing follows: every later call raises it again. The same holds for the
+    RuntimeError of a thread that died or of a timeout.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class Batches(Iterator[T], Generic[S, T]):
             raise self._error
         self._ask_for_what_is_there()
         if not self._pending:
-            self._ask()  # of a fed stream: waits for the script
+            self._ask()  # a fed stream waits for the script
         if not self._pending or not self._finalizer.alive:
             self.close()
             raise StopIteration
@@ -215,7 +215,7 @@ class Batches(Iterator[T], Generic[S, T]):
             if (not alive or self._crew.error is not None) and not job.done.is_set():
                 self.close()
                 self._error = RuntimeError(
-                    "a decoding thread of the DataLoader died, or stayed behind when this process was forked"
+                    "a decoding thread of the DataLoader died, or was lost when this process was forked"
                 )
                 raise self._error from self._crew.error
             if self._timeout and time.monotonic() - began >= self._timeout:
@@ -225,10 +225,10 @@ class Batches(Iterator[T], Generic[S, T]):
 
     @property
     def over(self) -> bool:
-        """Whether an error that is no batch's has ended the epoch."""
+        """Whether an error outside any batch has ended the epoch."""
         return self._error is not None
 
     def close(self) -> None:
-        """Give the threads back; what they prepared is dropped."""
+        """Give the threads back; prepared batches are dropped."""
         self._finalizer()
         self._pending.clear()

@@ -1,7 +1,7 @@
-"""libjpeg-turbo's accurate decoder, out of the library that FFCV's own is linked to.
+"""libjpeg-turbo's accurate decoder, from the library that FFCV's own is linked to.
 
 FFCV's `imdecode` asks for the fast IDCT and offers nothing else. The TurboJPEG functions behind it (API 2.0,
-turbojpeg.h) give Pillow's pixels, since Pillow too has libjpeg-turbo decode by accurate IDCT and fancy
+turbojpeg.h) give Pillow's pixels, because Pillow also uses libjpeg-turbo with the accurate IDCT and fancy
 upsampling.
 """
 
@@ -25,11 +25,11 @@ __all__ = ["Turbo", "TurboDecoder", "exact_fault", "open_turbo"]
 Pixels = npt.NDArray[np.uint8]
 
 _RGB: Final = 0  # TJPF_RGB
-_ACCURATE: Final = 4096  # TJFLAG_ACCURATEDCT; without TJFLAG_FASTUPSAMPLE upsampling is the fancy one
+_ACCURATE: Final = 4096  # TJFLAG_ACCURATEDCT; without TJFLAG_FASTUPSAMPLE, upsampling is fancy
 
 
 class Turbo:
-    """The functions. Raises AttributeError when the library has none of them."""
+    """The functions. Raises AttributeError if the library lacks them."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self.create = library.tjInitDecompress
@@ -62,10 +62,10 @@ class TurboDecoder:
         weakref.finalize(self, turbo.destroy, self._handle).atexit = False
 
     def decode(self, source: Pixels, target: Pixels) -> str | None:
-        """Decode a JPEG of the target's own size into it, uint8 [H,W,3] RGB; what is wrong, or None.
+        """Decode a JPEG of the target's size into it, uint8 [H,W,3] RGB; returns the error, or None.
 
         A warning (damage that can be decoded around, stray bytes) counts as wrong. Nothing is written past
-        the target, whatever the file says: a larger frame is scaled down to it or refused.
+        the target for any file: a larger frame is scaled down to it or refused.
         """
         height, width, _ = target.shape
         code = self._turbo.decompress(
@@ -86,7 +86,7 @@ class TurboDecoder:
 
 @lru_cache(maxsize=1)
 def open_turbo() -> Turbo:
-    """The functions behind FFCV's library. BackendError or MissingExtraError where they are not to be had."""
+    """The functions behind FFCV's library. BackendError or MissingExtraError if they are not available."""
     native = open_native()
     try:
         return Turbo(native.library)
@@ -100,8 +100,8 @@ def open_turbo() -> Turbo:
 def exact_fault() -> str | None:
     """Why numerics="exact" cannot be kept on this machine, or None.
 
-    Pillow and FFCV bring libjpeg-turbo of their own, and others can be built in (IJG's libjpeg upsamples in
-    another way): small JPEGs of each common kind are decoded by both, once per process.
+    Pillow and FFCV each bring their own libjpeg-turbo, and others can be built in (IJG's libjpeg upsamples
+    differently), so both decode small JPEGs of each common kind, once per process.
     """
     try:
         decoder = TurboDecoder(open_turbo())
@@ -114,5 +114,5 @@ def exact_fault() -> str | None:
         found = np.empty_like(noise)
         fault = decoder.decode(np.frombuffer(stream.getvalue(), np.uint8), found)
         if fault is not None or not np.array_equal(found, np.asarray(Image.open(stream).convert("RGB"))):
-            return "FFCV's libjpeg-turbo and Pillow's JPEG library have different pixels on this machine"
+            return "FFCV's libjpeg-turbo and Pillow's JPEG library decode to different pixels on this machine"
     return None

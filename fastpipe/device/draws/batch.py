@@ -55,7 +55,7 @@ class MixParams:
     """partner: int64 [B], a permutation. weight: the partner's share of the label, a float32 value in [0, 1].
 
     region: None for MixUp, whose pixels take the same share; for CutMix the box (top, left, height, width) in
-    pixels of the output that comes from the partner altogether.
+    pixels of the output that comes entirely from the partner.
     """
 
     partner: npt.NDArray[np.int64]
@@ -81,18 +81,18 @@ def smallest(numbers: npt.NDArray[np.float64], num: int) -> npt.NDArray[np.int64
     ordered = numbers.copy()
     ordered.partition(num - 1)
     places: npt.NDArray[np.int64] = (numbers <= ordered[num - 1]).nonzero()[0]
-    if len(places) > num:  # equal numbers at the limit, a chance of 2^-53 a pair: the first of them stay
+    if len(places) > num:  # equal numbers at the limit (probability 2^-53 per pair): the first of them stay
         places = np.sort(np.argsort(numbers, kind="stable")[:num])
     return places
 
 
 def mix_options(spec: Mixing) -> tuple[MixUp | CutMix, ...]:
-    """What the step may turn out to be."""
+    """The kinds that the step may be drawn as."""
     return tuple(spec.options) if isinstance(spec, RandomChoice) else (spec,)
 
 
 def draw_mix(spec: Mixing, request: Request, height: int, width: int) -> MixParams:
-    """Weight, partners and box for the images of the request, which are height x width by then."""
+    """Weight, partners and box for the images of the request; height x width is their size at this step."""
     choice, first, second, *center = batch_numbers(request, Stream.MIX, _MIX_NUMBERS).tolist()
     chosen = _choose(spec, choice)
     partner = _partners(chosen, request)
@@ -124,7 +124,7 @@ def symmetric_beta(alpha: float, first: float, second: float) -> tuple[float, bo
 
     Exact for every alpha > 0, without rejection: t = sqrt(n (u^(-2/n) - 1)) cos(2 pi v) has Student's law of
     n degrees of freedom (Bailey, Math. Comp. 62, 1994, 779-781), and with n = 2 alpha the beta law belongs to
-    (1 + t / sqrt(n + t^2)) / 2. The smaller half is computed by itself, so it keeps its digits near 0.
+    (1 + t / sqrt(n + t^2)) / 2. The smaller half is computed separately, so it keeps its digits near 0.
     """
     cosine = math.cos(2.0 * math.pi * second)
     exponent = -math.log1p(-first) / alpha

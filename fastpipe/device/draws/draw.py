@@ -32,7 +32,7 @@ __all__ = ["DRAWS", "Draw", "ErasingParams", "LevelPass", "Params", "ResizeParam
 _TRIES = 10  # torchvision's RandomErasing gives up after ten rectangles that do not fit
 
 LevelPass = Callable[[torch.Tensor], torch.Tensor]
-"""A step as a function of the batch: uint8 [B,H,W,3] on any device, which is left as it is, to a new one."""
+"""A step as a function of the batch: uint8 [B,H,W,3] on any device, left unchanged, to a new batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +56,10 @@ class ResizeParams:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Params:
-    """What was drawn for a batch. `flip` is bool [B]; a part is None where the plan has no such step.
+    """What was drawn for a batch. `flip` is bool [B]; a part is None if the plan has no such step.
 
     Erasing's boxes and the mix's region are in pixels of the output, after ColOut and Resize. `passes` run
-    one after another behind Resize, before the levels become values.
+    one after another after Resize, before the levels become values.
     """
 
     flip: npt.NDArray[np.bool_] | None = None
@@ -79,8 +79,8 @@ _BEFORE_PASSES = ("flip", "ops", "colout", "resize")
 class Draw:
     """How the parameters of a step are drawn: which part of `Params` they are, and the function.
 
-    make: of the spec, the request, and the images' height and width when the step's turn comes. For `passes`
-    it returns one pass; another part belongs to one step of a plan.
+    make: of the spec, the request, and the images' height and width at the step's turn. For `passes`
+    it returns one pass; any other part belongs to only one step of a plan.
     """
 
     part: Part
@@ -105,7 +105,7 @@ def draw(steps: Sequence[Spec], request: Request, height: int, width: int) -> Pa
 
 
 def _draw_of(step: Spec) -> Draw | None:
-    # A class is nearly always there itself, and its parents need not be asked.
+    # The class itself is nearly always in the table, so its parents are rarely searched.
     for cls in type(step).__mro__:
         if cls in DRAWS:
             return DRAWS[cls]
@@ -120,9 +120,9 @@ def _put(found: dict[str, Any], part: Part, made: Any, step: Spec) -> None:
         found[part] = (*found.get(part, ()), made)
         return
     if part in found:
-        raise ArgumentError(f"steps must have one that draws {part!r}. Found another: {step!r}. Remove one")
+        raise ArgumentError(f"only one step may draw {part!r}. Found another: {step!r}. Remove one")
     if "passes" in found and part in _BEFORE_PASSES:
-        raise ArgumentError(f"{step!r} must come before the steps that are passes of their own")
+        raise ArgumentError(f"{step!r} must come before the steps that run as separate passes")
     found[part] = made
 
 
@@ -165,7 +165,7 @@ def _fill_boxes() -> Callable[..., None]:
     return fill_boxes
 
 
-# A dict, so that a test can put in a step of its own, and take it out again.
+# A dict, so that a test can add its own step and remove it again.
 DRAWS: dict[type, Draw | None] = {
     HorizontalFlip: Draw("flip", _draw_flip),
     RandAugment: Draw("ops", _draw_ops),
@@ -179,4 +179,4 @@ DRAWS: dict[type, Draw | None] = {
     CutMix: Draw("mix", draw_mix),
     RandomChoice: Draw("mix", draw_mix),
 }
-"""By class of spec; None for a step that is part of the table of levels, where nothing is drawn."""
+"""By class of spec; None for a step that is part of the table of levels and draws nothing."""

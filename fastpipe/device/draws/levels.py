@@ -1,7 +1,7 @@
 """The policies with a level per operation and image: Composer's three spaces, and timm's.
 
-A level is drawn first, then turned into an argument by the space's own formula, one `_Rule` per operation.
-The order of arithmetic is kept, so that the same level gives the same bits.
+A level is drawn first, then the space's own formula, one `_Rule` per operation, turns it into an argument.
+The order of arithmetic is kept, so the same level gives the same bits.
 Formulas: Composer 0.7.1 (composer/utils/augmentation_primitives.py), timm 1.0.31 (timm/data/auto_augment.py).
 """
 
@@ -73,7 +73,7 @@ class _Rule:
 
     argument = max(offset + sign * min(f(level * scale), cap) * side, low).
 
-    f drops the fraction if `whole`. sign is -1 where `falling`, else random where `signed`. side is 1, or the
+    f drops the fraction if `whole`. sign is -1 if `falling`, else random if `signed`. side is 1, or the
     image's width or height in pixels for timm's relative translations. Composer computes
     level * scale / 10, timm level / 10 * scale.
     """
@@ -229,7 +229,7 @@ def _composer_rules(height: int, width: int) -> Mapping[str, _Rule]:
 
 
 def _timm_rules(spec: RandAugment, height: int, width: int) -> Mapping[str, _Rule]:
-    """8 bits leave the image as it is; 0 leave black, where Pillow 13 refuses and timm therefore fails."""
+    """8 bits leave the image unchanged; 0 bits leave black. Pillow 13 refuses 0, so timm fails there."""
     shear = _Rule(0.3, signed=True)
     enhance, posterize = _Rule(1.8, offset=0.1), _Rule(4, whole=True, cap=8)
     solarize = _Rule(256, whole=True, cap=256)

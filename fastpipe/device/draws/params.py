@@ -33,5 +33,5 @@ class OpParams:
 
 
 def whole(uniforms: npt.NDArray[np.float64], num: int) -> npt.NDArray[np.int64]:
-    """Uniform numbers into 0..num-1. The largest double below 1 may round up to num: kept inside."""
+    """Uniform numbers to 0..num-1. The largest double below 1 may round up to num, so it is clipped."""
     return np.minimum((uniforms * num).astype(np.int64), num - 1)

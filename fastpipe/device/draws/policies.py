@@ -2,8 +2,8 @@
 
 Composer's and timm's spaces are in `level_policies.py`. Here the magnitudes are torchvision's own:
 `_augmentation_space` of transforms/autoaugment.py (v1) and of transforms/v2/_auto_augment.py, which differ in
-the solarize threshold only. Every operation, level and sign of a policy is worked out once per image size by
-the scalar formulas; a draw only looks rows up.
+the solarize threshold only. The scalar formulas compute every operation, level and sign of a policy once per
+image size; a draw only looks rows up.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ Policy = RandAugment | TrivialAugmentWide
 class _Table:
     """Every outcome of a policy at one image size: ops int16 [14]; values [14,L,2], matrices [14,L,2,6].
 
-    The axis of two is the sign: 0 as it is, 1 negative (equal for operations without a sign).
+    The axis of length 2 is the sign: 0 unchanged, 1 negative (equal for operations without a sign).
     """
 
     ops: npt.NDArray[np.int16]
@@ -162,7 +162,7 @@ def _matrix(name: str, magnitude: float, height: int, width: int) -> Matrix:
     if name == "Rotate":
         return rotate(magnitude, height, width)
     if name in ("ShearX", "ShearY"):
-        # By way of degrees and back, as torchvision does: it costs the last bits.
+        # Through degrees and back, as in torchvision: this changes the last bits.
         angle = math.degrees(math.atan(magnitude))
         shear = (angle, 0.0) if name == "ShearX" else (0.0, angle)
         return torchvision_affine(0.0, (0.0, 0.0), 1.0, shear, (0.0, 0.0))

@@ -1,1 +1,1 @@
-"""What turns uint8 batches into augmented, normalised ones: one module per engine, one protocol."""
+"""Engines turn uint8 batches into augmented, normalised ones: one module per engine, one protocol."""

@@ -1,4 +1,4 @@
-"""The fused engine on CUDA: all operations of a batch after the copy, in as many passes as they are deep.
+"""The fused engine on CUDA: all operations of a batch after the copy, in as many passes as the plan is deep.
 
     images uint8 [B,H,W,3] on the GPU -> flip, policy, table, cast, layout -> [B,3,H,W] -> erasing
                                                 -> ColOut, resize, MixUp, CutMix: `cuda_passes.py`
@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 def missing_for_cuda() -> str | None:
-    """What to install before the fused engine can run on CUDA; None where nothing is missing."""
+    """What to install before the fused engine can run on CUDA; None if nothing is missing."""
     from fastpipe.kernels.cuda.compile import missing_package
 
     package = missing_package()
@@ -42,7 +42,7 @@ def missing_for_cuda() -> str | None:
 
 
 class CudaEngine:
-    """CUDA kernels on torch's current stream. Nothing is done on the host but the plan of the batch."""
+    """CUDA kernels on torch's current stream. The host only makes the plan of the batch."""
 
     def __init__(self, device: torch.device, *, check: bool = True) -> None:
         self.device = device
@@ -51,7 +51,7 @@ class CudaEngine:
         self._norms: dict[torch.dtype, tuple[torch.Tensor | None, torch.Tensor]] = {}
 
     def augment(self, images: torch.Tensor, params: Params) -> torch.Tensor:
-        """The images as they are: policy operations run after the copy, in `finish`."""
+        """The unchanged images: policy operations run after the copy, in `finish`."""
         fallback = self._ready()
         return images if fallback is None else fallback.augment(images, params)
 
@@ -63,7 +63,7 @@ class CudaEngine:
         return self._finish(images, params, output)
 
     def _ready(self) -> Engine | None:
-        """The engine that serves instead of this one, or None. Finds out at the first call."""
+        """The engine that serves instead of this one, or None. Determined at the first call."""
         if self._checked:
             return self._fallback
         reason = doubt(self.device, lambda: differences(self._finish, self.device))
@@ -87,7 +87,7 @@ class CudaEngine:
                 self._erase(out, params.erasing)
             return out
         if params.ops is not None:
-            # A pass of its own: partners are not warped twice, and sharpness has its neighbours.
+            # A separate pass: partners are not warped twice, and sharpness has its neighbours.
             images = self._fused(images, params, LEVELS).permute(0, 2, 3, 1)
         passes = Passes(moved=self._moved, norm=self._norm, erase=self._erase)
         return passes.run(images, params, output)
@@ -123,7 +123,7 @@ class CudaEngine:
             levels = torch.arange(256, device="cpu").repeat(3)
             values = levels if output.table is None else output.table.reshape(-1)
             held = (output.table, self._moved(values.to(output.dtype)))
-            # Kept for every stream, so it must be there before another one reads it. The stream alone is
+            # Kept for every stream, so it must be ready before another one reads it. Only the stream is
             # waited for: waiting for the whole device fails while any thread captures a CUDA graph.
             if self.device.type == "cuda":
                 torch.cuda.current_stream(self.device).synchronize()

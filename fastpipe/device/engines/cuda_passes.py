@@ -1,9 +1,9 @@
-"""The passes of a CUDA batch whose size changes or whose images are mixed, behind its policy operations.
+"""The passes after the policy operations of a CUDA batch whose size changes or whose images are mixed.
 
     uint8 [B,H,W,3] -> ColOut and nearest resize: picked  \
                     -> bilinear resize: two filters        -> values [B,3,h,w] -> erasing -> MixUp, CutMix
 
-MixUp reads the levels of both images and adds in float32; CutMix writes its box over what is there.
+MixUp reads the levels of both images and adds in float32; CutMix overwrites its box.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["Passes"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passes:
-    """What the passes need of an engine.
+    """The parts of an engine that the passes need.
 
     moved: a numpy array or CPU tensor onto the device. norm: [768] on the device, the output's value of each
     level. erase: fills boxes of an output in place.

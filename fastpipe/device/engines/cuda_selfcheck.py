@@ -1,4 +1,4 @@
-"""What the fused engine on CUDA does otherwise than the CPU kernels, seen on a batch of every operation."""
+"""Differences between the fused engine on CUDA and the CPU kernels, on a batch with every operation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Finish = Callable[[torch.Tensor, Params, Output], torch.Tensor]
 
 
 def differences(finish: Finish, device: torch.device) -> str:
-    """What `finish` on `device` does otherwise than the CPU kernels; empty where it agrees.
+    """The differences between `finish` on `device` and the CPU kernels; empty if there are none.
 
     finish: a function like `Engine.finish`. A batch with every operation, flipped and not, once with nearest
     and once with bilinear warps, as uint8 and as bfloat16; then ColOut, resize, MixUp and CutMix.
@@ -76,10 +76,10 @@ def _compared(
 
 
 def _check_sizes_and_mixes(num: int, height: int, width: int) -> Iterator[tuple[str, Params]]:
-    """What changes the size or mixes, behind nothing but a flip and behind every operation."""
+    """The steps that resize or mix, after a flip alone and after every operation."""
     colout = ColOutParams(rows=np.delete(np.arange(height), [0, 9]), columns=np.arange(3, width, 2))
     turn, (tall, wide) = np.arange(num), (height // 4, width // 4)
-    # Inside every output below, half the height and width at least.
+    # Inside every output below: at least half the height and width.
     boxes = np.stack([turn % tall, turn % wide, np.full(num, height // 6), np.full(num, width // 8)], axis=1)
     erasing = ErasingParams(boxes=boxes, apply=turn % 3 != 1, value=(0.5, -1.0, 2.0))
     partner = np.roll(turn, 1)
@@ -99,9 +99,9 @@ def _check_sizes_and_mixes(num: int, height: int, width: int) -> Iterator[tuple[
 
 
 def _check_params(mode: int, num: int, height: int, width: int) -> Params:
-    """Every operation, then another; every operation, then a warp. What follows a warp is a warp.
+    """Every operation, then another; every operation, then a warp. Only warps follow a warp.
 
-    So a level that a bilinear warp may miss is not multiplied by an operation after it.
+    So no later operation multiplies a level that a bilinear warp may miss.
     """
     from fastpipe import kernels
 
@@ -123,5 +123,5 @@ def _check_params(mode: int, num: int, height: int, width: int) -> Params:
         interpolations=np.full(ops.shape, mode, np.uint8),
         fills=np.tile(np.array([7, 99, 201], np.uint8), (num, 1)),
     )
-    # Each operation as it is and flipped: the same ones come again after len(codes) images.
+    # Each operation unflipped and flipped: the same ones recur after len(codes) images.
     return Params(flip=(turn + turn // len(codes)) % 2 == 1, ops=drawn)

@@ -1,10 +1,10 @@
-"""Whether the fused engine may serve on a CUDA device: found out once per process and device.
+"""Whether the fused engine may serve on a CUDA device: determined once per process and device.
 
     start: driver, kernels compiled, loaded --fails--> torch serves: "could not start"
     check: pixels against the CPU kernels   --differ-> torch serves: "does not give the CPU kernels' pixels"
                                             --raises-> the caller's error; nothing counts as checked
 
-A check that went well is remembered on disk, beside the kernels, for this device with this driver, torch and
+A successful check is recorded on disk, next to the kernels, for this device with this driver, torch and
 source; the next process only starts.
 """
 
@@ -30,10 +30,10 @@ _DRIVER_FILE = Path("/sys/module/nvidia/version")
 
 
 def doubt(device: torch.device, differences: Callable[[], str]) -> str:
-    """Why the fused engine may not serve on `device`, in words; empty where it may.
+    """Why the fused engine may not serve on `device`, in words; empty if it may.
 
-    differences: compares it with the CPU kernels and says what differs, or nothing. What it raises is the
-    caller's: out of memory, an error of the device or of our own says nothing about pixels.
+    differences: compares it with the CPU kernels and says what differs, or nothing. Its exceptions go to the
+    caller: out of memory, or an error of the device or of ours, says nothing about pixels.
     """
     with _turn:
         found = _doubts.get(device)
@@ -44,12 +44,12 @@ def doubt(device: torch.device, differences: Callable[[], str]) -> str:
 
 
 def known_doubt(device: torch.device) -> str | None:
-    """As `doubt`, without finding out: None where this process does not know yet."""
+    """As `doubt`, but without a check: None if this process has no answer yet."""
     return _doubts.get(device)
 
 
 def forget() -> None:
-    """Find out anew in this process."""
+    """Forget the answers of this process."""
     _doubts.clear()
 
 
@@ -75,14 +75,14 @@ def _examined(device: torch.device, differences: Callable[[], str]) -> str:
 
 
 def _start(device: torch.device) -> str:
-    """Why driver and kernels do not come up, in words; empty where they do."""
+    """Why driver and kernels do not start, in words; empty if they do."""
     from fastpipe.kernels.cuda.driver import Driver, DriverError
 
     try:
         Driver.shared()
     except OSError as error:
         return f"{type(error).__name__}: {error}"
-    # Outside of the block below: where torch has no device, no engine has one.
+    # Outside the block below: if torch has no device, no engine has one.
     torch.cuda.get_device_capability(device)
     try:
         from fastpipe.kernels.cuda.ops import load_kernels
@@ -100,7 +100,7 @@ def _start(device: torch.device) -> str:
 
 
 def record_file(device: torch.device) -> Path:
-    """Where a check of `device` that went well is remembered."""
+    """The file that records a successful check of `device`."""
     from fastpipe.kernels.cuda.cache import kernel_folder
 
     facts = _facts(device)
@@ -126,7 +126,7 @@ def _facts(device: torch.device) -> dict[str, str]:
 
 @cache
 def _engine_hash() -> str:
-    """Of the whole device room: draws and engines make a batch together."""
+    """A hash of the whole device room: draws and engines make a batch together."""
     room = Path(__file__).parent.parent
     digest = hashlib.sha256()
     for path in sorted(room.rglob("*.py")):

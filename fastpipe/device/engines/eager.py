@@ -22,11 +22,11 @@ class TorchEngine:
     """Plain torch operations: any device, no compilation. Policy operations run before the transfer."""
 
     def augment(self, images: torch.Tensor, params: Params) -> torch.Tensor:
-        """Policy operations on the CPU (part of the host's work)."""
+        """Policy operations on the CPU, as part of the host's work."""
         return augment_on_cpu(images, params)
 
     def finish(self, images: torch.Tensor, params: Params, output: Output) -> torch.Tensor:
-        """Gather, cast and lay out with torch's own kernels, on the device of `images`."""
+        """Gather, cast and arrange with torch's own kernels, on the device of `images`."""
         from fastpipe.kernels import reference
 
         images, params = settle_resize(images, params)

@@ -28,23 +28,23 @@ __all__ = ["FusedEngine"]
 class FusedEngine:
     """numba on the CPU, without the GIL: operations, flip, ColOut, table, mixing, cast and layout at once.
 
-    Image by image, so that nothing but the result leaves the processor's cache. Results are written into
-    memory of earlier batches that the caller has let go.
+    Image by image, so only the result leaves the processor's cache. Results are written into the memory of
+    earlier batches that the caller has released.
     """
 
     def __init__(self) -> None:
         self._memory = Recycler()
 
     def augment(self, images: torch.Tensor, params: Params) -> torch.Tensor:
-        """The images as they are: the operations run in `finish`, image by image."""
+        """The unchanged images: the operations run in `finish`, image by image."""
         return images
 
     def finish(self, images: torch.Tensor, params: Params, output: Output) -> torch.Tensor:
-        """Operations and everything after them, in one pass; erasing, and CutMix's box, once more."""
+        """Operations and everything after them in one pass; erasing and CutMix's box take another."""
         from fastpipe import kernels
 
         if params.ops is not None and _several_passes(params):
-            # Each of them would repeat the operations.
+            # Each of these would repeat the operations.
             images, params = augment_on_cpu(images, params), replace(params, ops=None, flip=None)
         images, params = settle_resize(images, params)
         mix, erasing = params.mix, params.erasing
@@ -86,7 +86,7 @@ class FusedEngine:
 
 
 def _several_passes(params: Params) -> bool:
-    """Whether `finish` cannot take each image through everything at once."""
+    """Whether `finish` cannot process each image in a single pass."""
     if params.resize is not None and params.resize.interpolation == "bilinear":
         return True
     return params.mix is not None and (params.mix.region is not None or params.erasing is not None)

@@ -2,14 +2,14 @@
 
 The draws are ours and per image; the batch is split by operation, each part goes through kornia in float32
 0..1, and the result is rounded to the nearest of 256 levels. Flip, ColOut, table, erasing and mixing are
-those of the torch engine. The pixels are kornia's own meaning of an operation, and this is where it differs
-from Pillow's (kornia 0.9, as in its RandAugment):
+those of the torch engine. The pixels follow kornia's own definition of an operation, which differs from
+Pillow's as follows (kornia 0.9, as in its RandAugment):
 
     brightness   adds factor - 1, where Pillow multiplies by the factor
     contrast     multiplies by the factor, where Pillow moves away from the mean gray
     color        scales the saturation of HSV, where Pillow moves away from the image's own gray
     sharpness    the same blur, rounded instead of cut
-    autocontrast maps the extremes to 0 and 255 likewise; a constant channel becomes 0
+    autocontrast also maps the extremes to 0 and 255; a constant channel becomes 0
     warps        blend with the fill at the border, in float32; Pillow clamps there
     solarize     the threshold is compared in float32
 
@@ -54,11 +54,11 @@ class KorniaEngine:
         self._torch = TorchEngine()
 
     def augment(self, images: torch.Tensor, params: Params) -> torch.Tensor:
-        """The images as they are: policy operations run after the copy, in `finish`."""
+        """The unchanged images: policy operations run after the copy, in `finish`."""
         return images
 
     def finish(self, images: torch.Tensor, params: Params, output: Output) -> torch.Tensor:
-        """Flip, the policy's operations, and then what the torch engine does."""
+        """Flip, the policy's operations, then the torch engine's finish."""
         if params.ops is not None:
             images = self._apply(_flipped(images, params), params.ops)
         return self._torch.finish(images, params, output)
@@ -153,6 +153,6 @@ def _operations(kornia: Any) -> dict[str, Operation]:
 
 
 def _solarize_add(pixels: torch.Tensor, addends: torch.Tensor) -> torch.Tensor:
-    """Levels below 128 plus the addend: what kornia's own SolarizeAdd, which also inverts, is not."""
+    """Levels below 128 plus the addend; kornia's own SolarizeAdd also inverts."""
     added = pixels + addends[:, None, None, None] / 255
     return torch.where(pixels < 127.5 / 255, added, pixels)

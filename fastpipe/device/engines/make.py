@@ -1,4 +1,4 @@
-"""The engine of a name for a device, and why it is another one."""
+"""The engine that serves a name on a device, and the reason if it is another one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["engine_note", "make_engine", "why_not_fused"]
 
 
 def make_engine(name: EngineName, device: torch.device) -> Engine:
-    """The engine of this name for this device; torch's where `fused` cannot run (`why_not_fused`).
+    """The engine of this name for this device; torch's if `fused` cannot run (`why_not_fused`).
 
     Raises MissingExtraError for `kornia` without kornia.
     """
@@ -38,7 +38,7 @@ def make_engine(name: EngineName, device: torch.device) -> Engine:
 
 
 def why_not_fused(device: torch.device) -> str:
-    """Why torch serves on `device` for engine="fused", so far as is known; empty where fused does."""
+    """The known reason why torch serves on `device` for engine="fused"; empty if fused serves."""
     if device.type == "cpu":
         return ""
     if device.type != "cuda":

@@ -1,4 +1,4 @@
-"""What an engine is: drawn parameters applied to a batch, in two calls around the copy to the device.
+"""The protocol of an engine: it applies drawn parameters to a batch, in two calls around the copy.
 
 All take uint8 [B,H,W,3] and give [B,3,H,W], of another size after ColOut and Resize.
 """
@@ -36,7 +36,7 @@ ENGINES: tuple[EngineName, ...] = ("fused", "torch", "kornia", "none")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """What the stage writes. `table` is float32 [3,256], or None for the uint8 levels themselves."""
+    """The form of the output. `table` is float32 [3,256], or None for the uint8 levels themselves."""
 
     dtype: torch.dtype
     memory_format: torch.memory_format
@@ -54,22 +54,22 @@ LEVELS = Output(dtype=torch.uint8, memory_format=torch.channels_last, table=None
 
 
 class Engine(Protocol):
-    """Applies drawn parameters to a batch: all but `params.passes`, for which see `finish_batch`."""
+    """Applies drawn parameters to a batch, except `params.passes`; for those see `finish_batch`."""
 
     def augment(self, images: torch.Tensor, params: Params) -> torch.Tensor:
-        """What runs before the copy to the device: uint8 [B,H,W,3] in and out.
+        """The part before the copy to the device: uint8 [B,H,W,3] in and out.
 
-        Either the operations of a policy with the flip, or nothing, where `finish` does them.
+        Either the operations of a policy with the flip, or nothing if `finish` does them.
         """
 
     def finish(self, images: torch.Tensor, params: Params, output: Output) -> torch.Tensor:
-        """What `augment` left of flip and policy, ColOut, resize, table, erasing, mixing, cast, layout."""
+        """The rest of flip and policy, then ColOut, resize, table, erasing, mixing, cast, layout."""
 
 
 def finish_batch(engine: Engine, images: torch.Tensor, params: Params, output: Output) -> torch.Tensor:
-    """`engine.finish`, with the passes that no engine has of its own between levels and values.
+    """`engine.finish`, with the passes between levels and values that no engine has itself.
 
-    What changes levels or size comes before them, as a batch of uint8; the table, erasing and mixing after.
+    Steps that change levels or size come before them, on a uint8 batch; table, erasing and mixing come after.
     """
     if not params.passes:
         return engine.finish(images, params, output)
@@ -81,9 +81,9 @@ def finish_batch(engine: Engine, images: torch.Tensor, params: Params, output: O
 
 
 def augment_on_cpu(images: torch.Tensor, params: Params) -> torch.Tensor:
-    """Each image its own operations, flipped first, bit-exact to Pillow; the input is left as it is.
+    """Each image with its own operations, flipped first, bit-exact to Pillow; the input is unchanged.
 
-    What a decoder left on a GPU comes to the CPU for it.
+    Images that a decoder left on a GPU are copied to the CPU for it.
     """
     from fastpipe import kernels
 
