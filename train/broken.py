@@ -15,7 +15,7 @@ from fastpipe.train.distributed import current_shard, summed
 __all__ = ["Counts", "InOptions", "added", "broken_counts", "broken_words", "in_options", "summed_counts"]
 
 Counts = Mapping[str, int]
-"""Samples by what was done with them."""
+"""The number of samples by treatment."""
 
 _KINDS = ("skipped", "replaced")
 # The names of the loader's arguments in its messages, and the options here.

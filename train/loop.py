@@ -59,7 +59,7 @@ class Loader(Protocol):
 
 
 Watch = Callable[[EpochClock, int, list[StepLog]], None]
-"""Called after every step, and at the end of an epoch, with the clock, the images' side in pixels and the
+"""Called after every step and at the end of an epoch, with the clock, the image side in pixels and the
 steps whose loss became known."""
 
 
