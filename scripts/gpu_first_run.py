@@ -256,7 +256,7 @@ def plan() -> str:
         for command in step.commands:
             words = [Path(word).name if word.startswith("/") else word for word in command.argv]
             settings = [f"{name}={text}" for name, text in command.env.items()]
-            needs = f"    [where there are {command.gpus} GPUs]" if command.gpus > 1 else ""
+            needs = f"    [needs {command.gpus} GPUs]" if command.gpus > 1 else ""
             lines.append(f"      {' '.join([*settings, *words])}{needs}")
     return "\n".join(lines)
 

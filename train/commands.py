@@ -54,7 +54,7 @@ def _evaluate(args: Sequence[str]) -> int:
     parser.add_argument(
         "--data",
         required=True,
-        help="data to measure: a folder with val/ or test/, a folder of classes, a .beton, demo, or a name",
+        help="data to measure on: a folder with val/ or test/ or of classes, a .beton, demo, or a name",
     )
     parser.add_argument("--batch-size", type=int, help="images per step (default: as in training)")
     parser.add_argument("--num-workers", type=_workers, help="auto, or a number (default: as in training)")
@@ -72,8 +72,8 @@ def _evaluate(args: Sequence[str]) -> int:
     )
     exported.add_argument("--recipe", help="the run's config.yaml, or the name of a recipe")
     exported.add_argument("--model", help="a timm name (default: the recipe's)")
-    exported.add_argument("--val-resolution", type=int, help="pixels; the recipe's if not given")
-    exported.add_argument("--val-resize", type=int, help="pixels; the recipe's if not given")
+    exported.add_argument("--val-resolution", type=int, help="pixels (default: the recipe's)")
+    exported.add_argument("--val-resize", type=int, help="pixels (default: the recipe's)")
     if _asks_for_help(args, parser):
         return 0
     given = parser.parse_args(args)

@@ -66,7 +66,7 @@ def _number(name: str, default: int) -> int:
 
 
 def device_of_rank() -> torch.device:
-    """The GPU with the number of LOCAL_RANK, made the current one, or the CPU where there is no GPU."""
+    """The GPU with the number of LOCAL_RANK, made the current one, or the CPU if there is no GPU."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
     local, count = _number("LOCAL_RANK", 0), torch.cuda.device_count()

@@ -34,7 +34,7 @@ def storage_facts(path: str, root: Path = ROOT) -> dict[str, Any]:
     """File system and device of `path`.
 
     kind: "memory", "network", "overlay", "nvme", "flash", "rotational" or "unknown"; rotational is what the
-    kernel says of the device, None where there is none.
+    kernel says of the device, None without a device.
     """
     where = os.path.realpath(path)
     mount = _mount_of(where, root)

@@ -118,7 +118,7 @@ def _allowed(name: str) -> str:
     off = ", null to switch it off" if group.optional else ""
     return (
         f"a .yaml or .json file with its keys ({', '.join(keys)}), or JSON such as "
-        f"'{{\"{keys[0]}\": ...}}'{off}. Or give single keys such as --{name}.{keys[0]} instead"
+        f"'{{\"{keys[0]}\": ...}}'{off}. Or give single keys such as --{name}.{keys[0]}"
     )
 
 

@@ -34,7 +34,7 @@ class OptimizerConfig:
     momentum: float = 0.875
     """Momentum of SGD and LARS; the first beta of LAMB."""
     weight_decay: float = 5e-4
-    """0 is off."""
+    """Strength of the weight decay; 0 is off."""
     decoupled_weight_decay: bool = True
     """true: weights *= 1 - (lr / peak) * weight_decay. false: weight_decay * weights joins the gradient."""
     weight_decay_on_norm: bool = True

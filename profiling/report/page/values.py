@@ -8,7 +8,7 @@ from typing import Any
 __all__ = ["NONE", "duration", "interval", "number", "rate", "round_steps", "rows", "spread"]
 
 NONE = "-"
-"""What a table shows where there is no figure."""
+"""The text of a table cell without a figure."""
 
 Spread = tuple[float, float, float]
 """Median, low, high."""
