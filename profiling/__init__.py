@@ -1,4 +1,4 @@
-"""Times the stages from file to model step alone and together, and says which one is the bottleneck."""
+"""Times the stages from file to model step, alone and together, and names the bottleneck."""
 
 import fastpipe.installed  # noqa: F401 - refuses another project's `fastpipe`, which may be in front
 from fastpipe.profiling.measure.workload import Options as Options

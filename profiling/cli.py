@@ -1,4 +1,4 @@
-"""`fastpipe-profile`: one command line, and one ending, for all its commands."""
+"""`fastpipe-profile`: the command line and the exit status of all its commands."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _execute(command: Command, args: argparse.Namespace) -> int:
         if path is not None:
             check_writable(f"--{option}", path)
             setattr(args, option, os.path.abspath(path))  # a script that is run may change the folder
-    # Importing a command takes a second, in which Ctrl-C may come too.
+    # Importing a command takes a second, during which Ctrl-C may come.
     outcome = importlib.import_module(command.module).run(args)
     if not isinstance(outcome, Outcome):
         return int(outcome)

@@ -1,7 +1,7 @@
-"""What stages, loaders, runs and fixes are: ids, by which they are found, and the words that reports show.
+"""Stages, loaders, runs and fixes: ids for finding them, and the words that reports show.
 
-Only `words` leads from one to the other: a row may be called something else, and no prediction changes. An id
-may have a subject behind a colon: `workers:4`, `device+:RandAugment`.
+Only `words` maps one to the other, so a row can be renamed without changing any prediction. An id may have a
+subject after a colon: `workers:4`, `device+:RandAugment`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["WORDS", "Id", "about", "of", "words"]
 
 Id = NewType("Id", str)
 
-# Stages of the path, in its order; the pipeline of a backend that does all of a worker's work at once.
+# Stages of the path, in order; then the pipeline of a backend that does all of a worker's work at once.
 READ: Final = Id("read")
 DECODE: Final = Id("decode")
 CROP: Final = Id("crop")
@@ -29,7 +29,7 @@ BACKEND_HALF: Final = Id("backend-half")
 OURS: Final = Id("ours")
 PLAIN: Final = Id("plain")
 TOGETHER: Final = Id("together")
-# Costs beside the path.
+# Costs outside the path.
 COLD_READ: Final = Id("cold-read")
 LISTING: Final = Id("listing")
 HEADER: Final = Id("header")
@@ -48,7 +48,7 @@ WITH_DECODE: Final = Id("run-decode")
 WITH_AUGMENT: Final = Id("run-augment")
 WARM: Final = Id("run-warm")
 COLD: Final = Id("run-cold")
-# Fixes, and the loaders that show what they bring.
+# Fixes, and the loaders that show their gain.
 WORKERS: Final = Id("workers")
 DALI: Final = Id("dali")
 BETON: Final = Id("beton")
@@ -119,6 +119,6 @@ def about(id: Id, kind: Id) -> str | None:
 
 
 def words(id: Id) -> str:
-    """What reports call it."""
+    """Its name in reports."""
     kind, _, subject = id.partition(":")
     return WORDS[kind].format(subject, s="" if subject == "1" else "s")

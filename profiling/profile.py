@@ -38,7 +38,7 @@ from fastpipe.profiling.report.result import Profile
 
 __all__ = ["num_parts", "profile"]
 
-# As many batches as no run will see: the iterator is closed when the time is over.
+# More batches than any run reads: the iterator is closed when the time is over.
 _ENDLESS = 1_000_000
 
 
@@ -63,7 +63,7 @@ def profile(workload: Workload, announce: Announce = lambda part: None) -> Profi
             raise
         raise BackendError(
             f"a worker process died while it was timed: {str(error).strip().splitlines()[0]} "
-            "Look for an out-of-memory killer (dmesg) or a small /dev/shm; --workers 0 runs without processes"
+            "Check for the out-of-memory killer (dmesg) and a small /dev/shm; --workers 0 uses no processes"
         ) from error
 
 

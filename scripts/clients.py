@@ -1,6 +1,6 @@
-"""Runs each client's program in an environment of its own; writes docs/compatibility.md from what they print.
+"""Runs each client's program in its own environment; writes docs/compatibility.md from their output.
 
-`clients.py [CLIENT ...]`: with names only these are run, and the others' rows are those of their latest run.
+`clients.py [CLIENT ...]`: with names, only these are run, and the other rows come from their latest run.
 Exit status 1 when something failed that is not a known "no".
 """
 
@@ -49,7 +49,7 @@ def main(names: list[str]) -> int:
     print(f"{len(ran)} clients, {sum(map(len, ran.values()))} rows, {len(failed)} failed")
     missing = [name for name in known if not log_of(name).exists()]
     if failed or missing:
-        print(f"docs/compatibility.md is as it was: not yet run: {', '.join(missing) or 'none'}")
+        print(f"docs/compatibility.md is unchanged: not yet run: {', '.join(missing) or 'none'}")
         return 1 if failed else 0
     PAGE.write_text(HEAD + page([described(name) for name in known]), encoding="utf-8")
     print(f"wrote {PAGE.relative_to(ROOT)}")
@@ -79,7 +79,7 @@ def run(client: str) -> list[dict[str, str]]:
 
 
 def log_of(client: str) -> Path:
-    """What the client's program printed when it last ran."""
+    """The output of the client's program from its latest run."""
     return HOMES / f"{client}.log"
 
 
@@ -105,7 +105,7 @@ def environment(client: str) -> Path:
     requirements = CLIENTS / f"{client}.txt"
     text = requirements.read_text(encoding="utf-8")
     home = HOMES / client
-    # .venv may change under the others: they see it as it is.
+    # .venv may change during a run; the other environments see its current state.
     own = (ROOT / "pyproject.toml").read_text(encoding="utf-8") if text.startswith(OWN_TORCH) else ""
     key = hashlib.sha256(f"{text}|{sys.version}|{ROOT}|{own}".encode()).hexdigest()
     stamp, python = home / "made-for", home / "bin" / "python"
@@ -125,7 +125,7 @@ def environment(client: str) -> Path:
 
 
 def share(home: Path) -> None:
-    """Let the environment see what .venv has, torch and fastpipe among it, behind packages of its own."""
+    """Give the environment access to the packages of .venv, including torch and fastpipe, after its own."""
     site = next((home / "lib").glob("python*/site-packages"))
     seen = [path for path in sys.path if path.endswith("site-packages")]
     lines = [f"import site; site.addsitedir({path!r})\n" for path in seen]
@@ -133,7 +133,7 @@ def share(home: Path) -> None:
 
 
 def version(client: str, python: Path) -> str:
-    """The installed version of what the client is called on the page."""
+    """The installed version of the package that the page names."""
     if client == "torch":
         name = "torch"
     else:

@@ -88,7 +88,7 @@ def _count(workers: int, passed: bool) -> str:
 
 
 def pixels(rows: list[Row]) -> str:
-    """The largest errors seen by backend, storage, pipeline and numerics, next to what is allowed."""
+    """The largest errors by backend, storage, pipeline and numerics, next to what is allowed."""
     worst: dict[tuple[str, str, str], list[float]] = {}
     for row in rows:
         for key, value in row.items():

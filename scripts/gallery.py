@@ -1,7 +1,7 @@
-"""`python scripts/gallery.py OUT.png [PHOTO] [--photos demo]`: every operation beside Pillow's.
+"""`python scripts/gallery.py OUT.png [PHOTO] [--photos demo]`: every operation next to Pillow's.
 
 A row for each operation: the kernel's pixels at four magnitudes, each with Pillow's to its right, and under
-each pair the number of bytes that differ. Pillow is used here only: for drawing, and as the other side.
+each pair the number of bytes that differ. Pillow is used only here: for drawing, and for the comparison.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SUFFIXES, _MOST = (".jpg", ".jpeg", ".png"), 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One operation: how it is called in `OPS`, its magnitudes, the same by Pillow, and the matrix of a warp.
+    """One operation: its name in `OPS`, its magnitudes, Pillow's version, and the matrix of a warp.
 
     pillow takes the image and the magnitude; matrix takes magnitude, height and width in pixels.
     """
@@ -45,7 +45,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One magnitude of one operation by both: uint8 [H,W,3], and the number of bytes that differ."""
+    """One magnitude of one operation, from both: uint8 [H,W,3], and the number of bytes that differ."""
 
     ours: Pixels
     pillows: Pixels
@@ -122,7 +122,7 @@ ROWS: dict[str, Row] = {
 
 
 def sample_image(side: int = _SIDE) -> Image.Image:
-    """A picture made of nothing: a sky in shades, a hill, a sun, a wall of tiles, some grain."""
+    """A synthetic picture: a sky in shades, a hill, a sun, a wall of tiles, some grain."""
     y, x = np.mgrid[0:side, 0:side] / side
     sky = np.stack([90 + 100 * y, 140 + 70 * y, 225 - 40 * y], axis=-1)
     hill = y > 0.62 + 0.1 * np.sin(7 * x)
@@ -174,7 +174,7 @@ def _draw_row(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the sheet to the first argument; photos, if given, are used for it and for the Hot pipeline."""
+    """Write the sheet to the first argument, with the given photos for it and for the Hot pipeline."""
     parser = argparse.ArgumentParser(prog="scripts/gallery.py", description=__doc__)
     parser.add_argument("out", metavar="OUT.png", help="where to write the picture; .jpg makes it small")
     parser.add_argument("photo", nargs="?", help="a photo to use instead of the built-in picture")

@@ -1,4 +1,4 @@
-"""The Hot pipeline on photos, for the eye: what RandAugment, ColOut and MixUp make of each.
+"""The Hot pipeline on photos, for visual inspection: the results of RandAugment, ColOut and MixUp.
 
 `python scripts/gallery.py OUT.jpg --photos demo` puts this sheet below the operations.
 """
@@ -37,7 +37,7 @@ _GAP, _LINE = 4, 14
 def draw_hot(
     photos: Sequence[Image.Image], *, side: int = 176, epochs: int = 4, seed: int = 119
 ) -> Image.Image:
-    """A row for each photo: as it comes from the crop, then what each epoch's draws make of it.
+    """A row for each photo: the crop, then the result of each epoch's draws.
 
     photos: RGB, at least one, cropped to squares of `side` pixels. Each column is one batch of them all: one
     ColOut and one MixUp; the words below an image are its draws.
@@ -79,7 +79,7 @@ def _epoch(batch: torch.Tensor, seed: int, epoch: int) -> tuple[Params, list[Ima
 
 
 def words_of(params: Params, row: int) -> tuple[str, str]:
-    """What was drawn for an image of the batch: its flip and operation; what the batch shares."""
+    """The draws of an image: its flip and operation, and those that the batch shares."""
     flip = params.flip is not None and bool(params.flip[row])
     policy = "" if params.ops is None else _operation(params.ops, row)
     mix = params.mix

@@ -1,6 +1,6 @@
-"""Writes tests/train/golden/composer.json: what MosaicML Composer computes, for the trainer's parity tests.
+"""Writes tests/train/golden/composer.json: MosaicML Composer's results, for the trainer's parity tests.
 
-Composer needs an older torch, so it gets an environment of its own:
+Composer needs an older torch, so it gets its own environment:
 
     python3 -m venv /some/where && /some/where/bin/pip install mosaicml==0.32.1
     /some/where/bin/python scripts/golden_composer.py
@@ -97,7 +97,7 @@ class Watch(Callback):
         self.bias: list[list[float]] = []
 
     def before_forward(self, state: Any, logger: Any) -> None:
-        """The size the network sees."""
+        """The size of the network's input."""
         self.side.append(state.batch[0].shape[-1])
 
     def before_train_batch(self, state: Any, logger: Any) -> None:
@@ -140,7 +140,7 @@ class OneImage(Dataset):
 
 
 class Idle(Model):
-    """A weight of 1 whose gradient is 0: what becomes of it is the decay alone."""
+    """A weight of 1 whose gradient is 0, so that only the decay changes it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -190,7 +190,7 @@ def curves(epochs: int, resizing: tuple[float, float] | None, colout: float) -> 
 
 
 class Gradients(Callback):
-    """The gradients that are left after the step in which SAM acts first."""
+    """The gradients after the step in which SAM acts first."""
 
     def __init__(self, step: int) -> None:
         self.step, self.found = step, {}

@@ -1,10 +1,10 @@
-"""The first half hour on a GPU: every step in a process of its own, and a record of what came of it.
+"""The first half hour on a GPU: every step in its own process, and a record of the results.
 
     scripts/gpu-first-run [--plan] [--rehearse] [--only 3 9] [--output FOLDER]
 
-Called by scripts/gpu-first-run. Exit status 0: every step that this machine can run went well; 1: one did
-not, or there is no CUDA device. The steps' own programs are in gpu_steps.py; each prints its figures as JSON
-in its last line.
+Called by scripts/gpu-first-run. Exit status 0: every step that this machine can run succeeded; 1: one failed,
+or there is no CUDA device. The steps' own programs are in gpu_steps.py; each prints its figures as JSON in
+its last line.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Command:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What is looked at, what must come out, and how. rehearsal: the same on the CPU, small, where it can."""
+    """What is checked, the expected result, and the command. rehearsal: a small CPU version, if possible."""
 
     number: int
     what: str
@@ -117,7 +117,7 @@ STEPS = (
     ),
     Step(
         number=9,
-        what="kernels by CUDA events, 256 x 224 x 224, bf16, both layouts, beside the floor; median of 200",
+        what="kernels by CUDA events, 256 x 224 x 224, bf16, both layouts, next to the floor; median of 200",
         commands=[ours("roofline")],
     ),
     Step(
@@ -171,7 +171,7 @@ STEPS = (
 
 
 def run_command(command: Command, seconds: float, scratch: Path) -> dict[str, Any]:
-    """Run it; what it printed, its figures, and what was wrong."""
+    """Run it. Returns its output, its figures, and its problems."""
     argv = [part.replace("{scratch}", str(scratch)) for part in command.argv]
     env = {name: text.replace("{scratch}", str(scratch)) for name, text in command.env.items()}
     started_s = time.monotonic()
@@ -190,7 +190,7 @@ def run_command(command: Command, seconds: float, scratch: Path) -> dict[str, An
         text = (
             error.stdout.decode(errors="replace") if isinstance(error.stdout, bytes) else error.stdout or ""
         )
-        return {**found, "problems": [f"not done after {seconds:.0f} s"], "tail": text[-3000:]}
+        return {**found, "problems": [f"not finished after {seconds:.0f} s"], "tail": text[-3000:]}
     found |= {"exit": done.returncode, "seconds": round(time.monotonic() - started_s, 1)}
     figures = _last_json(done.stdout)
     problems = list(figures.pop("problems", []))
@@ -216,7 +216,7 @@ def _last_json(text: str) -> dict[str, Any]:
 
 
 def run_step(step: Step, commands: Sequence[Command], gpus: int, scratch: Path) -> dict[str, Any]:
-    """The record of one step. `left_out` says why a command did not run; it is no success."""
+    """The record of one step. `left_out` says why a command did not run, which is not a success."""
     record: dict[str, Any] = {"step": step.number, "what": step.what, "runs": [], "left_out": []}
     for command in commands:
         name = " ".join(command.argv[-3:])
@@ -249,27 +249,29 @@ def as_text(records: Sequence[dict[str, Any]], machine: str, date: str) -> str:
 
 
 def plan() -> str:
-    """What would be done, one line a command."""
+    """The planned commands, one per line."""
     lines = []
     for step in STEPS:
         lines.append(f"{step.number:2}. {step.what}")
         for command in step.commands:
             words = [Path(word).name if word.startswith("/") else word for word in command.argv]
             settings = [f"{name}={text}" for name, text in command.env.items()]
-            needs = f"    [where there are {command.gpus} GPUs]" if command.gpus > 1 else ""
+            needs = f"    [needs {command.gpus} GPUs]" if command.gpus > 1 else ""
             lines.append(f"      {' '.join([*settings, *words])}{needs}")
     return "\n".join(lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run what was asked for; the exit status."""
+    """Run the requested steps. Returns the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--plan", action="store_true", help="say what would be done, and do nothing")
-    parser.add_argument("--rehearse", action="store_true", help="on the CPU, small; writes no record")
-    parser.add_argument("--only", type=int, nargs="+", help="these steps")
-    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks", help="where the record goes")
+    parser.add_argument("--plan", action="store_true", help="print the steps and do nothing")
+    parser.add_argument(
+        "--rehearse", action="store_true", help="run small versions on the CPU, without a record"
+    )
+    parser.add_argument("--only", type=int, nargs="+", help="run only these steps")
+    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks", help="folder for the record")
     given = parser.parse_args(argv)
     if given.plan:
         print(plan())
@@ -278,9 +280,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if not gpus and not given.rehearse:
-        print(f"{plan()}\n\nNo CUDA device here: nothing of this was run. --rehearse runs what a CPU can.")
+        print(f"{plan()}\n\nNo CUDA device here, so nothing was run. --rehearse runs what a CPU can.")
         return 1
-    if given.rehearse:  # OpenMP's threads spin while they wait, beside the workers
+    if given.rehearse:  # OpenMP's threads spin while they wait, and take CPU time from the workers
         os.environ.setdefault("OMP_NUM_THREADS", "1")
     wanted = [step for step in STEPS if given.only is None or step.number in given.only]
     records = []

@@ -1,6 +1,6 @@
 """The programs of scripts/gpu-first-run: `gpu_steps.py NAME`. Each prints its figures as a last line of JSON.
 
-problems: what came out otherwise than it must. --device cpu --small: a rehearsal.
+problems: results that differ from the expected ones. --device cpu --small: a rehearsal.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def machine(given: argparse.Namespace) -> Figures:
 
 
 def compile_kernels(given: argparse.Namespace) -> Figures:
-    """Seconds to compile the catalogue, and to find it."""
+    """Seconds to compile the catalogue, and to load it from the cache."""
     from fastpipe.kernels.cuda.cache import ptx_files
 
     seconds = []
@@ -65,7 +65,7 @@ def check(given: argparse.Namespace) -> Figures:
     from fastpipe.device.engines.cuda import CudaEngine
     from fastpipe.device.engines.cuda_selfcheck import differences
 
-    warnings.simplefilter("error")  # from here on: what an import warns of is not ours
+    warnings.simplefilter("error")  # from here on, since warnings of an import are not ours
     seconds, problems = [], []
     for _ in range(2):
         engine = CudaEngine(given.device, check=False)
@@ -102,7 +102,7 @@ def splits(images: int, side: int) -> Path:
 
 
 def loader(root: Path, given: argparse.Namespace, size: int, batch: int, **options: Any) -> DataLoader:
-    """A training loader as a script has it."""
+    """A training loader as in a user's script."""
     first = [transforms.RandomResizedCrop(size), transforms.RandomHorizontalFlip()]
     tail = [transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
     data = datasets.ImageFolder(str(root), transforms.Compose([*first, *tail]))
@@ -130,7 +130,7 @@ def epochs(given: argparse.Namespace) -> Figures:
 
 
 def cases(num: int, side: int) -> Iterator[tuple[str, Any, float]]:
-    """Parameters of a batch whose images all do the same, and its bytes as a share of those of a flip."""
+    """Parameters of a batch with one operation for all images, and its bytes relative to those of a flip."""
     from fastpipe import kernels
     from fastpipe.device.draws.batch import ColOutParams, MixParams
     from fastpipe.device.draws.draw import Params
@@ -159,7 +159,7 @@ def cases(num: int, side: int) -> Iterator[tuple[str, Any, float]]:
 
 
 def roofline(given: argparse.Namespace) -> Figures:
-    """Microseconds of each case by events, with the device kept busy before, beside the floor."""
+    """Microseconds of each case by events, after keeping the device busy, and the floor."""
     from fastpipe import kernels
     from fastpipe.device.engines.cuda import CudaEngine
     from fastpipe.device.engines.protocol import Output
@@ -202,7 +202,7 @@ def peak_bandwidth(device: torch.device) -> float | None:
 
 
 class Training:
-    """ResNet and SGD as a script has them."""
+    """ResNet and SGD as in a user's script."""
 
     def __init__(self, given: argparse.Namespace, precision: torch.dtype) -> None:
         made = models.resnet18(num_classes=10) if given.small else models.resnet50(num_classes=1000)
@@ -214,7 +214,7 @@ class Training:
         self.scaler = torch.amp.GradScaler(given.device.type, enabled=scaled)
 
     def step(self, images: torch.Tensor, labels: torch.Tensor) -> None:
-        """One step; nothing is waited for."""
+        """One step, without waiting for anything."""
         enabled = self.device.type == "cuda"
         with torch.autocast(self.device.type, dtype=self.precision, enabled=enabled):
             loss = torch.nn.functional.cross_entropy(self.model(images), labels)
@@ -225,7 +225,7 @@ class Training:
 
 
 def wait(given: argparse.Namespace) -> None:
-    """Until the device has done its work."""
+    """Wait until the device has finished its work."""
     if given.device.type == "cuda":
         torch.cuda.synchronize(given.device)
 
@@ -322,7 +322,7 @@ def fifty(given: argparse.Namespace) -> Figures:
 
 
 def trace(given: argparse.Namespace) -> Figures:
-    """What nsys saw: copies beside kernels, waits of the ahead thread, allocations."""
+    """The findings of nsys: copies during kernels, waits of the ahead thread, allocations."""
     ahead = set(json.loads((given.to / "threads").read_text()))
     calls = table_of(given.to / "trace.nsys-rep", "cuda_api_trace")
     work = table_of(given.to / "trace.nsys-rep", "cuda_gpu_trace")

@@ -1,7 +1,7 @@
 """The half of scripts/same-bytes that runs in each checkout's own Python: batches and states as hashes.
 
 python same_batches.py batches DATA STATES OUT.json    # states are written into STATES
-python same_batches.py continue DATA STATES OUT.json   # the loaders go on from what lies in STATES
+python same_batches.py continue DATA STATES OUT.json   # the loaders continue from the states in STATES
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _pieces(value: Any) -> Iterable[bytes]:
 
 
 def loader_of(case: Case, data: Path) -> Any:
-    """The loader of a case, with every generator of the script at a fixed place."""
+    """The loader of a case, with every generator of the script at a fixed state."""
     import fastpipe
 
     options = dict(case.options)
@@ -74,7 +74,7 @@ def loader_of(case: Case, data: Path) -> Any:
 
 
 def epochs(case: Case, data: Path) -> list[str]:
-    """The hash of each batch of the epochs, and what was left out or replaced."""
+    """The hash of each batch of the epochs, and the skipped or replaced samples."""
     loader = loader_of(case, data)
     found = []
     for epoch in range(EPOCHS):
@@ -103,7 +103,7 @@ def continued(case: Case, data: Path, path: Path) -> list[str]:
 
 
 def attempt(work: Callable[..., list[str]], *arguments: Any) -> list[str]:
-    """What `work` returns, or how it failed, which is never equal."""
+    """The result of `work`, or its failure, which never counts as equal."""
     try:
         return work(*arguments)
     except Exception as error:

@@ -3,8 +3,8 @@
     scripts/same-bytes OLD NEW [--only batches|losses|files|options ...] [--keep FOLDER] [--all]
 
 OLD and NEW are checkouts with fastpipe and all extras installed in their .venv, as `make test` does. Each
-runs as itself, from a folder of its own, by names that users have. The cases are in same_cases.py.
-Exit status 0: all are equal; 1: one is not, or a side could not do it; 2: a wrong argument.
+runs its own code in its own folder, through public names. The cases are in same_cases.py.
+Exit status 0: all are equal; 1: a case differs, or a side failed; 2: a wrong argument.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ EQUAL = "equal"
 
 
 def verdict(old: Sequence[str] | None, new: Sequence[str] | None) -> str:
-    """EQUAL, or what differs first. What failed on both sides is not equal: nothing was compared."""
+    """EQUAL, or the first difference. A failure on both sides is not equal, since nothing was compared."""
     for name, found in (("OLD", old), ("NEW", new)):
         if not found:
             return f"DIFFERENT: {name} has nothing"
@@ -56,7 +56,7 @@ def compare(old: Results, new: Results) -> dict[str, str]:
 
 
 def report(section: str, old: Results, verdicts: Mapping[str, str], *, everything: bool) -> int:
-    """Print what is not equal, or all, and the counts. Returns how many are not equal."""
+    """Print the unequal cases, or all, and the counts. Returns the number of unequal cases."""
     for name, text in verdicts.items():
         if everything or text != EQUAL:
             print(f"  {name:60} {len(old.get(name, ())):5} values  {text}")
@@ -77,7 +77,7 @@ def sides(old: Path, new: Path, folder: Path) -> Pair:
 
 
 def check_checkout(parser: argparse.ArgumentParser, root: Path) -> None:
-    """End with status 2 where nothing can be run."""
+    """End with status 2 if nothing can be run."""
     if not (root / ".venv" / "bin" / "fastpipe-train").exists():
         parser.error(
             f"OLD and NEW must be checkouts with fastpipe installed in their .venv. Found: {str(root)!r}, "
@@ -86,22 +86,22 @@ def check_checkout(parser: argparse.ArgumentParser, root: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Compare what was asked for; the exit status."""
+    """Compare the requested sections. Returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="scripts/same-bytes", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("old", type=Path, metavar="OLD", help="the checkout before the change")
     parser.add_argument("new", type=Path, metavar="NEW", help="the checkout after it")
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="these sections")
     parser.add_argument(
-        "--keep", type=Path, metavar="FOLDER", help="run in this new folder, and leave it there"
+        "--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="compare only these sections"
     )
-    parser.add_argument("--all", action="store_true", help="print the equal cases too")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="run in this new folder, and keep it")
+    parser.add_argument("--all", action="store_true", help="also print the equal cases")
     given = parser.parse_args(argv)
     for root in (given.old, given.new):
         check_checkout(parser, root)
     if given.keep is not None and given.keep.exists():
-        parser.error(f"--keep must be a folder that is not there yet. Found: {str(given.keep)!r}")
+        parser.error(f"--keep must name a folder that does not exist yet. Found: {str(given.keep)!r}")
     with tempfile.TemporaryDirectory(prefix="same-bytes-") as scratch:
         folder = Path(scratch) / "run" if given.keep is None else given.keep.resolve()
         bad = run(sides(given.old, given.new, folder), given.only, everything=given.all)

@@ -1,5 +1,5 @@
-"""What scripts/same-bytes compares. A case more is a line more; a name is one that users have, so that it is
-there before and after a move of the tree.
+"""The cases of scripts/same-bytes, one per line. Names are public ones, so that they exist before and after a
+move of the tree.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ SAMPLERS: Mapping[str, Mapping[str, Any]] = {
 
 
 def read(backend: str, data: str, numerics: str, workers: int) -> Case:
-    """What a backend makes of data, with every kind of augmentation where the pixels are exact."""
+    """A backend's results on data, with every kind of augmentation if the pixels are exact."""
     steps, state = (HOT, workers == 2) if numerics == "exact" else ((), workers == 0)
     options = {"backend": backend, "numerics": numerics, "num_workers": workers}
     return case(f"{backend}, {data}, {numerics}, {workers} workers", data, "crop", steps, state, **options)

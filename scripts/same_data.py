@@ -1,4 +1,4 @@
-"""What the loaders of scripts/same-bytes read: data sets, transforms, and photos of all kinds.
+"""The data of scripts/same-bytes: data sets, transforms, and photos of all kinds.
 
 python same_data.py odd DATA       # DATA/odd, and DATA/broken with two files that cannot be read
 python same_data.py damage DATA    # DATA/damaged.beton from DATA/photos.beton
@@ -37,7 +37,7 @@ def _behind(*steps: Any, crop: Any = None) -> Transform:
 
 
 def _opaque(image: Image.Image) -> torch.Tensor:
-    """A function, which nobody can look into."""
+    """An opaque function."""
     tensor: torch.Tensor = _behind()(image.convert("RGB"))
     return tensor + torch.rand(())
 
@@ -89,7 +89,7 @@ DATASETS: Mapping[str, Callable[[Path, Transform], Any]] = {
 
 
 def make_odd(folder: Path) -> None:
-    """odd/: photos of many sizes and kinds. broken/: the same, one of them cut off and one empty."""
+    """odd/: photos of many sizes and kinds. broken/: the same, with one truncated and one empty file."""
     source = np.random.default_rng(11)
     for number, (height, width) in enumerate(
         [(90, 120), (333, 80), (64, 64), (37, 211), (300, 201), (48, 50)] * 4

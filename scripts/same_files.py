@@ -1,4 +1,4 @@
-"""What both checkouts write, and what they make of the files that OLD wrote, for scripts/same-bytes."""
+"""The files that both checkouts write, and how they read those of OLD, for scripts/same-bytes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MORE_STEPS = 8  # of a run that is resumed
 
 
 def files(pair: Pair) -> tuple[Results, Results]:
-    """What is written, byte by byte, and whether each side reads what OLD wrote."""
+    """The written files, byte by byte, and whether each side reads those of OLD."""
     prepare(pair[0])
     old = pair[0]
     begun = train(old, "begun", STEPS, "--recipe", CHECKPOINT_RECIPE)
@@ -71,7 +71,7 @@ def of_file(path: Path) -> str:
 
 
 def read_back(side: Side, old: Side, begun: list[str]) -> Results:
-    """What this side makes of OLD's .beton files, checkpoint and profiles."""
+    """This side's results with OLD's .beton files, checkpoint and profiles."""
     found: Results = {}
     for name in ("demo", "odd", "photos"):
         code = side.run("fastpipe-write", "--verify", str(old.data / f"{name}.beton")).returncode
@@ -92,7 +92,7 @@ def read_back(side: Side, old: Side, begun: list[str]) -> Results:
 
 
 def numbers(value: Any) -> Iterator[str]:
-    """The numbers in a JSON document, in their order."""
+    """The numbers in a JSON document, in order."""
     if isinstance(value, dict | list):
         for one in value.values() if isinstance(value, dict) else value:
             yield from numbers(one)

@@ -19,7 +19,7 @@ _OPTION = re.compile(r"^ {2}(?:(-\w)(?: \w+)?, )?(--?[\w.-]+)", re.MULTILINE)
 
 
 def batches(pair: Pair) -> tuple[Results, Results]:
-    """Hashes of batches and of states, and of what each side makes of the states that OLD wrote."""
+    """Hashes of batches and states, and of the batches that follow OLD's states."""
     prepare(pair[0])
     old, new = both(pair, lambda side: hashes(side, "batches", side.folder / "states"))
     later = both(pair, lambda side: hashes(side, "continue", pair[0].folder / "states"))
@@ -27,7 +27,7 @@ def batches(pair: Pair) -> tuple[Results, Results]:
 
 
 def hashes(side: Side, task: str, states: Path) -> Results:
-    """What same_batches.py computes with this checkout's package, and with no other."""
+    """The results of same_batches.py with this checkout's package, and no other."""
     states.mkdir(exist_ok=True)
     program, out = str(Path(__file__).with_name("same_batches.py")), side.folder / f"{task}.json"
     side.must("python", program, task, str(side.data), str(states), str(out))
@@ -52,7 +52,7 @@ def first_losses(side: Side, recipe: str) -> list[str]:
 
 
 def train(side: Side, name: str, steps: int, *more: str) -> list[str]:
-    """The steps of a run in the folder `name`, which is asked to stop once so many are logged."""
+    """The steps of a run in the folder `name`, which is asked to stop after the given number of steps."""
     command = [
         side.program("fastpipe-train"),
         "--data",
@@ -78,7 +78,7 @@ def train(side: Side, name: str, steps: int, *more: str) -> list[str]:
 
 
 def stop_after(run: subprocess.Popen[bytes], metrics: Path, steps: int) -> None:
-    """Wait until so many steps are logged, ask the run to stop as a scheduler does, and wait for its end."""
+    """Wait for the given number of logged steps, stop the run as a scheduler does, and wait for its end."""
     deadline = time.monotonic() + A_RUN_S
     try:
         while run.poll() is None and len(list(logged(metrics))) < steps:
@@ -92,7 +92,7 @@ def stop_after(run: subprocess.Popen[bytes], metrics: Path, steps: int) -> None:
 
 
 def logged(metrics: Path) -> Iterator[str]:
-    """The steps of a metrics file: every figure that does not depend on the time."""
+    """The steps of a metrics file: every figure that does not depend on time."""
     if not metrics.exists():
         return
     for line in metrics.read_text(encoding="utf-8").splitlines(keepends=True):

@@ -13,9 +13,9 @@ from pathlib import Path
 __all__ = ["A_RUN_S", "Pair", "Results", "Side", "both", "prepare"]
 
 Results = dict[str, list[str]]
-"""What came of each case: equal on both sides, and nothing in it begins with "failed: "."""
+"""The results of each case: they must be equal on both sides, and none may begin with "failed: "."""
 A_RUN_S = 900
-"""What one command may take."""
+"""The time limit of one command."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Side:
         return str(self.root / ".venv" / "bin" / name)
 
     def environment(self) -> dict[str, str]:
-        """One thread, no GPU, a cache of its own, and nothing of the caller's that changes a result."""
+        """One thread, no GPU, its own cache, and no variable of the caller that changes a result."""
         kept = {
             name: text for name, text in os.environ.items() if not name.startswith(("FASTPIPE", "PYTHON"))
         }
@@ -46,7 +46,7 @@ class Side:
         )
 
     def must(self, *command: str) -> str:
-        """What a command prints. Raises RuntimeError with its words where it fails."""
+        """The output of a command. Raises RuntimeError with its message if it fails."""
         done = self.run(*command)
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)}: exit {done.returncode}\n{done.stderr[-2000:]}")
@@ -57,7 +57,7 @@ Pair = tuple[Side, Side]
 
 
 def both(pair: Pair, work: Callable[[Side], Results]) -> tuple[Results, Results]:
-    """The same work on both sides at once."""
+    """The same work on both sides, at the same time."""
     with ThreadPoolExecutor(2) as threads:
         old, new = threads.map(work, pair)
     return old, new

@@ -13,7 +13,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("summary", type=Path, help="summary.json of a run")
     parser.add_argument("--at-least", type=float, required=True, help="smallest top-1 that passes, in 0..1")
-    parser.add_argument("--label", default="", help="what the accuracy is the accuracy of")
+    parser.add_argument("--label", default="", help="name of the measured accuracy")
     args = parser.parse_args()
     top1 = float(json.loads(args.summary.read_text(encoding="utf-8"))["top1"])
     passed = top1 >= args.at_least

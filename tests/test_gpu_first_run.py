@@ -48,7 +48,7 @@ def test_without_a_device_it_says_what_it_would_do_and_fails(
 ) -> None:
     assert script.main([]) == 1
     said = capsys.readouterr().out
-    assert "14. DALI mixed" in said and "No CUDA device here: nothing of this was run" in said
+    assert "14. DALI mixed" in said and "No CUDA device here, so nothing was run" in said
 
 
 def test_figures_are_the_last_line_and_commands_know_their_folder(script: Any, tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_figures_are_the_last_line_and_commands_know_their_folder(script: Any, t
         ("raise SystemExit(9)", "exit status 9"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "a segmentation fault"),
         ("raise SystemExit(139)", "a segmentation fault"),
-        ("import time; time.sleep(60)", "not done after 3 s"),
+        ("import time; time.sleep(60)", "not finished after 3 s"),
         ("print('= 120 passed, 2 skipped in 3.1s =')", "2 skipped tests"),
     ],
 )

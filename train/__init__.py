@@ -1,10 +1,10 @@
-"""The trainer: recipes as YAML, one file per method, a loop that a person reads in ten minutes.
+"""The trainer: recipes as YAML, one file per method, and a loop that takes ten minutes to read.
 
     from dataclasses import replace
     from fastpipe.train import load_recipe, run
     run(replace(load_recipe("mild"), data="demo", model="resnet18"))
 
-Nothing here is imported until it is asked for, and optional packages not even then.
+Everything here is imported on first use; optional packages are imported later still.
 """
 
 from __future__ import annotations

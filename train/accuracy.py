@@ -1,4 +1,4 @@
-"""Top-1 and top-5: counts per class, summed over batches and ranks, and the shares that they give.
+"""Top-1 and top-5: counts per class, summed over batches and ranks, and the resulting shares.
 
 Letters in shapes: B batch, C channels, H height, W width, K classes.
 """
@@ -32,10 +32,10 @@ def sum_counts(
 ) -> Tensor:
     """`count_right` [K, 3] over all batches of images [B, C, H, W] and labels [B], on the CPU.
 
-    Zeros without a batch, as on a rank that has no image of a small split.
+    Zeros if there is no batch, as on a rank without an image of a small split.
     """
     total = torch.zeros(num_classes, 3, dtype=torch.int64)
-    for images, labels in batches:  # added up where they are: reading them would wait for the device
+    for images, labels in batches:  # summed on the device: reading them would wait for it
         total = total.to(labels.device) + count_right(forward(images), labels, num_classes=num_classes)
     return total.cpu()
 
@@ -46,7 +46,7 @@ def top1(counts: Tensor) -> float:
 
 
 def top5(counts: Tensor) -> float | None:
-    """The share whose class was among the five largest; None below six classes, where it says nothing."""
+    """The share whose class was among the five largest; None below six classes: it means nothing there."""
     return float(counts[:, 2].sum() / counts[:, 0].sum()) if len(counts) > 5 else None
 
 

@@ -51,7 +51,9 @@ def policy_spec(policy: RandAugmentConfig) -> RandAugment | TrivialAugmentWide:
 def _trivial(policy: RandAugmentConfig, given: Mapping[str, Any]) -> TrivialAugmentWide:
     wrong = sorted(set(given) - {"interpolation"})
     if wrong:
-        raise ArgumentError(f"{', '.join(wrong)} is no setting of space='trivial', which has interpolation")
+        raise ArgumentError(
+            f"{', '.join(wrong)} is not a setting of space='trivial', which has only interpolation"
+        )
     if policy.depth != 1:
         raise ArgumentError(f"depth must be 1 for space='trivial'. Found: {policy.depth!r}")
     return TrivialAugmentWide(**given)
@@ -73,7 +75,7 @@ def mix_spec(mixup_alpha: float, cutmix_alpha: float, switch_prob: float) -> Spe
 
 
 def augment_specs(config: TrainConfig) -> tuple[Spec, ...]:
-    """What the loader's `augment=` takes for a TrainConfig, in the order in which it is applied."""
+    """The value of the loader's `augment=` for a TrainConfig, in the order of application."""
     specs: list[Spec] = []
     if config.randaugment is not None:
         specs.append(policy_spec(config.randaugment))
@@ -88,12 +90,12 @@ def augment_specs(config: TrainConfig) -> tuple[Spec, ...]:
 
 
 def resizes_on_device(config: TrainConfig) -> bool:
-    """Whether progressive resizing is a step behind ColOut, and not the decoder's."""
+    """Whether progressive resizing is a step after ColOut, not part of decoding."""
     return config.progressive_resizing is not None and config.progressive_resizing.where == "device"
 
 
 def side_after_colout(config: TrainConfig) -> int:
-    """Pixels of a side that ColOut leaves of train_resolution: 167 of 176 at 0.05."""
+    """The pixels of a side that ColOut leaves: 167 of a train_resolution of 176 at 0.05."""
     side, _ = _colout(config).target(config.train_resolution, config.train_resolution)
     return side
 

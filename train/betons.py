@@ -1,6 +1,6 @@
-"""`.beton` files as training data: train.beton with val.beton, or one file of which a share is held out.
+"""`.beton` files as training data: train.beton with val.beton, or one file with a held-out share.
 
-A file's partner has the same name with another split in it: train_500.beton and val_500.beton.
+A file's partner has the same name with a different split: train_500.beton and val_500.beton.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ class BetonPart:
 
     @property
     def numbered(self) -> bool:
-        """Whether the classes have no names but numbers, as in a file of stock FFCV."""
+        """Whether the classes have numbers instead of names, as in a file of stock FFCV."""
         return self.classes == tuple(map(str, range(len(self.classes))))
 
 
 @singledispatch
 def dataset_of(images: Any, transform: Callable[[Any], Any]) -> Any:
-    """The images as the loader takes them; a kind of its own registers itself here."""
+    """The images in a form that the loader takes; further kinds register themselves here."""
     return open_images(images, transform)
 
 
@@ -84,24 +84,24 @@ def split_in_name(path: Path) -> str | None:
 
 
 def partner(path: Path, split: str) -> Path | None:
-    """The file beside train*.beton that has `split` in its name instead, or None."""
+    """The file next to train*.beton whose name has `split` instead, or None."""
     other = path.with_name(_WORD.sub(split, path.stem, count=1) + path.suffix)
     return other if other != path and other.is_file() else None
 
 
 def in_folder(folder: Path, split: str = "train") -> Path | None:
-    """The one `.beton` of this split in `folder`, or None. Raises DataError where there are several."""
+    """The one `.beton` of this split in `folder`, or None. Raises DataError if there are several."""
     found = sorted(p for p in folder.iterdir() if is_beton(p) and split_in_name(p) == split)
     if len(found) > 1:
         raise DataError(
             f"{str(folder)!r} holds several .beton files for {split}: {[p.name for p in found[:5]]}. Name "
-            "the one that is meant"
+            "one of them"
         )
     return found[0] if found else None
 
 
 def beton_splits(train: Path) -> tuple[Path, Path, Path | None] | None:
-    """`train`, the file to validate on, and one to test on or None; None where it has no partner."""
+    """`train`, the file to validate on, and one to test on or None; None if it has no partner."""
     if split_in_name(train) != "train":
         return None
     val, test = partner(train, "val") or partner(train, "validation"), partner(train, "test")
@@ -111,17 +111,15 @@ def beton_splits(train: Path) -> tuple[Path, Path, Path | None] | None:
 
 
 def whole(path: Path) -> BetonPart:
-    """All images of a file. Raises DataError for labels that are no classes."""
+    """All images of a file. Raises DataError for labels that are not classes."""
     beton = Beton(path)
     if not beton.classes:
-        raise DataError(
-            f"{str(path)!r} has labels that are no classes, which are numbered from 0. Write the file again"
-        )
+        raise DataError(f"{str(path)!r} has labels that are not classes (0, 1, ...). Write the file again")
     return BetonPart(beton=beton, classes=beton.classes)
 
 
 def _held_out(labels: IntArray, share: float) -> npt.NDArray[np.bool_]:
-    """Which images are held out: so many of each class, drawn by a fixed key."""
+    """Which images are held out: the given number of each class, drawn with a fixed key."""
     order = permutation(_KEY, 0, len(labels))
     by_class = order[np.argsort(labels[order], kind="stable")]
     ends = np.cumsum(np.bincount(labels))
@@ -135,14 +133,14 @@ def _held_out(labels: IntArray, share: float) -> npt.NDArray[np.bool_]:
 def beton_parts(path: Path, held_out: float) -> tuple[BetonPart, BetonPart]:
     """The images of one file to train on, and those held out: the share `held_out` of each class.
 
-    At least one of a class and never all, so that a class of a single image is trained on only.
+    At least one image of a class is held out, and never all: a class with one image is only trained on.
     """
     all_of_it = whole(path)
     is_held = _held_out(all_of_it.beton.labels, held_out)
     if not is_held.any():
         raise EmptyDatasetError(
-            f"{str(path)!r} has one image of each class, so that none can be held out to measure accuracy "
-            "on. Put val.beton beside train.beton"
+            f"{str(path)!r} has one image of each class, so none can be held out to measure accuracy on. "
+            "Put val.beton next to train.beton"
         )
     parts = (np.flatnonzero(~is_held), np.flatnonzero(is_held))
     train, held = (BetonPart(beton=all_of_it.beton, classes=all_of_it.classes, ids=ids) for ids in parts)
@@ -159,7 +157,7 @@ _FORMAT = 1
 
 
 def as_beton(index: FolderIndex) -> Path:
-    """The `.beton` with the images of `index` in its order, without loss; written anew when a file changed.
+    """The `.beton` with the images of `index` in its order, without loss; rewritten if a file changed.
 
     Raises what `fastpipe.storage.write_beton` raises, and DataError when the cache cannot be written.
     """

@@ -1,4 +1,4 @@
-"""Images that cannot be decoded: what the trainer counts of them, and what it says."""
+"""Images that cannot be decoded: how the trainer counts and reports them."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from fastpipe.train.distributed import current_shard, summed
 __all__ = ["Counts", "InOptions", "added", "broken_counts", "broken_words", "in_options", "summed_counts"]
 
 Counts = Mapping[str, int]
-"""Samples by what was done with them."""
+"""The number of samples by treatment."""
 
 _KINDS = ("skipped", "replaced")
-# How the loader names its arguments, and what they are called here.
+# The names of the loader's arguments in its messages, and the options here.
 _REMEDY = re.compile(r"""pass on_error=['"]skip['"] or on_error=['"]replace['"] to the DataLoader""")
 _LIST_REMEDY = "Name another file, or pass quarantine=False"
 
 
 def broken_counts(loader: Any) -> Counts:
-    """What this rank's `loader` skipped and replaced since it was made; none for one that does not count."""
+    """What this rank's `loader` has skipped and replaced; zeros for a loader that does not count."""
     found: Counts = getattr(loader, "incident_counts", dict)()
     return {kind: int(found.get(kind, 0)) for kind in _KINDS}
 
@@ -35,13 +35,13 @@ def added(*counts: Counts) -> Counts:
 
 
 def summed_counts(after: Counts, before: Counts) -> Counts:
-    """What was added from `before` to `after`, over all ranks, which call it together."""
+    """The increase from `before` to `after` over all ranks; all of them call it together."""
     numbers = torch.tensor([after[kind] - before[kind] for kind in _KINDS], dtype=torch.int64)
     return dict(zip(_KINDS, summed(numbers).tolist(), strict=True))
 
 
 def broken_words(broken: Mapping[str, Counts]) -> Iterator[str]:
-    """The counts of each split for people, nothing where there are none."""
+    """The counts of each split in words; empty if all are zero."""
     for split, counts in broken.items():
         for kind in _KINDS:
             if number := counts.get(kind, 0):
@@ -49,7 +49,7 @@ def broken_words(broken: Mapping[str, Counts]) -> Iterator[str]:
 
 
 class InOptions(logging.Filter):
-    """For the loader's logger: a sample that was skipped or replaced needs no advice to do so."""
+    """For the loader's logger: a message about a skipped or replaced sample needs no advice to do so."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Change the text, keep the record."""
@@ -61,7 +61,7 @@ class InOptions(logging.Filter):
 
 
 def in_options(error: BaseException) -> str:
-    """The message of an error with the options of this command in place of the loader's arguments."""
+    """The message of an error, with the options of this command instead of the loader's arguments."""
     ways = "--on-error skip or --on-error replace"
     if current_shard().world_size > 1:
         ways = "--on-error replace"  # skip is refused there

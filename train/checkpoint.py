@@ -1,7 +1,7 @@
-"""Saving and loading a run's state so that no moment of a crash loses it.
+"""Saving and loading a run's state; a crash at any moment loses nothing.
 
 A checkpoint is plain: tensors, numbers, strings, lists and dicts, so that `torch.load(weights_only=True)`
-reads it. The one before it stays as `previous.ckpt`.
+reads it. The previous one stays as `previous.ckpt`.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ PREVIOUS = "previous.ckpt"
 def save_checkpoint(state: dict[str, Any], path: Path) -> None:
     """Write `state` to a temporary file, flush it to the disk, then rename it to `path`.
 
-    What stood at `path` becomes `previous.ckpt` beside it. Whatever happens, one of the two is whole. Raises
-    DataError when the disk does not take it.
+    The old file at `path` becomes `previous.ckpt` next to it. At any time, one of the two is complete. Raises
+    DataError when the disk refuses the write.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    for stale in path.parent.glob(f".{path.name}.*.tmp"):  # of a run that was killed while it wrote
+    for stale in path.parent.glob(f".{path.name}.*.tmp"):  # from a run that was killed while writing
         clear_away(stale)
     try:
         save_tensors({"format": FORMAT, **plain(state)}, temporary)
@@ -53,7 +53,7 @@ def save_checkpoint(state: dict[str, Any], path: Path) -> None:
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
         raise DataError(
-            f"checkpoint {str(path)!r} could not be written: {why_not_written(error)}. The one before it is "
+            f"checkpoint {str(path)!r} could not be written: {why_not_written(error)}. The previous one is "
             "untouched: make room and continue with --resume auto"
         ) from error
     finally:
@@ -78,7 +78,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def is_checkpoint(state: Any) -> bool:
-    """Whether what was loaded from a file is a checkpoint of this format."""
+    """Whether the loaded value is a checkpoint of this format."""
     return isinstance(state, dict) and state.get("format") == FORMAT
 
 
@@ -105,10 +105,9 @@ def _check_sums(path: Path) -> None:
 
 
 def load_newest(path: Path) -> tuple[dict[str, Any], Path]:
-    """The state at `path`, or with a warning the `previous.ckpt` beside it if that one is damaged or gone.
+    """The state at `path`; if it is damaged or gone, that of `previous.ckpt` next to it, with a warning.
 
-    Returns the state and the file that it came from. Raises what `load_checkpoint` says of `path` when
-    neither can be read.
+    Returns the state and its file. If neither can be read, raises the error of `load_checkpoint` for `path`.
     """
     try:
         return load_checkpoint(path), path
@@ -125,7 +124,7 @@ def load_newest(path: Path) -> tuple[dict[str, Any], Path]:
 
 
 def plain(value: Any) -> Any:
-    """`value` with numpy arrays and scalars as tensors and Python numbers, sets of keys kept."""
+    """`value` with numpy arrays and scalars as tensors and Python numbers; the keys stay the same."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

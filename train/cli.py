@@ -1,9 +1,9 @@
-"""`fastpipe-train`: a recipe, single keys overridden on the command line, and one run.
+"""`fastpipe-train`: a recipe, with single keys overridden on the command line, and one run.
 
     fastpipe-train --recipe mild --data demo --epochs 4 --model resnet18 --train-resolution 64
     --optimizer.lr 0.5
 
-A dash and an underscore in an option's name are the same. Types, help and value checks come from
+Dashes and underscores in an option's name are equivalent. Types, help and value checks come from
 jsonargparse.
 """
 
@@ -59,7 +59,7 @@ _TABLE = (
 
 
 def parse(argv: Sequence[str]) -> Invocation:
-    """The run that a command line asks for. Raises ArgumentError with the nearest known option or recipe."""
+    """The run for a command line. Raises ArgumentError with the nearest known option or recipe."""
     args = expanded(_with_flags_as_values([_underscored(arg) for arg in argv]))
     explicit = frozenset(_option(arg) for arg in args if arg.startswith("--"))
     known = [*(key for key in flat_keys() if key != "recipe"), *_OWN_OPTIONS]
@@ -100,7 +100,7 @@ def _underscored(arg: str) -> str:
 
 
 def _with_flags_as_values(args: list[str]) -> list[str]:
-    """A bare `--compile` and the like means true; all other options take their value."""
+    """A bare switch such as `--compile` means true; all other options take a value."""
     flags = {f"--{name}" for cls in (TrainConfig, Options) for name in switches(cls)}
     following = [*args[1:], "--"]
     return [

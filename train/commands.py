@@ -22,7 +22,7 @@ def command_of(args: Sequence[str]) -> str | None:
 
 
 def run_command(command: str, args: Sequence[str]) -> int:
-    """Do it and print the result. Returns the exit status; argparse exits with 2 for wrong options."""
+    """Run the command and print the result. Returns the exit status; argparse exits with 2 on its own."""
     return _evaluate(args) if command == "evaluate" else _export(args)
 
 
@@ -33,7 +33,7 @@ def _workers(text: str) -> int | str:
 
 
 def _asks_for_help(args: Sequence[str], parser: argparse.ArgumentParser) -> bool:
-    """Print the help where it is asked for; argparse would take `--evaluate --help` for a missing value."""
+    """Print the help on request; argparse would read `--evaluate --help` as a missing value."""
     if not {"-h", "--help"} & set(args):
         return False
     put(parser.format_help())
@@ -54,26 +54,26 @@ def _evaluate(args: Sequence[str]) -> int:
     parser.add_argument(
         "--data",
         required=True,
-        help="what to measure on: val/ and test/ of a folder, a folder of classes, a .beton, demo, or a name",
+        help="data to measure on: a folder with val/ or test/ or of classes, a .beton, demo, or a name",
     )
-    parser.add_argument("--batch-size", type=int, help="images a step; as in training if not given")
-    parser.add_argument("--num-workers", type=_workers, help="auto, or a number; as in training if not given")
+    parser.add_argument("--batch-size", type=int, help="images per step (default: as in training)")
+    parser.add_argument("--num-workers", type=_workers, help="auto, or a number (default: as in training)")
     parser.add_argument(
         "--on-error",
         choices=("raise", "skip", "replace"),
-        help="for an image that cannot be decoded; as in training if not given",
+        help="what to do with an image that cannot be decoded (default: as in training)",
     )
     parser.add_argument(
-        "--max-bad", type=float, help="the share of images that may be so; as in training if not given"
+        "--max-bad", type=float, help="the largest share of such images (default: as in training)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     exported = parser.add_argument_group(
-        "weights without a checkpoint", "what model they are of, if no card says"
+        "weights without a checkpoint", "describes their model if there is no card"
     )
     exported.add_argument("--recipe", help="the run's config.yaml, or the name of a recipe")
-    exported.add_argument("--model", help="as timm calls it; the recipe's if not given")
-    exported.add_argument("--val-resolution", type=int, help="pixels; the recipe's if not given")
-    exported.add_argument("--val-resize", type=int, help="pixels; the recipe's if not given")
+    exported.add_argument("--model", help="a timm name (default: the recipe's)")
+    exported.add_argument("--val-resolution", type=int, help="pixels (default: the recipe's)")
+    exported.add_argument("--val-resize", type=int, help="pixels (default: the recipe's)")
     if _asks_for_help(args, parser):
         return 0
     given = parser.parse_args(args)
@@ -94,7 +94,7 @@ def _export(args: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="fastpipe-train",
         allow_abbrev=False,
-        description="Write a checkpoint's weights or model to OUT, and a card that says what it is.",
+        description="Write a checkpoint's weights or model to OUT, with a card that describes it.",
     )
     parser.add_argument(
         "--export",
@@ -104,7 +104,9 @@ def _export(args: Sequence[str]) -> int:
         metavar=("CKPT", "OUT"),
         help="a run's last.ckpt, and the file to write: .pt for a state_dict, .onnx for a whole model",
     )
-    parser.add_argument("--raw", action="store_true", help="the last weights and not their average (EMA)")
+    parser.add_argument(
+        "--raw", action="store_true", help="write the last weights instead of their average (EMA)"
+    )
     if _asks_for_help(args, parser):
         return 0
     given = parser.parse_args(args)

@@ -1,8 +1,8 @@
-"""What a run cost, and what a longer one would have taken: money, energy, and the extrapolated time to train.
+"""The cost of a run in money and energy, and the extrapolated time to train of a longer one.
 
 The reference text ran timm's and PyTorch's recipes for 10 epochs and extrapolated to the published length,
-without giving its formula. This one is ours: the first epoch takes the second's time, as in `time_to_train`,
-and the mean of an epoch holds for all. Epochs must be alike: not with progressive resizing.
+without giving its formula. This formula is our own: the first epoch counts with the second's time, as in
+`time_to_train`, and all epochs take the mean. Epochs must be alike, so progressive resizing is excluded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FORMULA = "ours, not the reference text's: (t2 + t2 + t3 + ... + tN) / N * E"
 
 
 def cost_record(wall_s: float, options: Options) -> dict[str, float]:
-    """`cost` of `wall_s` seconds in the price's currency, and `energy_kwh`; each only where it was asked."""
+    """`cost` of `wall_s` seconds in the price's currency, and `energy_kwh`; each only on request."""
     record: dict[str, float] = {}
     if options.price_per_hour is not None:
         record["cost"] = round(options.price_per_hour * wall_s / 3600, 6)
@@ -43,7 +43,7 @@ def extrapolated_time_to_train(epoch_seconds: Sequence[float], epochs: int) -> f
 
 
 def extrapolation_record(epoch_seconds: Sequence[float], epochs: int) -> dict[str, Any]:
-    """Both figures under names that tell them apart: what was measured, and what it would be for `epochs`."""
+    """Both figures under distinct names: the measured one, and the one extrapolated to `epochs`."""
     return {
         "extrapolation": {
             "formula": _FORMULA,

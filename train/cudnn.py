@@ -1,4 +1,4 @@
-"""Whether cuDNN tries its algorithms at the first sight of a shape: decided for a run, and said."""
+"""Whether cuDNN tries its algorithms on each new shape: decided once per run, and reported."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["cudnn_benchmark", "cudnn_choice"]
 def cudnn_choice(config: TrainConfig) -> tuple[bool, str]:
     """Whether to let cuDNN try, and why.
 
-    A trial takes seconds for each size of image: worth it for one size, not for the 23 of a progressive
-    resizing, each of which is met anew on every rank.
+    A trial takes seconds for each image size. This pays off for one size, but not for the 23 sizes of
+    progressive resizing, which every rank has to try.
     """
     if torch.backends.cudnn.deterministic or torch.are_deterministic_algorithms_enabled():
-        return False, "deterministic algorithms were asked for"
+        return False, "deterministic algorithms were requested"
     if config.progressive_resizing is not None:
         return False, "images change their size"
     return True, "images keep one size"
@@ -27,7 +27,7 @@ def cudnn_choice(config: TrainConfig) -> tuple[bool, str]:
 
 @contextlib.contextmanager
 def cudnn_benchmark(config: TrainConfig, device: torch.device) -> Iterator[None]:
-    """Inside the block the choice holds on a CUDA device; behind it the process has what it had."""
+    """Inside the block the choice applies to a CUDA device; afterwards the old setting is restored."""
     before = torch.backends.cudnn.benchmark
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = cudnn_choice(config)[0]

@@ -52,20 +52,20 @@ def steps_per_epoch(num_images: int, batch_size: int) -> int:
     if batch_size > num_images:
         raise ArgumentError(
             f"batch_size must be at most the number of training images ({num_images}), since an incomplete "
-            f"last batch is dropped. Found: {batch_size}. Lower it, or leave it to --fit-to-data true"
+            f"last batch is dropped. Found: {batch_size}. Lower it, or give --fit-to-data true"
         )
     return num_images // batch_size
 
 
 def resolve_workers(num_workers: int | str) -> int:
-    """Decoding processes of this process; auto is its share of the CPUs that are left to us, 1 to 8."""
+    """Decoding processes of this process; auto is its share of the usable CPUs, 1 to 8."""
     if num_workers == "auto":
         return worker_count(this_machine().cpus, local_world_size(), most=MOST_OF_A_COMMAND)
     return int(num_workers)
 
 
 def resolution_of(config: TrainConfig, steps: int) -> Callable[[int, int], int] | None:
-    """The image side as a function of (epoch, batch) for `steps` an epoch; None where it is constant."""
+    """The image side as a function of (epoch, batch) for `steps` per epoch; None if it is constant."""
     progressive = config.progressive_resizing
     if progressive is None:
         return None
@@ -109,7 +109,7 @@ def _ramp(config: TrainConfig, progressive: ProgressiveResizingConfig) -> RampSi
 def train_loader(config: TrainConfig, index: Images, shard: Shard = _ALONE) -> DataLoader[Any]:
     """Random crops, flips and the recipe's augmentations at the step's resolution; full batches only.
 
-    `shard` gets its share of every batch: together all ranks have the same images at every world size.
+    `shard` gets its share of every batch, so all ranks together see the same images at every world size.
     """
     transform = T.Compose(
         [
@@ -133,7 +133,7 @@ def train_loader(config: TrainConfig, index: Images, shard: Shard = _ALONE) -> D
 
 
 def eval_loader(config: TrainConfig, index: Images, shard: Shard = _ALONE) -> DataLoader[Any]:
-    """The centre of every image, none left out, and none twice over all ranks: sum counts over them."""
+    """The centre of every image, exactly once over all ranks: sum the counts over the ranks."""
     transform = T.Compose(
         [
             T.Resize(config.val_resize, interpolation=_filter(config)),
@@ -169,7 +169,7 @@ def _loader(
         _dataset(config, index, transform),
         batch_size=config.batch_size // shard.world_size,
         num_workers=workers,
-        # Of its own, so that a resumed run's new workers draw nothing that stochastic depth would have drawn.
+        # Its own generator, so that a resumed run's new workers take no draws from stochastic depth.
         generator=torch.Generator(),
         persistent_workers=workers > 0,
         seed=config.seed,
@@ -184,7 +184,7 @@ def _loader(
 
 
 def _dataset(config: TrainConfig, images: Images, transform: Any) -> Any:
-    """The images as the loader takes them: a copy in one file where the backend does not read them."""
+    """The images in a form that the loader takes: a copy in one file if the backend cannot read them."""
     dataset = dataset_of(images, transform)
     if config.backend in BACKENDS and not load(config.backend).capabilities.reads(storage_kind(dataset)):
         return open_images(as_beton(cast("FolderIndex", images)), transform)

@@ -1,4 +1,4 @@
-"""What `--help` says of every option: the text below each field of the classes that hold them."""
+"""The description of every option in `--help`: the text below each field of the option classes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["describe_options", "descriptions"]
 
 
 def descriptions(cls: type[Any]) -> dict[str, str]:
-    """The docstring of each field of `cls`, in one line; none where there is no source to read."""
+    """The docstring of each field of `cls`, in one line; none if there is no source to read."""
     try:
         source = textwrap.dedent(inspect.getsource(cls))
     except OSError:  # installed as byte code only: help without descriptions is better than no command
@@ -44,7 +44,7 @@ def describe_options(parser: Any, *classes: type[Any]) -> None:
         if name in groups:
             action.help = _of_group(name)
         elif name in known:
-            # argparse takes a percent sign for a place to fill.
+            # argparse reads a percent sign as a placeholder.
             action.help = known[name].replace("%", "%%")
 
 
@@ -53,4 +53,6 @@ def _of_group(name: str) -> str:
     title = " ".join((group.cls.__doc__ or "").split("\n\n")[0].split())
     keys = ", ".join(f"--{name}.{key}" for key in group.keys)
     off = "; null: off" if group.optional else ""
-    return f"{title} A .yaml or .json file with keys of this group, or JSON{off}. Single keys: {keys}"
+    return (
+        f"{title} Takes a .yaml or .json file with the keys of this group, or JSON{off}. Single keys: {keys}"
+    )

@@ -1,4 +1,4 @@
-"""Writing tensors to a disk that may be full, and saying why it took no more."""
+"""Writing tensors to a disk that may be full, and naming the reason of a failed write."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def save_tensors(value: Any, path: Path) -> None:
 
 
 class _KeepsErrors:
-    """What torch.save needs of a file, which keeps the first error."""
+    """The part of a file that torch.save needs; it keeps the first error."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -48,9 +48,9 @@ class _KeepsErrors:
 
 
 def clear_away(temporary: Path) -> None:
-    """Remove an unfinished file where it can be.
+    """Remove an unfinished file if possible.
 
-    A disk that has turned read-only keeps it; the error that tells so is on its way, and none may hide it.
+    A disk that has become read-only keeps it. The error about the disk is already on its way, unhidden.
     """
     with contextlib.suppress(OSError):
         temporary.unlink()

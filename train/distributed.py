@@ -1,4 +1,4 @@
-"""This process among those that train together: its place, its device, and what they tell each other.
+"""One process among several that train together: its rank, its device, and their communication.
 
 torchrun, which `fastpipe-train --nproc` calls, sets RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE. CPU
 tensors travel by gloo, CUDA tensors by NCCL, so that agreeing on something never waits for a GPU. With one
@@ -66,14 +66,14 @@ def _number(name: str, default: int) -> int:
 
 
 def device_of_rank() -> torch.device:
-    """The GPU with the number of LOCAL_RANK, made the current one, or the CPU where there is no GPU."""
+    """The GPU with the number of LOCAL_RANK, made the current one, or the CPU if there is no GPU."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
     local, count = _number("LOCAL_RANK", 0), torch.cuda.device_count()
     if local >= count:
         raise ArgumentError(
-            f"every process needs a GPU of its own, and this machine has {count}. Found: LOCAL_RANK={local}. "
-            f"Start at most {count} processes a machine (--nproc {count})"
+            f"every process needs its own GPU, and this machine has {count}. Found: LOCAL_RANK={local}. "
+            f"Start at most {count} processes per machine (--nproc {count})"
         )
     torch.cuda.set_device(local)
     return torch.device("cuda", local)
@@ -81,9 +81,9 @@ def device_of_rank() -> torch.device:
 
 @contextlib.contextmanager
 def process_group(shard: Shard) -> Iterator[None]:
-    """Inside the block the processes are connected. A group that stands already is used and left alone.
+    """Inside the block the processes are connected. An existing group is used and left alone.
 
-    Raises PeerError in place of the errors of gloo and NCCL when another process is gone, ArgumentError when
+    Raises PeerError instead of the errors of gloo and NCCL if another process is gone, and ArgumentError if
     the port of the meeting point is taken.
     """
     if shard.world_size == 1 or dist.is_initialized():
@@ -108,7 +108,7 @@ def _connect() -> None:
         text = str(error)
         if "EADDRINUSE" in text or "in use" in text:
             raise ArgumentError(
-                f"the processes meet at MASTER_ADDR:MASTER_PORT, {address}, which another program uses. "
+                f"the processes meet at MASTER_ADDR:MASTER_PORT, {address}, but another program uses it. "
                 "Choose another port (torchrun --master-port), or let --nproc find a free one"
             ) from error
         raise ArgumentError(
@@ -145,7 +145,7 @@ def summed(counts: Tensor) -> Tensor:
 
 
 def averaged(values: Tensor) -> Tensor:
-    """The mean over all ranks; NaN where any rank has NaN."""
+    """The mean over all ranks; NaN if any rank has NaN."""
     if _alone():
         return values
     dist.all_reduce(values)
@@ -153,7 +153,7 @@ def averaged(values: Tensor) -> Tensor:
 
 
 def gathered(value: T) -> list[T]:
-    """The value of every rank, by rank. Values are small and plain."""
+    """The values of all ranks, in rank order. Values are small and plain."""
     if _alone():
         return [value]
     values: list[Any] = [None] * dist.get_world_size()
@@ -162,7 +162,7 @@ def gathered(value: T) -> list[T]:
 
 
 def from_first(make: Callable[[], T]) -> T:
-    """What `make()` returns on rank 0, on every rank; only rank 0 calls it."""
+    """Rank 0's result of `make()`, on every rank; only rank 0 calls it."""
     if _alone():
         return make()
     box = [make() if dist.get_rank() == 0 else None]
@@ -171,7 +171,7 @@ def from_first(make: Callable[[], T]) -> T:
 
 
 def broadcast_state(state: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Rank 0's state of plain values and tensors, on every rank; its disk need not be seen there."""
+    """Rank 0's state of plain values and tensors, on every rank; the others need no access to its disk."""
     if _alone():
         return state
     file = io.BytesIO()
@@ -201,9 +201,9 @@ def tensors_of_first(tensors: Sequence[Tensor]) -> None:
 
 
 def together(work: Callable[[], T]) -> T:
-    """`work()` of this rank, once it went well on all. `work` uses no collectives.
+    """`work()` of this rank, after it has succeeded on all ranks. `work` uses no collectives.
 
-    Where it raises a FastpipeError, the first such rank raises it, and all the others PeerError: the
+    If it raises a FastpipeError, the first such rank raises it and all others raise PeerError, so the
     message is printed once.
     """
     results: list[T] = []
@@ -225,10 +225,10 @@ def together(work: Callable[[], T]) -> T:
 
 @contextlib.contextmanager
 def one_at_a_time() -> Iterator[None]:
-    """The block runs on one process of this machine at a time: the first makes what the others find made.
+    """The block runs in one process of this machine at a time: the first does the work for all.
 
-    A lock and no collective, since indexing a large folder may take longer than a collective may wait.
-    Where the cache cannot be written there is no lock, and the processes do the same work side by side.
+    This is a lock, not a collective, since indexing a large folder may take longer than a collective waits.
+    If the cache cannot be written there is no lock, and every process does the same work.
     """
     with contextlib.ExitStack() as stack:
         if local_world_size() > 1:
@@ -239,10 +239,10 @@ def one_at_a_time() -> Iterator[None]:
 
 
 def wrapped(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model whose gradients are averaged over all ranks; the model itself where there is one rank.
+    """The model whose gradients are averaged over all ranks; the model itself if there is one rank.
 
-    Buffers are each rank's own: in training nothing reads BatchNorm's statistics, and what evaluates or saves
-    takes rank 0's. Gradients lie where they are averaged, which spares a copy of them all.
+    Each rank has its own buffers: training does not read BatchNorm's statistics, and evaluation and saving
+    use those of rank 0. Gradients are averaged in place, which saves a copy of all of them.
     """
     if _alone():
         return model

@@ -1,4 +1,4 @@
-"""What training adds to the error tree: a diverged run, a stopped one and a lost process."""
+"""The errors of training: a diverged run, a stopped run and a lost process."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class StoppedError(FastpipeError, RuntimeError):
 
 
 class PeerError(FastpipeError, RuntimeError):
-    """Another process of this run failed; what went wrong is said there."""
+    """Another process of this run failed; that process reports the reason."""
 
     def __init__(self, rank: int, *, first: int | None = None) -> None:
         other = "another process" if first is None else f"rank {first}"
-        super().__init__(f"rank {rank} stops because {other} failed first: its own error says why")
+        super().__init__(f"rank {rank} stops because {other} failed first; see the error of that process")
         self.rank, self.first = rank, first
 
     def __reduce__(self) -> tuple[object, ...]:

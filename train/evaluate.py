@@ -40,8 +40,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Top-1, top-5 and per class, for each set of weights and for each split that is not trained on.
 
-    Model, sizes and classes are the checkpoint's; of a file that `--export` wrote, its card's or the `told`
-    ones. Raises ArgumentError when `data` has other classes.
+    Model, sizes and classes come from the checkpoint; for a file written by `--export`, from its card or from
+    `told`. Raises ArgumentError if `data` has other classes.
     """
     state = load_plain(checkpoint)
     own = state["config"] if is_checkpoint(state) else {}
@@ -73,7 +73,7 @@ def _trained(state: Any, path: Path, told: Told, classes: tuple[str, ...]) -> Tr
         if told.given():
             names = ", ".join(f"--{key.replace('_', '-')}" for key in told.given())
             raise ArgumentError(
-                f"{str(path)!r} is a run's checkpoint and says itself what its model is: leave out {names}"
+                f"{str(path)!r} is a run's checkpoint and describes its own model. Leave out {names}"
             )
         return trained_of(state, path)
     if isinstance(state, dict) and state and all(isinstance(value, Tensor) for value in state.values()):
@@ -107,7 +107,7 @@ def _measure(
     classes: tuple[str, ...],
     device: torch.device,
 ) -> dict[str, Any]:
-    """By split: images, top1, top5 (None below six classes, where it says nothing), per class."""
+    """By split: images, top1, top5 (None below six classes, since it means nothing there), per class."""
     forward = _forward(config, model, device)
     results: dict[str, Any] = {}
     for name, images in splits.items():
@@ -124,7 +124,7 @@ def _measure(
 
 
 def _forward(config: TrainConfig, model: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """Images to logits in the run's precision, and with its test-time flip."""
+    """Images to logits, in the run's precision and with its test-time flip."""
     precision = resolved_precision(config.precision, device)
 
     def plain(images: Tensor) -> Tensor:
@@ -147,7 +147,7 @@ def _on_device(
 
 
 def evaluation_lines(result: Mapping[str, Any]) -> Iterator[str]:
-    """What `evaluate` returned, as a person reads it: the classes below their set of weights."""
+    """The result of `evaluate` in readable lines: the classes below their set of weights."""
     after = "" if result["step"] is None else f" after step {result['step']}"
     yield (
         f"{result['checkpoint']}: {result['model']}{after}, on {result['data']} "

@@ -1,8 +1,8 @@
 """A checkpoint's weights as a plain state_dict, which needs no fastpipe to be loaded, or its model as ONNX.
 
-Parameter names are those of the plain timm model, since no method of a recipe adds a parameter or renames
-one; timm's ResNets share theirs with torchvision's. What a method changed in the graph is told in the JSON
-file beside the weights.
+Parameter names are those of the plain timm model, since no method of a recipe adds or renames a parameter;
+timm's ResNets have the same names as torchvision's. The JSON file next to the weights describes what a
+method changed in the graph.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def plain_state_dict(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def export(checkpoint: Path, out: Path, *, raw: bool = False) -> dict[str, Any]:
-    """Write `out`, a state_dict (.pt) or a model (.onnx), and a card beside it, which is returned.
+    """Write `out`, a state_dict (.pt) or a model (.onnx), and a card next to it. Returns the card.
 
-    The EMA weights where there are any, unless `raw`. Raises ArgumentError for another ending or a file that
-    is there already, DataError for a checkpoint that cannot be read or a disk that takes no more.
+    Writes the EMA weights if there are any, unless `raw`. Raises ArgumentError for another ending or an
+    existing file, DataError for a checkpoint that cannot be read or a full disk.
     """
     if out.suffix not in (".pt", ".onnx"):
         raise ArgumentError(f"--export must name a file that ends in .pt or .onnx. Found: {str(out)!r}")
@@ -52,7 +52,7 @@ def export(checkpoint: Path, out: Path, *, raw: bool = False) -> dict[str, Any]:
         _write(trained, trained.weights()[name], out)
         card_file.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     except (OSError, RuntimeError) as error:
-        clear_away(out)  # without its card nobody knows what it is
+        clear_away(out)  # without the card nobody knows what the file is
         raise DataError(f"--export could not write {str(out)!r}: {why_not_written(error)}") from error
     return card
 
@@ -91,13 +91,13 @@ def _card(trained: Trained, weights: str, rebuild: list[str]) -> dict[str, Any]:
 
 
 def _rebuild(trained: Trained) -> list[str]:
-    """Lines of Python that make the model whose weights these are."""
+    """Lines of Python that make the model of these weights."""
     c = trained.config
     lines = [
         "import timm, torch",
         f"model = timm.create_model({c.model!r}, num_classes={len(trained.classes)})",
     ]
-    if c.blurpool:  # without it the weights load as well, into a model that was not trained
+    if c.blurpool:  # without it the weights still load, but into a model that was not trained
         lines += [
             "from fastpipe.train.algorithms.blurpool import apply_blurpool",
             f"apply_blurpool(model, poolings={c.blurpool != 'ffcv'})",

@@ -1,4 +1,4 @@
-"""torchrun's launcher tells of every signal, restart and failure; what matters is said in our own words."""
+"""torchrun's launcher logs every signal, restart and failure; we report the important ones ourselves."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LOGGER = "torch.distributed.elastic"
 def hush_launcher() -> None:
     """Drop what torch's launcher logs in this process, unless LOGLEVEL or TORCH_LOGS ask for it.
 
-    A level on the parent is not enough: torch gives several of the loggers below it levels of their own.
+    A level on the parent is not enough: torch gives several of its child loggers their own levels.
     """
     if "LOGLEVEL" in os.environ or "TORCH_LOGS" in os.environ:
         return

@@ -1,4 +1,4 @@
-"""How often a checkpoint is written: every so many epochs, or every so many minutes."""
+"""How often a checkpoint is written: an interval in epochs or in minutes."""
 
 from __future__ import annotations
 

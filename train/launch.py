@@ -1,6 +1,6 @@
-"""`--nproc N`: torchrun's own launcher with N processes on this machine, and what its ends mean.
+"""`--nproc N`: torchrun's own launcher with N processes on this machine, and its exit statuses.
 
-The processes run `python -m fastpipe.train` with the same options; the launcher gives signals on to them and
+The processes run `python -m fastpipe.train` with the same options. The launcher passes signals on to them,
 waits until they have saved, and ends all of them when one fails.
 """
 
@@ -22,7 +22,7 @@ from fastpipe.system.stop_signals import exit_status, listening, stop_early
 
 __all__ = ["LAUNCHED", "launch", "record_failure"]
 
-# Tells the processes that this launcher, and no torchrun of the user's, has started them.
+# Tells the processes that this launcher has started them, not the user's torchrun.
 LAUNCHED = "FASTPIPE_TRAIN_LAUNCHED"
 _GRACE_S = 120
 
@@ -38,11 +38,11 @@ def launch(nproc: int, args: Sequence[str]) -> int:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cpus() // nproc)))
-    # What torchrun does when one process has ended: the others' last words must fit in. Older torch reads no
-    # such variable.
+    # How long torchrun waits for the others after one process has ended: long enough for their messages.
+    # Older torch does not read this variable.
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(_GRACE_S))
     os.environ[LAUNCHED] = "1"
-    # torchrun tells of every signal and restart; what matters is said here.
+    # torchrun logs every signal and restart; the important ones are reported here.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     config = LaunchConfig(
         min_nodes=1,
@@ -69,9 +69,7 @@ def _check(nproc: int) -> None:
     if nproc < 1:
         raise ArgumentError(f"--nproc must be at least 1. Found: {nproc}")
     if "TORCHELASTIC_RUN_ID" in os.environ or "RANK" in os.environ:
-        raise ArgumentError(
-            "--nproc starts processes by itself: leave it out under torchrun, or torchrun out"
-        )
+        raise ArgumentError("--nproc starts the processes itself: leave out either --nproc or torchrun")
     import torch
 
     gpus = torch.cuda.device_count()
@@ -86,7 +84,7 @@ def _cpus() -> int:
 
 
 def _pass_on(number: int) -> None:
-    """Give the signal to the ranks, which end by themselves; before there are any, end here."""
+    """Pass the signal to the ranks, which then end themselves; before there are ranks, end here."""
     ranks = psutil.Process().children()
     for rank in ranks:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -105,13 +103,13 @@ def _explained(error: Any) -> int:
         return 128 - code
     if code < 128 and code != exit_status(signal.SIGUSR1):
         sys.stderr.write(
-            f"fastpipe-train: rank {rank} failed first, with status {code}: its error is above\n"
+            f"fastpipe-train: rank {rank} failed first, with status {code}; see its error above\n"
         )
     return code
 
 
 def record_failure(error: BaseException) -> None:
-    """Leave the error where torchrun looks for it, so that its report names the rank that failed first."""
+    """Write the error to torchrun's error file, so that its report names the rank that failed first."""
     if "TORCHELASTIC_ERROR_FILE" in os.environ:
         from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 

@@ -2,8 +2,8 @@
 
 Per step: an update (step.py); then, between two steps, a checkpoint or a stop if one is due. Per epoch: a
 clock around the steps alone, so that validation and checkpoints never count as training. The loader is
-anything that yields [images, labels] and has `set_epoch`, `state_dict` and `load_state_dict`. With several
-processes each has its share of every batch, and gradients, logged losses and counts are those of all.
+anything that yields [images, labels] and has `set_epoch`, `state_dict` and `load_state_dict`. Each of several
+processes gets its share of every batch; gradients, logged losses and counts cover all processes.
 
 Letters in shapes: B batch, H height, W width, K classes.
 """
@@ -37,7 +37,7 @@ from fastpipe.train.timing import EpochClock
 
 __all__ = ["Loader", "Trainer", "Watch", "hard_labels"]
 
-# A CUDA loss is read every so many steps: reading it waits for the device.
+# Steps between two reads of a CUDA loss: reading it waits for the device.
 _CUDA_READ_INTERVAL = 20
 
 
@@ -49,22 +49,22 @@ class Loader(Protocol):
     def __len__(self) -> int: ...
 
     def set_epoch(self, epoch: int) -> None:
-        """The next iterator is of this epoch."""
+        """The next iterator belongs to this epoch."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the loader is, as plain values."""
+        """The loader's position, as plain values."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a saved state."""
 
 
 Watch = Callable[[EpochClock, int, list[StepLog]], None]
-"""Called after every step, and at the end of an epoch, with the clock, the images' side in pixels and the
+"""Called after every step and at the end of an epoch, with the clock, the image side in pixels and the
 steps whose loss became known."""
 
 
 def hard_labels(batch: Any) -> Tensor:
-    """int64 [B], the class of each image, also where the batch's labels are mixed."""
+    """int64 [B], the class of each image, even if the batch's labels are mixed."""
     labels: Tensor = batch[1]
     if labels.ndim == 1:
         return labels
@@ -83,9 +83,9 @@ class Trainer(Updater):
     epoch: int = 0
     """Epochs done."""
     clock: EpochClock = field(default_factory=EpochClock)
-    """Of the epoch at hand, or of the last one until the next begins."""
+    """Of the current epoch, or of the last one until the next begins."""
     loss_sum: float = 0.0
-    """Of the losses known in that epoch, of which there are `losses`."""
+    """Sum over the `losses` losses known in that epoch."""
     losses: int = 0
     fresh: bool = True
     """Whether the next step is the first of its epoch."""
@@ -93,10 +93,10 @@ class Trainer(Updater):
     wait_seconds: list[float] = field(default_factory=list)
     images_seen: int = 0
     left_out: int = 0
-    """Steps among those done for which no batch came, since all its images were broken."""
+    """Steps done without a batch, since all images of the batch were broken."""
 
     broken_before: Counts = field(default_factory=dict)
-    """What `broken` was when the run was resumed."""
+    """The value of `broken` when the run was resumed."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -105,7 +105,7 @@ class Trainer(Updater):
         self.rank, self.world_size = shard.rank, shard.world_size
 
     def train_epoch(self, watch: Watch) -> EpochClock:
-        """Train on what is left of the epoch at hand. Returns its clock.
+        """Train on the rest of the current epoch. Returns its clock.
 
         Raises DivergedError for a NaN loss and StoppedError, between two steps, when a signal asked to stop.
         """
@@ -132,8 +132,8 @@ class Trainer(Updater):
         clock.stop()
         self.epoch += 1
         self.fresh = True
-        # A batch of which nothing was left did not come: the next epoch begins where it would have begun, so
-        # that rates and checkpoints, which count steps, stay with the epochs.
+        # A batch whose images were all broken did not come. The next epoch still begins at its usual step, so
+        # that rates and checkpoints, which count steps, stay in line with the epochs.
         missing = max(0, self.epoch * self.steps_per_epoch - self.step)
         self.step, self.left_out = self.step + missing, self.left_out + missing
         self.images_seen += clock.images
@@ -148,7 +148,7 @@ class Trainer(Updater):
         return logs
 
     def _pause(self, tell: Callable[[list[StepLog]], None], unread: UnreadLosses) -> None:
-        """Save or stop if it is time to. Every loss is read first: a NaN must stop the run, not be saved."""
+        """Save or stop if due. Every loss is read first: a NaN must stop the run, not be saved."""
         started_s = time.perf_counter()
         try:
             due = self.pauses.after_step(self.step)
@@ -159,7 +159,7 @@ class Trainer(Updater):
             tell(unread.read())
             self.save()
             self.clock.leave_out(time.perf_counter() - started_s)
-            self.pauses.check()  # no further step when a signal came meanwhile
+            self.pauses.check()  # no further step if a signal came in the meantime
 
     def _labels(self, batch: Any) -> Tensor:
         loss = self.config.loss
@@ -176,7 +176,7 @@ class Trainer(Updater):
     def evaluate(self, loader: Any, *, averaged: bool = True) -> Tensor:
         """`count_right`'s counts [K, 3] over all ranks: images, top class right, right class among five.
 
-        `averaged` uses the EMA weights where there are any. BatchNorm's statistics are rank 0's everywhere.
+        `averaged` uses the EMA weights if there are any. All ranks use rank 0's BatchNorm statistics.
         `loader` has this rank's images; another rank may have a batch more. Raises StoppedError, as training.
         """
         if averaged and self.ema is not None:
@@ -192,14 +192,14 @@ class Trainer(Updater):
             yield self._to_device(batch[0]), hard_labels(batch).to(self.device, non_blocking=True)
 
     def _polled(self, loader: Any) -> Iterator[Any]:
-        """This rank's batches; between them all ranks ask equally often whether to stop."""
+        """This rank's batches; in between, all ranks ask equally often whether to stop."""
         batches = iter(loader)
         for _ in range(maxima([len(loader)])[0]):
             self.pauses.check()
             yield from itertools.islice(batches, 1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a continued run needs, as plain values and tensors; all ranks call it together."""
+        """Everything that a resumed run needs, as plain values and tensors; all ranks call it together."""
         return {
             "config": config_to_dict(self.config),
             "num_classes": self.num_classes,
@@ -238,7 +238,7 @@ class Trainer(Updater):
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"], self.model)
         continue_optimizer(self.optimizer, state["optimizer"])
-        if state["scaler"] and self.scaler.is_enabled():  # another precision or device starts a scale anew
+        if state["scaler"] and self.scaler.is_enabled():  # another precision or device starts a new scale
             self.scaler.load_state_dict(state["scaler"])
         self.loader.load_state_dict(state["loader"])
         self.epoch, self.step = state["epoch"], state["step"]
@@ -253,7 +253,7 @@ class Trainer(Updater):
         self._continue_generators(state["rng"])
 
     def _continue_generators(self, saved: list[dict[str, Any]]) -> None:
-        """This rank's own generators; a rank that was not there before draws from a seed of its own."""
+        """This rank's own generators; a rank that is new in this run draws from its own seed."""
         if self.rank < len(saved):
             set_rng_state(saved[self.rank])
         else:

@@ -1,4 +1,4 @@
-"""Losses on their way to the log: read rarely on CUDA, where reading waits, and checked for NaN."""
+"""Losses on their way to the log: checked for NaN, and read rarely on CUDA, since reading waits there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["StepLog", "UnreadLosses", "diverged"]
 class StepLog:
     """One step as it is logged: `step` from 0, `loss` the mean over all ranks, `resolution` in pixels.
 
-    `seconds` from the end of the step before it to its own, waiting for data included, saving left out.
+    `seconds` is the time since the end of the previous step, with waiting for data and without saving.
     """
 
     step: int
@@ -31,7 +31,7 @@ class StepLog:
 class UnreadLosses:
     """Collects the losses of steps, and reads `interval` of them at once.
 
-    tolerant: a non-finite loss is returned as it is, since the step that had it was skipped.
+    tolerant: a non-finite loss is returned unchanged, since its step was skipped.
     """
 
     def __init__(self, interval: int, *, tolerant: bool = False) -> None:
@@ -66,12 +66,12 @@ class UnreadLosses:
 
 
 def diverged(log: StepLog, what: str = "the loss") -> DivergedError:
-    """The error for a step whose loss, or `what`, is not finite: what to look at."""
+    """The error for a step whose loss, or `what`, is not finite, with advice."""
     size = f", {log.resolution} px" if log.resolution else ""  # unknown before this process's first step
     return DivergedError(
         f"{what} became {log.loss} at step {log.step} (learning rate {log.lr:.4g}{size}). "
-        "Look at the losses before it in metrics.jsonl: a slow rise asks for a lower --optimizer.lr or a "
-        "longer --schedule.warmup-epochs; one jump for --precision fp32 (on a GPU), a look at the images and "
-        "labels, or --skip-nonfinite N, which leaves out up to N such steps",
+        "Look at the losses before it in metrics.jsonl. If they rise slowly, lower --optimizer.lr or raise "
+        "--schedule.warmup-epochs. If they jump once, check the images and labels, or try --precision fp32 "
+        "(on a GPU) or --skip-nonfinite N, which skips up to N such steps",
         step=log.step,
     )

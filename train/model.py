@@ -1,4 +1,4 @@
-"""A model by name, prepared as the recipe asks."""
+"""A model by name, prepared according to the recipe."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def create_model(name: str, num_classes: int) -> nn.Module:
 
 def _nearest_model(name: str, known: list[str]) -> str:
     advice = suggest(name, known)
-    return advice if advice.startswith("Did") else "timm.list_models() prints the known ones"
+    return advice if advice.startswith("Did") else "timm.list_models() prints the known models"
 
 
 def build_model(config: TrainConfig, num_classes: int, device: torch.device) -> nn.Module:
@@ -56,5 +56,5 @@ def _init_bias(config: TrainConfig, model: nn.Module) -> None:
     if config.loss.name == "bce":
         init_bias_minus_log_classes(model)
     else:
-        # Softmax does not see a constant that is added to all logits.
+        # Softmax ignores a constant that is added to all logits.
         warnings.warn(f"loss.bias_init has no effect on {config.loss.name}", NoEffectWarning, stacklevel=3)

@@ -19,22 +19,22 @@ from fastpipe.train.config.groups import OptimizerConfig
 __all__ = ["WAITING", "ScaledSGD", "build_optimizer", "continue_optimizer", "parameter_groups"]
 
 WAITING = ("lamb", "lars")
-"""Optimizers of timm that know nothing of a loss scaler: it waits for the device at every step."""
+"""Optimizers of timm that do not support a loss scaler: it waits for the device at every step."""
 
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
 class ScaledSGD(torch.optim.SGD):
-    """torch's SGD, fused, so that the device itself leaves out a step whose gradients overflowed.
+    """torch's fused SGD, with which the device itself skips a step whose gradients overflowed.
 
-    The unfused one makes the loss scaler wait for the device at every step.
+    With the unfused SGD, the loss scaler waits for the device at every step.
     """
 
     def __init__(self, params: Any, **settings: Any) -> None:
         super().__init__(params, fused=True, **settings)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over a state, also of an optimizer that was not fused."""
+        """Load a state, even one of an optimizer that was not fused."""
         super().load_state_dict(state_dict)
         for group in self.param_groups:
             group.update(fused=True, foreach=None)
@@ -55,7 +55,7 @@ def build_optimizer(
         return kind(groups, momentum=config.momentum, **settings)
     if config.decoupled_weight_decay:
         raise ArgumentError(
-            f"optimizer.decoupled_weight_decay must be false for {config.name}, which has a decay of its own"
+            f"optimizer.decoupled_weight_decay must be false for {config.name}, which has its own decay"
         )
     lamb, lars = _timm_optimizers()
     if config.name == "lamb":
@@ -79,7 +79,7 @@ def parameter_groups(model: nn.Module, *, on_norm: bool, on_bias: bool) -> list[
             (decayed if on_bias or not name.endswith("bias") else free).append(param)
     if not (on_norm and on_bias) and not free:
         warnings.warn(
-            "weight_decay_on_norm or weight_decay_on_bias is false and spares nothing: "
+            "weight_decay_on_norm or weight_decay_on_bias is false but has no effect: "
             f"{type(model).__name__} has no such parameter",
             NoEffectWarning,
             stacklevel=3,
@@ -89,10 +89,10 @@ def parameter_groups(model: nn.Module, *, on_norm: bool, on_bias: bool) -> list[
 
 
 def continue_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Take over what a run has gathered (momentum, moments, counts) from the state of the same optimizer.
+    """Load what a run has gathered (momentum, moments, counts) from a state of the same optimizer.
 
-    Settings stay those that `optimizer` was made with, where torch would take the state's: a changed decay or
-    momentum counts. The rate is set at every step anyhow.
+    `optimizer` keeps its own settings, while torch would load those of the state: a changed decay or momentum
+    takes effect. The rate is set at every step anyway.
     """
     own = [
         {key: group[key] for key in group if key not in ("params", "lr")} for group in optimizer.param_groups

@@ -1,7 +1,7 @@
 """Between two steps: has a signal asked to stop, is a checkpoint due? All ranks get the same answer.
 
-A signal is only noted (`fastpipe/system/stop_signals.py`); the step at hand is finished first. Each rank
-brings what it has heard, rank 0 also its clock, and the largest counts, so that every rank stops and saves
+A signal is only noted (`fastpipe/system/stop_signals.py`); the current step is finished first. Each rank
+reports its signal, and rank 0 also its clock. The largest value counts, so that every rank stops and saves
 after the same step.
 """
 

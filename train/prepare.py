@@ -1,4 +1,4 @@
-"""What a run is made from, on every rank by itself: the data, the fitted configuration, loader and model."""
+"""The parts of a run, made on every rank: the data, the fitted configuration, loader and model."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ _FAR = 1_000_003
 def fitted_here(
     config: TrainConfig, shard: Shard, *, explicit: Collection[str], recipe_batch_size: int | None
 ) -> tuple[Fitted, Indexes]:
-    """The configuration fitted to the data and the indexes; the first process of a machine makes what lacks.
+    """The configuration fitted to the data, and the indexes; a machine's first process makes missing files.
 
-    Raises ArgumentError where the batch cannot be dealt to the ranks.
+    Raises ArgumentError if the batch cannot be divided among the ranks.
     """
     with one_at_a_time():
         indexes = open_data(config.data or "", held_out=config.held_out)
     if "held_out" in explicit and not indexes.held_out:
         warnings.warn(
-            f"held_out is of a single .beton, and {config.data!r} has images to measure on",
+            f"held_out applies to a single .beton, and {config.data!r} already has images to measure on",
             NoEffectWarning,
             stacklevel=2,
         )

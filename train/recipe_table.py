@@ -69,7 +69,7 @@ def _text(value: object) -> str:
 
 
 def recipe_table(recipes: Mapping[str, TrainConfig]) -> str:
-    """Plain text, one line a row and one column a recipe; "-" is off."""
+    """Plain text with one line per row and one column per recipe; "-" is off."""
     table = [["", *recipes]]
     table += [[name, *(_text(cell(config)) for config in recipes.values())] for name, cell in ROWS.items()]
     widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]

@@ -1,6 +1,6 @@
-"""Which checkpoint a run continues from, whether it fits the run, and which of its settings may have changed.
+"""Which checkpoint a run continues from, whether it fits the run, and which settings may have changed.
 
-The table in docs/training.md is that of `MAY_CHANGE`; every other key is refused by its name.
+The table in docs/training.md lists `MAY_CHANGE`; a change of any other key is an error that names the key.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fastpipe.train.output.folder import CHECKPOINT
 __all__ = ["MAY_CHANGE", "changed_with", "changes", "check_fits", "checkpoint_to_resume", "load_to_resume"]
 
 MAY_CHANGE = (
-    # From the next step on, without a mark on what the run has gathered.
+    # These act from the next step on, and leave the gathered state alone.
     *("optimizer.lr", "optimizer.momentum", "optimizer.weight_decay", "grad_clip", "skip_nonfinite"),
     *("on_error", "max_bad"),
     *("schedule.name", "schedule.warmup_epochs", "schedule.warmup_start", "schedule.resolution"),
@@ -28,25 +28,25 @@ MAY_CHANGE = (
     *("precision", "channels_last", "compile", "backend", "num_workers"),
     # What is written and where; the same images may have moved.
     *("recipe", "data", "output_dir", "checkpoint_interval", "validate_raw"),
-    # They change other keys, and those are compared.
+    # These change other keys, which are compared.
     *("fit_to_data", "schedule_scale"),
 )
 
 
 def checkpoint_to_resume(resume: str | None, output_dir: str | None) -> Path | None:
-    """The file that `--resume` means: "auto" is the newest in `output_dir`, or None where there is none."""
+    """The file for `--resume`: "auto" is the newest in `output_dir`, or None if there is none."""
     if resume is None:
         return None
     if resume != "auto":
         return Path(resume)
     if output_dir is None:
-        raise ArgumentError("--resume auto continues the run in --output-dir, which is not given")
+        raise ArgumentError("--resume auto needs --output-dir, the folder of the run to continue")
     newest = Path(output_dir) / CHECKPOINT
     return newest if newest.exists() or newest.with_name(PREVIOUS).exists() else None
 
 
 def load_to_resume(resume: str | None, output_dir: str | None) -> tuple[dict[str, Any], Path] | None:
-    """The state to continue from and its file, or None. A damaged newest gives way to the one before it."""
+    """The state to continue from and its file, or None. A damaged file is replaced by the previous one."""
     path = checkpoint_to_resume(resume, output_dir)
     return None if path is None else load_newest(path)
 
@@ -54,15 +54,15 @@ def load_to_resume(resume: str | None, output_dir: str | None) -> tuple[dict[str
 def changes(saved: Mapping[str, Any], config: TrainConfig) -> dict[str, tuple[Any, Any]]:
     """What differs between a checkpoint's configuration and this run's: dotted key -> (there, here).
 
-    A group that one of the two does not have is one entry. A key that the checkpoint does not know has its
-    default there.
+    A group that only one of the two has is one entry. For a key that the checkpoint does not have, the
+    default is compared.
     """
     check_keys(saved, where="the checkpoint")
     return differing(config_to_dict(config_from_dict(saved)), config_to_dict(config))
 
 
 def changed_with(state: Mapping[str, Any], config: TrainConfig) -> list[dict[str, Any]]:
-    """With which settings, and after which step, a run was resumed: before its checkpoint, and now."""
+    """The step after which a run was resumed, and its settings before and now."""
     now = [
         {"step": state["step"], "key": key, "before": before, "after": after}
         for key, (before, after) in changes(state["config"], config).items()
@@ -73,9 +73,9 @@ def changed_with(state: Mapping[str, Any], config: TrainConfig) -> list[dict[str
 def check_fits(
     state: dict[str, Any], path: Path, trainer: Trainer, classes: tuple[str, ...], last_epoch: int
 ) -> None:
-    """Raise ArgumentError for a checkpoint of other data, or of a run with other settings than may change.
+    """Raise ArgumentError for a checkpoint of other data, or with a changed setting that must not change.
 
-    Also for one that is past `last_epoch`, where this run ends.
+    Also for a checkpoint past `last_epoch`, at which this run ends.
     """
     _check_data(path, "classes", list(state["classes"]), list(classes))
     refused = {
@@ -87,7 +87,7 @@ def check_fits(
     if state["epochs_measured"] > last_epoch:
         raise ArgumentError(
             f"the checkpoint {str(path)!r} has {state['epochs_measured']} epochs, and --extrapolate-from "
-            f"{last_epoch} ends before. Leave the option out, or begin in another folder"
+            f"{last_epoch} ends earlier. Leave out the option, or begin in another folder"
         )
 
 
@@ -104,7 +104,7 @@ def _refuse(path: Path, refused: Mapping[str, tuple[Any, Any]]) -> None:
     options = ", ".join(f"--{key.replace('_', '-')}" for key in refused)
     raise ArgumentError(
         f"the checkpoint {str(path)!r} was made with {'; with '.join(pairs)}. This cannot change on resume: "
-        f"give {options} as it was, or begin in another folder. docs/training.md lists what may change"
+        f"give the old {options}, or begin in another folder. docs/training.md lists what may change"
     )
 
 

@@ -74,12 +74,12 @@ def run(
     """Train, write the run folder, and return what its summary.json holds.
 
     `explicit` are the dotted keys that fitting to the data must leave alone; `recipe_batch_size` is the
-    batch that the learning rate was made for. Of the options, `nproc` and `seeds` are not for one run in one
-    process and change nothing here.
+    batch that the learning rate was made for. The options `nproc` and `seeds` do not apply to one run in one
+    process and have no effect here.
     """
     if config.data is None:
         raise ArgumentError(
-            "data must name what to train on: demo, a folder, a .beton file, or a data set of torchvision. "
+            "data must name the training data: demo, a folder, a .beton file, or a data set of torchvision. "
             "Give --data"
         )
     check_from_scratch(config)
@@ -93,12 +93,12 @@ def run(
 
     def fitted_to_data() -> tuple[Fitted, Indexes]:
         if options.wandb is not None and shard.rank == 0:
-            import_wandb()  # said, and once, before anything is read
+            import_wandb()  # reported once, before anything is read
         return fitted_here(config, shard, explicit=explicit, recipe_batch_size=recipe_batch_size)
 
     with process_group(shard), display or Display(quiet=options.quiet) as show:
         fitted, indexes = together(fitted_to_data)
-        # Everything that can be wrong is made first: a mistake leaves no folder behind.
+        # Everything that can fail is made first, so that a mistake leaves no folder behind.
         parts = _Run(fitted, indexes, show, shard, device, options, started_s=started_s, explicit=explicit)
         parts.resume(config.output_dir)
         parts.make_folder(config.output_dir)
@@ -107,7 +107,7 @@ def run(
 
 
 class _Run:
-    """The parts of one run, made in the order in which they need each other."""
+    """The parts of one run, made in the order of their dependencies."""
 
     def __init__(
         self,
@@ -148,7 +148,7 @@ class _Run:
         self.loader = loader
 
     def resume(self, output_dir: str | None) -> None:
-        """Take over the state that `--resume` means, which rank 0 reads for all; none: begin anew."""
+        """Load the state for `--resume`, which rank 0 reads for all; without one, begin anew."""
         resume, first = self.options.resume, self.shard.rank == 0
         found = together(lambda: load_to_resume(resume, output_dir) if first else None)
         path = from_first(lambda: found[1] if found else None)
@@ -180,7 +180,7 @@ class _Run:
         """All epochs, then the summary, all written to the run folder."""
         try:
             self._choose_backend()
-            # With the backend that was taken, so that the file repeats this run and not the choice.
+            # With the chosen backend, so that the file repeats this run and not the choice.
             self.folder.write_config(to_yaml(replace(self.config, backend=self.backend)))
             self._announce()
             with listening(note_only):  # before this there is nothing to save
@@ -194,7 +194,7 @@ class _Run:
         try:
             return self._finish(self._epochs())
         except StoppedError as stopped:
-            if self.saved != self._reached():  # the signal may have come while it was saving
+            if self.saved != self._reached():  # the signal may have come during the save
                 self._save()
             maxima([0])  # whoever starts the processes ends all of them when the first one goes
             self.show.last(f"{stopped} after step {self.trainer.step}: saved, --resume auto continues")
@@ -267,7 +267,7 @@ class _Run:
         if self.options.extrapolate_from:
             self.show.line(
                 f"only the first {self.last_epoch} of {c.epochs} epochs are trained: the time to train is "
-                "extrapolated by a formula of ours"
+                "extrapolated by our own formula"
             )
         self._stop_without_reader()
 

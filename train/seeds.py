@@ -1,6 +1,6 @@
-"""`--seeds N`: the same run with N seeds, and the mean and spread of what came out.
+"""`--seeds N`: the same run with N seeds, and the mean and spread of the results.
 
-Each run has its own folder, seed-K; `seeds.json` beside them is written anew after every run.
+Each run has its own folder, seed-K; `seeds.json` next to them is rewritten after every run.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def run_seeds(
 ) -> dict[str, Any]:
     """Train with the `options.seeds` seeds from `config.seed` on. Returns what seeds.json holds.
 
-    With resume "auto" finished seeds are only measured again, and the one that was cut off goes on. Raises
+    With resume "auto" finished seeds are only measured again, and an interrupted one continues. Raises
     ArgumentError in several processes, and for a folder of other seeds or of a single run.
     """
     assert options.seeds is not None
@@ -91,10 +91,10 @@ def _folder(config: TrainConfig, options: Options, seeds: list[int]) -> Path:
     if (processes := current_shard().world_size) > 1:
         raise ArgumentError(
             f"--seeds trains in one process, one run after the other. Found: {processes} processes. Start "
-            "each seed by itself with --seed K"
+            "each seed separately with --seed K"
         )
     if config.output_dir is None and options.resume is not None:
-        raise ArgumentError("--resume auto continues the runs in --output-dir, which is not given")
+        raise ArgumentError("--resume auto needs --output-dir, the folder of the runs to continue")
     folder = make_folder(config.output_dir, config.recipe, resuming=options.resume is not None)
     if (folder / CHECKPOINT).exists():
         raise ArgumentError(f"output_dir {str(folder)!r} holds a single run. Name another folder for --seeds")
@@ -108,17 +108,17 @@ def _check_same_seeds(folder: Path, seeds: list[int], *, resuming: bool) -> None
         there = json.loads((folder / RESULTS).read_text(encoding="utf-8"))["seeds"]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{str(folder / RESULTS)!r} is not what --seeds writes. Name another folder"
+            f"{str(folder / RESULTS)!r} was not written by --seeds. Name another folder"
         ) from error
     if not resuming or there != seeds:
         raise ArgumentError(
-            f"output_dir {str(folder)!r} holds the runs of the seeds {there}, this command asks for {seeds}. "
+            f"output_dir {str(folder)!r} holds runs of the seeds {there}, but this command asks for {seeds}. "
             "Continue with --resume auto and the same --seed and --seeds, or name another folder"
         )
 
 
 def spread(values: Sequence[float | None]) -> dict[str, float] | None:
-    """Mean, sample standard deviation, minimum and maximum; None where a value is missing.
+    """Mean, sample standard deviation, minimum and maximum; None if a value is missing.
 
     One value has no deviation, so the key is absent.
     """
@@ -135,7 +135,7 @@ def spread(values: Sequence[float | None]) -> dict[str, float] | None:
 
 
 def seeds_line(results: Mapping[str, Any]) -> str:
-    """What seeds.json holds, in one line."""
+    """The contents of seeds.json in one line."""
     found = results["statistics"]
     parts = [
         _shown("top-1", found["top1"], ".3f"),

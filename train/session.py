@@ -21,14 +21,14 @@ from fastpipe.train.seeds import run_seeds
 
 __all__ = ["start", "without_nproc"]
 
-# Whoever starts the processes looks after them every 0.1 s (torchrun's default), and must see first the one
-# that failed first.
+# The launcher looks at its processes every 0.1 s (torchrun's default), and must see the first failure
+# before the others.
 _AFTER_THE_FIRST_S = 2.0
 _IN_OPTIONS = InOptions()  # one, so that it is not added twice
 
 
 def start(invocation: Invocation, args: Sequence[str]) -> int:
-    """Train, in `--nproc` processes if that was asked for. Returns the exit status."""
+    """Train, in `--nproc` processes if requested. Returns the exit status."""
     nproc = invocation.options.nproc
     if nproc is not None:
         check_on_error(invocation.config, nproc)

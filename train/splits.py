@@ -1,8 +1,8 @@
-"""What is trained on and what is measured, from what a user writes after `--data`.
+"""The data to train on and to measure on, from the value of `--data`.
 
 "demo", a name, a folder with train/ and val/     image folders, by fastpipe.storage.resolve
 a folder with train.beton and val.beton           that file, measured on the other
-x.beton                                           with its partner, or a share of it is held out
+x.beton                                           with its partner, or with a held-out share
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _KNOWN = {"val": "validation", "validation": "validation", "test": "test"}
 
 @dataclass(frozen=True, kw_only=True)
 class Indexes:
-    """The splits of a data set, indexed. `test` is None where there is none besides `validation`.
+    """The splits of a data set, indexed. `test` is None if there is only `validation`.
 
-    note: what a person should know of how they were found, or "". held_out: whether `validation` is a part
-    of the file that is trained on.
+    note: a sentence for the user about how they were found, or "". held_out: whether `validation` is a part
+    of the training file.
     """
 
     train: Images
@@ -43,7 +43,7 @@ class Indexes:
 
 
 def open_data(data: str, *, held_out: float) -> Indexes:
-    """The splits that `data` means. Raises DataError when their classes differ, or there is only one."""
+    """The splits of `data`. Raises DataError when their classes differ, or there is only one class."""
     path = Path(os.path.expanduser(data))
     train = path if is_beton(data) else _train_in(data, path)
     if train is None:
@@ -52,7 +52,7 @@ def open_data(data: str, *, held_out: float) -> Indexes:
     if files is not None:
         parts = [whole(file) if file is not None else None for file in files]
         assert parts[0] is not None and parts[1] is not None
-        note = "" if train != path else f"validation: {str(files[1])!r}, which lies beside {train.name}"
+        note = "" if train != path else f"validation: {str(files[1])!r}, next to {train.name}"
         return _checked(Indexes(train=parts[0], validation=parts[1], test=parts[2], note=note))
     learnt, held = beton_parts(train, held_out)
     note = (
@@ -63,7 +63,7 @@ def open_data(data: str, *, held_out: float) -> Indexes:
 
 
 def _train_in(data: str, folder: Path) -> Path | None:
-    """The train*.beton in a folder that holds no train/, which would be meant."""
+    """The train*.beton in a folder without train/; a train/ would be used instead."""
     if data in ("demo", *NAMED) or not folder.is_dir() or (folder / "train").is_dir():
         return None
     return in_folder(folder)
@@ -102,10 +102,10 @@ def same_classes(classes: tuple[str, ...], images: Images) -> bool:
 
 
 def splits_to_measure(data: str, *, trained_on: str | None, held_out: float) -> Mapping[str, Images]:
-    """The images to evaluate on, by the name of their split; nothing to train on is needed.
+    """The images to evaluate on, by the name of their split; no training images are needed.
 
-    Where `data` has something to train on, what a run on it measures; else val/, validation/ and test/, or
-    the files of those names; else `data` itself, under the name "data".
+    If `data` has training images: the splits that a run on it measures. Otherwise val/, validation/ and
+    test/, or the files of those names; otherwise `data` itself, under the name "data".
     """
     path = Path(os.path.expanduser(data))
     if is_beton(data) and beton_splits(path) is None and not _same_file(data, trained_on):
@@ -134,7 +134,7 @@ def _without_train(folder: Path) -> Mapping[str, Images]:
             if split in found:
                 raise DataError(
                     f"{str(folder)!r} holds {found[split].root!r} and {str(path)!r}, both for {split}. Name "
-                    "the one that is meant"
+                    "one of them"
                 )
             found[split] = whole(path) if is_beton(path) else open_index(path)
     return found or {"data": open_index(folder)}

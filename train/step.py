@@ -1,7 +1,7 @@
-"""One update of the weights, by one process or by this one's share of several.
+"""One update of the weights, by one process or by one of several.
 
-Gradients are averaged over the ranks once a step: not between the micro-batches of gradient accumulation, and
-not in SAM's first pass, where every rank climbs by its own.
+Gradients are averaged over the ranks once per step: not between the micro-batches of gradient accumulation,
+and not in SAM's first pass, in which every rank climbs by its own gradients.
 
 Letters in shapes: B batch, H height, W width, K classes.
 """
@@ -45,7 +45,7 @@ def schedule_of(config: TrainConfig, steps_per_epoch: int) -> Schedule:
 
 
 def compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
-    """The model compiled by torch, anew for each size of image."""
+    """The model compiled by torch, once for each image size."""
     # Progressive resizing has up to 23 sizes, for training and evaluation; torch gives up after 8.
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
     made: Callable[[Tensor], Tensor] = torch.compile(model, dynamic=False)
@@ -53,7 +53,7 @@ def compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 def resolved_precision(precision: str, device: torch.device) -> str:
-    """What `precision` means on `device`: amp is fp16 on CUDA and fp32 on the CPU."""
+    """The meaning of `precision` on `device`: amp is fp16 on CUDA and fp32 on the CPU."""
     if precision == "amp":
         return "amp_fp16" if device.type == "cuda" else "fp32"
     return precision
@@ -80,7 +80,7 @@ class Updater:
     resolution: int = 0
     """The side of the last step's images in pixels; 0 before the first."""
     skipped: int = 0
-    """Steps among them that changed nothing, since loss or gradients were not finite."""
+    """The steps that changed nothing, since loss or gradients were not finite."""
 
     def __post_init__(self) -> None:
         ema = self.config.ema
@@ -135,7 +135,7 @@ class Updater:
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         if self.ema is not None:
-            # torchvision forgets after every update in the warmup: the first one behind it copies too.
+            # torchvision resets after every update in the warmup, so the first update after it copies, too.
             before = self.step - self.ema.update_interval
             copy = self.reset_ema and before <= self.lr.warmup_steps
             self.ema.after_step(self.model, self.step, copy=copy)
@@ -169,19 +169,19 @@ class Updater:
         return loss.detach()
 
     def _not_finite(self, loss: Tensor) -> bool:
-        """Whether the loss or, where no scaler looks after them, the gradients are not finite on any rank."""
+        """Whether the loss or, without a scaler, the gradients are not finite on any rank."""
         numbers = [loss.detach().float()]
         if not self.scaler.is_enabled():
             numbers += torch._foreach_norm([p.grad for p in self.model.parameters() if p.grad is not None])
         return bool(maxima([int(not torch.stack(numbers).isfinite().all())])[0])
 
     def _skip(self, loss: Tensor, buffers: list[Tensor]) -> None:
-        """Leave out a step: BatchNorm's statistics go back, too. Raises DivergedError after too many."""
+        """Skip a step, and restore BatchNorm's statistics. Raises DivergedError after too many skips."""
         self.skipped += 1
         if self.skipped > self.config.skip_nonfinite:
             shown = float(loss) if not math.isfinite(float(loss)) else math.nan
             log = StepLog(step=self.step, loss=shown, lr=self.lr(self.step), resolution=self.resolution)
-            raise diverged(log, f"{self.skipped - 1} such steps were skipped already, and loss or gradients")
+            raise diverged(log, f"{self.skipped - 1} such steps were already skipped, and loss or gradients")
         with torch.no_grad():
             for buffer, kept in zip(self.model.buffers(), buffers, strict=True):
                 buffer.copy_(kept)

@@ -38,7 +38,7 @@ class EpochClock:
     def over(self, loader: Iterable[Any]) -> Iterator[Any]:
         """The loader's batches, timed; starting its iterator counts as waiting.
 
-        A clock that has run before, of an epoch that was interrupted, goes on.
+        The clock of an interrupted epoch continues.
         """
         before = time.perf_counter()
         self.started_s = before - self.total_s
@@ -57,7 +57,7 @@ class EpochClock:
             self.total_s = before - self.started_s
 
     def count(self, images: int) -> float:
-        """A step on `images` images was started on the device. Returns its seconds, since the one before."""
+        """A step on `images` images was started on the device. Returns the seconds since the previous one."""
         self.images += images
         self.stop()
         before, self.counted_s = self.counted_s, self.total_s
@@ -68,7 +68,7 @@ class EpochClock:
         self.total_s = time.perf_counter() - self.started_s
 
     def leave_out(self, seconds: float) -> None:
-        """What has just been done for so long, such as saving a checkpoint, is no training."""
+        """Leave out the given seconds, which were not training, such as saving a checkpoint."""
         self.started_s += seconds
 
     @property

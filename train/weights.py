@@ -23,9 +23,9 @@ __all__ = ["Told", "Trained", "card_config", "card_path", "read_exported", "read
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What a checkpoint says of its model. `averaged` are the EMA weights, empty without an average.
+    """The model of a checkpoint. `averaged` are the EMA weights, empty without an average.
 
-    `step` is None where nobody knows it; `name` is what `raw` is called.
+    `step` is None if it is unknown; `name` is the name of `raw`.
     """
 
     path: Path
@@ -37,11 +37,11 @@ class Trained:
     name: str = "raw"
 
     def weights(self) -> dict[str, Mapping[str, Tensor]]:
-        """The sets of weights by name, the one that a run reports as its top-1 first."""
+        """The sets of weights by name; the first is the one whose top-1 a run reports."""
         return {**({"ema": self.averaged} if self.averaged else {}), self.name: self.raw}
 
     def model(self, weights: Mapping[str, Tensor], device: torch.device) -> nn.Module:
-        """The recipe's model with `weights`, ready to predict. Raises DataError when they do not fit it."""
+        """The recipe's model with `weights`, ready to predict. Raises DataError if they do not fit."""
         model = build_model(self.config, len(self.classes), device)
         try:
             model.load_state_dict(weights)
@@ -73,7 +73,7 @@ def trained_of(state: Mapping[str, Any], path: Path) -> Trained:
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """What the user says of a file of weights; None where he leaves it to the recipe or the card."""
+    """The user's description of a file of weights; None leaves a value to the recipe or the card."""
 
     recipe: str | None = None
     model: str | None = None
@@ -81,27 +81,27 @@ class Told:
     val_resize: int | None = None
 
     def given(self) -> dict[str, Any]:
-        """What was said, by key."""
+        """The given values, by key."""
         return {key: value for key, value in vars(self).items() if value is not None}
 
 
 def card_path(weights: Path) -> Path:
-    """The card beside exported weights; that of a model in ONNX has another name, so that both find room."""
+    """The card next to exported weights; an ONNX model's card has another name, so that both can exist."""
     name = f"{weights.name}.json" if weights.suffix == ".onnx" else f"{weights.stem}.json"
     return weights.with_name(name)
 
 
 def card_config(config: TrainConfig) -> dict[str, Any]:
-    """The configuration as a card carries it: without the folders of the machine it was trained on."""
+    """The configuration for a card: without the folders of the training machine."""
     return config_to_dict(replace(config, data=None, output_dir=None))
 
 
 def read_exported(path: Path, weights: Mapping[str, Tensor], told: Told, classes: tuple[str, ...]) -> Trained:
     """The model of `weights`, which were read from `path`.
 
-    Its configuration is that of `told.recipe`, else of the card beside the file (.json), with the other
-    values that were told; its classes are the card's, or `classes` where a recipe was told. Raises
-    ArgumentError where neither says what model it is.
+    Its configuration comes from `told.recipe`, otherwise from the card next to the file (.json), with the
+    other values in `told`. Its classes are the card's, or `classes` with a recipe in `told`. Raises
+    ArgumentError if neither describes the model.
     """
     if told.recipe is not None:
         config, step = load_recipe(told.recipe), None
@@ -124,12 +124,12 @@ def read_exported(path: Path, weights: Mapping[str, Tensor], told: Told, classes
 def _card_of(path: Path) -> dict[str, Any]:
     file = card_path(path)
     remedy = (
-        f"--evaluate {str(path)!r} holds weights alone, and what model they are of must be said: give "
-        "--recipe with the run's config.yaml, or with a recipe's name and, where they differ from it, "
+        f"--evaluate {str(path)!r} holds only weights, without a description of their model: give --recipe "
+        "with the run's config.yaml, or with a recipe's name and, if they differ from it, "
         "--model, --val-resolution and --val-resize"
     )
     if not file.is_file():
-        raise ArgumentError(f"{remedy}. Or keep the card that --export wrote, {file.name!r}, beside it")
+        raise ArgumentError(f"{remedy}. Or keep the card that --export wrote, {file.name!r}, next to it")
     try:
         card: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         for key in ("config", "classes", "step"):

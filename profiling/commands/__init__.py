@@ -1,1 +1,1 @@
-"""The commands of `fastpipe-profile` besides `run`, and what all of them share: options, console, ending."""
+"""The commands of `fastpipe-profile` except `run`, and their shared parts: options, console, exit status."""

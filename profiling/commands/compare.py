@@ -1,4 +1,4 @@
-"""`fastpipe-profile compare [DATA]`: what an image costs a CPU of this machine, step by step."""
+"""`fastpipe-profile compare [DATA]`: what an image costs on a CPU of this machine, step by step."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _WARM_UP = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """CPU-ms per image of one step by one library; `reason` says why there is none."""
+    """CPU-ms per image of one step with one library; `reason` says why it is missing."""
 
     step: str
     by: str
@@ -182,6 +182,6 @@ def _render(
     note = (
         f"{found['sampled']} files, median {found['median_pixels'] / 1e6:.3g} megapixels. "
         "Augmentations include flip and normalise. Loaders: 1 worker, engine none, process tree. "
-        f"Other processes took {share:.0%} of the CPUs meanwhile."
+        f"Other processes took {share:.0%} of the CPUs during the measurement."
     )
     console.print(note, markup=False, highlight=False)

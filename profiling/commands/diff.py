@@ -1,4 +1,4 @@
-"""`fastpipe-profile diff A.json B.json`: what changed between two reports, and what is within their noise."""
+"""`fastpipe-profile diff A.json B.json`: what changed between two reports, beyond their noise."""
 
 from __future__ import annotations
 
@@ -36,16 +36,18 @@ def load_report(path: str) -> dict[str, Any]:
     """A report of `fastpipe-profile --json`. DataError names the file and what is wrong with it."""
     try:
         if Path(path).stat().st_size > _LARGEST:
-            raise DataError(f"{path!r} has more than {_LARGEST >> 20} MiB: no report of fastpipe-profile has")
+            raise DataError(
+                f"{path!r} is larger than {_LARGEST >> 20} MiB, and no report of fastpipe-profile is"
+            )
         found = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ArgumentError(f"cannot read the report {path!r}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path!r} is no JSON: {error}") from error
+        raise DataError(f"{path!r} is not JSON: {error}") from error
     if not isinstance(found, dict) or _major(found) is None or kind_of(found) is None:
         raise DataError(
-            f"{path!r} is no report of fastpipe-profile: it needs a schema_version, and stages, loaders or "
-            "prices. Write one with --json FILE, by fastpipe-profile DATA, run, compare or host"
+            f"{path!r} is not a report of fastpipe-profile: it needs a schema_version, and stages, loaders "
+            "or prices. Write one with --json FILE, with fastpipe-profile DATA, run, compare or host"
         )
     return found
 
@@ -67,13 +69,13 @@ def compare_reports(before: dict[str, Any], after: dict[str, Any]) -> dict[str, 
     if kinds[0] != kinds[1]:
         raise DataError(
             f"the reports are {kinds[0]} and {kinds[1]}, which have no figures in common. "
-            "Give two of one command"
+            "Give two reports of the same command"
         )
     versions = _major(before), _major(after)
     if versions[0] != versions[1]:
         raise DataError(
             f"the reports have schema versions {versions[0]} and {versions[1]}, whose fields mean different "
-            "things. Write both with the same fastpipe"
+            "things. Write both with the same version of fastpipe"
         )
     before, after = in_common_form(before), in_common_form(after)
     return {
@@ -93,7 +95,7 @@ def compare_reports(before: dict[str, Any], after: dict[str, Any]) -> dict[str, 
 
 
 def _doubts(which: str, report: dict[str, Any]) -> list[str]:
-    """What the report itself says against its rates: a machine that was busy with other things."""
+    """The report's own warning about its rates: the machine was busy with other programs."""
     notes = report.get("notes")
     listed = [str(note) for note in notes] if isinstance(notes, list) else []
     return [f"{which}: {note}" for note in listed if note.startswith(_BUSY)]
@@ -125,7 +127,7 @@ def _by_name(report: dict[str, Any], section: str) -> dict[str, dict[str, Any]]:
 
 
 def _spread(row: dict[str, Any] | None, key: str) -> dict[str, float] | None:
-    """{median, low, high} of a stage, where it has them all as numbers."""
+    """{median, low, high} of a stage, if all of them are numbers."""
     found = row.get(key) if row is not None else None
     if not isinstance(found, dict):
         return None
@@ -138,7 +140,7 @@ def _spread(row: dict[str, Any] | None, key: str) -> dict[str, float] | None:
 def _rates(
     before: dict[str, Any] | None, after: dict[str, Any] | None
 ) -> tuple[dict[str, float] | None, dict[str, float] | None]:
-    """Means with 95 % intervals where both reports have them, else medians with quartiles."""
+    """Means with 95 % intervals if both reports have them, medians with quartiles otherwise."""
     wide = _spread(before, "images_per_s_interval"), _spread(after, "images_per_s_interval")
     return (_spread(before, "images_per_s"), _spread(after, "images_per_s")) if None in wide else wide
 

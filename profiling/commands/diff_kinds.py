@@ -1,4 +1,4 @@
-"""The reports that `fastpipe-profile diff` takes, of every command, in the one form that it compares."""
+"""The reports of every command, in the one form that `fastpipe-profile diff` compares."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def kind_of(report: Report) -> str | None:
 
 
 def in_common_form(report: Report) -> Report:
-    """host, data, workload, stages, together and verdict, as far as its command has such."""
+    """host, data, workload, stages, together and verdict; a command may lack some of them."""
     kind = kind_of(report)
     return report if kind is None else {**report, **KINDS[kind](report)}
 
@@ -39,7 +39,7 @@ def _as_it_is(report: Report) -> Report:
 
 
 def _of_run(report: Report) -> Report:
-    """Loaders by the order in which the script made them: an edited script has other lines."""
+    """Loaders in the order in which the script made them; the lines change when a script is edited."""
     loaders = [row for row in report["loaders"] if isinstance(row, dict)]
     shown = ("name", "role", "kind", "backend", "batch_size", "num_workers", "start_method")
     return {
@@ -74,7 +74,7 @@ def _called(loader: Report) -> str:
 
 
 def _limit(verdict: Any) -> Any:
-    """What a profile would call the bottleneck."""
+    """The name that a profile would give to the bottleneck."""
     if not isinstance(verdict, dict):
         return None
     return verdict.get("stage") if verdict.get("waiting") else "the rest of the step"
@@ -114,7 +114,7 @@ def _single(value: Any) -> dict[str, Any] | None:
 
 
 def _inverse(ms: Any) -> float | None:
-    """Images per second of what takes so many ms for one."""
+    """Images per second, from the ms that one image takes."""
     usable = isinstance(ms, int | float) and math.isfinite(ms) and ms > 0
     return 1000.0 / ms if usable else None
 

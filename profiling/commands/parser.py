@@ -1,4 +1,4 @@
-"""The command line of `fastpipe-profile` and its commands: options, descriptions, where each is done."""
+"""The command line of `fastpipe-profile` and its commands: options, descriptions, and their modules."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from fastpipe.system.output import version
 __all__ = ["COMMANDS", "Command", "make_parser", "parse"]
 
 _PROFILE_MORE = """
-Each stage is timed alone on inputs fetched before (read, decode, crop+resize, batch assembly, process
-hop, device stage, model step), then the real loaders and the loader with the model. CPU time is that of the
-whole process tree; figures are medians with quartiles, the first repeat dropped.
+First, each stage is timed alone on inputs prepared in advance (read, decode, crop+resize, batch assembly,
+process hop, device stage, model step); then the real loaders, and the loader with the model. CPU time covers
+the whole process tree. Figures are medians with quartiles, without the first repeat.
 
 examples:
   fastpipe-profile demo --quick
@@ -22,15 +22,15 @@ examples:
   fastpipe-profile /data/imagenet --recipe mild          (needs: pip install timm jsonargparse)
 
 {commands}
-A folder of such a name is given as ./run.
+If a folder has the name of a command, write it as a path: ./run.
 
-exit status: 0; 1 for data that cannot be used or a worker that died; 2 for a wrong argument; 3 where the
+exit status: 0; 1 for data that cannot be used or a worker that died; 2 for a wrong argument; 3 if the
 condition of --fail-if holds; 130 on Ctrl-C.
 """
 
 _RUN_MORE = """
 The script runs as __main__ with its own arguments. Every DataLoader of torch or fastpipe in it is observed,
-not replaced. When the steps are over, the report goes to stderr, the hooks are removed, and the script
+not replaced. After the last step, the report goes to stderr, the hooks are removed, and the script
 continues.
 
 examples:
@@ -50,61 +50,90 @@ def _profile_options(parser: argparse.ArgumentParser) -> None:
         "data",
         metavar="DATA",
         help="demo, a folder with train/, a plain folder of classes (root/class/*.jpg), "
-        "or a data set of torchvision (cifar10, imagenette, ...)",
+        "or the name of a torchvision data set (cifar10, imagenette, ...)",
     )
-    add("--recipe", help="take model, resolution and batch from a recipe of fastpipe-train")
-    add("--model", help="a classifier of torchvision.models (of timm with --recipe): resnet18")
-    add("--resolution", type=int, metavar="N", help="side of the crops in pixels: 176")
-    add("--batch-size", type=int, metavar="N", help="images in a batch: 64")
-    add("--workers", type=int, metavar="N", help="worker processes of the loader: usable CPUs, at most 8")
-    add("--backend", default="torchvision", help="torchvision, ffcv or dali: torchvision")
+    add("--recipe", help="take model, resolution and batch size from a recipe of fastpipe-train")
+    add("--model", help="a classifier of torchvision.models, or of timm with --recipe (default: resnet18)")
+    add("--resolution", type=int, metavar="N", help="side of the crops in pixels (default: 176)")
+    add("--batch-size", type=int, metavar="N", help="images in a batch (default: 64)")
+    add(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="worker processes of the loader (default: the number of usable CPUs, at most 8)",
+    )
+    add("--backend", default="torchvision", help="torchvision, ffcv or dali (default: torchvision)")
     add(
         "--target-images-per-s",
         metavar="RATE",
-        help="demand in place of a model: a number, or a published rate (mild-aws, hot-oracle, ...)",
+        help="rate to assume instead of timing a model: a number, or a published rate "
+        "(mild-aws, hot-oracle, ...)",
     )
-    add("--verify", action="store_true", help="apply the fixes that can be run, compare with the predictions")
-    add("--what-if", metavar="WORDS", help='"cpus=96 gpus=8 gpu=a100 recipe=hot randaugment=device"')
-    add("--fail-if", metavar="CONDITION", help="exit with 3 where it holds: 'stall>5%%', 'images_per_s<2000'")
-    add("--json", metavar="FILE", help="write the report there too, with a schema_version")
-    add("--html", metavar="FILE", help="write the report there as one page, for a browser")
-    add("--trace", metavar="FILE", help="write a few batches there, for ui.perfetto.dev")
-    add("--quick", action="store_true", help="15 to 25 s on 2 cores instead of 75 to 90 s")
-    add("--seconds-per-stage", type=float, metavar="S", help="time for each stage: 1.4, or 0.3 with --quick")
+    add(
+        "--verify",
+        action="store_true",
+        help="apply the fixes that can be run, and compare their rates with the predictions",
+    )
+    add(
+        "--what-if",
+        metavar="WORDS",
+        help='predict the rate of another machine: "cpus=96 gpus=8 gpu=a100 recipe=hot randaugment=device"',
+    )
+    add(
+        "--fail-if",
+        metavar="CONDITION",
+        help="exit with status 3 if the condition holds: 'stall>5%%', 'images_per_s<2000'",
+    )
+    add("--json", metavar="FILE", help="also write the report to FILE as JSON, with a schema_version")
+    add("--html", metavar="FILE", help="write the report to FILE as one HTML page")
+    add("--trace", metavar="FILE", help="write a timeline of a few batches to FILE, for ui.perfetto.dev")
+    add("--quick", action="store_true", help="measure less: 15 to 25 s on 2 cores instead of 75 to 90 s")
+    add(
+        "--seconds-per-stage",
+        type=float,
+        metavar="S",
+        help="seconds to spend on each stage (default: 1.4, or 0.3 with --quick)",
+    )
 
 
 def _run_options(parser: argparse.ArgumentParser) -> None:
-    """All that follows the script's name is the script's."""
+    """Everything after the script's name belongs to the script."""
     add = parser.add_argument
-    add("--steps", type=int, default=50, metavar="N", help="batches to observe: 50")
-    add("--warmup", type=int, default=10, metavar="N", help="batches to let pass before: 10")
-    add("--stop", action="store_true", help="end the script when the steps are over")
-    add("--json", metavar="FILE", help="write the report there too (FILE.rankN under torchrun)")
-    add("--trace", metavar="FILE", help="write a timeline there, for ui.perfetto.dev")
+    add("--steps", type=int, default=50, metavar="N", help="batches to observe (default: 50)")
+    add("--warmup", type=int, default=10, metavar="N", help="batches to skip first (default: 10)")
+    add("--stop", action="store_true", help="end the script after the observed batches")
+    add("--json", metavar="FILE", help="also write the report to FILE (FILE.rankN under torchrun)")
+    add("--trace", metavar="FILE", help="write a timeline to FILE, for ui.perfetto.dev")
     add("-m", dest="module", action="store_true", help="SCRIPT is a module, as in python -m")
     add("script", metavar="SCRIPT", help="a Python file, or a module with -m")
-    add("arguments", metavar="ARGS", nargs=argparse.REMAINDER, help="of the script")
+    add("arguments", metavar="ARGS", nargs=argparse.REMAINDER, help="arguments of the script")
 
 
 def _diff_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("before", metavar="A.json", help="the report to compare with")
+    parser.add_argument("before", metavar="A.json", help="the older report")
     parser.add_argument("after", metavar="B.json", help="the newer report")
-    parser.add_argument("--json", metavar="FILE", help="write the comparison there too")
+    parser.add_argument("--json", metavar="FILE", help="also write the comparison to FILE as JSON")
 
 
 def _compare_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("data", metavar="DATA", nargs="?", default="demo", help="as for a profile: demo")
-    add("--resolution", type=int, default=176, metavar="N", help="side of the crops: 176")
-    add("--seconds", type=float, default=1.0, metavar="S", help="for each price: 1")
-    add("--json", metavar="FILE", help="write the list there too, with a schema_version")
+    add("data", metavar="DATA", nargs="?", default="demo", help="as for a profile (default: demo)")
+    add("--resolution", type=int, default=176, metavar="N", help="side of the crops in pixels (default: 176)")
+    add("--seconds", type=float, default=1.0, metavar="S", help="seconds to spend on each price (default: 1)")
+    add("--json", metavar="FILE", help="also write the list to FILE as JSON, with a schema_version")
 
 
 def _host_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("data", metavar="DATA", nargs="?", help="demo, a folder, or a data set of torchvision")
-    add("--json", metavar="FILE", help="write the card there too, with a schema_version")
-    add("--seconds", type=_seconds, default=2.0, metavar="S", help="for each figure: 2")
+    add("data", metavar="DATA", nargs="?", help="demo, a folder, or the name of a torchvision data set")
+    add("--json", metavar="FILE", help="also write the card to FILE as JSON, with a schema_version")
+    add(
+        "--seconds",
+        type=_seconds,
+        default=2.0,
+        metavar="S",
+        help="seconds to spend on each figure (default: 2)",
+    )
 
 
 def _seconds(given: str) -> float:
@@ -116,7 +145,7 @@ def _seconds(given: str) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """usage and summary: its line in --help. module: has `run(args)`, imported when it is asked for."""
+    """usage and summary: its line in --help. module: has `run(args)`; imported when the command is used."""
 
     usage: str
     summary: str
@@ -130,7 +159,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "": Command(
         usage="DATA",
         summary="which stage limits training on DATA, and what would help",
-        description="Find the bottleneck of training an image classifier on DATA with this machine.",
+        description="Find the bottleneck of training an image classifier on DATA on this machine.",
         options=_profile_options,
         module="fastpipe.profiling.commands.profile",
         more=_PROFILE_MORE,
@@ -146,36 +175,37 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "diff": Command(
         usage="diff A.json B.json",
         summary="what changed between two reports",
-        description="Compare two reports that a command of fastpipe-profile wrote with --json, also run, "
-        "compare and host: first what differs in host, versions, data and workload, then each stage.",
+        description="Compare two reports that fastpipe-profile or its commands run, compare and host wrote "
+        "with --json: first the differences in host, versions, data and workload, then each stage.",
         options=_diff_options,
         module="fastpipe.profiling.commands.diff",
-        more="Changed means that the two intervals do not overlap: of 95 % where "
-        "both reports have them, else quartiles. A figure without either is not repeated.",
+        more="'changed' means that the two intervals do not overlap: 95 % intervals if both reports have "
+        "them, quartiles otherwise. 'not repeated' means that a figure has neither.",
     ),
     "compare": Command(
         usage="compare [DATA]",
-        summary="what an image costs this machine, step by step, by each library",
-        description="Price list: CPU-milliseconds per image on this machine by torchvision, FFCV, DALI and "
-        "fastpipe's engines, for decode + crop + resize and for each augmentation.",
+        summary="what an image costs on this machine, step by step, with each library",
+        description="Print a price list: CPU-milliseconds per image on this machine with torchvision, FFCV, "
+        "DALI and fastpipe's engines, for decode + crop + resize and for each augmentation.",
         options=_compare_options,
         module="fastpipe.profiling.commands.compare",
     ),
     "host": Command(
         usage="host [DATA]",
         summary="CPUs, memory, storage, GPUs and versions of this machine",
-        description="Show CPUs, memory, storage, GPUs and versions of this machine; with DATA also its "
-        "files, and what reading them reaches.",
+        description="Show CPUs, memory, storage, GPUs and versions of this machine; with DATA, also its "
+        "files and how fast they can be read.",
         options=_host_options,
         module="fastpipe.profiling.commands.host",
-        more="Cold reads ask the page cache to forget sampled files (posix_fadvise); root is not needed.",
+        more="Before cold reads, the page cache is asked to drop the sampled files (posix_fadvise); "
+        "this needs no root rights.",
     ),
 }
 """By the first word of the command line; "" is the profile itself."""
 
 
 def make_parser(name: str = "") -> argparse.ArgumentParser:
-    """The parser of one command, core install only; that of the profile lists them all."""
+    """The parser of one command; it needs the core install only. The profile's parser lists all commands."""
     command = COMMANDS[name]
     keeps_lines = "\n" in command.more
     parser = argparse.ArgumentParser(
@@ -191,10 +221,10 @@ def make_parser(name: str = "") -> argparse.ArgumentParser:
 
 def _listed() -> str:
     rows = [f"  fastpipe-profile {one.usage:<25} {one.summary}" for one in COMMANDS.values()]
-    return "\n".join(["commands, each with a --help of its own:", *rows])
+    return "\n".join(["commands, each with its own --help:", *rows])
 
 
 def parse(argv: Sequence[str]) -> tuple[Command, argparse.Namespace]:
-    """The command that is meant, and its arguments. Leaves as argparse does for --help and wrong usage."""
+    """The requested command and its arguments. Exits as argparse does for --help and wrong usage."""
     name = argv[0] if argv and argv[0] in COMMANDS else ""
     return COMMANDS[name], make_parser(name).parse_args(argv[1:] if name else argv)

@@ -23,7 +23,7 @@ __all__ = ["run"]
 
 
 def run(args: argparse.Namespace) -> Outcome:
-    """Measure, write the page and the trace that were asked for, and look at the condition."""
+    """Measure, write the requested page and trace, and check the condition."""
     options = Options(
         data=args.data,
         recipe=args.recipe,
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> Outcome:
 
 @contextmanager
 def _progress(parts: int) -> Iterator[Announce]:
-    """A bar on stderr where that is a terminal, else nothing: the run takes seconds in any case."""
+    """A bar on stderr if it is a terminal, nothing otherwise: the run takes seconds in any case."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda part: None

@@ -1,4 +1,4 @@
-"""What the commands of `fastpipe-profile` print on: consoles and tables that fit; what a command leaves."""
+"""The output of the commands of `fastpipe-profile`: consoles and tables that fit, and their results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.text import Text
 
 __all__ = ["Outcome", "print_table", "report_console", "status"]
 
-# Narrower, the tables break their numbers; a pipe counts as 80 columns, unless COLUMNS says what it has.
+# Narrower tables would break their numbers. A pipe counts as 80 columns, unless COLUMNS is set.
 _NARROWEST = 104
 _FOLDED = 16  # a column that may wrap is readable down to this width
 
@@ -31,17 +31,17 @@ class Outcome:
 
 
 class _Report(Console):
-    """Prints into nothing once its reader has gone (`| head`): the command goes on to its end."""
+    """Drops its output once the reader has gone (`| head`), and the command continues to its end."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
         stream = sys.stderr if self.stderr else sys.stdout
-        # Python flushes the stream when it leaves, and would complain then.
+        # Python flushes the stream on exit, and would complain then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def report_console(narrowest: int = _NARROWEST, *, stderr: bool = False) -> Console:
-    """As wide as the terminal, or as COLUMNS says; into a file or a pipe at least `narrowest` without it."""
+    """As wide as the terminal or COLUMNS; without either, for a file or a pipe, at least `narrowest`."""
     console = _Report(stderr=stderr, soft_wrap=False)
     asked = os.environ.get("COLUMNS", "")
     if console.is_terminal or (asked.isdigit() and int(asked) > 0) or console.width >= narrowest:
@@ -50,7 +50,7 @@ def report_console(narrowest: int = _NARROWEST, *, stderr: bool = False) -> Cons
 
 
 def print_table(console: Console, table: Table) -> None:
-    """The table; row by row, each a paragraph, where it would have to cut figures off."""
+    """Print the table; if it would cut off figures, print each row as a paragraph."""
     columns = [[_plain(cell) for cell in column.cells] for column in table.columns]
     needed = sum(_least(column, cells) + 3 for column, cells in zip(table.columns, columns, strict=True)) + 1
     if needed <= console.width:
@@ -75,7 +75,7 @@ def _plain(cell: object) -> str:
 
 @contextmanager
 def status(title: str) -> Iterator[Callable[[str], None]]:
-    """Says what is being looked at, on stderr where that is a terminal."""
+    """Shows the current part on stderr, if that is a terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda part: None

@@ -1,4 +1,4 @@
-"""What a profile concludes from its measurements: verdict, verification, the answer to --what-if, notes."""
+"""The conclusions of a profile from its measurements: verdict, verification, answer to --what-if, notes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def basis_of(
     together: StageResult,
     scatter: float,
 ) -> Basis:
-    """What predictions start from."""
+    """The basis of the predictions."""
     return Basis(
         costs=costs,
         curve=curve or fit({1: ours.timing.rates}),
@@ -53,7 +53,7 @@ def basis_of(
 
 
 def measured_rates(ours: StageResult, together: StageResult) -> Measured:
-    """What the verdict's forecasts are compared with."""
+    """The measurements that the verdict's forecasts are compared with."""
     return Measured(
         loader=ours.timing.images_per_s.median,
         together=together.timing.images_per_s.median,
@@ -68,10 +68,10 @@ def find_verdict(
     explored: Explored,
     fixes: tuple[Fix, ...],
 ) -> Verdict:
-    """The verdict in words, with the fix that brings most to the loader as it is."""
+    """The verdict in words, with the fix that has the largest gain for the current loader."""
     workers = setting.workload.workers
     shown: dict[str, Any] = {"cpus": setting.cpus, "workers": workers, "gpu": setting.apart}
-    # With --quick the curve goes through this very loader's epochs: foretelling them by it would be no check.
+    # With --quick the curve goes through this very loader's epochs, so predicting them would prove nothing.
     foretold = predict_loader(basis) if workers and not setting.workload.quick else None
     verdict = judge(basis.costs, measured=measured, calibrated=foretold, **shown)
     base = predict_training(basis).median
@@ -84,7 +84,7 @@ def find_verdict(
 def verify_fixes(
     setting: Setting, inputs: Inputs, basis: Basis, fixes: tuple[Fix, ...], batch_size: int
 ) -> tuple[Checked, ...]:
-    """What `--verify` found; nothing without it."""
+    """The findings of `--verify`; nothing without it."""
     if not setting.workload.verify:
         return ()
     setting.announce("verification")
@@ -92,7 +92,7 @@ def verify_fixes(
 
 
 def answer_question(setting: Setting, basis: Basis, explored: Explored) -> Answer | None:
-    """The answer to `--what-if`, if it was asked."""
+    """The answer to `--what-if`, if it was given."""
     if setting.workload.question is None:
         return None
     return answer(
@@ -105,19 +105,19 @@ def answer_question(setting: Setting, basis: Basis, explored: Explored) -> Answe
 
 
 def load_notes(others: OtherLoad) -> list[str]:
-    """A warning where other programs took a noticeable share of the CPUs."""
+    """A warning if other programs took a noticeable share of the CPUs."""
     share = others.share()
     if share < _BUSY_SHARE:
         return []
     return [
-        f"Other processes used {share:.0%} of this machine's CPUs meanwhile: rates are too low, that of "
-        "the model step above all (its threads wait for each other), so the verdict is doubtful. "
-        "Profile again when it is quiet."
+        f"Other processes used {share:.0%} of this machine's CPUs during the profile. Rates are too low, "
+        "above all the rate of the model step (its threads wait for each other), so the verdict is "
+        "doubtful. Profile again when the machine is quiet."
     ]
 
 
 def own_notes(setting: Setting, loader_batch: int, model_batch: int) -> list[str]:
-    """What the figures are not of: no model, other files, left out parts, smaller batches."""
+    """The limits of the figures: no model, other files, omitted parts, smaller batches."""
     workload, notes = setting.workload, []
     if workload.target is not None:
         rate, source = workload.target
@@ -126,13 +126,13 @@ def own_notes(setting: Setting, loader_batch: int, model_batch: int) -> list[str
         notes.append("FFCV read a temporary .beton of the sampled files, their bytes kept.")
     if workload.quick:
         notes.append(
-            "--quick leaves out other backends and files, the runs between model and loader, cold "
+            "--quick omits other backends and files, the runs between model and loader, cold "
             "files beyond their reading, and interference."
         )
     if not workload.batch_size == loader_batch == model_batch:
         notes.append(
             f"Instead of batches of {workload.batch_size}, the loaders were timed with {loader_batch} and "
-            f"the model with {model_batch} to fit the time (--seconds-per-stage): the loader's cost per "
-            "image hardly depends on it, a model's rate falls with small batches."
+            f"the model with {model_batch} to fit the time (--seconds-per-stage). The loader's cost per "
+            "image hardly depends on the batch size, but small batches lower a model's rate."
         )
     return notes

@@ -1,4 +1,4 @@
-"""How many images/s the training asks for where there is no GPU to ask: a number, or a published rate."""
+"""The images/s that training demands if there is no GPU to measure: a number, or a published rate."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Published", "known_gpus", "published", "rate_of", "target_timing"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """A training rate somebody published, of a whole machine; `source` and `table` say where."""
+    """A published training rate of a whole machine; `source` and `table` say where it was published."""
 
     name: str
     images_per_s: float
@@ -37,12 +37,12 @@ def published() -> tuple[Published, ...]:
 
 
 def known_gpus() -> list[str]:
-    """The GPUs that there are published rates of."""
+    """The GPUs with published rates."""
     return sorted({row.gpu for row in published()})
 
 
 def rate_of(target: str) -> tuple[float, str]:
-    """images/s that `target` asks for, a number or the name of a published rate, and where it comes from."""
+    """The images/s of `target`, a number or the name of a published rate, and their source."""
     for row in published():
         if row.name == target:
             return (

@@ -1,4 +1,4 @@
-"""What could be done, ranked by the predicted gain, with its side effects and the command."""
+"""Possible fixes, ranked by predicted gain, with their side effects and commands."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _NO_CHANGE = 1.02
 class Fix:
     """One remedy. Rates in images/s with 95 % intervals: of training, and of the loader alone.
 
-    accuracy: "none", or what is tolerated. variant: how `--verify` runs it, None where it cannot.
-    base: what the gain is measured against, in images/s of training.
+    accuracy: "none", or what is tolerated. variant: how `--verify` runs it, None if it cannot.
+    base: the rate that the gain is relative to, in images/s of training.
     """
 
     id: Id
@@ -49,12 +49,12 @@ class Fix:
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """Its name in reports."""
         return words(self.id)
 
     @property
     def gain(self) -> float:
-        """How many times the rate it starts from."""
+        """The predicted rate over the rate that it starts from."""
         return self.images_per_s.median / self.base
 
     @property
@@ -65,11 +65,11 @@ class Fix:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measures:
-    """What the fixes need to know beside the basis; costs in CPU-ms per image, None: not measured.
+    """Measurements that the fixes need in addition to the basis; CPU-ms per image, None: not measured.
 
-    backends: variants that can run here, with the CPU-ms per image of their loader at one worker and its
-    images/s there. one_worker: the same two of the loader as it is. randaugment_inside: the device stage of
-    the basis has RandAugment already.
+    backends: variants that can run here, with the CPU-ms per image and the images/s of their loader at one
+    worker. one_worker: the same two figures of the current loader. randaugment_inside: the device stage of
+    the basis already has RandAugment.
     """
 
     one_worker: tuple[float, float]
@@ -83,7 +83,7 @@ class Measures:
 
 
 def one_stage(costs: tuple[StageCost, ...], factor_wall: float, factor_cpu: float) -> tuple[StageCost, ...]:
-    """The worker's stages together multiplied: another backend does them all at once."""
+    """One factor for all of the worker's stages: another backend does all of them at once."""
     return tuple(
         replace(cost, wall_ms=cost.wall_ms * factor_wall, cpu_ms=cost.cpu_ms * factor_cpu)
         if cost.id in _HOST
@@ -145,7 +145,7 @@ def _backends(basis: Basis, measures: Measures) -> list[Fix]:
 
 
 def _randaugment(basis: Basis, measures: Measures) -> list[Fix]:
-    """Against a loader whose workers run Pillow's RandAugment."""
+    """Compared with a loader whose workers run Pillow's RandAugment."""
     host, device = measures.pillow_randaugment_ms, measures.device_randaugment_ms
     if host is None or device is None:
         return []
@@ -165,10 +165,10 @@ def _randaugment(basis: Basis, measures: Measures) -> list[Fix]:
             Change(costs=on_device),
             before=Change(costs=on_host),
             id=names.DEVICE_AUGMENTATION,
-            accuracy="none: the operations are Pillow's to the bit on a CPU",
+            accuracy="none: on a CPU, the operations equal Pillow's bit for bit",
             command="DataLoader(..., augment=[fastpipe.augment.RandAugment(depth=1, severity=10)])",
             variant=Variant(workers=basis.workers),
-            note="against the same loader with one RandAugment operation in its workers",
+            note="compared with the same loader with one RandAugment operation in its workers",
         )
     ]
 
@@ -184,9 +184,9 @@ def _progressive(basis: Basis) -> Fix:
         basis,
         Change(costs=scaled(basis.costs, dict.fromkeys(smaller, area))),
         id=names.PROGRESSIVE,
-        accuracy="tolerance: published recipes keep accuracy with it, this run was not tried",
+        accuracy="tolerance: published recipes keep their accuracy with it; not tried for this run",
         command="fastpipe-train --recipe mild, or DataLoader(..., resolution=lambda epoch, batch: ...)",
-        note="mean over a training with Mild's schedule; decoding is as dear as before",
+        note="mean over a training with Mild's schedule; decoding costs as much as before",
     )
 
 
@@ -203,11 +203,11 @@ def _cpus(basis: Basis) -> Fix:
 
 
 def _disk(basis: Basis, measures: Measures) -> list[Fix]:
-    """Against files that are not in the page cache: their read takes longer, and CPUs wait for it."""
+    """Compared with files outside the page cache: reading takes longer, and CPUs wait for it."""
     slower = max(measures.cold_read_ms, measures.read_ms)
     cold = tuple(replace(cost, wall_ms=slower) if cost.id == names.READ else cost for cost in basis.costs)
     half = tuple(replace(cost, wall_ms=slower / 2) if cost.id == names.READ else cost for cost in basis.costs)
-    about: dict[str, Any] = {"accuracy": "none", "note": "against an epoch from cold files"}
+    about: dict[str, Any] = {"accuracy": "none", "note": "compared with an epoch from cold files"}
     before = Change(costs=cold)
     return [
         _fix(
@@ -236,7 +236,7 @@ def _prefetch(basis: Basis) -> Fix:
         id=names.PREFETCH,
         accuracy="none",
         command="prefetch_factor=4",
-        note="evens out late batches (p99 wait), adds no rate in steady state",
+        note="evens out late batches (p99 wait); does not raise the rate in steady state",
     )
 
 
@@ -247,7 +247,7 @@ _ACCURACY = {
 }
 
 
-_REENCODED = "tolerance: images are stored smaller, crops of a small area are enlarged"
+_REENCODED = "tolerance: images are stored smaller, and crops of a small area are enlarged"
 
 
 def find_fixes(
@@ -258,7 +258,7 @@ def find_fixes(
     *,
     inside: bool = False,
 ) -> tuple[Fix, ...]:
-    """Rank what could be done. inside: the device stage was timed with the recipe's RandAugment."""
+    """Rank the possible fixes. inside: the device stage was timed with the recipe's RandAugment."""
     one = loaders.get(names.of(names.WORKERS, 1), loaders[names.OURS]).timing
     backends = {}
     for id, variant in others.items():

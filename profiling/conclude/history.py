@@ -1,4 +1,4 @@
-"""Past predictions beside what was measured then, kept in the user's cache folder as JSON lines."""
+"""Past predictions and their measurements, kept in the user's cache folder as JSON lines."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def history_path(folder: str | None = None) -> Path:
 
 
 def remember(checked: list[Checked], folder: str | None = None) -> None:
-    """Append, keeping the last 500. Raises DataError or OSError where the folder cannot be written."""
+    """Append, keeping the last 500. Raises DataError or OSError if the folder cannot be written."""
     path = history_path(folder)
     make_dir(path.parent)
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -55,7 +55,7 @@ def remember(checked: list[Checked], folder: str | None = None) -> None:
 
 
 def past_errors(folder: str | None = None) -> list[Checked]:
-    """What is kept, oldest first; lines that are none of ours are left out."""
+    """The kept predictions, oldest first; lines of another form are skipped."""
     path = history_path(folder)
     found = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:

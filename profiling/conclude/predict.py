@@ -1,10 +1,10 @@
-"""Predicted rates with intervals: the scaling curve as measured, times what a change does to the stage costs.
+"""Predicted rates with intervals: the measured scaling curve, times the effect of a change on stage costs.
 
     loader(n workers)  = curve(min(n, CPUs)) x forecast(changed costs) / forecast(costs as timed)
     training           = min(loader, demand)              the model on a GPU, or a demand that was given
                        = measured x forecast ratio        model and loader on the same CPUs
 
-The curve carries what the stages alone do not show, contention above all; the ratio carries the change.
+The curve carries what the stages alone do not show, above all contention; the ratio carries the change.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ __all__ = ["Basis", "Change", "predict_loader", "predict_training", "scaled", "w
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Basis:
-    """What was measured. costs: all stages, the model's too. together: images/s of loader and model.
+    """The measurements. costs: all stages, including the model's. together: images/s of loader and model.
 
-    loader_cpu_ms: CPU-ms per image of the real loader's process tree, which is more than its stages'.
-    shared: the model runs on the CPUs that the loader uses. scatter: of the machine's own speed, which was
-    what it was while this was measured and will be another one when a prediction is tried.
+    loader_cpu_ms: CPU-ms per image of the real loader's process tree, which is more than that of its stages.
+    shared: the model runs on the CPUs that the loader uses. scatter: of the machine's own speed, which will
+    be different when a prediction is tried.
     """
 
     costs: tuple[StageCost, ...]
@@ -46,7 +46,7 @@ class Basis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What would be different. None: as it was."""
+    """The changes. None: unchanged."""
 
     costs: tuple[StageCost, ...] | None = None
     cpus: float | None = None
@@ -86,7 +86,7 @@ def predict_training(basis: Basis, change: Change | None = None) -> Spread:
 
 
 def _ratio(basis: Basis, change: Change, *, together: bool) -> float:
-    """What the changed costs do to the stage forecast; with the CPUs and workers too where it is of all."""
+    """The effect of changed costs on the stage forecast; for loader and model, also of CPUs and workers."""
     cpus, workers = _machine(basis, change)
     kept = [cost for cost in change.costs or basis.costs if together or cost.lane != "model"]
     before = [cost for cost in basis.costs if together or cost.lane != "model"]
@@ -109,7 +109,7 @@ def _times(found: Spread, ratio: float) -> Spread:
 
 
 def without_policy(costs: tuple[StageCost, ...], device_ms: float) -> tuple[StageCost, ...]:
-    """The costs without the device stage's RandAugment: its CPU, and its time where that is CPU too."""
+    """The costs without the device stage's RandAugment: its CPU time, and its time if it runs on a CPU."""
     return tuple(
         replace(
             cost,

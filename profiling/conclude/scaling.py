@@ -2,7 +2,7 @@
 
     X(n) = one n / (1 + contention (n - 1) + coherency n (n - 1))
 
-Without coherency it is Amdahl's law; that is what two worker counts can tell. Coherency needs three.
+Without coherency it is Amdahl's law, which two worker counts can determine. Coherency needs three.
 N. J. Gunther, Guerrilla Capacity Planning, Springer 2007, chapter 4. Pure functions of numbers.
 """
 
@@ -23,7 +23,7 @@ __all__ = ["Curve", "fit", "worker_counts"]
 Floats = npt.NDArray[np.float64]
 
 _DRAWS = 400
-# What a single repeat is taken to be uncertain by: repeats on a shared machine differ by that much.
+# The assumed uncertainty of a single repeat: repeats on a shared machine differ by that much.
 _UNKNOWN = 0.1
 
 

@@ -1,4 +1,4 @@
-"""From stage costs to a verdict: what limits the rate, what a removal would bring, what was foretold.
+"""From stage costs to a verdict: what limits the rate, what its removal would gain, and forecasts.
 
 Pure functions of numbers. The model of the pipeline:
 
@@ -28,7 +28,7 @@ Lane = Literal["worker", "main", "model"]
 class StageCost:
     """Milliseconds per image of one stage, on the wall when alone and of CPU; `lane` is where it runs.
 
-    cpu_ms of a model step on a GPU is 0: its waiting thread is not work that the loader has to make room for.
+    cpu_ms of a model step on a GPU is 0: its waiting thread does not take CPU time that the loader needs.
     """
 
     id: Id
@@ -53,7 +53,7 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """images/s of the real loader alone, and with the model; None where it was not run.
+    """images/s of the real loader alone, and with the model; None if it was not run.
 
     loader_cpu_ms: CPU-ms per image of the real loader's process tree.
     """
@@ -92,7 +92,7 @@ def forecast(stages: Sequence[StageCost], *, cpus: float, workers: int) -> Forec
 
 def _limits(stages: Sequence[StageCost], cpus: float, workers: int) -> list[Forecast | None]:
     lanes = {lane: [stage for stage in stages if stage.lane == lane] for lane in ("worker", "main", "model")}
-    # Cores come last: where a lane gives the same rate, the lane is what one can change.
+    # CPUs come last: if a lane gives the same rate, the lane is what a user can change.
     total_cpu_ms = sum(stage.cpu_ms for stage in stages)
     by_cores = (
         Forecast(images_per_s=cpus * 1000.0 / total_cpu_ms, bound="CPUs", stage=_largest(stages, by_cpu=True))
@@ -133,11 +133,11 @@ def judge(
     measured: Measured,
     calibrated: Spread | None = None,
 ) -> Verdict:
-    """Name the bottleneck of loader and model together, from the stage costs, beside what was measured.
+    """Name the bottleneck of loader and model together, from the stage costs and the measurements.
 
     stages: those of the loader, and one in the lane "model". gpu: whether the model runs on one; if not,
-    model and loader share the CPUs. calibrated: the loader's rate by the scaling curve, which knows what
-    workers cost each other; it takes the place of the forecast from the stages alone.
+    model and loader share the CPUs. calibrated: the loader's rate by the scaling curve, which includes the
+    workers' effect on each other; it replaces the forecast from the stages alone.
     """
     loader_stages = [stage for stage in stages if stage.lane != "model"]
     (model,) = (stage for stage in stages if stage.lane == "model")
@@ -161,7 +161,7 @@ def judge(
 def _calibrate(
     loader: Forecast, together: Forecast, stages: Sequence[StageCost], calibrated: Spread, gpu: bool
 ) -> tuple[Forecast, Forecast]:
-    """Both forecasts with the curve's rate. On shared CPUs the loader's part costs more by as much."""
+    """Both forecasts with the curve's rate. On shared CPUs the loader's part costs more in proportion."""
     rates = {"images_per_s": calibrated.median, "low": calibrated.low, "high": calibrated.high}
     found = replace(loader, **rates)  # type: ignore[arg-type]
     (model,) = (stage for stage in stages if stage.lane == "model")

@@ -1,4 +1,4 @@
-"""Fixes from what was measured, and `--verify`: apply the runnable ones, measure, keep the errors."""
+"""Fixes from the measurements, and `--verify`: apply the runnable ones, measure, keep the errors."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _REPEATS = 4
 def verify(
     setting: Setting, inputs: Inputs, fixes: Sequence[Fix], basis: Basis, *, batch_size: int
 ) -> tuple[Checked, ...]:
-    """Run what can be run, in alternating epochs, and compare the loaders' rates with the predicted.
+    """Run the runnable fixes in alternating epochs, and compare the loaders' rates with the predictions.
 
-    The results are kept for the next run to show.
+    The results are kept, and the next run shows them.
     """
     variants = {}
     for fix in fixes:

@@ -1,4 +1,4 @@
-"""`--what-if "cpus=96 gpus=8 gpu=a100 recipe=hot randaugment=device"`: a machine that is not here."""
+"""`--what-if "cpus=96 gpus=8 gpu=a100 recipe=hot randaugment=device"`: predictions for another machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PLACES = ("device", "host", "none")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """The machine and the work that are asked about; None: as measured."""
+    """The machine and the work in question; None: as measured."""
 
     cpus: float | None = None
     gpus: int = 1
@@ -31,7 +31,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """images/s of the loaders of all ranks, what the GPUs could take, and which is less."""
+    """images/s of the loaders of all ranks, those that the GPUs could take, and the lower of the two."""
 
     loader: Spread
     demand: float
@@ -112,7 +112,7 @@ def answer(
 ) -> Answer:
     """Predict. One process per GPU, each with its share of CPUs and workers; GPUs do not slow each other.
 
-    inside: the device stage of the basis has the recipe's RandAugment; asking for none leaves it there.
+    inside: the device stage of the basis has the recipe's RandAugment; without an answer it stays there.
     """
     gpus = question.gpus
     cpus = basis.cpus if question.cpus is None else question.cpus
@@ -132,7 +132,7 @@ def answer(
     needed = cpus * demand / loader.median
     sentence = (
         f"{cpus:g} CPUs like these give {loader.median:,.0f} images/s "
-        f"({loader.low:,.0f} to {loader.high:,.0f}), the training takes {demand:,.0f}: "
+        f"({loader.low:,.0f} to {loader.high:,.0f}), and the training takes {demand:,.0f}: "
         f"the {bound} limit{'' if bound == 'GPUs' else 's'} it to "
         f"{rate.median:,.0f} images/s ({rate.low:,.0f} to {rate.high:,.0f}); "
         f"about {needed:,.0f} CPUs would keep up."
@@ -151,7 +151,7 @@ def answer(
 def _costs(
     question: Question, basis: Basis, pillow_ms: float | None, device_ms: float | None, inside: bool
 ) -> Any:
-    """Stage costs with RandAugment where it was asked for. On a GPU the device stage costs no CPU."""
+    """Stage costs with RandAugment at the requested place. On a GPU the device stage costs no CPU."""
     moved = inside and question.randaugment == "host" and device_ms is not None
     costs = list(without_policy(basis.costs, device_ms or 0.0) if moved else basis.costs)
     if question.gpu is not None:
@@ -174,11 +174,11 @@ def _costs(
 
 def _demand(question: Question, basis: Basis) -> tuple[float, tuple[str, ...]]:
     if question.images_per_s is not None:
-        return question.images_per_s, ("the demand is the one given",)
+        return question.images_per_s, ("the demand is the given one",)
     if question.gpu is None:
         if question.recipe is not None:
             raise ArgumentError(
-                "what_if: recipe needs gpu too, since the published rates are of GPUs. "
+                "what_if: recipe also needs gpu, since the published rates belong to GPUs. "
                 f"Found: recipe={question.recipe}. Add gpu={known_gpus()[0]}"
             )
         return basis.demand * question.gpus, ("each GPU takes what the model step here takes",)
@@ -186,10 +186,12 @@ def _demand(question: Question, basis: Basis) -> tuple[float, tuple[str, ...]]:
     wanted = [row for row in rows if question.recipe in (None, row.recipe)]
     if not wanted:
         known = ", ".join(sorted({row.recipe for row in rows}))
-        raise ArgumentError(f"what_if: no published rate of recipe={question.recipe}. There are: {known}")
+        raise ArgumentError(
+            f"what_if: there is no published rate for recipe={question.recipe}. Known: {known}"
+        )
     best = max(wanted, key=lambda row: row.images_per_s / row.gpus)
     return best.images_per_s / best.gpus * question.gpus, (
         f"{question.gpu} rate: {best.images_per_s:,.0f} images/s on {best.gpus} of them, {best.system} "
-        f"({best.source}, {best.table}); as published it may itself have been limited by its CPUs",
+        f"({best.source}, {best.table}); its CPUs may have limited the published rate",
         "CPUs are like those measured here, one process for each GPU; the scaling curve holds for its share",
     )

@@ -11,7 +11,7 @@ from fastpipe.profiling.names import Id, words
 
 __all__ = ["in_words"]
 
-# Below this ratio between the bottleneck and what comes next, calling one of them slower is noise.
+# Below this ratio between the bottleneck and the next limit, noise decides which of them is slower.
 _BALANCED = 1.1
 
 
@@ -28,8 +28,8 @@ def in_words(
 ) -> Verdict:
     """The verdict with its sentences and details.
 
-    best: the fix that brings most. freed: CPUs that RandAugment on the device spares the workers at the
-    model's rate; None where the recipe has none. The other arguments are those of `judge`.
+    best: the fix with the largest gain. freed: CPUs that RandAugment on the device saves the workers at the
+    model's rate; None if the recipe has no RandAugment. The other arguments are those of `judge`.
     """
     by_model = verdict.bottleneck == next(stage.id for stage in stages if stage.lane == "model")
     if by_model:
@@ -57,13 +57,13 @@ def _loader_words(verdict: Verdict, measured: Measured, cpus: float, workers: in
     if not gpu:
         return (
             f"{head}: the loader with {_count(workers, 'worker')} gives {_rate(rate)}, "
-            f"the model step alone could take {_rate(demand)}."
+            f"and the model step alone could take {_rate(demand)}."
         )
     if needed > cpus:
-        return f"{head}: {_count(needed, 'CPU')} are needed for {_rate(demand)}, you have {cpus:g}."
+        return f"{head}: the loader needs {_count(needed, 'CPU')} for {_rate(demand)}, and you have {cpus:g}."
     return (
-        f"{head}: {_rate(demand)} need {_count(needed, 'CPU')} of your {cpus:g}, "
-        f"{_count(workers, 'worker')} give{'s' * (workers == 1)} {_rate(rate)}."
+        f"{head}: the loader needs {_count(needed, 'CPU')} of your {cpus:g} for {_rate(demand)}, "
+        f"and {_count(workers, 'worker')} give{'s' * (workers == 1)} {_rate(rate)}."
     )
 
 
@@ -71,17 +71,17 @@ def _outlook(verdict: Verdict, best: Fix | None, freed: float | None) -> str:
     """What would help, and what comes next."""
     parts = []
     if freed is not None and freed >= 0.05:
-        parts.append(f"RandAugment on the device frees {freed:.2g} of them already")
+        parts.append(f"RandAugment on the device already frees {freed:.2g} of them")
     if best is not None:
         rate = _rate(best.images_per_s.median)
-        parts.append(f"{rate} ({_times(best.gain)}) are predicted with {best.name}")
+        parts.append(f"Predicted with {best.name}: {rate} ({_times(best.gain)})")
     following = verdict.following
     if following is not None:
         gain = following.images_per_s / verdict.together.images_per_s
-        text = f"if {_named(verdict.bottleneck)} cost nothing, {_named(following.stage)} would be next at "
-        text += f"{_rate(following.images_per_s)} ({_times(gain)})"
-        parts.append(text + (": little to gain, the two are balanced" if gain < _BALANCED else ""))
-    return _capital("; ".join(parts)) + "." if parts else ""
+        text = f"Without the cost of {_named(verdict.bottleneck)}, {_named(following.stage)} would be "
+        text += f"the next limit, at {_rate(following.images_per_s)} ({_times(gain)})"
+        parts.append(text + (": a small gain, since the two are balanced" if gain < _BALANCED else ""))
+    return ". ".join(parts) + "." if parts else ""
 
 
 def _waiting_words(verdict: Verdict, measured: Measured, cpus: float, workers: int) -> str:
@@ -100,7 +100,7 @@ def _waiting_words(verdict: Verdict, measured: Measured, cpus: float, workers: i
 
 def _sharing_words(cpus: float) -> str:
     return (
-        f"Model and loader share {_count(cpus, 'CPU')} here, so what one uses the other lacks. "
+        f"Model and loader share {_count(cpus, 'CPU')} here, so each takes CPU time from the other. "
         "There is no GPU: the GPU half (transfer, kernels, a GPU's model step) was not measured."
     )
 
@@ -168,7 +168,7 @@ def _count(number: float, noun: str) -> str:
 
 
 def _named(stage: Id) -> str:
-    """The stage in a sentence: what is called after a thing, not an act, has an article."""
+    """The stage in a sentence: a name of two words, which is a thing, gets an article."""
     name = words(stage)
     return f"the {name}" if " " in name else name
 

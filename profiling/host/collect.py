@@ -24,7 +24,7 @@ from fastpipe.system.proc import ROOT
 __all__ = ["SCHEMA_VERSION", "make_card", "quick_card"]
 
 SCHEMA_VERSION = 1
-"""Of the host card: raised when a field changes its meaning or goes."""
+"""Version of the host card: raised when a field changes its meaning or is removed."""
 
 _SAMPLED = 500
 _TIMED = 6000
@@ -34,7 +34,7 @@ Announce = Callable[[str], None]
 
 
 def quick_card(where: str | None, root: Path = ROOT) -> dict[str, Any]:
-    """What takes no time: everything that is looked up and not measured. where: the data's folder."""
+    """The fast part: everything that is looked up, not measured. where: the data's folder."""
     cpu, memory, gpus = cpu_facts(root), memory_facts(root), gpu_facts(root, measuring=False)
     software, storage = software_facts(), storage_facts(where or os.curdir, root)
     return {
@@ -64,7 +64,7 @@ def make_card(
     cuda: Cuda | None = None,
     seconds: float = _SECONDS,
 ) -> dict[str, Any]:
-    """The whole card; with `data` also its files and what reading them reaches, `seconds` for each figure.
+    """The whole card; with `data` also its files and the speed of reading them, `seconds` for each figure.
 
     Raises what opening the data raises.
     """
@@ -78,7 +78,7 @@ def make_card(
     announce("GPU copies")
     card["gpus"] = gpu_facts(root, cuda)
     if index is None:
-        card["notes"].append("Reads were not measured: no DATA was named.")
+        card["notes"].append("Reads were not measured, because no DATA was named.")
         return card
     announce("reads")
     timed = np.sort(permutation(1, 0, len(index))[:_TIMED])
@@ -93,7 +93,7 @@ def make_card(
 
 
 def _existing(paths: list[str]) -> tuple[list[str], list[int]]:
-    """The files that are there, with their sizes: one that is gone since the listing is not read."""
+    """The existing files with their sizes: a file that is gone since the listing is not read."""
     found = []
     for path in paths:
         try:

@@ -1,4 +1,4 @@
-"""The CPUs: model, cores, threads, what affinity and quota leave, and where they differ."""
+"""The CPUs: model, cores, threads, and the limits by affinity and quota."""
 
 from __future__ import annotations
 
@@ -82,19 +82,19 @@ def _vectors(root: Path) -> list[str]:
 
 
 def cpu_notes(facts: dict[str, Any]) -> list[str]:
-    """What a user must know when counting workers."""
+    """Facts that matter for the number of workers."""
     notes = []
     quota, affinity, online = facts["quota"], facts["affinity"], facts["online"]
     if quota is not None and quota < affinity:
         notes.append(
             f"The cgroup quota is {quota:g} CPUs, but nproc says {affinity}: a loader that starts one worker "
-            f"per CPU of nproc is throttled. Count {quota:g}."
+            f"per CPU of nproc is throttled. Assume {quota:g} CPUs."
         )
     if affinity < online:
         notes.append(f"Affinity leaves this process {affinity} of {online} online CPUs.")
     if facts["smt_active"] and facts["cores"] is not None:
         notes.append(
-            f"{online} CPUs are {facts['cores']} cores with SMT: decoding does not get twice as fast "
-            "from the second thread of a core."
+            f"{online} CPUs are {facts['cores']} cores with SMT: the second thread of a core does not make "
+            "decoding twice as fast."
         )
     return notes

@@ -1,4 +1,4 @@
-"""How fast the data's own files come from storage: whole files, in order and at random, cold and warm.
+"""The speed of reading the data's own files: whole files, in order and at random, cold and warm.
 
 Cold means that the page cache was asked to forget each file (posix_fadvise DONTNEED, which needs no rights
 and touches nothing else); whether it did is tried by reads that may not wait (RWF_NOWAIT), on a few files.
@@ -50,7 +50,7 @@ def forget(path: str) -> bool:
 def is_cached(path: str) -> bool | None:
     """Whether the file's first byte is in memory; None where the file system cannot tell.
 
-    Asking makes the kernel fetch it, so what is to be read cold must not be asked about.
+    Asking makes the kernel fetch the page, so a file for a cold read must not be asked about.
     """
     if not hasattr(os, "RWF_NOWAIT"):
         return None
@@ -220,12 +220,14 @@ def _read(extent: Extent) -> tuple[int, float]:
 
 
 def disk_notes(rates: dict[str, Any]) -> list[str]:
-    """Whether the cold figures are cold, and what cannot be emptied."""
+    """Whether the cold figures are cold, and which caches cannot be emptied."""
     if rates["cold"] is False:
         return [
             "The file system ignores POSIX_FADV_DONTNEED (or the files are in memory, or not yet written to "
             "disk): the reads called cold came from the page cache."
         ]
     if rates["cold"] is None:
-        return ["Whether the page cache let go of the files cannot be told here: cold reads may be warm."]
-    return ["Cold is for this machine's page cache; a hypervisor's, a server's or a disk's own cache stays."]
+        return ["It is unknown whether the page cache dropped the files: cold reads may be warm."]
+    return [
+        "Cold refers to this machine's page cache; caches of a hypervisor, a server or a disk stay filled."
+    ]

@@ -16,7 +16,7 @@ from fastpipe.storage.image import open_image, to_rgb
 
 __all__ = ["file_facts", "file_notes"]
 
-# So many are looked at, however slow the disk.
+# At least this many files are inspected, however slow the disk is.
 _LEAST = 16
 _PERCENTILES = (1, 25, 50, 75, 99)
 # Sum of the luminance table of ITU-T T.81, K.1, which a quality scales (libjpeg, jcparam.c).
@@ -103,7 +103,7 @@ def _counted(counts: Counter[tuple[str, str]], group: str) -> dict[str, int]:
 
 
 def file_notes(facts: dict[str, Any]) -> list[str]:
-    """What of the files costs more, or stops a run."""
+    """Files that cost more, or that stop a run."""
     notes = []
     sampled = max(1, facts["sampled"])
     if facts["broken"]:

@@ -1,4 +1,4 @@
-"""GPUs, their way to the host, and what a copy from host memory reaches."""
+"""GPUs, their link to the host, and the speed of a copy from host memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COPIES = 7
 
 
 class Cuda(Protocol):
-    """What the card asks of CUDA, so that tests can answer."""
+    """The questions of the card to CUDA, as a class, so that tests can answer them."""
 
     def count(self) -> int:
         """Usable devices."""
@@ -100,7 +100,7 @@ def _copy_rate(cuda: Cuda, device: int, *, pinned: bool) -> dict[str, float]:
 
 
 def gpu_notes(gpus: list[dict[str, Any]], root: Path = ROOT) -> list[str]:
-    """Why there is nothing to see, or a link below what the card could."""
+    """Why no GPU is shown, or a link that is slower than the card allows."""
     present = sorted((root / "proc/driver/nvidia/gpus").glob("*"))
     if not gpus and present:
         return [

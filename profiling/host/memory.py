@@ -13,7 +13,7 @@ from fastpipe.system.proc import ROOT, lines, text
 
 __all__ = ["memory_facts", "memory_notes"]
 
-# Docker's default, of which one batch of 256 x 176 x 176 uint8 images (24 MB) takes a third.
+# Docker's default; one batch of 256 x 176 x 176 uint8 images (24 MB) takes a third of it.
 _SMALL_SHM = 1 << 30
 
 
@@ -50,13 +50,13 @@ def _meminfo(root: Path) -> dict[str, int]:
 
 
 def memory_notes(facts: dict[str, Any]) -> list[str]:
-    """What ends in a killed worker or a bus error."""
+    """Limits that may end in a killed worker or a bus error."""
     notes = []
     limit, total, shm = facts["cgroup_limit"], facts["total"], facts["shm_free"]
     if limit is not None and total is not None and limit < total:
         notes.append(
-            f"The cgroup allows {limit / 2**30:.1f} of {total / 2**30:.1f} GiB of RAM: beyond it processes "
-            "are killed, and pages of cached files count."
+            f"The cgroup allows {limit / 2**30:.1f} of {total / 2**30:.1f} GiB of RAM. Beyond that, "
+            "processes are killed; pages of cached files count."
         )
     if facts["shm_total"] is None:
         notes.append("There is no /dev/shm: worker processes cannot hand batches over through it.")

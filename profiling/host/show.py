@@ -14,7 +14,7 @@ Line = tuple[str, str, str]
 
 
 def card_lines(card: dict[str, Any]) -> list[Line]:
-    """Every line of the card. What is unknown says so, rather than being left out."""
+    """Every line of the card. Unknown values are marked as unknown, not left out."""
     return [
         *_cpu(card["cpu"]),
         *_memory(card["memory"]),

@@ -43,7 +43,7 @@ print(best)
 
 
 def software_facts() -> dict[str, Any]:
-    """Versions of what takes part; a package that is not installed is left out of `packages`."""
+    """Versions of the software involved; packages that are not installed are left out of `packages`."""
     turbo = PIL.features.version_feature("libjpeg_turbo")
     return {
         "system": f"{platform.system()} {platform.release()}",
@@ -103,12 +103,12 @@ def _decode_seconds(environment: dict[str, str]) -> float | None:
 
 
 def software_notes(facts: dict[str, Any]) -> list[str]:
-    """What makes decoding slower than it has to be."""
+    """Software that makes decoding slower than necessary."""
     notes = []
     gain = facts.get("jpeg_simd_gain")
     if "turbo" not in facts["pillow_jpeg"]:
         notes.append(
-            "Pillow is built without libjpeg-turbo: pip's wheels have it, and decode 2 to 4 times as fast."
+            "Pillow is built without libjpeg-turbo; pip's wheels include it, and decode 2 to 4 times as fast."
         )
     elif gain is not None and gain < _SIMD_GAIN:
         notes.append(

@@ -1,4 +1,4 @@
-"""Where a path lies: file system, device, and whether that is a disk, flash, a network or memory.
+"""The storage of a path: file system, device, and whether that is a disk, flash, a network or memory.
 
 /proc/self/mountinfo as in man 5 proc_pid_mountinfo; devices as in Documentation/ABI/stable/sysfs-block.
 """
@@ -34,7 +34,7 @@ def storage_facts(path: str, root: Path = ROOT) -> dict[str, Any]:
     """File system and device of `path`.
 
     kind: "memory", "network", "overlay", "nvme", "flash", "rotational" or "unknown"; rotational is what the
-    kernel says of the device, None where there is none.
+    kernel says of the device, None without a device.
     """
     where = os.path.realpath(path)
     mount = _mount_of(where, root)
@@ -116,15 +116,15 @@ def _rotational(device: Path) -> bool | None:
 
 
 def storage_notes(facts: dict[str, Any]) -> list[str]:
-    """What the kind means for random reads."""
+    """The meaning of the kind for random reads."""
     kind, device = facts["kind"], facts["device"]
     if kind == "network":
-        return ["The data lies on a network: what it gives depends on the server and on others who use it."]
+        return ["The data lies on a network: its speed depends on the server and on its other users."]
     if kind == "overlay":
-        return ["The data lies in a container's overlay: its layers are on a disk that is not seen here."]
+        return ["The data lies in a container's overlay; the disk below its layers is not visible here."]
     if kind == "rotational" and str(device).startswith("vd"):
         return [
-            f"{device} is virtual: the kernel calls it rotational, what is below it only a reading shows."
+            f"{device} is virtual: the kernel calls it rotational, but only reading shows how fast it is."
         ]
     if kind == "rotational":
         return ["A rotating disk seeks for every file: a .beton read in page order avoids that."]

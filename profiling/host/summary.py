@@ -1,4 +1,4 @@
-"""What the figures were measured on, as plain values."""
+"""The machine of the measurements, as plain values."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def describe_host() -> dict[str, Any]:
 
 
 class OtherLoad:
-    """What other processes take of the machine's CPUs from now on."""
+    """The share of the machine's CPUs that other processes take from now on."""
 
     def __init__(self) -> None:
         self._wall_s, self._busy_s, self._own_s = time.perf_counter(), _busy_seconds(), cpu_seconds()

@@ -1,4 +1,4 @@
-"""Decoding of the crop's box alone, beside decoding the whole image: what a decoder that can is worth."""
+"""Decoding only the crop's box, compared with the whole image: what a decoder with this ability gains."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BATCH = 16
 
 
 def crop_decoding(inputs: Inputs, plan: Plan) -> tuple[Stage | None, str]:
-    """The stage, or None and why: Pillow decodes whole images, so DALI does it, in one thread of its own."""
+    """The stage, or None and the reason. Pillow decodes whole images, so this is DALI, in its own thread."""
     samples = [sample for sample in inputs.samples if sample.data[:2] == b"\xff\xd8"]
     if plan.decode is None or not samples:
         return None, "no JPEG among the sampled files"
@@ -30,13 +30,13 @@ def crop_decoding(inputs: Inputs, plan: Plan) -> tuple[Stage | None, str]:
         load_dali()
         units = _Boxes(samples, plan.decode)
     except (MissingExtraError, BackendError) as error:
-        return None, f"needs DALI, which decodes a box alone: {error}"
+        return None, f"needs DALI, which can decode only a box: {error}"
     what = "bytes to RGB within the crop's box, DALI, 1 thread"
     return Stage(id=names.CROP_DECODE, lane=None, what=what, unit=units.decode), ""
 
 
 class _Boxes:
-    """Feeds DALI the sampled files with the boxes that were drawn for them, batch after batch."""
+    """Feeds DALI the sampled files with the boxes drawn for them, batch after batch."""
 
     def __init__(self, samples: Sequence[Sampled], spec: Spec) -> None:
         self._batches = [
@@ -47,7 +47,7 @@ class _Boxes:
         self._runner.provide = _weak(self)
 
     def give(self) -> Any:
-        """The batch at hand, as DALI's source."""
+        """The current batch, as DALI's source."""
         return self._batches[self._next]
 
     def decode(self) -> int:
@@ -60,7 +60,7 @@ class _Boxes:
 
 
 def _weak(boxes: _Boxes) -> Any:
-    """The source without a cycle: DALI's threads would wait for the collector."""
+    """The source without a reference cycle: otherwise DALI's threads would wait for the collector."""
     known = weakref.ref(boxes)
 
     def provide() -> Any:

@@ -1,4 +1,4 @@
-"""Costs beside the main path: listing, headers, cold reads, and augmentations on host and device."""
+"""Costs outside the main path: listing, headers, cold reads, and augmentations on host and device."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _COLD_FILES = 32
 
 
 def cold_read(inputs: Inputs, seconds: float, read: Callable[[str], bytes]) -> StageResult:
-    """Reading files that the page cache was just told to forget; the telling is not timed."""
+    """Reading files that the page cache has just been asked to drop; the request is not timed."""
     paths = [sample.path for sample in inputs.samples][:_COLD_FILES]
     repeats: list[Repeat] = []
     end_s = time.perf_counter() + seconds
@@ -57,7 +57,7 @@ def cold_read(inputs: Inputs, seconds: float, read: Callable[[str], bytes]) -> S
 def detail_stages(
     inputs: Inputs, plan: Plan, *, batch_size: int, device: torch.device, quick: bool
 ) -> tuple[list[Stage], tuple[tuple[Id, str], ...]]:
-    """What can be timed beside the path, and what cannot with the reason. plan: without augmentations."""
+    """The details that can be timed, and the others with the reason. plan: without augmentations."""
     crop, no_crop = (None, "left out by --quick") if quick else crop_decoding(inputs, plan)
     moves, no_moves = handovers(inputs, batch_size, device)
     found = [
@@ -113,7 +113,7 @@ def pillow_randaugment(inputs: Inputs) -> Stage:
 def device_augmentation(
     inputs: Inputs, plan: Plan, name: str, batch_size: int, device: torch.device
 ) -> Stage:
-    """The device stage with one of `timed_steps` more: its cost is what is above the plain device stage."""
+    """The device stage with one more of `timed_steps`; its cost is the excess over the plain device stage."""
     host = packed(inputs, batch_size)
     unit = device_unit(merge(plan, [timed_steps()[name]]), host, device, inputs)
     where = "on the CPU" if device.type == "cpu" else f"on {device.type}"

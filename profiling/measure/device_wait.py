@@ -1,4 +1,4 @@
-"""Waits for a GPU without counting the wait as work: torch.cuda.synchronize spins, a CPU-second a second."""
+"""Waits for a GPU without counting the wait as work: torch.cuda.synchronize keeps one CPU busy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _spun_s = 0.0
 
 
 def wait_for(device: torch.device) -> None:
-    """Return when a CUDA device has done its work; at once for another device."""
+    """Return when a CUDA device has finished its work; at once for another device."""
     global _spun_s
     if device.type != "cuda":
         return

@@ -1,11 +1,11 @@
-"""Runs that differ by one part each, in the manner of DS-Analyzer: what each adds is its stall.
+"""Runs that differ by one part each, as in DS-Analyzer: the time that a part adds is its stall.
 
     model        the step on synthetic images
     + loader     workers hand over ready pixels, the device stage casts them
     + decode     the workers decode files held in memory, crop and resize
     + augment    the device stage also flips and augments
     warm         the loader, files in the page cache
-    cold         the loader, files that the page cache was told to forget
+    cold         the loader, files that the page cache was asked to drop
 
 J. Mohan et al., Analyzing and Mitigating Data Stalls in DNN Training, VLDB 2021, has three of them.
 """
@@ -56,7 +56,7 @@ class Level:
 class Stall:
     """What one part adds to an epoch: seconds, with 95 % interval, and its share of the last run's epoch.
 
-    Negative where the longer run was the faster one: that is noise, and its size.
+    Negative if the longer run was the faster one: this shows the size of the noise.
     """
 
     id: Id
@@ -77,9 +77,9 @@ class Paced:
         self._free_s = 0.0
 
     def __call__(self, images: torch.Tensor, labels: torch.Tensor) -> None:
-        """Return when the step would be over; a late batch starts its step when it comes."""
+        """Return when the step would be over; a late batch starts its step when it arrives."""
         now_s = time.perf_counter()
-        # Sleeping is late by 0.1 ms: the debt is carried to the next step, unless the batch itself was late.
+        # A sleep ends 0.1 ms late: the next step is shorter by that, unless the batch itself was late.
         start_s = self._free_s if now_s - self._free_s < 0.001 else now_s
         self._free_s = start_s + len(images) / self._rate
         time.sleep(max(0.0, self._free_s - time.perf_counter()))
@@ -146,7 +146,7 @@ def _steady(batches: Iterator[Any], stage: DeviceStage, step: Step, seconds: flo
 
 
 def steady(some: Callable[[int], int], seconds: float, window: int) -> Timing:
-    """`some(n)` does n steps and returns the images: a start is dropped, then windows are timed."""
+    """`some(n)` does n steps and returns the images. The start is dropped, then windows are timed."""
     some(1 + window)
     budget = Budget(seconds, 3)
     repeats: list[Repeat] = []
@@ -175,7 +175,7 @@ def time_cold(inputs: Inputs, loader: Any, step: Step, seconds: float) -> Timing
 
 
 def stalls(levels: Sequence[Level], images: int) -> tuple[Stall, ...]:
-    """What each run takes longer than the one before, over an epoch of `images`."""
+    """The extra time of each run compared with the previous one, over an epoch of `images`."""
     per_image = [_seconds(level.timing) for level in levels]
     whole = max(per_image[-1].median, 1e-12)
     found = []

@@ -1,4 +1,4 @@
-"""What is measured beside the path: details, runs that differ by one part, latencies, interference."""
+"""Measurements outside the path: details, runs that differ by one part, latencies, interference."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ class Timed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explored:
-    """See the modules of the parts. epoch_images: files of the data set, which the stalls are of.
+    """See the modules of the parts. epoch_images: files of the data set, the epoch that the stalls refer to.
 
-    unmeasured: details that this machine or run has not, with the reason.
+    unmeasured: details that this machine or run lacks, with the reason.
     """
 
     details: tuple[StageResult, ...]
@@ -75,7 +75,7 @@ class Explored:
 
     @property
     def saved_by_device(self) -> float | None:
-        """CPU-ms per image that RandAugment costs more in a worker than on the device."""
+        """The extra CPU-ms per image of RandAugment in a worker, compared with the device."""
         pillow, device = self.pillow_randaugment_ms, self.device_ms("RandAugment")
         return None if pillow is None or device is None else pillow - device
 
@@ -174,13 +174,13 @@ def _between(setting: Setting, inputs: Inputs, step: Step, timed: Timed) -> list
 
 
 def _without_draws(plan: Plan) -> Plan:
-    """Cast and normalise, and what changes the size that the model gets."""
+    """Cast and normalise, and the steps that change the model's input size."""
     steps = [(spec, step_of(spec)) for spec in plan.device]
     return replace(plan, device=tuple(spec for spec, step in steps if step.resizes or not step.drawn))
 
 
 def _cold_batches(files: int, timed: Timed, seconds: float) -> int:
-    """As many batches as the sampled files fill once, or as the time allows."""
+    """As many batches as the sampled files fill, or as the time allows."""
     allowed = timed.together.timing.images_per_s.median * seconds / 3 / timed.model_batch
     return max(2, min(files // timed.model_batch, round(allowed)))
 
@@ -205,7 +205,7 @@ def _notes(cold: StageResult, step: Step) -> list[str]:
         notes.append("Interference was not measured: no model was run.")
     if cold.timing.cpu_ms.median > 0.7 * cold.timing.wall_ms:
         notes.append(
-            "Cold reads took no longer than a processor needs for them: this storage is memory or caches "
-            "what posix_fadvise does not empty, so figures of cold files are those of warm ones."
+            "Cold reads took no longer than a processor needs for them. This storage is memory, or has a "
+            "cache that posix_fadvise does not empty, so the figures for cold files are those for warm ones."
         )
     return notes

@@ -1,4 +1,4 @@
-"""From samples to a batch on the device: torch's collate, pinning, and the copy to a GPU; each alone."""
+"""From samples to a batch on the device: torch's collate, pinning and the copy to a GPU, each alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NO_GPU = "no GPU"
 
 
 def collate(inputs: Inputs, batch_size: int) -> Stage:
-    """torch's default_collate of float samples [3,H,W]: what batch assembly is to fastpipe's workers."""
+    """torch's default_collate of float samples [3,H,W], the counterpart of fastpipe's batch assembly."""
     chosen = [inputs.samples[place % len(inputs.samples)] for place in range(batch_size)]
     samples = [(to_tensor(sample.crop), inputs.index.label(sample.id)) for sample in chosen]
 

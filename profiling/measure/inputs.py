@@ -28,7 +28,7 @@ _FEW_FILES = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampled:
-    """One image on each step of its way: its path, bytes, RGB pixels, and its crop at the asked size."""
+    """One image at each stage: its path, bytes, RGB pixels, and its crop at the requested size."""
 
     id: int
     path: str
@@ -40,9 +40,9 @@ class Sampled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """What the stages work on, and the specs that their device stage has beside the plain pass.
+    """The inputs of the stages, and the specs that the device stage has in addition to the plain pass.
 
-    `notes` says what a reader must know of the sample.
+    `notes` holds caveats about the sample.
     """
 
     index: FolderIndex
@@ -53,7 +53,7 @@ class Inputs:
 
     @property
     def num_classes(self) -> int:
-        """Classes that labels are made for, 2 at least."""
+        """The number of classes for the labels, at least 2."""
         return max(2, len(self.index.classes))
 
     def dataset(self, transform: Any = None) -> Any:
@@ -100,7 +100,7 @@ class Cycle(torch.utils.data.Sampler[int]):
 
 
 def open_train_index(data: str) -> tuple[FolderIndex, tuple[str, ...]]:
-    """The index of the training images that `data` means, and notes.
+    """The index of the training images of `data`, and notes.
 
     "demo", a name, a folder with train/, or a plain folder of classes. Raises what
     `fastpipe.storage.resolve` and `open_index` raise.
@@ -118,7 +118,7 @@ def open_train_index(data: str) -> tuple[FolderIndex, tuple[str, ...]]:
 
 
 def fetch(data: str, plan: Plan, *, seconds: float, quick: bool, augment: tuple[Spec, ...] = ()) -> Inputs:
-    """Draw files at random (always the same ones) and bring each through read, decode and crop.
+    """Draw files at random (always the same ones), then read, decode and crop each.
 
     Stops at 256 files (96 when quick), 512 MiB of pixels, or after `seconds` and 32 files. Files that cannot
     be decoded are counted and left out. Raises DataError when none can.
@@ -163,7 +163,9 @@ def _sample(index: FolderIndex, sample_id: int, plan: Plan) -> Sampled:
 def _notes(files: int, errors: list[SampleError]) -> list[str]:
     notes = []
     if files < _FEW_FILES:
-        notes.append(f"The data set has only {files} files, read over and over: too few to stand for others.")
+        notes.append(
+            f"The data set has only {files} files, read over and over: too few to be representative."
+        )
     if errors:
         notes.append(f"{len(errors)} sampled files cannot be decoded and were left out. First: {errors[0]}")
     return notes

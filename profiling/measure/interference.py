@@ -1,4 +1,4 @@
-"""The model step while other processes decode: what a loader that takes more of the CPUs does to it."""
+"""The model step while other processes decode: how a loader that takes more of the CPUs slows it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def knee(points: Sequence[Point]) -> float | None:
 
 @contextmanager
 def busy(files: Sequence[bytes], load: float, processes: int) -> Iterator[None]:
-    """So many processes that decode for `load` of the time, until the block ends."""
+    """Processes that decode for a share `load` of the time, until the block ends."""
     decoders = [
         multiprocessing.Process(target=_decode, args=(list(files), load), daemon=True)
         for _ in range(processes if load > 0.0 else 0)

@@ -1,4 +1,4 @@
-"""What a mean rate hides: first batch, gap between epochs, waits for a batch, memory of workers."""
+"""Figures that a mean rate hides: first batch, gap between epochs, waits for a batch, memory of workers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Latency", "time_latency"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """Milliseconds, and bytes. waits: from asking for a batch to having it, by a consumer without work."""
+    """Milliseconds and bytes. waits: from the request for a batch to its arrival, for an idle consumer."""
 
     first_batch_ms: float
     epoch_gap_ms: float
@@ -26,7 +26,7 @@ class Latency:
 
 
 def time_latency(loader: Any, seconds: float) -> Latency:
-    """Epochs of a fresh loader with persistent workers, for about `seconds` and two epochs at least."""
+    """Epochs of a fresh loader with persistent workers, for about `seconds` and at least two epochs."""
     end_s = time.perf_counter() + seconds
     waits: list[float] = []
     firsts: list[float] = []
@@ -60,7 +60,7 @@ def _waits(loader: Any) -> list[float]:
 
 
 def _memory(known: set[int]) -> tuple[int, int]:
-    """Proportional memory (PSS; RSS where the system has none) of children that are new, and their number."""
+    """Proportional memory (PSS; RSS if the system has no PSS) of new children, and their number."""
     total, seen = 0, 0
     for child in psutil.Process().children(recursive=True):
         if child.pid in known:

@@ -25,7 +25,7 @@ _MOST_PACKED = 128
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaders:
-    """Whole loaders by name, timed with `batch_size`. others: those that a fix could bring."""
+    """Whole loaders by name, timed with `batch_size`. others: those that a fix would use."""
 
     found: dict[Id, StageResult]
     others: dict[Id, Variant]
@@ -34,7 +34,7 @@ class Loaders:
 
 
 def profiled_variant(setting: Setting, inputs: Inputs, stack: ExitStack) -> Variant:
-    """The loader that is profiled. BackendError when the backend asked for cannot serve here."""
+    """The loader that is profiled. BackendError if the requested backend cannot serve here."""
     name = setting.workload.backend
     beton = None
     if reason := unavailable(name, setting.plan, beton=name == "ffcv"):
@@ -73,7 +73,7 @@ def time_host(setting: Setting, inputs: Inputs, variant: Variant) -> tuple[Stage
 
 
 def _whole_backend(setting: Setting, inputs: Inputs, variant: Variant) -> Stage:
-    """Another backend decodes, crops and packs in one go, so it is one stage: 1 worker, uint8 out."""
+    """Another backend decodes, crops and packs at once, so this is one stage: 1 worker, uint8 out."""
     loader = make_loader(
         inputs,
         setting.transform,
@@ -122,7 +122,7 @@ def time_loaders(
     transform, words = torch_transform(setting.transform, setting.workload.augment)
     others = _others(setting, inputs, stack)
     counts = worker_counts(workers)
-    # With --quick the full count is not timed a second time: the curve goes through the loader's own epochs.
+    # With --quick the full count is not timed twice: the curve goes through the loader's own epochs.
     again = {workers} if setting.workload.quick else set()
     ids = {num: OURS if num in again else names.of(names.WORKERS, num) for num in counts}
     variants = {
@@ -139,7 +139,7 @@ def time_loaders(
 
 
 def _others(setting: Setting, inputs: Inputs, stack: ExitStack) -> dict[Id, Variant]:
-    """Other backends and files, with 1 worker: what they cost is what a fix by them brings."""
+    """Other backends and files, with 1 worker: their cost predicts the gain of a fix that uses them."""
     workload = setting.workload
     if workload.quick or workload.workers == 0 or workload.backend != "torchvision":
         return {}

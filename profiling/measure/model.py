@@ -101,7 +101,7 @@ class ModelStep:
 
 
 def _logits(output: Any) -> torch.Tensor:
-    """Some models return their auxiliary heads beside the logits when they train."""
+    """The logits; in training, some models also return their auxiliary heads."""
     logits = getattr(output, "logits", output)
     if not isinstance(logits, torch.Tensor):
         raise ValueError(f"its output is a {type(output).__name__}, not logits")
@@ -109,9 +109,9 @@ def _logits(output: Any) -> torch.Tensor:
 
 
 def fitting_batch(step: ModelStep, asked: int, longest_s: float) -> int:
-    """The asked batch, or the largest power of two (2 at least) whose step stays within `longest_s`.
+    """The requested batch, or the largest power of two (at least 2) whose step stays within `longest_s`.
 
-    Tries small batches first, doubling: the first call also warms the libraries up.
+    Starts with small batches and doubles them; the first call also warms up the libraries.
     """
     size = min(asked, 2)
     step(*step.synthetic(size))
@@ -128,14 +128,14 @@ Step = Callable[[torch.Tensor, torch.Tensor], None]
 
 
 def make_step(setting: Setting, inputs: Inputs) -> Step:
-    """What takes the batches: the model, or a consumer at the demanded rate."""
+    """The consumer of the batches: the model, or one at the demanded rate."""
     if setting.workload.target is not None:
         return Paced(setting.workload.target[0])
     return ModelStep(setting.workload, len(inputs.index.classes), setting.device)
 
 
 def time_model(setting: Setting, step: Step) -> tuple[StageResult, int]:
-    """The step alone on synthetic images, and the batch size that fitted the time."""
+    """The step alone on synthetic images, and the batch size that fits the time."""
     setting.announce(names.words(names.MODEL))
     workload = setting.workload
     if not isinstance(step, ModelStep):
@@ -158,7 +158,7 @@ def time_model(setting: Setting, step: Step) -> tuple[StageResult, int]:
 
 
 def steps_in_window(setting: Setting, model: StageResult, ours: StageResult) -> int:
-    """Steps in a repeat: at least 50 ms, and where the loader is slower a multiple of the workers."""
+    """Steps in a repeat: at least 50 ms, and a multiple of the workers if the loader is slower."""
     demand, supply = model.timing.images_per_s.median, ours.timing.images_per_s.median
     if 2 * demand < supply and not setting.apart:
         return 1

@@ -1,4 +1,4 @@
-"""What holds for every part of one profile: the work, the machine, the pipeline."""
+"""The setting of every part of one profile: the work, the machine, the pipeline."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LONGEST_WINDOW_S = 1.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """apart: the model takes nothing of the CPUs, as it runs on a GPU or a given demand stands in for it.
+    """apart: the model takes no CPU time, because it runs on a GPU or a given demand replaces it.
 
     transform: for torch's loader. base: its plan; plan: with the recipe's augmentations. window_s: length of
     a loader's timed epoch.
@@ -72,7 +72,7 @@ def setting_of(workload: Workload, announce: Announce) -> Setting:
 
 
 def cost_of(result: StageResult, *, gpu: bool) -> StageCost:
-    """The stage as the verdict counts it. ValueError for what is no single stage."""
+    """The stage as the verdict counts it. ValueError if it is not a single stage."""
     if result.lane is None:
         raise ValueError(f"{result.name} is several stages together")
     waits = gpu and result.lane == "model"  # a thread that waits for a GPU spins, and counts as busy

@@ -1,4 +1,4 @@
-"""The stages, each alone on inputs that were fetched before."""
+"""The stages, each alone on inputs prepared in advance."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ __all__ = ["Stage", "StageResult", "loader_stages", "overhead", "packed", "strea
 _HOP_BATCHES = 8
 _IN_HOST_HALF = (names.READ, names.DECODE, names.CROP, names.ASSEMBLY)
 _NOTICEABLE = 0.02
-# A page of memory: touching one byte of each is what makes the receiver map a shared batch.
+# A page of memory: the receiver maps a shared batch by touching one byte of each page.
 _PAGE = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """What can be timed: `unit` does some images and returns how many. tree: other processes work too.
+    """A piece of work that can be timed: `unit` does some images and returns how many. tree: others work too.
 
     lane is None for what runs several stages together.
     """
@@ -73,7 +73,7 @@ class StageResult:
 def loader_stages(
     inputs: Inputs, plan: Plan, *, batch_size: int, workers: int, device: torch.device, memory_format: Any
 ) -> list[Callable[[], Stage]]:
-    """What makes each stage of the loader, in the order of the way; made late, since some start processes."""
+    """The makers of each stage of the loader, in path order; called late, since some start processes."""
     batch = packed(inputs, batch_size)
     stages: list[Callable[[], Stage]] = [
         lambda: _read(inputs),
@@ -211,7 +211,7 @@ def whole_host_half(inputs: Inputs, plan: Plan, batch_size: int) -> Stage:
 
 
 def overhead(host_half: StageResult, stages: Sequence[StageResult]) -> StageResult | None:
-    """What the worker's code takes beside its stages (index, draws, colder caches); None below 2 %."""
+    """The time of the worker's code outside its stages (index, draws, colder caches); None below 2 %."""
     parts = [stage.timing for stage in stages if stage.id in _IN_HOST_HALF]
     wall_ms = host_half.timing.wall_ms - sum(part.wall_ms for part in parts)
     cpu_ms = max(0.0, host_half.timing.cpu_ms.median - sum(part.cpu_ms.median for part in parts))

@@ -21,7 +21,7 @@ __all__ = ["Steadiness", "probing"]
 
 _VALUES = 200_000
 _REPEATS = 3
-# Less than this is not worth a sentence.
+# Less than this is not reported.
 _NOTICEABLE = 0.02
 
 
@@ -52,7 +52,7 @@ class Steadiness:
         return statistics.stdev(self._logs) if len(self._logs) > 2 else 0.0
 
     def widened(self, stages: Sequence[StageResult]) -> tuple[StageResult, ...]:
-        """The stages, their 95 % intervals widened by the scatter. What was given, not timed, stays."""
+        """The stages, with 95 % intervals widened by the scatter. Given, untimed rates stay unchanged."""
         scatter = self.scatter
         return tuple(
             replace(stage, timing=replace(stage.timing, scatter=scatter)) if stage.timing.repeats else stage
@@ -60,17 +60,17 @@ class Steadiness:
         )
 
     def notes(self) -> list[str]:
-        """What a reader must know of it; nothing on a steady machine."""
+        """A note about the scatter; nothing on a steady machine."""
         if self.scatter < _NOTICEABLE:
             return []
         return [
-            f"The machine's own speed scattered by {self.scatter:.0%} meanwhile (standard deviation of one "
-            "computation, repeated between the stages); the intervals include it."
+            f"The machine's own speed scattered by {self.scatter:.0%} during the profile (standard deviation "
+            "of one computation, repeated between the stages); the intervals include it."
         ]
 
 
 def probing(setting: Setting, steadiness: Steadiness) -> Setting:
-    """The setting that looks at the machine's speed whenever a part begins."""
+    """The setting that measures the machine's speed whenever a part begins."""
 
     def announce(part: str) -> None:
         setting.announce(part)

@@ -1,4 +1,4 @@
-"""A few batches of loader and model, span by span: who worked when, and who waited for whom.
+"""A few batches of loader and model, span by span: when each process worked, and for what it waited.
 
 The pipeline is put together as `fastpipe.DataLoader` does for the torchvision backend: worker processes that
 decode, a thread that runs the device stage one batch ahead, and the training loop. Times are
@@ -58,7 +58,7 @@ def capture(workload: Workload, batch_size: int) -> dict[str, Any]:
 
 
 def _step(workload: Workload, inputs: Inputs, device: torch.device) -> Step:
-    """The model, warm, or a consumer at the asked rate."""
+    """The model, warm, or a consumer at the requested rate."""
     if workload.target is not None:
         return Paced(workload.target[0])
     step = ModelStep(workload, len(inputs.index.classes), device)
@@ -79,8 +79,8 @@ def record(
 ) -> dict[str, Any]:
     """The timeline as plain values: rows, and spans with row, name, kind, batch, start and end in seconds.
 
-    Drawn are `steps` steps, or as many as `seconds` allow and three at least, after a warm-up in which the
-    workers fill their queues. Time 0 is the first of them; a span that reaches into it starts before.
+    It shows `steps` steps, or as many as `seconds` allow but at least three, after a warm-up in which the
+    workers fill their queues. Time 0 is the start of the first one; a span that began earlier starts below 0.
     """
     table: Any = torch.zeros((_MOST_BATCHES, 4), dtype=torch.int64)
     table.share_memory_()
@@ -136,7 +136,7 @@ class _Spans:
         self.found: list[tuple[str, str, str, int, int, int]] = []
 
     def around_stage(self, stage: Callable[[HostBatch], Any]) -> Callable[[HostBatch], Any]:
-        """The device stage, noted; on CUDA its event is waited for, so that its end is an end."""
+        """The device stage, noted; on CUDA this waits for its event, so that the end is the real end."""
 
         def prepare(host: HostBatch) -> Any:
             start_ns = time.perf_counter_ns()
@@ -171,7 +171,7 @@ class _Spans:
             if drawn >= _FEWEST and spent_s > seconds:
                 break
             start_ns = time.perf_counter_ns()
-            # A slow model ends the warm-up early: its workers had time enough to fill the queues.
+            # A slow model ends the warm-up early: its workers had enough time to fill the queues.
             if not drawn and (number == warm_up or spent_s > seconds / 4):
                 first_ns = start_ns
             drawn += first_ns > 0

@@ -27,10 +27,10 @@ __all__ = [
     "widened",
 ]
 
-# A repeat shorter than this would count the 10 ms ticks in which other processes' CPU time is known.
+# A shorter repeat would count the 10 ms ticks of other processes' CPU time.
 _SHORTEST_REPEAT_S = 0.05
 _MOST_REPEATS = 50
-# On a machine that is busy elsewhere a step can take 50 times as long: better few repeats than no answer.
+# On a busy machine a step can take 50 times as long: few repeats are better than no answer.
 _OVERDRAWN = 4.0
 # Student's t at 97.5 % for 1 to 10 degrees of freedom.
 _T975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
@@ -63,7 +63,7 @@ class Timing:
     repeats: int
     images: int
     rates: tuple[float, ...] = ()
-    """images/s of each repeat, where the figure comes from repeats of its own."""
+    """images/s of each repeat, if the figure has its own repeats."""
     scatter: float = 0.0
     """Standard deviation of the logarithm of the machine's own speed, from one second to another."""
 
@@ -71,7 +71,7 @@ class Timing:
     def interval(self) -> Spread:
         """images/s with the 95 % interval of its mean, by Student's t on logarithms, and the scatter.
 
-        Without repeats of its own, or with one, the repeats add nothing: nothing is known of their spread.
+        With none or one repeat of its own, the repeats add nothing, since their spread is unknown.
         """
         return widened(interval(self.rates) if len(self.rates) > 1 else self._point(), self.scatter)
 
@@ -86,7 +86,7 @@ class Timing:
 
 
 def _children_seconds() -> float:
-    """CPU-seconds of all descendants: the living by psutil, the ended as their parents' children."""
+    """CPU-seconds of all descendants: living ones by psutil, ended ones as their parents' children."""
     times = os.times()
     total = times.children_user + times.children_system
     for child in psutil.Process().children(recursive=True):
@@ -94,7 +94,7 @@ def _children_seconds() -> float:
             spent = child.cpu_times()
         except psutil.NoSuchProcess:
             continue
-        # Only Linux knows of children's children that have ended.
+        # Only Linux reports the ended children of children.
         total += spent.user + spent.system
         total += getattr(spent, "children_user", 0.0) + getattr(spent, "children_system", 0.0)
     return total
@@ -103,7 +103,7 @@ def _children_seconds() -> float:
 def cpu_seconds(*, tree: bool = True) -> float:
     """CPU-seconds of this process, and with `tree` of its descendants, ended ones included.
 
-    Without those in which a thread waited for a GPU (`device_wait`).
+    Time in which a thread waited for a GPU is excluded (`device_wait`).
     """
     return _own_seconds() + (_children_seconds() if tree else 0.0)
 
@@ -135,7 +135,7 @@ def measure(
 ) -> Timing:
     """Call `unit`, which returns how many images it did, for about `seconds`; the warm-up calls do not count.
 
-    A repeat is as many units as take a tenth of the time. tree: count the CPU of other processes too.
+    A repeat has as many units as take a tenth of the time. tree: also count the CPU of other processes.
     At least `min_repeats` are timed, unless they take more than four times as long as asked: then one.
     """
     single_s = _warm(unit, warm_up)

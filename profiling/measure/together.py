@@ -21,9 +21,9 @@ _BATCHES_PER_EPOCH = 8
 
 
 def loader_batch(asked: int, rate: float, window_s: float) -> int:
-    """The asked batch, or a power of two of which at least eight pass in `window_s` at `rate` images/s.
+    """The requested batch, or a power of two; at least eight batches pass in `window_s` at `rate` images/s.
 
-    The cost of an image hardly depends on the batch; a window of one batch would measure the start.
+    The cost of an image hardly depends on the batch size; a window of one batch would measure the start.
     """
     size = 4
     while size * 2 * _BATCHES_PER_EPOCH <= rate * window_s:
@@ -55,8 +55,8 @@ def time_variants(
 ) -> dict[Id, StageResult]:
     """Loaders doing the same work in alternating epochs of about `setting.window_s` seconds.
 
-    rate: images/s expected with the profiled workers; one with fewer gets so much shorter epochs.
-    Whole epochs of persistent workers: nothing is prefetched for the other's turn, no process starts or ends.
+    rate: images/s expected with the profiled workers; a loader with fewer workers gets shorter epochs.
+    Whole epochs of persistent workers: nothing is prefetched in another's turn, no process starts or ends.
     The first epoch of each is dropped.
     """
     loaders = {}
@@ -92,7 +92,7 @@ def time_with_model(
 ) -> StageResult:
     """An endless loader feeding the model, in steady state: the start is dropped, then windows of steps.
 
-    window: steps in a repeat; a multiple of the workers where the loader is slower, since their batches then
+    window: steps in a repeat; a multiple of the workers if the loader is slower, since their batches then
     arrive together.
     """
     batches = iter(loader)

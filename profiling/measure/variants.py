@@ -1,4 +1,4 @@
-"""Loaders that do the same work another way: other worker counts, backends, files; timed in turns."""
+"""Loaders that do the same work differently: other worker counts, backends, files; timed in turns."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def make_loader(
 
 
 def epoch(loader: Any, device: torch.device) -> Repeat:
-    """One whole epoch, its batches brought to the device, as a repeat of the process tree."""
+    """One whole epoch with its batches moved to the device, as a repeat of the process tree."""
     images = 0
     watch = Stopwatch()
     for batch, _ in loader:
@@ -97,7 +97,7 @@ def alternate(loaders: Mapping[Id, Any], device: torch.device, repeats: int) -> 
 def beton_of(inputs: Inputs, max_resolution: int | None = None) -> Iterator[tuple[str, float]]:
     """A temporary `.beton` of the sampled images, and its size over that of their files.
 
-    max_resolution: re-encodes images whose longer side is above. Ids are places in `inputs.samples`.
+    max_resolution: re-encodes images with a longer side. Ids are positions in `inputs.samples`.
     """
     with tempfile.TemporaryDirectory(prefix="fastpipe-profile-") as folder:
         source = Path(folder, "source")

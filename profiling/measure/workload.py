@@ -1,4 +1,4 @@
-"""What is profiled: the options as given, and the training work they stand for."""
+"""The profiled work: the options as given, and the training that they describe."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _IN_WORKERS: Mapping[type[Spec], Callable[[Any], Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """A command line. None is: the recipe's value, else the profiler's own."""
+    """A command line. None means the recipe's value, otherwise the profiler's own."""
 
     data: str
     recipe: str | None = None
@@ -73,9 +73,9 @@ def _at_least(name: str, value: int | None, least: int) -> None:
 class Workload:
     """The training that the stages are timed for.
 
-    models: the library that `model` is a name of. augment: the recipe's augmentations, on the device stage.
+    models: the library of `model`. augment: the recipe's augmentations, on the device stage.
     seconds: spent on each stage, roughly.
-    target: images/s that stand in for the model, and where they come from. question: what `--what-if` asks.
+    target: images/s that replace the model, and their source. question: that of `--what-if`.
     """
 
     data: str
@@ -97,7 +97,7 @@ class Workload:
 
     @property
     def side(self) -> int:
-        """Pixels of the height of what reaches the model: ColOut and Resize change it on the device."""
+        """The height in pixels of the model's input: ColOut and Resize change it on the device."""
         height = width = self.resolution
         for spec in self.augment:
             height, width = spec.target(height, width)
@@ -105,7 +105,7 @@ class Workload:
 
 
 def make_workload(options: Options) -> Workload:
-    """Fill in what was not given. Raises what loading a recipe raises; MissingExtraError names its extra."""
+    """Fill in missing values. Raises what loading a recipe raises; MissingExtraError names its extra."""
     recipe, augment, notes = _recipe(options.recipe, options.resolution)
     default_s = _QUICK_SECONDS if options.quick else _SECONDS
     return Workload(
@@ -133,13 +133,13 @@ def _default_workers() -> int:
 
 
 def _recipe(name: str | None, resolution: int | None) -> tuple[Any, tuple[Spec, ...], tuple[str, ...]]:
-    """The trainer's recipe at the resolution given, its augmentations, and what the profiler leaves out."""
+    """The trainer's recipe at the given resolution, its augmentations, and notes on what is left out."""
     if name is None:
         return None, (), ()
     from fastpipe.train import augment_specs, load_recipe
 
     recipe = load_recipe(name)
-    # The profile stays at full size: progressive resizing has nothing to do there.
+    # The profile stays at full size, so progressive resizing does nothing.
     sized = replace(recipe, train_resolution=resolution or recipe.train_resolution, progressive_resizing=None)
     left_out = [
         word

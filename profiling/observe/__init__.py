@@ -1,1 +1,1 @@
-"""`fastpipe-profile run train.py ARGS...`: where the time of an unmodified script goes."""
+"""`fastpipe-profile run train.py ARGS...`: how an unmodified script spends its time."""

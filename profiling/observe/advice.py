@@ -19,9 +19,9 @@ WAITING = 0.05
 class Lift:
     """What `fastpipe.DataLoader` would do with the observed data set; none of it was run.
 
-    in_use: it is the script's loader already, and this is what it does. moved are the classes of the steps
-    that would go to the device stage, saved_cpu_ms the CPU that they were measured to take per image in the
-    workers: a prediction, without what the device stage costs.
+    in_use: the script uses that loader already, and this is what it does. moved: the classes of the steps
+    that would go to the device stage. saved_cpu_ms: the CPU time per image that they took in the workers,
+    which is a prediction without the cost of the device stage.
     """
 
     lifted: bool
@@ -79,8 +79,8 @@ def _model_rate(loader: LoaderSummary) -> float:
 def rate_without(loader: LoaderSummary, cost_ms: float) -> float:
     """Images/s if `cost_ms` per image left the workers; never more than the model's rate.
 
-    A loader that is waited for serves at its limit, so its rate grows as the cost of an image shrinks.
-    With num_workers=0 it is the wait that shrinks. A loader that nobody waits for gains nothing.
+    If the script waits for a loader, that loader works at its limit, so its rate grows as the cost of an
+    image shrinks. With num_workers=0 the wait shrinks instead. A loader that nobody waits for gains nothing.
     """
     left = 1 - min(cost_ms / loader.cost_ms, 1.0) if loader.cost_ms else 1.0
     if not loader.facts.num_workers:
@@ -102,7 +102,7 @@ def _first(loader: LoaderSummary, waiting: bool) -> str:
     at = f"{loader.exposed_ms:.1f} of {loader.step_ms:.1f} ms per step ({100 * loader.waiting:.0f} %)"
     best = _rate(_model_rate(loader))
     if not waiting:
-        return f"The script does not wait for data: {at}. The rest of the step bounds it, at {best}."
+        return f"The script does not wait for data: {at}. The rest of the step limits it to {best}."
     return f"The script waits for data {at}: {_rate(loader.images_per_s)}, and {best} if it never waited."
 
 
@@ -116,35 +116,35 @@ def _worst(loader: LoaderSummary, worst: StageSummary, free: float, ceiling: flo
         f"({worst.cpu_ms:.2f} CPU-ms)"
     )
     if loader.waiting < WAITING:
-        return f"{text}; the script would be no faster without it."
-    bound = ", where the rest of the step is the limit" if free >= 0.99 * ceiling else ""
-    return f"{text}. If it cost nothing: {_rate(free)} predicted {crew}{bound}."
+        return f"{text}; without this cost the script would be no faster."
+    bound = "; then the rest of the step is the limit" if free >= 0.99 * ceiling else ""
+    return f"{text}. Predicted without this cost: {_rate(free)} {crew}{bound}."
 
 
 def _device(loader: LoaderSummary) -> list[str]:
-    """Where the one thread of the device stage takes longer for an image than all that make batches."""
+    """Said if the one thread of the device stage takes longer for an image than all makers together."""
     stage = next((stage for stage in loader.stages if stage.where == "device thread"), None)
     crew_ms = loader.cost_ms / max(loader.facts.num_workers, 1)
     if stage is None or stage.cost_ms <= crew_ms or loader.waiting < WAITING:
         return []
     return [
-        f"The device stage, in one thread, is slower than they: {stage.cost_ms:.2f} ms per image, "
-        f"{crew_ms:.2f} for {loader.facts.makers}."
+        f"The device stage, in one thread, is slower: {stage.cost_ms:.2f} ms per image, "
+        f"compared with {crew_ms:.2f} for {loader.facts.makers}."
     ]
 
 
 def _in_use(loader: LoaderSummary, lift: Lift) -> str:
     if not lift.lifted:
-        return f"fastpipe.DataLoader runs this data set as torch does: {lift.reason}."
+        return f"fastpipe.DataLoader runs this data set like torch: {lift.reason}."
     moved = f"; {', '.join(lift.moved)} on the device stage" if lift.moved else ""
-    return f"fastpipe.DataLoader serves it by its backend {loader.facts.backend}{moved}."
+    return f"fastpipe.DataLoader serves it with its backend {loader.facts.backend}{moved}."
 
 
 def _moved(loader: LoaderSummary, lift: Lift) -> str:
     if lift.in_use:
         return _in_use(loader, lift)
     if not lift.lifted:
-        return f"fastpipe.DataLoader would run this data set as torch does: {lift.reason}."
+        return f"fastpipe.DataLoader would run this data set like torch: {lift.reason}."
     if not lift.moved:
         return (
             "fastpipe.DataLoader would crop and resize while decoding, and move no transform to the device."
@@ -156,7 +156,7 @@ def _moved(loader: LoaderSummary, lift: Lift) -> str:
     if loader.waiting < WAITING:
         return f"{text}."
     rate = _rate(rate_without(loader, lift.saved_ms))
-    return f"{text}; {rate} if the device stage has a processor of its own."
+    return f"{text}; {rate} if the device stage has its own processor."
 
 
 def title(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The stages of the batch that a thread makes: own time of each, by a stack of calls.
+"""The stages of the batch that a thread makes: the own time of each, from a stack of calls.
 
 Outside an observed batch every hook is one test and the original call.
 """
@@ -30,7 +30,7 @@ class Calls:
         self.spans: list[tuple[str, int, int]] | None = [] if spans else None
 
     def measure(self, name: str, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        """What `call` returns; its own time counts for the stage `name`."""
+        """The result of `call`; its own time counts for the stage `name`."""
         # Reading the CPU clock is a system call, 3 us in a sandbox and a chance to lose the CPU: the hook is
         # timed from here to its end, and counts neither for this stage nor for the one around it.
         entered = time.perf_counter_ns()
@@ -57,7 +57,7 @@ class Calls:
             self.inner_wall, self.inner_cpu = outer_wall + whole, outer_cpu + cpu
 
     def on_threads(self, each: Callable[..., Any], function: Callable[[Any], Any], items: Any) -> Any:
-        """`each(function, items)`, which may run on other threads: what they do counts for this batch.
+        """`each(function, items)`, which may run on other threads: their work counts for this batch.
 
         Waiting for them counts for no stage; the function's own time counts as the batch's root.
         """
@@ -103,12 +103,12 @@ _thread = _Thread()
 
 
 def current() -> Calls | None:
-    """The stages of the batch that this thread makes, where it is being observed."""
+    """The stages of the batch that this thread makes, if it is being observed."""
     return _thread.calls
 
 
 def begin(*, spans: bool) -> Calls:
-    """From now on what this thread does is timed, until `end`."""
+    """Time the work of this thread from now until `end`."""
     _thread.calls = Calls(spans)
     return _thread.calls
 
@@ -138,7 +138,7 @@ def raw(function: Any) -> Any:
 
 
 def count_samples(num: int) -> None:
-    """Say how many samples the batch of this thread has, where its index does not."""
+    """Set the number of samples in this thread's batch, if its index does not tell."""
     if _thread.calls is not None:
         _thread.calls.samples = num
 

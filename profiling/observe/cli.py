@@ -28,7 +28,9 @@ def run(args: argparse.Namespace) -> int:
         program = find_module(args.script) if args.module else find_script(args.script)
         folder = Path(tempfile.mkdtemp(prefix="fastpipe-observe-"))
     except OSError as error:
-        raise ArgumentError(f"no folder for temporary files ({error.strerror}); set TMPDIR") from error
+        raise ArgumentError(
+            f"there is no folder for temporary files ({error.strerror}); set TMPDIR"
+        ) from error
     except SyntaxError as error:
         traceback.print_exception(error.with_traceback(None))
         return 1
@@ -38,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         return _observed(session, program, args.arguments)
     finally:
-        if os.getpid() == pid:  # a child of the script's own os.fork comes by here too
+        if os.getpid() == pid:  # a child of the script's own os.fork also gets here
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -64,7 +66,7 @@ def _observed(session: Session, program: Program, arguments: list[str]) -> int:
 
 
 def _outcome(program: Program, arguments: list[str]) -> int:
-    """Run the script and say what `python` would have: traceback, message, exit status."""
+    """Run the script with the traceback, message and exit status that `python` would give."""
     try:
         run_as_main(program, arguments)
     except Stopped:
@@ -75,7 +77,7 @@ def _outcome(program: Program, arguments: list[str]) -> int:
         sys.stderr.write(f"{error.code}\n")
         return 1
     except BaseException as error:
-        error.__traceback__ = _without_us(error.__traceback__)  # the hook prints that of the exception
+        error.__traceback__ = _without_us(error.__traceback__)  # the hook prints the exception's own
         sys.excepthook(type(error), error, error.__traceback__)
         return 130 if isinstance(error, KeyboardInterrupt) else 1
     return 0

@@ -14,7 +14,7 @@ __all__ = ["transforms_of"]
 
 _DEEPEST = 8
 _MOST_OBJECTS = 2_000
-_MOST_ITEMS = 64  # of a list: one of transforms is short, one of samples is not
+_MOST_ITEMS = 64  # for a list: lists of transforms are short, lists of samples are long
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType, type)
 _LEAVES = (str, bytes, int, float, complex, bool, torch.Tensor, torch.dtype, torch.device, type(None))
 
@@ -22,7 +22,7 @@ _LEAVES = (str, bytes, int, float, complex, bool, torch.Tensor, torch.dtype, tor
 def transforms_of(dataset: Any) -> Iterator[Any]:
     """Every callable object reachable from `dataset` by attributes, lists, tuples and dicts of few items.
 
-    Functions and lambdas are not objects with a class of their own: their time stays with what calls them.
+    Functions and lambdas do not have their own class, so their time counts for their caller.
     """
     seen: set[int] = set()
     todo: list[tuple[Any, int]] = [(dataset, 0)]
@@ -41,7 +41,7 @@ def _is_transform(found: Any) -> bool:
     cls = type(found)
     if isinstance(found, Dataset | torch.jit.ScriptModule):
         return False
-    # A class of the interpreter (partial, a built-in) cannot be observed, and says nothing by its name.
+    # A class of the interpreter (partial, a built-in) cannot be observed, and its name is not informative.
     return callable(found) and cls.__module__ not in {"builtins", "functools"}
 
 

@@ -1,4 +1,4 @@
-"""A script ended by --stop is gone within a known time, whatever it left running."""
+"""Makes a script that --stop ended exit within a known time, whatever it left running."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from typing import Final
 __all__ = ["GRACE", "Ending"]
 
 GRACE = 30.0
-"""Seconds for what a stopped script left: torch itself gives each DataLoader worker 5 s."""
+"""Seconds for the leftovers of a stopped script; torch itself gives each DataLoader worker 5 s."""
 
 _MOST_FRAMES = 8
 _DYING_S: Final = 1.0  # for a process to end by SIGTERM, then by SIGKILL
 
 
 class Ending:
-    """Watches from another thread how a stopped script comes to its end.
+    """Watches from another thread how a stopped script ends.
 
-    While the script unwinds (its `finally` may save a checkpoint) nothing is cut off, only said where it is.
-    Once it is over Python joins the threads that are no daemons, then the processes, before it exits: what
-    has not ended by itself after GRACE seconds is ended, with the status that the script had.
+    While the script unwinds (its `finally` may save a checkpoint) nothing is cut off; a message says where it
+    is. Afterwards, before it exits, Python joins the non-daemon threads and then the processes. Whatever has
+    not ended after GRACE seconds is ended, and the script's status is kept.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Ending:
         self._thread.start()
 
     def over(self, status: int) -> None:
-        """The script is over; Python's own exit is what follows. Nothing happens without `watch`."""
+        """The script is over; Python's own exit follows. Nothing happens without `watch`."""
         self._status = status
         self._over.set()
 
@@ -66,7 +66,7 @@ class Ending:
 
 
 def _end(children: Sequence[BaseProcess]) -> None:
-    """They are gone when this process is, also those that take no notice of SIGTERM."""
+    """They are gone when this process is gone, even those that ignore SIGTERM."""
     for end in (BaseProcess.terminate, BaseProcess.kill):
         for child in children:
             end(child)
@@ -76,7 +76,7 @@ def _end(children: Sequence[BaseProcess]) -> None:
 
 
 def _holds_up(thread: threading.Thread) -> bool:
-    """Whether Python waits for it on leaving."""
+    """Whether Python waits for it on exit."""
     return not thread.daemon and thread is not threading.main_thread()
 
 

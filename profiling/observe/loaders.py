@@ -21,10 +21,10 @@ __all__ = ["LoaderFacts", "Register", "is_ours"]
 
 @dataclass(slots=True)
 class LoaderFacts:
-    """What is known of a loader of the script. The data set is let go when the report is made.
+    """The known facts about a loader of the script. The data set is released when the report is made.
 
-    plan: of fastpipe's loader, as its first epoch began: what it lifted, and its backend. threads: that
-    backend has threads of this process in place of worker processes. sites: see `sites_of`.
+    plan: that of fastpipe's loader at the start of its first epoch: what it lifted, and its backend. threads:
+    that backend uses threads of this process instead of worker processes. sites: see `sites_of`.
     """
 
     number: int
@@ -53,14 +53,14 @@ class LoaderFacts:
 
     @property
     def makers(self) -> str:
-        """What makes its batches, for people."""
+        """What makes its batches, in words."""
         if not self.num_workers:
             return "the script's own process"
         kind = "thread" if self.threads else "worker"
         return f"{self.num_workers} {kind}{'s' * (self.num_workers != 1)}"
 
     def learn(self, loader: Any) -> None:
-        """Ask fastpipe's loader what it does; its first iterator is there, so nothing is measured for it."""
+        """Ask fastpipe's loader for its plan; its first iterator exists, so this measures nothing."""
         self.plan = loader.explain()
         if self.backend is not None:
             self.threads = registry.load(self.backend).capabilities.workers == "threads"
@@ -73,7 +73,7 @@ def is_ours(loader: Any) -> bool:
 
 
 def _facts(number: int, loader: Any, sites: tuple[Site, ...]) -> LoaderFacts:
-    """All that its attributes tell."""
+    """The facts from its attributes."""
     context = loader.multiprocessing_context
     ours = is_ours(loader)
     name = f"{type(loader).__name__} over {type(loader.dataset).__name__}"
@@ -100,12 +100,12 @@ def _size(batch_sampler: Any) -> int | None:
 
 
 def _shuffles(sampler: Any) -> bool:
-    """Whether the order is another one in each epoch, as far as that can be known."""
+    """Whether the order differs between epochs, as far as can be known."""
     return isinstance(sampler, RandomSampler | SeededSampler) or getattr(sampler, "shuffle", False) is True
 
 
 class Register:
-    """The script's loaders by number, in the order in which they are first read."""
+    """The script's loaders by number, in the order of their first read."""
 
     def __init__(self) -> None:
         self.facts: dict[int, LoaderFacts] = {}
@@ -121,7 +121,7 @@ class Register:
         number = self._numbers.get(loader)
         if number is None:
             number = self._numbers[loader] = len(self.facts)
-            # One that was not made here (a copy, from a pickle) is known by the line that first reads it.
+            # A loader not made here (a copy, from a pickle) is named by the line that first reads it.
             self.facts[number] = _facts(number, loader, self._sites.get(loader) or sites_of(loader))
         return number
 

@@ -12,7 +12,7 @@ __all__ = ["Memory", "measure_workers", "shm_used"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """One worker. pss counts a page that n processes share as 1/n; None where the kernel does not say."""
+    """One worker. pss counts a page shared by n processes as 1/n; None if the kernel does not report it."""
 
     pid: int
     loader: int
@@ -35,7 +35,7 @@ def measure_workers(pids: dict[int, int]) -> list[Memory]:
 
 
 def shm_used() -> int:
-    """Used bytes of /dev/shm, by whichever process of the machine; 0 where there is none."""
+    """Used bytes of /dev/shm, over all processes of the machine; 0 if there is no /dev/shm."""
     try:
         status = os.statvfs("/dev/shm")
     except OSError:

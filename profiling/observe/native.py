@@ -13,7 +13,7 @@ _TASKS: Final = Path("/proc/self/task")
 
 
 def other_threads() -> set[int]:
-    """The ids of this process's threads that are not Python's; none where the system does not list them."""
+    """The ids of this process's threads that are not Python's; none if the system does not list them."""
     try:
         found = {int(name) for name in os.listdir(_TASKS)}
     except OSError:
@@ -22,7 +22,7 @@ def other_threads() -> set[int]:
 
 
 class NativeThreads:
-    """What some threads do for a batch, on average since they were last asked."""
+    """The CPU time of some threads per batch, on average since the last query."""
 
     def __init__(self) -> None:
         self._seen: dict[int, int] = {}
@@ -38,7 +38,7 @@ class NativeThreads:
         self._batches += 1
 
     def spent(self) -> int | None:
-        """CPU time for each of the batches that were counted; None where it is not known."""
+        """CPU time for each counted batch; None if it is unknown."""
         if not self._seen or not self._batches:
             return None
         spent = 0
@@ -62,7 +62,7 @@ def _cpu_ns(thread: int) -> int | None:
 
 
 def _by_ticks(thread: int) -> int | None:
-    """Where the kernel keeps no schedstat: in steps of 10 ms, which add up."""
+    """For kernels without schedstat: in steps of 10 ms, which add up."""
     try:
         fields = (_TASKS / str(thread) / "stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")

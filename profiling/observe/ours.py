@@ -1,7 +1,7 @@
-"""Hooks for fastpipe's own loader: whose a batch is, and the backends that have no worker processes.
+"""Hooks for fastpipe's own loader: the loader of a batch, and the backends without worker processes.
 
-Worker processes that serve fastpipe's loader are torch's, so `StageHooks` sees their batches. Here is what
-torch does not run: FFCV's threads, DALI's, and the device stage.
+The worker processes of fastpipe's loader are torch's, so `StageHooks` sees their batches. This module covers
+the parts that torch does not run: FFCV's threads, DALI's threads, and the device stage.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class _Own(threading.local):
 
 
 class OwnHooks:
-    """Installed in the main process beside torch's hooks.
+    """Installed in the main process, in addition to the hooks for torch.
 
-    begun: called with a loader, the iterator it gave and when it was asked for one. number_of: of a loader.
+    begun: called with a loader, its iterator and the time of the request. number_of: the number of a loader.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class OwnHooks:
                 iterator = original(loader)
             finally:
                 number, self._making.number = self._making.number, outer
-            # Not before: what a choice of backends measures is no batch of the loader's.
+            # Not earlier: the batches that a choice of backends measures are not the loader's.
             self._numbers[id(loader.dataset)] = number
             self._begun(loader, iterator, began)
             return iterator
@@ -123,7 +123,7 @@ class OwnHooks:
             self._dali.install(self._patches)
 
     def _recorder(self, number: int) -> Recorder:
-        """One for each thread, whose records would run into each other's."""
+        """One for each thread, because their records would mix."""
         found = self._own.recorder
         if found is None:
             with self._lock:

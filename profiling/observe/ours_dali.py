@@ -69,7 +69,7 @@ class DaliHooks:
         return finish
 
     def _observed_read(self, original: Any) -> Any:
-        """Files are read some batches ahead: what they take a batch is the mean of those since the last."""
+        """Files are read some batches ahead, so a batch counts the mean of the reads since the last one."""
 
         def read(dataset: Any, *args: Any) -> Any:
             number = None if self._control.over else self.number_of_data(dataset)
@@ -85,7 +85,7 @@ class DaliHooks:
         return read
 
     def _observed_runner(self, original: Any) -> Any:
-        """DALI's pipeline starts threads of its own, which Python does not know."""
+        """DALI's pipeline starts its own threads, which Python does not know."""
 
         def runner(source: Any, *args: Any, **kwargs: Any) -> Any:
             before = other_threads()
@@ -99,7 +99,7 @@ class DaliHooks:
         return runner
 
     def _done_before(self, number: int, samples: int) -> dict[str, StageCost]:
-        """Reading and DALI's decoding for a batch of so many samples."""
+        """Reading and DALI's decoding for a batch of the given size."""
         found = {}
         with self._lock:
             reads = self._reads.pop(number, None)
@@ -119,6 +119,6 @@ class DaliHooks:
 
 
 def _mean(walls: list[int], cpus: list[int]) -> tuple[float, float, float]:
-    """Of these calls, the mean wall and CPU time, and the median of the time without a CPU; ns."""
+    """The mean wall and CPU time of these calls, and the median of the time without a CPU; ns."""
     off = median(max(0, wall - cpu) for wall, cpu in zip(walls, cpus, strict=True))
     return sum(walls) / len(walls), sum(cpus) / len(cpus), off

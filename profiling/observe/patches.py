@@ -26,7 +26,7 @@ class Patches:
         return True
 
     def undo(self) -> None:
-        """Put everything back, but for what somebody else has replaced since: their wrapper calls ours."""
+        """Restore everything except attributes replaced by others since: their wrapper calls ours."""
         while self._before:
             owner, name, before, value = self._before.pop()
             if vars(owner).get(name, _MISSING) is not value:

@@ -1,7 +1,7 @@
-"""What each rank of one machine waits for its data: files beside each other, read by rank 0.
+"""How long each rank of one machine waits for data: one file per rank in a folder, which rank 0 reads.
 
-Nothing collective is called: a rank that is late or gone costs rank 0 at most PATIENCE_S, once. Each rank
-comes to its report at the same step, the last observed one, which needs nothing of a rank that is waiting.
+No collective is called: a rank that is late or gone delays rank 0 by at most PATIENCE_S, once. All ranks
+report at the same step, the last observed one, so no rank has to wait for another.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NOTICEABLE = 0.05  # of a step
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankWait:
-    """The loader that a rank spends most time with; ms per step. exposed: not hidden by a busy GPU."""
+    """The loader that takes most of a rank's time; ms per step. exposed: not hidden by a busy GPU."""
 
     rank: int
     steps: int
@@ -57,10 +57,10 @@ def wait_of(rank: int, main: LoaderSummary) -> RankWait:
 
 
 def meeting_of(rank: int | None) -> Meeting | None:
-    """Where the ranks of this machine meet; None outside of torchrun, or with one rank here.
+    """The shared folder of this machine's ranks; None outside torchrun, or with one rank here.
 
-    They are the children of one process: its id and start name a folder that no other run has. Nobody reads
-    on machines without rank 0.
+    The ranks are children of one process, whose id and start time give the folder a unique name. On machines
+    without rank 0, nobody reads it.
     """
     size = os.environ.get("LOCAL_WORLD_SIZE", "")
     elsewhere = os.environ.get("GROUP_RANK", "0") != "0"
@@ -76,18 +76,18 @@ def meeting_of(rank: int | None) -> Meeting | None:
 
 
 class Meeting:
-    """A folder of this user's alone, with one small file a rank."""
+    """A private folder of this user, with one small file per rank."""
 
     def __init__(self, folder: Path, *, rank: int, size: int) -> None:
         self.folder, self.rank, self.size = folder, rank, size
 
     def bring(self, own: RankWait | None) -> None:
-        """Write this rank's figures, null without any. OSError where that cannot be."""
+        """Write this rank's figures, or null. OSError if that is impossible."""
         with contextlib.suppress(FileExistsError):
             self.folder.mkdir(mode=0o700)
         found = self.folder.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-            raise PermissionError(f"{self.folder} is not a folder of this user's alone")
+            raise PermissionError(f"{self.folder} is not a private folder of this user")
         text = json.dumps(None if own is None else asdict(own))
         replace_file(str(self.folder / f"{self.rank}.json"), lambda file: file.write(text.encode()))
 
@@ -117,7 +117,7 @@ def _read(path: Path) -> RankWait | None:
 
 
 def spread_words(waits: tuple[RankWait, ...]) -> str:
-    """The least and the most that a rank waits in a step, and what that means for all."""
+    """The shortest and the longest wait of a rank per step, and the meaning for all ranks."""
     if len(waits) < 2:
         return ""
     least, most = min(waits, key=_exposed), max(waits, key=_exposed)
@@ -126,8 +126,8 @@ def spread_words(waits: tuple[RankWait, ...]) -> str:
         f"{most.exposed_ms:.1f} ms (rank {most.rank}) per step"
     )
     if most.exposed_ms - least.exposed_ms < _NOTICEABLE * most.step_ms:
-        return f"{text}: alike."
-    return f"{text}: the others wait for rank {most.rank} where they synchronise."
+        return f"{text}: about the same."
+    return f"{text}: the others wait for rank {most.rank} when they synchronise."
 
 
 def _exposed(wait: RankWait) -> float:

@@ -1,4 +1,4 @@
-"""Observes the batches of a process or thread, as many as 1.2 % of their time allows; writes them down."""
+"""Observes and records the batches of a process or thread, as many as 1.2 % of their time allows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["BATCH", "Control", "Recorder"]
 BATCH = "batch"
 # Of a batch's time. The rest of the 2 % that observing may cost is for records and the main process.
 _HOOK_SHARE = 0.012
-# So that a short run has some to show, where hooks cost more than a third of the batches they time.
+# So that a short run has timed batches even if hooks cost more than a third of the time.
 _MOST_SKIPPED = 30
 
 
@@ -43,10 +43,10 @@ class Control:
 
 
 class Recorder:
-    """Observes the batches of one process and writes them down.
+    """Observes and records the batches of one process.
 
-    After a batch whose hooks cost more than 1.2 % of its time, so many pass untimed that it is 1.2 % of all,
-    but at most 30.
+    If the hooks of a batch cost more than 1.2 % of its time, the next batches stay untimed until the cost is
+    1.2 % of all, but at most 30 batches.
     """
 
     def __init__(self, folder: Path, control: Control, *, loader: int, worker: int, spans: bool) -> None:
@@ -80,9 +80,9 @@ class Recorder:
         count: Callable[[Any], int],
         more: Callable[[int], dict[str, StageCost]] = lambda samples: {},
     ) -> Any:
-        """What `make` returns, a batch, written down.
+        """The batch that `make` returns; it is recorded.
 
-        root: the stage that what is in no other counts for. count: how many samples the batch has, where
+        root: the stage for time outside all other stages. count: the number of samples in the batch, if
         `count_samples` was not called. more: stages timed elsewhere, given that number.
         """
         if self._debt > 0:

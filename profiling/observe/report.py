@@ -22,7 +22,7 @@ from fastpipe.system.files import replace_file
 __all__ = ["SCHEMA_VERSION", "Finding", "Observation", "render", "to_dict", "write_text"]
 
 SCHEMA_VERSION = 1
-"""Raised when a field changes its meaning or goes; new fields do not raise it."""
+"""Raised when a field changes its meaning or is removed; new fields do not raise it."""
 
 
 _SIDE_BY_SIDE = 3  # loaders in one table
@@ -30,7 +30,7 @@ _SIDE_BY_SIDE = 3  # loaders in one table
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What is said of one loader."""
+    """The findings about one loader."""
 
     loader: LoaderSummary
     verdict: Verdict
@@ -39,10 +39,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """All that one process of a script showed. rank is RANK of the environment, where it is set.
+    """The observations in one process of a script. rank is RANK of the environment, if it is set.
 
-    findings: one for each loader, the training loader's first. ranks: what the ranks of this machine wait, in
-    rank 0's of several.
+    findings: one for each loader, the training loader's first. ranks: the waits of this machine's ranks, in
+    the report of rank 0.
     """
 
     script: str
@@ -82,7 +82,7 @@ def to_dict(seen: Observation) -> dict[str, Any]:
 
 
 def _first(seen: Observation, key: str) -> Any:
-    """Of the first loader, where there is one: what most readers want."""
+    """The first loader's values, if there is one: most readers want these."""
     return _loader_dict(seen.findings[0], seen)[key] if seen.findings else None
 
 
@@ -150,7 +150,7 @@ def _loader_dict(found: Finding, seen: Observation) -> dict[str, Any]:
 
 
 def write_text(path: Path, values: dict[str, Any]) -> None:
-    """Write JSON in one move: readers never see half of it. OSError when it cannot be."""
+    """Write JSON in one move: readers never see half of it. OSError if it cannot be written."""
     text = json.dumps(values, allow_nan=False, indent=1) + "\n"
     replace_file(str(path), lambda file: file.write(text.encode()))
 
@@ -159,7 +159,11 @@ def render(seen: Observation, console: Console) -> None:
     """Print loaders, stages, what observing cost, the verdict and notes."""
     summary = seen.summary
     rank = "" if seen.rank is None else f" (rank {seen.rank})"
-    when = "after warm-up" if summary.warmed_up else "from the start: it ended within the warm-up"
+    when = (
+        "after the warm-up"
+        if summary.warmed_up
+        else "from the start, since the script ended within the warm-up"
+    )
     _say(
         console,
         f"fastpipe-profile run {seen.script}{rank}: {summary.steps} steps, {summary.seconds:.1f} s, {when}",
@@ -176,8 +180,8 @@ def render(seen: Observation, console: Console) -> None:
             print_table(console, _stages(found.loader))
     _say(
         console,
-        f"observing cost {100 * summary.own_main_share:.2f} % of the step time in the main process and "
-        f"{100 * summary.own_worker_share:.2f} % of the time batches are made in, by its own clocks",
+        f"observing took {100 * summary.own_main_share:.2f} % of the step time in the main process and "
+        f"{100 * summary.own_worker_share:.2f} % of the time for making batches, by its own clocks",
     )
     for line in _memory(seen):
         _say(console, line)
@@ -193,8 +197,8 @@ def _say(console: Console, line: str) -> None:
 
 
 def _loaders(loaders: Sequence[LoaderSummary]) -> Table:
-    """A column for each: many figures and few loaders fit a narrow terminal so."""
-    table = Table(title="times in ms, of a step", title_justify="left")
+    """One column per loader: many figures of few loaders then fit a narrow terminal."""
+    table = Table(title="times in ms per step", title_justify="left")
     table.add_column("loader", no_wrap=True)
     for loader in loaders:
         table.add_column(Text(loader.facts.name), justify="right", overflow="fold")
@@ -261,7 +265,7 @@ def _memory(seen: Observation) -> list[str]:
     pss = f", PSS {sum(shares) / 1e6:,.0f} MB together" if shares else ""
     return [
         f"memory: {len(seen.memory)} workers, RSS up to {rss / 1e6:,.0f} MB each{pss}; "
-        f"/dev/shm peak {seen.shm_peak / 1e6:,.1f} MB above the start, all programs of the machine together"
+        f"/dev/shm peaked {seen.shm_peak / 1e6:,.1f} MB above the start, over all programs of the machine"
     ]
 
 

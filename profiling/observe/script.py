@@ -16,9 +16,9 @@ __all__ = ["Program", "find_module", "find_script", "run_as_main"]
 
 
 class Program:
-    """Code to run as __main__, with what Python sets beside it. `path_entry` becomes sys.path[0].
+    """Code to run as __main__, with the values that Python sets for it. `path_entry` becomes sys.path[0].
 
-    argv0: a script's name as it was typed, which is sys.argv[0]; a module's is its file.
+    argv0: sys.argv[0], a script's name as typed or a module's file.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Program:
 def find_script(path: str) -> Program:
     """Compile a script. ArgumentError if it cannot be read; a SyntaxError is the script's own.
 
-    As Python does, its file is the absolute path from the start: the script may change its folder.
+    As in Python, its file is an absolute path from the start, because the script may change the folder.
     """
     whole = os.path.join(os.getcwd(), path)
     try:
@@ -76,10 +76,10 @@ def find_module(name: str) -> Program:
 
 
 def run_as_main(program: Program, arguments: list[str]) -> None:
-    """Run it to its end in this process; whatever it raises comes out.
+    """Run it to its end in this process, and raise whatever it raises.
 
-    The module stays in sys.modules: functions that the script left with atexit or in threads need it, and
-    worker processes started by spawn look it up.
+    The module stays in sys.modules: functions that the script registered with atexit or left in threads need
+    it, and worker processes started by spawn look it up.
     """
     main = types.ModuleType("__main__")
     vars(main).update(

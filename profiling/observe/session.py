@@ -31,7 +31,7 @@ _NARROWEST = 110  # for the sentences; a pipe counts as 80 columns, unless COLUM
 
 
 class Session:
-    """One observed run. An error while reporting is printed and never reaches the script."""
+    """One observed run. Errors in reporting are printed and never reach the script."""
 
     def __init__(self, args: argparse.Namespace, folder: Path) -> None:
         self.args = args
@@ -62,22 +62,20 @@ class Session:
                     raise
                 self._say_all()
         except Exception:
-            sys.stderr.write(
-                "fastpipe-profile: error: no report could be made, the script is not touched by it:\n"
-            )
+            sys.stderr.write("fastpipe-profile: error: the report failed; the script is not affected:\n")
             traceback.print_exc()
         if self.args.stop and self._running:
             self._stop()
         elif self._running and not self.rank:
-            sys.stderr.write("fastpipe-profile: the hooks are out, the script goes on\n")
+            sys.stderr.write("fastpipe-profile: the hooks are removed and the script continues\n")
 
     def _stop(self) -> None:
         if threading.current_thread() is threading.main_thread():
             self._ending.watch()
             raise Stopped
-        # It would end the thread that reads the loader, and leave the main one waiting for it.
+        # It would end the thread that reads the loader, and the main thread would wait for that one.
         sys.stderr.write(
-            "fastpipe-profile: --stop has no effect: the script reads its loader in a thread; it goes on\n"
+            "fastpipe-profile: --stop has no effect: the script reads its loader in a thread and continues\n"
         )
 
     def _say_all(self) -> None:
@@ -132,7 +130,7 @@ class Session:
             return (), []
         found, missing = meeting.meet()
         meeting.leave()
-        return found, [f"{missing} ranks of this machine had no report in time"] if missing else []
+        return found, [f"{missing} ranks of this machine did not report in time"] if missing else []
 
     def _render(self, seen: Observation) -> None:
         with contextlib.suppress(BrokenPipeError):  # the script's own output: it will hear of it itself
@@ -176,21 +174,21 @@ def _notes(observer: Observer, summary: Summary, wanted: int) -> list[str]:
     if not summary.loaders:
         made = "made but never asked for a batch" if observer.loaders else "not used in this process"
         return [
-            f"a DataLoader of torch or fastpipe was {made}, so there is nothing to report. Not seen are "
-            "loaders in processes that the script starts itself (mp.spawn: use torchrun), and batches that "
-            "ffcv.Loader or a pipeline of DALI makes by itself"
+            f"a DataLoader of torch or fastpipe was {made}, so there is nothing to report. Not visible are "
+            "loaders in processes that the script starts itself (mp.spawn: use torchrun), and batches "
+            "made by ffcv.Loader or a DALI pipeline directly"
         ]
     notes = []
     if summary.steps < wanted:
         notes.append(f"the script ended after {summary.steps} of {wanted} steps (--steps, --warmup)")
     seen = {loader.facts.number for loader in summary.loaders}
     notes += [
-        f"{facts.name} gave no batch after the warm-up, so nothing is said of it (--steps, --warmup)"
+        f"{facts.name} gave no batch after the warm-up, so it has no figures (--steps, --warmup)"
         for number, facts in observer.loaders.items()
         if number not in seen
     ]
     if all(loader.role[0] != "training" for loader in summary.loaders):
-        notes.append("no loader was seen to feed training: more --warmup or --steps may reach it")
+        notes.append("no loader was seen feeding the training; more --warmup or --steps may reach one")
     for loader in summary.loaders:
         notes += [f"{loader.facts.name}: {note}" for note in _notes_of(loader)]
     return notes
@@ -199,20 +197,20 @@ def _notes(observer: Observer, summary: Summary, wanted: int) -> list[str]:
 def _notes_of(loader: LoaderSummary) -> list[str]:
     notes = []
     if loader.batches_timed == 0:
-        notes.append("no batch was timed where it was made: its stages are unknown")
+        notes.append("no batch was timed in the process that made it, so its stages are unknown")
     elif loader.batches_timed < 0.5 * loader.steps:
         notes.append(
-            f"{loader.batches_timed} batches were timed inside: hooks may cost 1.2 %, and more of them "
-            "would cost more"
+            f"only {loader.batches_timed} batches were timed stage by stage: the hooks may take 1.2 % of the "
+            "time, and timing more batches would take more"
         )
     lost = sum(stage.wall_ms for stage in loader.stages) - sum(stage.cost_ms for stage in loader.stages)
     if lost > _LOST * loader.cost_ms:
         notes.append(
-            f"an image took {lost:.2f} ms more than its stages cost: other programs had the CPU, or some "
-            "calls waited where most did not, as for cold files"
+            f"an image took {lost:.2f} ms more than its stages cost: other programs used the CPU, or a few "
+            "calls had to wait, as for cold files"
         )
     if loader.facts.num_workers == 0:
-        notes.append("num_workers=0: batches are made between the steps, by the script's own process")
+        notes.append("num_workers=0: the script's own process makes the batches between its steps")
     if loader.workers_torn:
         notes.append(
             f"{loader.workers_torn} workers ended in the middle of a record: killed, or out of memory"

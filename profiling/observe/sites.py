@@ -1,4 +1,4 @@
-"""Which line of the script made a loader, and a name by it that no other loader has."""
+"""The line of the script that made a loader, and a unique name derived from it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from fastpipe import profiling
 
 __all__ = ["Site", "names_of", "sites_of", "target_of"]
 
-_MOST = 6  # frames kept: a helper that makes loaders is called from somewhere
+_MOST = 6  # frames kept, since helpers may make loaders
 _STANDARD: Final = os.path.realpath(sysconfig.get_paths()["stdlib"]) + os.sep
 _INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """A line of a file, and where in it the call stands."""
+    """A line of a file, and the position of the call in it."""
 
     file: str
     line: int
@@ -38,7 +38,7 @@ class Site:
 def sites_of(loader: Any) -> tuple[Site, ...]:
     """The script's lines that led to this call, the innermost first.
 
-    A library's own lines are left out where one of the script's is among them.
+    A library's own lines are left out if any line of the script is among them.
     """
     frames = [frame for frame in _frames(sys._getframe(1)) if not _is_ours(frame, loader)]
     own = [frame for frame in frames if not _is_library(frame.f_code.co_filename)]
@@ -81,9 +81,9 @@ def _site(frame: FrameType) -> Site:
 
 
 def names_of(loaders: Sequence[Sequence[Site]], folder: str) -> list[str]:
-    """A name for each: FILE:LINE and what it is assigned to; callers, or a number, where that is not enough.
+    """A name for each: FILE:LINE and the assigned variable; with callers or a number if that is ambiguous.
 
-    Files below `folder`, which is the script's, are named from there.
+    Files below `folder`, the script's folder, are named relative to it.
     """
     names = [_name(sites, 1, folder) for sites in loaders]
     for depth in range(2, _MOST + 1):
@@ -115,7 +115,7 @@ def _short(file: str, folder: str) -> str:
 
 
 def target_of(sites: Sequence[Site]) -> str:
-    """What the script assigns the loader to, as it is written there; "" for anything else."""
+    """The variable that the script assigns the loader to, as written; "" for anything else."""
     if not sites:
         return ""
     site = sites[0]

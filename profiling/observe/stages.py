@@ -46,12 +46,12 @@ _OURS = (
     ("fastpipe.backends.ffcv.native", "Native", "resize", "crop+resize"),
 )
 ASSEMBLY = "batch assembly"
-"""What a lifted batch costs beside reading, decoding, cropping and resizing."""
+"""The cost of a lifted batch outside reading, decoding, cropping and resizing."""
 _FETCHERS = (torch_fetch._MapDatasetFetcher, torch_fetch._IterableDatasetFetcher)
 
 
 class StageHooks:
-    """Installed once per process. A forked worker inherits them and gives them a recorder of its own."""
+    """Installed once per process. A forked worker inherits them and gives them its own recorder."""
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
@@ -143,7 +143,7 @@ class StageHooks:
                         self._patches.set(holder, alias, timed(stage, original))
 
     def hook_pickling(self) -> None:
-        """Observe what a worker's queue does in its feeder thread: only in workers, whose one queue it is."""
+        """Observe the feeder thread of a worker's queue; only in workers, which have one queue."""
         from multiprocessing import queues
 
         module: Any = queues
@@ -166,7 +166,7 @@ class StageHooks:
 
 
 def _work(dataset: Any) -> Any:
-    """What fastpipe's workers do with a request, where torch's run them; None for any other data set."""
+    """The work of fastpipe's code for a request in torch's workers; None for any other data set."""
     parts = [dataset, *getattr(dataset, "__dict__", {}).values()]
     return next((part for part in parts if isinstance(part, FolderWork | KeyedWork)), None)
 
@@ -181,7 +181,7 @@ def _keyed_work(dataset: Any) -> Any:
 
 
 def size_of(data: Any, index: Any, *, batched: bool) -> int:
-    """How many samples a batch has: by fastpipe's own count, by the request, by torch's list of ids."""
+    """The number of samples in a batch: by fastpipe's own count, the request, or torch's list of ids."""
     if isinstance(data, HostBatch):
         return len(data.images)
     if isinstance(index, Request):
@@ -200,7 +200,7 @@ def _loading(original: Any, observed: Any) -> Any:
 
 
 def _counting(collate: Any, batched: bool) -> Any:
-    """The collate function; a batch of an IterableDataset has as many samples as it is given."""
+    """The collate function; a batch of an IterableDataset has as many samples as the function gets."""
 
     def counted(data: Any) -> Any:
         if batched and isinstance(data, Sized):

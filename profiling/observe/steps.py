@@ -15,8 +15,8 @@ __all__ = ["Wait", "gpu_busy", "num_images"]
 class Wait:
     """One batch as the main process saw it; ns.
 
-    end is when the script had the batch, next_start when it asked any loader for another. own is what
-    observing took.
+    end: when the script received the batch; next_start: when it next asked any loader. own: the cost of
+    observing.
     """
 
     loader: int
@@ -34,7 +34,7 @@ class Wait:
 
 
 def num_images(batch: Any) -> int | None:
-    """The length of the first tensor in it; None where it has none."""
+    """The length of the first tensor in it; None without a tensor."""
     if isinstance(batch, torch.Tensor):
         return len(batch) if batch.dim() else None
     parts = batch.values() if isinstance(batch, Mapping) else batch

@@ -1,4 +1,4 @@
-"""From waits and records to figures: per loader, per stage, per step. Pure; times in ms where they leave."""
+"""From waits and records to figures: per loader, per stage, per step. Pure functions; results are in ms."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fastpipe.profiling.observe.steps import Wait
 __all__ = ["MAKERS", "LoaderSummary", "StageSummary", "Summary", "summarise"]
 
 _MS = 1e6
-_FEWEST = 8  # steps from which their spread is worth an interval
+_FEWEST = 8  # the fewest steps for an interval
 _BLOCKS = 10
 _NAMES = {"training": "train", "evaluation": "val|test"}
 _ORDER = ("evaluation", "unknown", "training")
@@ -31,10 +31,10 @@ MAKERS = ("worker", "thread", "main")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageSummary:
-    """A stage's own time, ms per image: what one worker spends on it, without stages inside it.
+    """A stage's own time in ms per image: the time one worker spends on it, without stages inside it.
 
-    wall_ms is the mean. cost_ms is the CPU time and the median over calls of the rest, the time without a
-    CPU: a stage that sleeps or reads has its wait in it, one that lost its CPU for a while has not.
+    wall_ms is the mean. cost_ms is the CPU time plus the median over calls of the time without a CPU: this
+    includes the wait of a stage that sleeps or reads, but not the time of a stage that lost its CPU.
     """
 
     name: str
@@ -47,12 +47,12 @@ class StageSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoaderSummary:
-    """One DataLoader. Waits and work are of the steps in the window, first batches of epochs left out.
+    """One DataLoader. Waits and work cover the steps in the window, without first batches of epochs.
 
-    wait_ms and work_ms are means; `exposed_ms` is the wait without that which a busy GPU hid. worker_ms is
-    what one worker (or the main process, with num_workers=0) takes for a batch. rates is images/s with its
-    95 % interval, by blocks of steps. stepped: the share of its steps in which an optimizer stepped, graded:
-    of its batches that were asked for while gradients were recorded.
+    wait_ms and work_ms are means; `exposed_ms` is the wait that no busy GPU hid. worker_ms is the time of one
+    worker (or of the main process, with num_workers=0) for a batch. rates is images/s with its 95 % interval,
+    by blocks of steps. stepped: the share of its steps in which an optimizer stepped. graded: the share of
+    its batches that were requested while gradients were recorded.
     """
 
     facts: LoaderFacts
@@ -99,7 +99,7 @@ class LoaderSummary:
 
     @property
     def cost_ms(self) -> float:
-        """What one image costs where its batch is made, without pickling and pinning."""
+        """The cost of one image in the process that makes its batch, without pickling and pinning."""
         return sum(stage.cost_ms for stage in self.stages if stage.where in MAKERS)
 
     @property
@@ -109,13 +109,13 @@ class LoaderSummary:
 
     @property
     def waiting(self) -> float:
-        """The share of a step that the script waits for data, with nothing else under way."""
+        """The share of a step that the script waits for data while nothing else runs."""
         return self.exposed_ms / self.step_ms if self.step_ms else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """The window. own_share is what observing cost, of a step's time: in the main process and in workers.
+    """The window. own_share is the cost of observing as a share of the time, in the main process and workers.
 
     loaders: those for training first, then in the order of their first use.
     """
@@ -129,7 +129,7 @@ class Summary:
 
     @property
     def main(self) -> LoaderSummary | None:
-        """The loader that the verdict is about first."""
+        """The first loader of the verdict."""
         return self.loaders[0] if self.loaders else None
 
 
@@ -167,13 +167,13 @@ def summarise(
 
 
 def _first(loader: LoaderSummary) -> tuple[int, bool, bool, int]:
-    """The greatest is the training loader; of two alike the one that was used first."""
+    """The greatest is the training loader; of equals, the one used first."""
     facts = loader.facts
     return _ORDER.index(loader.role[0]), loader.stepped > 0, facts.shuffles, -facts.number
 
 
 def _own_share(logs: Sequence[ProcessLog], waits: Sequence[Wait]) -> float:
-    """The hooks' time as they timed it, of the time of all batches delivered, timed or not."""
+    """The hooks' own time as a share of the time of all delivered batches, timed or not."""
     batches = [batch for log in logs for batch in log.batches]
     if not batches:
         return 0.0
@@ -234,7 +234,7 @@ def _loader(
 
 
 def _per_batch(facts: LoaderFacts, steps: Sequence[Wait], batches: Sequence[Batch]) -> float:
-    """Images in a batch of these steps: as they were delivered, or as the timed ones were made."""
+    """Images in a batch of these steps: as delivered, or as counted when the timed batches were made."""
     delivered = [wait.images for wait in steps if wait.images is not None]
     most = facts.batch_size or 0
     if facts.batched and len(delivered) == len(steps) and max(delivered) <= most:
@@ -256,7 +256,7 @@ def _rates(waits: npt.ArrayLike, work: npt.ArrayLike, per_batch: float) -> Sprea
 
 
 def _timed(logs: Sequence[ProcessLog], loader: int, begin: int, end: int) -> list[Batch]:
-    """The batches made within the window; where all were made before it, prefetched, those."""
+    """The batches made within the window; if all were prefetched before it, those."""
     every = [batch for log in logs for batch in log.batches if batch.loader == loader]
     inside = [batch for batch in every if begin <= batch.start and batch.start + batch.wall <= end]
     return inside or every

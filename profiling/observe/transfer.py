@@ -18,10 +18,10 @@ class _Taken(threading.local):
 
 
 class TransferHooks:
-    """Times `Tensor.to` and `Tensor.cuda` where a CPU tensor goes to another device.
+    """Times `Tensor.to` and `Tensor.cuda` when a CPU tensor goes to another device.
 
-    It is the host's time: a copy from pinned memory with non_blocking=True returns at once and is not waited
-    for. Nothing is synchronised. Without an accelerator nothing is hooked.
+    This is the host's time: a copy from pinned memory with non_blocking=True returns at once, and nothing
+    waits for it or synchronises. Without an accelerator nothing is hooked.
     """
 
     def __init__(self) -> None:

@@ -30,7 +30,7 @@ __all__ = ["Observer", "Stopped"]
 
 
 class Stopped(BaseException):
-    """Ends the script of `--stop`; no Exception, so that `except Exception` lets it through."""
+    """Ends the script of `--stop`. It is not an Exception, so that `except Exception` lets it through."""
 
 
 class _Inside(threading.local):
@@ -96,12 +96,12 @@ class Observer:
 
     @property
     def loaders(self) -> dict[int, LoaderFacts]:
-        """What is known of each loader that was read, by its number."""
+        """The facts about each loader that was read, by its number."""
         return self._register.facts
 
     @property
     def over(self) -> bool:
-        """Whether the hooks are out again."""
+        """Whether the hooks are removed."""
         return self.closed_at is not None
 
     @property
@@ -115,7 +115,7 @@ class Observer:
         return [] if self._own is None else self._own.device
 
     def close(self) -> None:
-        """Take the hooks out, measure the workers' memory, let workers stop observing. Safe to call twice."""
+        """Remove the hooks, measure the workers' memory, let workers stop observing. Safe to call twice."""
         if self.over or os.getpid() != self.pid:
             return
         self.closed_at = time.perf_counter_ns()
@@ -152,7 +152,7 @@ class Observer:
             return own.making, False
         if type(loader).__module__.partition(".")[0] != "fastpipe" or is_ours(loader):
             return self._register.number(loader), True
-        # What runs the workers of fastpipe's loader, made anew within an epoch.
+        # The iterator that runs the workers of fastpipe's loader, made again within an epoch.
         dataset = getattr(loader.dataset, "dataset", loader.dataset)
         return (None if own is None else own.number_of_data(dataset)), False
 
@@ -186,7 +186,7 @@ class Observer:
         return reset
 
     def _begun(self, loader: Any, iterator: Any, began: int) -> None:
-        """fastpipe's loader has given an iterator: of torch's, or one of its own that runs torch's inside."""
+        """fastpipe's loader has returned an iterator: torch's, or its own around torch's."""
         number = self._register.number(loader)
         if self.loaders[number].epochs == 0:
             self._register.learn(number, loader)
@@ -208,7 +208,7 @@ class Observer:
         def following(iterator: Any) -> Any:
             entered = time.perf_counter_ns()
             epoch = vars(iterator).get("_fastpipe_epoch")
-            # Within another's: torch's iterator that serves fastpipe's in the same thread.
+            # Inside another iterator: torch's, which serves fastpipe's in the same thread.
             if epoch is None or self._inside.loader or os.getpid() != self.pid or self.over:
                 return original(iterator)
             self._before(entered)

@@ -18,7 +18,7 @@ _WORKER_ID = 10  # position among the arguments of torch's _worker_loop
 
 
 class ObservedLoop:
-    """Stands where torch's `_worker_loop` stood. Pickled by value: a spawned worker gets its fields."""
+    """Replaces torch's `_worker_loop`. Pickled by value, so that a spawned worker gets its fields."""
 
     def __init__(self, folder: Path, spans: bool, original: Any) -> None:
         self.folder = folder
@@ -48,7 +48,7 @@ class ObservedLoop:
             worker = int(args[_WORKER_ID])
             recorder = Recorder(self.folder, control, loader=self.loader, worker=worker, spans=self.spans)
         except (OSError, ValueError):
-            return None  # the folder went away: the run is over, and the worker works on unobserved
+            return None  # the folder is gone: the run is over, and the worker continues unobserved
         if _inherited:
             hooks = _inherited[0]
             hooks.recorder = recorder

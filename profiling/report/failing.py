@@ -41,7 +41,7 @@ class Condition:
     limit: float
 
     def holds(self, values: Mapping[str, float | None]) -> bool:
-        """Whether it holds. ArgumentError where the value was not measured: that is no pass."""
+        """Whether it holds. ArgumentError if the value was not measured: such a run must not pass."""
         found = values[self.name]
         if found is None:
             raise ArgumentError(f"fail_if: {self.name} was not measured in this run. Ask for another figure")
@@ -55,10 +55,11 @@ def parse_condition(text: str) -> Condition:
     if match is None or match[1] not in NAMES or match[4] != NAMES[match[1]]:
         hint = nearest(match[1], list(NAMES)) if match else ""
         raise ArgumentError(
-            f"fail_if must be like 'stall>5%' or 'images_per_s<2000', about {names}. Found: {text!r}.{hint}"
+            f"fail_if must be like 'stall>5%' or 'images_per_s<2000', with one of {names}. "
+            f"Found: {text!r}.{hint}"
         )
     try:
         limit = float(match[3])
     except ValueError as error:
-        raise ArgumentError(f"fail_if needs a number behind {match[2]}. Found: {text!r}") from error
+        raise ArgumentError(f"fail_if needs a number after {match[2]}. Found: {text!r}") from error
     return Condition(name=match[1], sign=match[2], limit=limit)

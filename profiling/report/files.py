@@ -1,4 +1,4 @@
-"""Writing the forms of a report: refused before anything is measured, written in one move."""
+"""Writing a report: bad paths are refused before anything is measured, and files are written in one move."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["check_writable", "with_timeline", "write_forms", "write_text", "writ
 
 
 def check_writable(option: str, path: str) -> None:
-    """Raise ArgumentError now rather than after a minute of measuring, if `path` cannot be written."""
+    """Raise ArgumentError if `path` cannot be written: now, not after a minute of measuring."""
     target = Path(path)
     if target.is_dir():
         raise ArgumentError(f"{option} must name a file to write. Found: {path!r}, which is a folder")
@@ -48,7 +48,7 @@ def write_values(option: str, path: str, values: dict[str, Any]) -> None:
 def _unwritable(option: str, path: str, error: OSError) -> ArgumentError:
     return ArgumentError(
         f"{option} must name a file that can be written. Found: {path!r} ({error.strerror}). "
-        "Name a file in a folder that exists and is yours"
+        "Name a file in a folder that exists and that you can write to"
     )
 
 

@@ -21,9 +21,9 @@ __all__ = ["Profile"]
 class Profile:
     """Everything a report shows. `stages` were timed alone, `together` as they run in training.
 
-    curve: the loader's rate over its workers (None without workers). explored: costs beside the path, runs
-    that differ by one part, latencies. fixes are ranked; checked is what `--verify` found; past, what earlier
-    runs did.
+    curve: the loader's rate over its workers (None without workers). explored: costs outside the path, runs
+    that differ by one part, latencies. fixes are ranked. checked: the findings of `--verify`; past: those of
+    earlier runs.
     """
 
     workload: Workload

@@ -115,7 +115,7 @@ def _history(past: tuple[Checked, ...]) -> dict[str, Any]:
 
 
 def values_of(profile: Profile) -> dict[str, float | None]:
-    """What `--fail-if` compares; shares in per cent, None where it was not measured."""
+    """What `--fail-if` compares; shares in per cent, None for a value that was not measured."""
     explored, rates = profile.explored, {stage.id: stage.timing for stage in profile.together}
     errors = [abs(one.error) for one in profile.checked]
     found: dict[str, float | None] = {

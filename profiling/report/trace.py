@@ -1,7 +1,7 @@
 """A timeline as trace events, which ui.perfetto.dev and chrome://tracing open.
 
 Format: "Trace Event Format" (Google), JSON object form: complete events "X" with ts and dur in microseconds,
-and metadata "M" that names the rows. Spans of one row are nested or apart, which the format asks for.
+and metadata "M" that names the rows. Spans of one row are nested or apart, as the format requires.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def trace_events(timeline: dict[str, Any]) -> dict[str, Any]:
             label("thread_name", _PROCESS, row, name),
             {**label("thread_sort_index", _PROCESS, row, ""), "args": {"sort_index": row}},
         ]
-    # Of two spans that start together the longer encloses the other and comes first.
+    # If two spans start together, the longer one encloses the other and comes first.
     ordered = sorted(spans, key=lambda span: (span["start_s"], -span["end_s"]))
     events += [_span(span, origin_s, timeline["batch_size"]) for span in ordered]
     return {"traceEvents": events, "displayTimeUnit": "ms"}

@@ -1,4 +1,4 @@
-"""A profile as plain values: what --json writes. docs/profile-schema.md has the keys."""
+"""A profile as plain values, as --json writes it. docs/profile-schema.md describes the keys."""
 
 from __future__ import annotations
 

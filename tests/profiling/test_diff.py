@@ -128,12 +128,12 @@ def test_a_minor_version_is_compared() -> None:
 @pytest.mark.parametrize(
     ("content", "status", "words"),
     [
-        ("{", 1, "is no JSON"),
-        ("[" * 100_000, 1, "is no JSON"),
-        ("[]", 1, "is no report"),
-        ('{"schema_version": 1}', 1, "is no report"),
-        ('{"schema_version": null, "stages": []}', 1, "is no report"),
-        ('{"schema": "fastpipe-host", "schema_version": 1, "cpu": {}}', 1, "is no report"),
+        ("{", 1, "is not JSON"),
+        ("[" * 100_000, 1, "is not JSON"),
+        ("[]", 1, "is not a report"),
+        ('{"schema_version": 1}', 1, "is not a report"),
+        ('{"schema_version": null, "stages": []}', 1, "is not a report"),
+        ('{"schema": "fastpipe-host", "schema_version": 1, "cpu": {}}', 1, "is not a report"),
     ],
 )
 def test_what_is_no_report_is_named(

@@ -60,7 +60,7 @@ def helped(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
 
 
 def test_help_lists_all_five_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    listed = helped(capsys).partition("commands, each with a --help of its own:")[2].splitlines()[1:6]
+    listed = helped(capsys).partition("commands, each with its own --help:")[2].splitlines()[1:6]
     assert [line.split()[:2] for line in listed] == [
         ["fastpipe-profile", word] for word in ("DATA", "run", "diff", "compare", "host")
     ]

@@ -106,7 +106,7 @@ def test_a_fast_model_makes_decode_the_bottleneck_and_tells_the_cores_needed() -
     text = text_of(verdict)
     assert (
         verdict.sentences[0]
-        == "Decode is the bottleneck: 5.3 CPUs are needed for 2,000 images/s, you have 2."
+        == "Decode is the bottleneck: the loader needs 5.3 CPUs for 2,000 images/s, and you have 2."
     )
     assert "could take 2,000 images/s, so it would wait 65% of the time" in text
 
@@ -117,7 +117,7 @@ def test_what_comes_next_is_the_rate_without_the_bottleneck() -> None:
     assert verdict.following is not None
     assert verdict.following.images_per_s == pytest.approx(rest.images_per_s) == pytest.approx(2000.0)
     assert verdict.sentences[1:] == (
-        "If decode cost nothing, the model step would be next at 2,000 images/s (2.6x).",
+        "Without the cost of decode, the model step would be the next limit, at 2,000 images/s (2.6x).",
     )
 
 
@@ -145,9 +145,10 @@ def test_a_verdict_is_two_sentences() -> None:
         freed=1.1,
     )
     assert verdict.sentences == (
-        "Decode is the bottleneck: 5.3 CPUs are needed for 2,000 images/s, you have 4.",
-        "RandAugment on the device frees 1.1 of them already; 1,900 images/s (1.4x) are predicted with "
-        "backend dali; if decode cost nothing, the model step would be next at 2,000 images/s (1.3x).",
+        "Decode is the bottleneck: the loader needs 5.3 CPUs for 2,000 images/s, and you have 4.",
+        "RandAugment on the device already frees 1.1 of them. Predicted with backend dali: 1,900 images/s "
+        "(1.4x). Without the cost of decode, the model step would be the next limit, at 2,000 images/s "
+        "(1.3x).",
     )
     assert len(verdict.details) == 4
 
@@ -155,7 +156,8 @@ def test_a_verdict_is_two_sentences() -> None:
 def test_enough_cpus_and_few_workers_are_told_apart() -> None:
     verdict = judge([*pipeline(), on_gpu(0.5)], cpus=16, workers=1, gpu=True, measured=Measured(loader=390.0))
     assert verdict.sentences[0] == (
-        "Decode is the bottleneck: 2,000 images/s need 5.3 CPUs of your 16, 1 worker gives 390 images/s."
+        "Decode is the bottleneck: the loader needs 5.3 CPUs of your 16 for 2,000 images/s, "
+        "and 1 worker gives 390 images/s."
     )
 
 

@@ -98,7 +98,7 @@ def test_spaces_of_the_policy() -> None:
         ),
         (("--randaugment.severity=11",), r"randaugment: severity must be in \[0, 10\]"),
         (("--randaugment.space=trivial", "--randaugment.depth=2"), "randaugment: depth must be 1"),
-        (("--randaugment.space=trivial", "--randaugment.severity=2"), "severity is no setting"),
+        (("--randaugment.space=trivial", "--randaugment.severity=2"), "severity is not a setting"),
         (("--colout=1",), "colout must be a share"),
         (("--mixup-alpha=-1",), "mixup_alpha must be 0"),
         (("--cutmix-alpha=.inf",), "cutmix_alpha must be 0"),

@@ -68,7 +68,7 @@ def test_a_pair_of_files_trains_as_the_folders_they_were_written_from(
         for key in ("top1", "test_top1", "steps", "per_class"):
             assert summary[key] == expected[key], key
         assert all(torch.equal(weights[key], value) for key, value in found.items())
-    assert "validation: " in (said := capsys.readouterr().out) and "lies beside train.beton" in said
+    assert "validation: " in (said := capsys.readouterr().out) and "next to train.beton" in said
     # --evaluate repeats the run on either, and takes folders without train/.
     checkpoint = tmp_path / "photos" / "last.ckpt"
     for data in (folder / "photos", folder / "betons", folder / "betons" / "train.beton"):
@@ -129,7 +129,7 @@ def test_a_class_of_one_image_is_trained_on(tmp_path: Path) -> None:
     for path in (tmp_path / "images" / "b").glob("[12].png"):
         path.unlink()
     write_beton(tmp_path / "images", tmp_path / "y.beton", num_workers=1)
-    with pytest.raises(EmptyDatasetError, match=r"one image of each class.*Put val\.beton beside"):
+    with pytest.raises(EmptyDatasetError, match=r"one image of each class.*Put val\.beton next to"):
         beton_parts(tmp_path / "y.beton", 0.5)
 
 
@@ -186,7 +186,7 @@ def test_mistakes_name_what_was_found(
         splits_to_measure(str(tmp_path / "both"), trained_on=None, held_out=0.1)
     assert main([*SMALL, "--data", str(folder / "betons"), "--held-out", "1"]) == 2
     assert "held_out must be a share above 0 and below 1" in capsys.readouterr().err
-    with pytest.warns(UserWarning, match="held_out is of a single .beton"):
+    with pytest.warns(UserWarning, match="held_out applies to a single .beton"):
         main([*SMALL, "--data", str(folder / "betons"), "--held-out", "0.5", "--batch-size", "500"])
 
 

@@ -174,7 +174,7 @@ def test_explicit_keys_and_the_recipes_batch_are_known() -> None:
         ),
         (("--schedule-scale", "0.01"), "schedule_scale"),
         (("--recipe", "absent.yaml"), "'absent.yaml' does not exist"),
-        ((), "data must name what to train on"),
+        ((), "data must name the training data"),
         (("--model", "resnet18.a1_in1k"), "starts from scratch. Give --model resnet18"),
         (("--model", "resnet18.", "--print-config"), "Give --model resnet18"),
     ],

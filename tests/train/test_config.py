@@ -36,7 +36,7 @@ NAN = float("nan")
         (lambda: OptimizerConfig(weight_decay=-0.1), "optimizer.weight_decay must be in [0, 1). Found: -0.1"),
         (
             lambda: OptimizerConfig(name="lamb"),
-            "optimizer.decoupled_weight_decay must be false for lamb, which has a decay of its own",
+            "optimizer.decoupled_weight_decay must be false for lamb, which has its own decay",
         ),
         (
             lambda: OptimizerConfig(name="adamw"),  # type: ignore[arg-type]

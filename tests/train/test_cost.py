@@ -49,8 +49,8 @@ def test_cost_and_energy_only_where_price_and_power_are_given() -> None:
         (("--extrapolate-from", "36"), "below the run's 36 epochs. Found: 36"),
         (("--price-per-hour", "0"), "price-per-hour must be a number above 0. Found: 0.0"),
         (("--watts", "-5"), "watts must be a number above 0. Found: -5"),
-        (("--seeds", "1"), "seeds must be at least 2, for a spread. Found: 1"),
-        (("--seeds", "2", "--nproc", "2"), "leave out --nproc"),
+        (("--seeds", "1"), "seeds must be at least 2, to have a spread. Found: 1"),
+        (("--seeds", "2", "--nproc", "2"), "Leave out --nproc"),
         (("--seeds", "2", "--resume", "last.ckpt"), "--resume with --seeds must be auto.*'last.ckpt'"),
     ],
 )

@@ -69,7 +69,7 @@ def test_every_option_of_profiling_has_one(command: str) -> None:
 def test_help_shows_the_descriptions(capsys: pytest.CaptureFixture[str]) -> None:
     shown = " ".join(_helped(main, ["--help"], capsys).split())
     for text in (
-        "Continue from auto",
+        "Continue from a checkpoint",
         "--optimizer.lr LR The peak of the schedule",
         "--ema.help",
         "--version",

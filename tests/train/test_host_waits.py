@@ -145,7 +145,7 @@ def test_cudnns_trials_are_decided_by_the_sizes_and_said(monkeypatch: pytest.Mon
     assert "cudnn.benchmark: on (images keep one size)" in said(fixed)
     assert "cudnn.benchmark: off (images change their size)" in said(resized)
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
-    assert cudnn_choice(fixed) == (False, "deterministic algorithms were asked for")
+    assert cudnn_choice(fixed) == (False, "deterministic algorithms were requested")
 
 
 @pytest.mark.parametrize("before", [True, False])

@@ -151,7 +151,7 @@ def test_an_error_of_one_rank_is_shown_first_and_ends_the_others(photos: Path, t
         said, _ = started.communicate(timeout=LONG)  # until all that hold the pipe are gone, rank 0 too
     assert started.returncode == 1, said
     before, _, after = said.partition("RuntimeError: this GPU alone is out of memory")
-    assert "rank 1 failed first, with status 1: its error is above" in after, said
+    assert "rank 1 failed first, with status 1; see its error above" in after, said
     # Rank 0 may be ended before it has said that it only follows.
     assert "stops because another process" not in before and said.count("Traceback") == 1, said
 
@@ -194,7 +194,7 @@ def test_a_port_in_use_is_named(photos: Path, tmp_path: Path) -> None:
         with _started("-m", "fastpipe.train", *_options(photos, tmp_path / "run"), **place) as started:
             said, _ = started.communicate(timeout=LONG)
     assert started.returncode == 2, said
-    assert f"127.0.0.1:{port}, which another program uses" in said and "--master-port" in said
+    assert f"127.0.0.1:{port}, but another program uses it" in said and "--master-port" in said
     assert not (tmp_path / "run").exists()
 
 
@@ -207,7 +207,7 @@ def test_what_is_wrong_is_said_before_any_process_starts(
     assert "--nproc must be at least 1. Found: 0" in capsys.readouterr().err
     monkeypatch.setenv("RANK", "0")
     assert main(["--nproc", "2"]) == 2
-    assert "leave it out under torchrun" in capsys.readouterr().err
+    assert "leave out either --nproc or torchrun" in capsys.readouterr().err
 
 
 def test_the_processes_get_all_options_but_nproc() -> None:

@@ -152,7 +152,7 @@ def test_weights_and_skipped_steps_that_are_not_finite_name_the_size_too() -> No
     careful = _trainer(replace(CONFIG, skip_nonfinite=1))
     careful.skipped = 1
     images = torch.full((4, 3, 8, 8), float("nan"))
-    with pytest.raises(DivergedError, match=r"1 such steps were skipped already.*, 8 px\)"):
+    with pytest.raises(DivergedError, match=r"1 such steps were already skipped.*, 8 px\)"):
         careful.train_step(images, torch.tensor([0, 1, 0, 1]))
 
 

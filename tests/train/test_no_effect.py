@@ -40,7 +40,7 @@ NO_WARMUP = ScheduleConfig(warmup_epochs=0.0, warmup_start=0.1)
         ({"cutmix_alpha": 0.2, "batch_size": 1}, "", "batches of one image"),
         ({"randaugment": RandAugmentConfig(space="timm", p=0.0)}, "", "no operation is ever applied"),
         ({"mixup_alpha": 0.2}, "mixup_switch_prob", "not both on"),
-        ({"loss": LossConfig(name="cross_entropy")}, "loss.reduction", "is of bce"),
+        ({"loss": LossConfig(name="cross_entropy")}, "loss.reduction", "belongs to bce"),
         ({"loss": SMOOTHED}, "loss.label_smoothing_mixup", "one of the two is off"),
         ({"schedule": NO_WARMUP}, "schedule.warmup_start", "there is none"),
         (
@@ -70,7 +70,7 @@ def test_keys_with_an_effect_are_quiet() -> None:
         ({"sam": SAMConfig(interval=7)}, r"sam\.interval 7 is longer than the 4 steps"),
         ({"ema": EMAConfig(update_interval=5)}, "makes no average"),
         # Its one update is the first, which copies.
-        ({"ema": EMAConfig(update_interval=4)}, "1 updates, of which none averages"),
+        ({"ema": EMAConfig(update_interval=4)}, "1 updates, and none of them averages"),
         ({"ema": EMAConfig(update_interval=2, reset_during_warmup=True)}, "makes no average"),
     ],
 )
@@ -101,7 +101,7 @@ def test_channels_last_without_a_weight_of_four_dimensions_warns() -> None:
 
 
 def test_decay_that_spares_nothing_warns() -> None:
-    with pytest.warns(NoEffectWarning, match="spares nothing: Linear"):
+    with pytest.warns(NoEffectWarning, match="has no effect: Linear"):
         parameter_groups(nn.Linear(2, 2, bias=False), on_norm=False, on_bias=False)
 
 

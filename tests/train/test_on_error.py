@@ -182,7 +182,7 @@ def test_skip_is_refused_by_name_in_several_processes(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(_args(photos, tmp_path / "run", "--on-error", "skip", "--nproc", "2")) == 2
-    assert "on_error must be raise or replace in several processes (2 here)" in capsys.readouterr().err
+    assert "on_error must be raise or replace with several processes (2 here)" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
     config = parse(["--on-error", "skip"]).config
     check_on_error(config, 1)
@@ -191,7 +191,7 @@ def test_skip_is_refused_by_name_in_several_processes(
 
 
 def test_max_bad_without_a_policy_says_that_it_does_nothing(photos: Path, tmp_path: Path) -> None:
-    with pytest.warns(NoEffectWarning, match="max_bad bounds what on_error skips"):
+    with pytest.warns(NoEffectWarning, match="max_bad limits what on_error skips"):
         main(_args(photos, tmp_path / "run", "--max-bad", "0.5", "--num-workers", "0"))
     assert main([*SMALL, "--max-bad", "0"]) == 2
 

@@ -90,7 +90,7 @@ def test_a_folder_of_seeds_is_continued_and_not_overwritten(
     before = _read(three / "seeds.json")
     own = _args(photos, three, "--epochs", "2", "--seed", "7")
     assert main([*own, "--seeds", "3"]) == 2
-    assert "holds the runs of the seeds [7, 8, 9]" in capsys.readouterr().err
+    assert "holds runs of the seeds [7, 8, 9]" in capsys.readouterr().err
     assert main([*own, "--seeds", "2", "--resume", "auto"]) == 2
     assert "this command asks for [7, 8]" in capsys.readouterr().err
     assert _read(three / "seeds.json") == before
@@ -194,4 +194,4 @@ def test_a_part_of_a_run_says_what_the_whole_would_take_and_can_be_finished(
     assert whole["wall_s"] > summary["wall_s"]
     capsys.readouterr()
     assert main([*part, "--resume", "auto", "--extrapolate-from", "2"]) == 2
-    assert "has 4 epochs, and --extrapolate-from 2 ends before" in capsys.readouterr().err
+    assert "has 4 epochs, and --extrapolate-from 2 ends earlier" in capsys.readouterr().err

@@ -219,7 +219,7 @@ def test_steps_that_are_not_finite_can_be_skipped(
     steps = [line for line in _metrics(tmp_path / "a") if line["kind"] == "step"]
     assert [line["step"] for line in steps if line["loss"] is None] == [2, 5]
     assert main(_args(photos, tmp_path / "b", "--num-workers", "0", "--skip-nonfinite", "1")) == 1
-    assert "1 such steps were skipped already" in capsys.readouterr().err
+    assert "1 such steps were already skipped" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

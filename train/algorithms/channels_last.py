@@ -18,7 +18,7 @@ def memory_format(channels_last: bool) -> torch.memory_format:
 
 
 def to_memory_format(model: nn.Module, channels_last: bool) -> nn.Module:
-    """The model itself, its 4-dimensional weights stored in the asked order; warns where it has none."""
+    """The model itself, with its 4-dimensional weights in the requested order; warns if it has none."""
     if channels_last and not any(value.ndim == 4 for value in model.parameters()):
         warnings.warn(
             f"channels_last moved no weight: {type(model).__name__} has none of 4 dimensions",

@@ -5,8 +5,8 @@
     p  -= lr * buf
 
 The decay follows the schedule's shape, not the learning rate's size: at the peak a step shrinks the weights
-by `weight_decay` itself. Under a loss scaler a step whose gradients overflowed changes nothing, which the
-device decides by itself: torch's scaler would ask it, and wait, at every step.
+by `weight_decay` itself. With a loss scaler, a step whose gradients overflowed changes nothing. The device
+decides this itself; torch's scaler would query it, and wait, at every step.
 Source: DecoupledSGDW, composer/optim/decoupled_weight_decay.py of Composer 0.7.1 (Loshchilov & Hutter, arXiv
 1711.05101).
 """
@@ -54,7 +54,7 @@ def scaled_decoupled_sgd_(
     grad_scale: Tensor | None,
     found_inf: Tensor,
 ) -> None:
-    """As `decoupled_sgd_` with grads / grad_scale, which it writes to `grads`; nothing where found_inf is 1.
+    """As `decoupled_sgd_` with grads / grad_scale, which it writes to `grads`; no change if found_inf is 1.
 
     grad_scale (None: 1), found_inf: float32 scalars on the device of the weights.
     """
@@ -83,7 +83,7 @@ class DecoupledSGD(torch.optim.Optimizer):
     A loaded state does not change it: the decay is scaled by this optimizer's own peak.
     """
 
-    # torch.amp.GradScaler then sets grad_scale and found_inf, tensors, in place of waiting for found_inf.
+    # torch.amp.GradScaler then sets the tensors grad_scale and found_inf instead of waiting for found_inf.
     _step_supports_amp_scaling = True
 
     def __init__(
@@ -107,7 +107,7 @@ class DecoupledSGD(torch.optim.Optimizer):
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over momentum and settings, but not the peak."""
+        """Load momentum and settings, but not the peak."""
         peaks = [group["initial_lr"] for group in self.param_groups]
         super().load_state_dict(state_dict)
         for group, peak in zip(self.param_groups, peaks, strict=True):

@@ -60,7 +60,7 @@ class EMA:
     def after_step(self, model: nn.Module, steps_done: int, *, copy: bool = False) -> bool:
         """Update when `steps_done` (from 1) is a multiple of the interval. Returns whether it did.
 
-        copy: forget the past, as torchvision's reference does until an update behind the warmup.
+        copy: drop the past, as torchvision's reference does until the first update after the warmup.
         """
         if steps_done % self.update_interval:
             return False

@@ -21,7 +21,7 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 def initialize(model: nn.Module, *, generator: torch.Generator | None = None) -> int:
     """Draw new weights in place: Conv2d and Linear N(0, 2 / fan_in), BatchNorm weight U(0, 1), bias 0.
 
-    Biases of Conv2d and Linear keep what the model gave them. Returns the number of modules drawn.
+    Biases of Conv2d and Linear keep their values. Returns the number of modules drawn.
     """
     changed = 0
     for module in model.modules():

@@ -34,7 +34,7 @@ def dense_targets(labels: Tensor, num_classes: int, smoothing: float) -> Tensor:
 def targets_as_composer(batch: Any, num_classes: int, smoothing: float) -> Tensor:
     """Float32 targets [B, K] of a loader's batch, on its labels' device; the partners' labels stay hard.
 
-    Raises ArgumentError for soft labels that do not say what they were mixed of.
+    Raises ArgumentError for soft labels without a record of their parts.
     """
     own: Tensor | None = getattr(batch, "hard_labels", None)
     partner: Tensor | None = getattr(batch, "partner", None)

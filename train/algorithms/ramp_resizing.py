@@ -1,4 +1,4 @@
-"""FFCV's resizing: two sizes, and a short ramp between them that is rounded to one or the other.
+"""FFCV's resizing: two sizes, with a short ramp in between that is rounded to one of them.
 
     epoch <= start:  initial        epoch >= end:  full        between: interpolated, to a multiple of 32
 

@@ -3,9 +3,9 @@
     e = rho * g / (|g| + eps)         g the gradient at w, |g| its norm over all parameters
     the step uses the gradient at w + e, taken at w
 
-With several processes each perturbs by its own gradient, unsynchronised, and only the second gradient is
-averaged. Source: composer/algorithms/sam of Composer 0.7.1 (rho 0.5, eps 1e-12). Both passes see the
-same batch; BatchNorm's running statistics move twice.
+Each of several processes perturbs by its own, unsynchronised gradient; only the second gradient is averaged.
+Source: composer/algorithms/sam of Composer 0.7.1 (rho 0.5, eps 1e-12). Both passes see the same batch;
+BatchNorm's running statistics move twice.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["SAM", "perturbation"]
 
 
 def perturbation(grads: list[Tensor], *, rho: float, eps: float = 1e-12) -> Tensor:
-    """Make the gradients the step uphill, in place: another copy of a model's size costs its page faults.
+    """Turn the gradients into the step uphill, in place: a copy of the model's size would cost page faults.
 
     Returns the norm of all gradients (a scalar; inf or nan after overflow). A common factor in the
     gradients (a loss scale) cancels.
@@ -33,7 +33,7 @@ def perturbation(grads: list[Tensor], *, rho: float, eps: float = 1e-12) -> Tens
 
 
 class SAM:
-    """Moves weights uphill after the first backward pass and brings the very same weights back.
+    """Moves weights uphill after the first backward pass, and later restores them exactly.
 
     rho: length of the step uphill. interval: 1 perturbs every step, k every k-th.
     """
@@ -53,9 +53,9 @@ class SAM:
 
     @torch.no_grad()
     def ascend(self, params: Iterable[Tensor]) -> bool:
-        """Move to w + e and clear the gradients. False, with nothing moved, if any process's overflowed.
+        """Move to w + e and clear the gradients. False, without moving, if any process's overflowed.
 
-        Then every process's gradients hold inf, so that a loss scaler skips the update everywhere.
+        In that case every process's gradients hold inf, so that a loss scaler skips the update everywhere.
         """
         moved = [p for p in params if p.grad is not None]
         grads = [p.grad for p in moved if p.grad is not None]
@@ -74,7 +74,7 @@ class SAM:
 
     @torch.no_grad()
     def descend(self) -> None:
-        """Bring the weights back to w, bit for bit; the gradients at w + e stay."""
+        """Restore the weights to w, bit for bit; the gradients at w + e stay."""
         if self._moved:
             torch._foreach_copy_(self._moved, self._kept)
         self._moved, self._kept = [], []

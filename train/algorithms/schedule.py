@@ -8,7 +8,7 @@
 Sources: CosineAnnealingWithWarmupScheduler of Composer 0.7.1 (start 0: the first step has a learning rate of
 exactly 0); get_cyclic_lr of ffcv-imagenet's train_imagenet.py (linear, start 1e-4); torch's LinearLR with
 start_factor and CosineAnnealingLR, stepped per epoch; MLPerf's pow2.
-With resolution "epoch" every step has the rate of its epoch's first.
+With resolution "epoch", every step of an epoch has the rate of the first one.
 """
 
 from __future__ import annotations

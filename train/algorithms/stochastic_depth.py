@@ -6,7 +6,7 @@ Block l of L (from 0) is left out for one image with probability
     timm:      p_l = l / (L - 1) * drop_rate     kept branches divided by 1 - p_l; nothing in evaluation
 
 Sources: composer/algorithms/stochastic_depth of Composer 0.7.1 (drop_distribution linear, method sample),
-which also drew new weights for the blocks: ours keeps them, as Composer has since 0.9; timm.layers.DropPath.
+which also drew new weights for the blocks (ours keeps them, as Composer since 0.9); timm.layers.DropPath.
 Works on models whose blocks have timm's `drop_path`.
 """
 
@@ -49,13 +49,13 @@ class DropBranch(nn.Module):
         self.rate, self.kind = rate, kind
 
     def forward(self, branch: Tensor) -> Tensor:
-        """The branch, thinned in training, weighted in evaluation where the kind asks."""
+        """The branch, thinned in training, and weighted in evaluation if the kind requires it."""
         if self.training:
             return drop_branch(branch, self.rate, self.kind)
         return branch * (1.0 - self.rate) if self.kind == "composer" else branch
 
     def extra_repr(self) -> str:
-        """What `print(model)` shows."""
+        """The text of `print(model)`."""
         return f"rate={self.rate:.4g}, kind={self.kind}"
 
 

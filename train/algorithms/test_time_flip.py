@@ -1,7 +1,7 @@
 """Test-time flip: the logits of an image and of its mirror image, averaged.
 
-Source: lr_tta in ffcv-imagenet's train_imagenet.py, which adds the two; half of it ranks the same and keeps
-probabilities meaningful. Doubles the cost of validation.
+Source: lr_tta in ffcv-imagenet's train_imagenet.py, which adds the two. The mean gives the same ranking and
+keeps probabilities meaningful. Doubles the cost of validation.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether the values of a configuration make sense together. What depends on the data is not checked here."""
+"""Checks that the values of a configuration make sense together. Checks that need the data are elsewhere."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ __all__ = [
 
 
 def check_config(config: TrainConfig) -> None:
-    """Raise ArgumentError for the first value outside the groups that no data set could make right."""
+    """Raise ArgumentError for the first value outside the groups that is wrong for every data set."""
     check_choices(config)
     for check in (_check_counts, _check_sizes, _check_shares, _check_together):
         check(config)
 
 
 def check_choices(config: Any, prefix: str = "") -> None:
-    """Raise ArgumentError for a text that its field does not take: a script has no parser that looks."""
+    """Raise ArgumentError for a text that its field does not take; in a script no parser has checked it."""
     for name, (words, allowed) in _choices_of(type(config)).items():
         value = getattr(config, name)
         require(not isinstance(value, str) or value in words, prefix + name, allowed, value)
 
 
 def _choices_of(cls: type[Any]) -> dict[str, tuple[tuple[str, ...], str]]:
-    """Of each field that takes words of a list: those words, and what it takes in a sentence."""
+    """For each field with a list of allowed words: those words, and the same as part of a sentence."""
     found = {}
     for name, hint in get_type_hints(cls).items():
         members = (hint,) if get_origin(hint) is Literal else get_args(hint)
@@ -57,7 +57,7 @@ def check_from_scratch(config: TrainConfig) -> None:
     architecture, tagged, tag = config.model.partition(".")
     if tagged:
         raise ArgumentError(
-            f"model {config.model!r} names pretrained weights ({tag!r}), and they cannot be loaded: training "
+            f"model {config.model!r} names pretrained weights ({tag!r}), which cannot be loaded: training "
             f"starts from scratch. Give --model {architecture}"
         )
 
@@ -77,10 +77,10 @@ def check_world_size(config: TrainConfig, world_size: int) -> None:
 
 
 def check_on_error(config: TrainConfig, world_size: int) -> None:
-    """Raise ArgumentError where images cannot be skipped: batches of different size on the ranks."""
+    """Raise ArgumentError if skipping images would give the ranks batches of different sizes."""
     if config.on_error == "skip" and world_size > 1:
         raise ArgumentError(
-            f"on_error must be raise or replace in several processes ({world_size} here), since skip makes "
+            f"on_error must be raise or replace with several processes ({world_size} here), since skip makes "
             "the batches of one of them smaller. Found: 'skip'. Give --on-error replace"
         )
 
@@ -96,7 +96,7 @@ def _check_counts(c: TrainConfig) -> None:
     require(c.batch_size >= 1, "batch_size", "at least 1", c.batch_size)
     require(c.num_workers == "auto" or c.num_workers >= 0, "num_workers", "auto or >= 0", c.num_workers)
     parse_interval(c.checkpoint_interval)
-    require(c.skip_nonfinite >= 0, "skip_nonfinite", "0 (stop at once) or above", c.skip_nonfinite)
+    require(c.skip_nonfinite >= 0, "skip_nonfinite", "0 (stop at the first) or above", c.skip_nonfinite)
     require(c.schedule_scale > 0.0, "schedule_scale", "above 0", c.schedule_scale)
     require(c.repeated_augmentation >= 1, "repeated_augmentation", "at least 1", c.repeated_augmentation)
     require(c.grad_clip >= 0.0, "grad_clip", "0 (off) or above", c.grad_clip)

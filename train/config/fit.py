@@ -1,11 +1,11 @@
-"""What a small data set asks of a recipe made for ImageNet (`fit_to_data`).
+"""Adapts a recipe made for ImageNet to a small data set (`fit_to_data`).
 
     batch      the largest power of two, at most the recipe's, that leaves at least 30 steps an epoch
-    lr         lr * batch / the recipe's batch (min_lr likewise)
+    lr         lr * batch / the recipe's batch (the same for min_lr)
     warmup     min(the recipe's, 10 % of training)
     EMA        half-life min(the recipe's, 5 % of the steps), interval half-life / 5
 
-Keys the user set himself are left alone, and every change is returned so that it can be shown and saved.
+Keys set by the user are left alone. Every change is returned, so that it can be shown and saved.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def fit_to_data(
 
     `recipe_batch_size` is the batch that the learning rate was made for (default: the configuration's own).
     Raises ArgumentError for an explicit warmup that is longer than training. A recipe's own warmup is cut to
-    10 % of training instead, also when nothing else is fitted.
+    10 % of training instead, even if nothing else is fitted.
     """
     warmup = config.schedule.warmup_epochs
     if warmup > config.epochs and "schedule.warmup_epochs" in explicit:
@@ -69,7 +69,7 @@ def fit_to_data(
             f"Found: {warmup:g}. Lower it, or train longer"
         )
     recipe_batch = recipe_batch_size or config.batch_size
-    # By the recipe's batch too: a smaller one given by the user must not switch the scaled rate off.
+    # Also by the recipe's batch: a smaller one given by the user must not switch off the scaled rate.
     small = num_images // max(recipe_batch, config.batch_size) < _FEW_STEPS
     if small if config.fit_to_data == "auto" else config.fit_to_data:
         changed = _fitting(config, num_images, explicit, recipe_batch)
@@ -77,7 +77,7 @@ def fit_to_data(
         changed = {"schedule": _with_warmup(config.schedule, _WARMUP_SHARE * config.epochs)}
     else:
         changed = {}
-    # One replacement, so that the whole is checked once.
+    # One replacement, so that the whole configuration is checked once.
     fitted = replace(config, fit_to_data=False, **changed)
     told = {**config_to_dict(fitted), "fit_to_data": config.fit_to_data}
     return Fitted(config=fitted, changes=differing(config_to_dict(config), told))
@@ -117,9 +117,9 @@ def _fitted_ema(ema: EMAConfig, total_steps: int, explicit: Collection[str]) -> 
 def follow_train_resolution(
     values: dict[str, Any], recipe: TrainConfig, explicit: Collection[str]
 ) -> dict[str, Any]:
-    """`values` with validation sizes that follow the training size as the recipe's do.
+    """`values` with validation sizes in the recipe's ratio to the training size.
 
-    Sizes the user did not set keep the recipe's ratios (mild: 224 / 176, then 232 / 224), rounded to the
+    Sizes that the user did not set keep the recipe's ratios (mild: 224 / 176, then 232 / 224), rounded to the
     nearest multiple of 4: 64 pixels of training give 80 and 84.
     """
     size, resize = values["val_resolution"], values["val_resize"]
@@ -133,7 +133,7 @@ def follow_train_resolution(
 def follow_epochs(values: dict[str, Any], recipe: TrainConfig, explicit: Collection[str]) -> dict[str, Any]:
     """`values` with a ramp of sizes given in epochs at the recipe's share of training.
 
-    FFCV's own shorter configurations have theirs at 0.69 to 0.74 and 0.81 to 0.86 of training, likewise.
+    FFCV's own shorter configurations also keep the shares: 0.69 to 0.74 and 0.81 to 0.86 of training.
     """
     ramp = values["progressive_resizing"]
     if ramp is None or values["epochs"] == recipe.epochs:

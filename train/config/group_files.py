@@ -1,8 +1,8 @@
 """A recipe's groups (optimizer, schedule, ema, ...) given whole: as a file, as JSON, or by a recipe's path.
 
-On the command line `--optimizer opt.yaml` and `--optimizer '{"lr": 0.5}'` stand for `--optimizer.lr 0.5`, so
-that order, checks and what counts as set by the user are those of single keys. Keys that are not named keep
-their values.
+On the command line `--optimizer opt.yaml` and `--optimizer '{"lr": 0.5}'` stand for `--optimizer.lr 0.5`:
+order, checks and the list of keys set by the user are the same as for single keys. Keys that are not named
+keep their values.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NULL = ("null", "none", "~")
 
 
 def load_yaml(text: str, *, where: str) -> Any:
-    """What YAML or JSON text holds. Raises ArgumentError, with `where`, for text that is neither."""
+    """The values in YAML or JSON text. Raises ArgumentError, with `where`, for text that is neither."""
     yaml = _yaml()
     try:
         return yaml.safe_load(text)
@@ -45,7 +45,7 @@ def _yaml() -> Any:
 
 
 def expanded(args: Sequence[str]) -> list[str]:
-    """The arguments with every group that is given whole as single keys, in its place."""
+    """The arguments, with single keys in place of every group that is given whole."""
     found: list[str] = []
     rest = list(args)
     while rest:
@@ -96,7 +96,7 @@ def text_of(path: Path, option: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
+        reason = getattr(error, "strerror", None) or "it is not text"
         raise ArgumentError(
             f"{option} must name a file that can be read. Found: {str(path)!r} ({reason})"
         ) from error
@@ -117,13 +117,13 @@ def _allowed(name: str) -> str:
     keys = group.keys
     off = ", null to switch it off" if group.optional else ""
     return (
-        f"a .yaml or .json file with its keys ({', '.join(keys)}), JSON such as "
-        f"'{{\"{keys[0]}\": ...}}'{off}, or be left out for single keys such as --{name}.{keys[0]}"
+        f"a .yaml or .json file with its keys ({', '.join(keys)}), or JSON such as "
+        f"'{{\"{keys[0]}\": ...}}'{off}. Or give single keys such as --{name}.{keys[0]}"
     )
 
 
 def with_groups_read(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The values of a recipe file that lies in `folder`, with each group that is a text read."""
+    """The values of a recipe file in `folder`; each group that is given as text is read."""
     return {
         key: read_group(key, value, folder=folder)
         if key in group_classes() and isinstance(value, str)

@@ -1,6 +1,6 @@
 """The groups of a recipe's keys, as frozen values: how weights move, what is minimised, which methods act.
 
-Each refuses, when it is made, what is wrong whatever the others hold, in the words of a recipe's keys.
+On creation, each group rejects values that are wrong whatever the others hold, and names the recipe's key.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class OptimizerConfig:
     lr: float = 2.048
     """The peak of the schedule, for `batch_size`."""
     momentum: float = 0.875
-    """Of SGD and LARS; the first beta of LAMB."""
+    """Momentum of SGD and LARS; the first beta of LAMB."""
     weight_decay: float = 5e-4
-    """0 is off."""
+    """Strength of the weight decay; 0 is off."""
     decoupled_weight_decay: bool = True
     """true: weights *= 1 - (lr / peak) * weight_decay. false: weight_decay * weights joins the gradient."""
     weight_decay_on_norm: bool = True
@@ -50,7 +50,7 @@ class OptimizerConfig:
         require(
             self.name == "sgd" or not self.decoupled_weight_decay,
             "optimizer.decoupled_weight_decay",
-            f"false for {self.name}, which has a decay of its own",
+            f"false for {self.name}, which has its own decay",
             self.decoupled_weight_decay,
         )
 
@@ -60,13 +60,13 @@ class ScheduleConfig:
     """How the learning rate moves."""
 
     name: Literal["cosine", "linear", "polynomial"] = "cosine"
-    """After the warmup, down to min_lr; polynomial: the square of the linear one."""
+    """The decay after the warmup, down to min_lr; polynomial: the square of the linear one."""
     warmup_epochs: float = 8.0
-    """Linear. Not touched by schedule_scale."""
+    """Length of the linear warmup. schedule_scale does not change it."""
     warmup_start: float = 0.0
     """The warmup's first rate as a share of the peak."""
     resolution: Literal["step", "epoch"] = "step"
-    """epoch: every step has the rate of its epoch's first."""
+    """epoch: every step of an epoch has the rate of the first one."""
     min_lr: float = 0.0
     """The rate at the end of training."""
 
@@ -84,13 +84,13 @@ class LossConfig:
     name: Literal["bce", "cross_entropy"] = "bce"
     """bce: binary cross-entropy over dense targets."""
     reduction: Literal["sum", "mean"] = "sum"
-    """bce over the classes: sum is Composer's, mean timm's. Both average over the batch."""
+    """How bce combines the classes: sum as in Composer, mean as in timm. Both average over the batch."""
     bias_init: bool = True
     """Start the classifier's bias at -log(classes)."""
     label_smoothing: float = 0.0
     """The share of each target that is spread over all classes."""
     label_smoothing_mixup: Literal["both", "composer"] = "both"
-    """Mixed labels. both: smoothed after mixing. composer: the image's own only, its partner's stay hard."""
+    """Mixed labels. both: smooth after mixing. composer: smooth the image's own, keep its partner's hard."""
 
     def __post_init__(self) -> None:
         check_choices(self, "loss.")
@@ -102,11 +102,11 @@ class EMAConfig:
     """The averaged weights used for evaluation."""
 
     half_life_batches: int = 100
-    """After so many steps old weights count half."""
+    """The number of steps after which old weights count half."""
     update_interval: int = 20
     """Steps between two updates of the average."""
     reset_during_warmup: bool = False
-    """true: every update in the warmup, and the first behind it, copies the weights, as torchvision's."""
+    """true: every update in the warmup, and the first after it, copies the weights, as in torchvision."""
 
     def __post_init__(self) -> None:
         for name in ("half_life_batches", "update_interval"):
@@ -120,8 +120,8 @@ class ProgressiveResizingConfig:
     kind: Literal["composer", "ffcv"] = "composer"
     """composer: per step, by fractions of training. ffcv: per epoch, from start_epoch to end_epoch."""
     where: Literal["decoder", "device"] = "decoder"
-    """decoder: one resize, straight from the crop to the step's size. device: decoded at the full size and
-    resized (nearest) behind RandAugment and ColOut, Composer's order; kind composer only."""
+    """decoder: one resize, directly from the crop to the step's size. device: decode at the full size and
+    resize (nearest) after RandAugment and ColOut, in Composer's order; kind composer only."""
     initial_scale: float = 0.5
     """The first size as a share of train_resolution."""
     delay_fraction: float = 0.4
@@ -129,7 +129,7 @@ class ProgressiveResizingConfig:
     finetune_fraction: float = 0.2
     """composer: the share of training, at its end, at the full size."""
     size_increment: int = 4
-    """composer: sizes are multiples of so many pixels."""
+    """composer: sizes are multiples of this number of pixels."""
     start_epoch: float = 0.0
     """ffcv: the last epoch at the initial size."""
     end_epoch: float = 0.0
@@ -169,7 +169,7 @@ class ProgressiveResizingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SAMConfig:
-    """Sharpness-aware minimisation: two passes in the last of every `interval` steps."""
+    """Sharpness-aware minimisation: the last of every `interval` steps has two passes."""
 
     rho: float = 0.5
     """How far the first pass climbs."""
@@ -186,7 +186,7 @@ class StochasticDepthConfig:
     """Residual branches left out at random, deeper ones more often."""
 
     drop_rate: float = 0.1
-    """Of the last block."""
+    """The drop rate of the last block."""
     kind: Literal["composer", "timm"] = "composer"
     """timm divides the kept branches by 1 - rate in training; composer weights them in evaluation."""
 
@@ -197,7 +197,7 @@ class StochasticDepthConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RandAugmentConfig:
-    """Random operations per image; a setting left at null is the space's own default."""
+    """Random operations per image; null means the default of the space."""
 
     space: Literal[
         "composer",
@@ -208,13 +208,13 @@ class RandAugmentConfig:
         "torchvision_v2",
         "trivial",
     ] = "composer"
-    """Whose operations and strengths; trivial: TrivialAugmentWide."""
+    """The library whose operations and strengths are used; trivial: TrivialAugmentWide."""
     depth: int = 1
     """Operations per image."""
     severity: float | None = None
-    """composer: 0..10."""
+    """composer: strength of the operations, 0..10."""
     magnitude: float | None = None
-    """timm: 0..mmax. torchvision: a whole number, 0..30."""
+    """Strength of the operations. timm: 0..mmax. torchvision: a whole number, 0..30."""
     p: float | None = None
     """timm: the probability of each operation."""
     mstd: float | None = None
@@ -224,7 +224,7 @@ class RandAugmentConfig:
     increasing: bool | None = None
     """timm: the variant whose operations all grow with the magnitude."""
     interpolation: Literal["nearest", "bilinear"] | None = None
-    """Of the operations that move pixels."""
+    """Interpolation of the operations that move pixels."""
 
     def __post_init__(self) -> None:
         check_choices(self, "randaugment.")

@@ -1,4 +1,4 @@
-"""A recipe's keys: nested values to frozen classes and back, and the nearest known word for a wrong one."""
+"""A recipe's keys: from nested values to frozen classes and back, with a suggestion for an unknown key."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _nested(annotation: Any) -> type[Any] | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """A key of a recipe that has keys of its own. optional: it may be null, for a method that is off."""
+    """A key of a recipe that has its own keys. optional: it may be null, for a method that is off."""
 
     cls: type[Any]
     optional: bool
@@ -124,9 +124,9 @@ def config_to_dict(config: Any) -> dict[str, Any]:
 
 
 def differing(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted key -> (before, after) for what two nested configurations do not have alike.
+    """Dotted key -> (before, after) for each difference between two nested configurations.
 
-    A group that one of them does not have is one entry.
+    A group that only one of them has is one entry.
     """
     found: dict[str, Any] = {}
     for key, old in before.items():

@@ -1,7 +1,7 @@
-"""What a run asks for and does not get: a NoEffectWarning for each, before the first step where it can be.
+"""Settings without effect: a NoEffectWarning for each, before the first step if possible.
 
-What depends on the model (blurpool, stochastic_depth, init, loss.bias_init, channels_last, decay) warns
-where it is applied; sizes that never change, in `data.py`.
+Settings that depend on the model (blurpool, stochastic_depth, init, loss.bias_init, channels_last, decay)
+warn when they are applied. `data.py` warns of image sizes that never change.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ __all__ = ["warn_clipping_without_effect", "warn_length_without_effect", "warn_w
 
 
 def warn_without_effect(config: TrainConfig, *, explicit: Collection[str] = ()) -> None:
-    """Warn of each key that changes nothing beside the others; `explicit` are those the user set himself."""
+    """Warn of each key that has no effect given the others; `explicit` holds the keys set by the user."""
     for message in (*_augmentations(config), *_explicit(config, explicit)):
         warnings.warn(message, NoEffectWarning, stacklevel=3)
 
 
 def warn_length_without_effect(config: TrainConfig, steps_per_epoch: int) -> None:
-    """Warn of each method that a run of this length never gets to."""
+    """Warn of each method that never acts in a run of this length."""
     steps = config.epochs * steps_per_epoch
     if config.sam is not None and config.sam.interval > steps:
         warnings.warn(
@@ -39,7 +39,7 @@ def warn_length_without_effect(config: TrainConfig, steps_per_epoch: int) -> Non
     if not averaging_updates(steps, ema.update_interval, copied=copied):
         warnings.warn(
             f"ema makes no average: with ema.update_interval {ema.update_interval} the {steps} steps of "
-            f"training have {steps // ema.update_interval} updates, of which none averages (the first, and "
+            f"training have {steps // ema.update_interval} updates, and none of them averages (the first and "
             "those of a warmup with ema.reset_during_warmup, copy)",
             NoEffectWarning,
             stacklevel=3,
@@ -69,14 +69,14 @@ def _explicit(c: TrainConfig, explicit: Collection[str]) -> Iterator[str]:
     idle = {
         "mixup_switch_prob": (
             not (c.mixup_alpha and c.cutmix_alpha),
-            "chooses between MixUp and CutMix, and they are not both on",
+            "chooses between MixUp and CutMix, which are not both on",
         ),
-        "loss.reduction": (c.loss.name != "bce", f"is of bce, and the loss is {c.loss.name}"),
+        "loss.reduction": (c.loss.name != "bce", f"belongs to bce, and the loss is {c.loss.name}"),
         "loss.label_smoothing_mixup": (
             not (mixed and c.loss.label_smoothing),
-            "is about smoothed labels under MixUp or CutMix, and one of the two is off",
+            "needs both smoothed and mixed labels, and one of the two is off",
         ),
-        "max_bad": (c.on_error == "raise", "bounds what on_error skips or replaces, and it raises"),
+        "max_bad": (c.on_error == "raise", "limits what on_error skips or replaces, and on_error is raise"),
         "schedule.warmup_start": (c.schedule.warmup_epochs == 0.0, "starts a warmup, and there is none"),
         "optimizer.decoupled_weight_decay": (
             c.optimizer.weight_decay == 0.0,

@@ -1,4 +1,4 @@
-"""What a command line asks for beside the keys of a recipe: how runs are started, repeated, reckoned up."""
+"""Options of the command line that are not keys of a recipe: how runs are started, repeated and summed up."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ __all__ = ["OPTION_NAMES", "Invocation", "Options", "check_options"]
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Of one invocation. They change no weight: a checkpoint and config.yaml know nothing of them."""
+    """Options of one invocation. They change no weight, and checkpoints and config.yaml omit them."""
 
     resume: str | None = None
-    """Continue from auto (output_dir's last.ckpt, if there is one) or from a checkpoint."""
+    """Continue from a checkpoint, or with auto from the last.ckpt in output_dir, if there is one."""
     nproc: int | None = None
-    """Train in so many processes on this machine, one a GPU; under torchrun leave it out."""
+    """The number of training processes on this machine, one for each GPU. Leave it out under torchrun."""
     seeds: int | None = None
-    """Train so many times, with the seeds seed, seed + 1, ...; seeds.json has mean and spread."""
+    """The number of runs, with the seeds seed, seed + 1, ...; seeds.json gets mean and spread."""
     extrapolate_from: int | None = None
-    """Train so many of the epochs, and extrapolate the time to train to all of them (a formula of ours)."""
+    """Train only this many epochs, and extrapolate the time to train to all of them, by our own formula."""
     price_per_hour: float | None = None
     """The price of all machines of the run together; summary.json gets the cost."""
     watts: float | None = None
-    """What all machines of the run draw together, on average; summary.json gets energy_kwh."""
+    """The average power draw of all machines of the run together; summary.json gets energy_kwh."""
     wandb: str | None = None
-    """The project of Weights & Biases that gets the numbers as well; needs the package wandb."""
+    """Also log the numbers to this project of Weights & Biases; needs the package wandb."""
     quiet: bool = False
     """Print errors and the last line only."""
 
     def __post_init__(self) -> None:
-        _require(self.seeds is None or self.seeds >= 2, "seeds", "at least 2, for a spread", self.seeds)
+        _require(self.seeds is None or self.seeds >= 2, "seeds", "at least 2, to have a spread", self.seeds)
         for name in ("price_per_hour", "watts"):
             value = getattr(self, name)
             _require(value is None or 0.0 < value < math.inf, name, "a number above 0", value)
         if self.seeds is not None and self.nproc is not None:
             raise ArgumentError(
-                "--seeds trains in this process, one run after the other: leave out --nproc, or start each "
-                "seed by itself (--seed K --nproc N)"
+                "--seeds trains in this process, one run after the other. Leave out --nproc, or start each "
+                "seed separately (--seed K --nproc N)"
             )
         if self.seeds is not None and self.resume not in (None, "auto"):
             raise ArgumentError(
@@ -53,7 +53,7 @@ OPTION_NAMES = tuple(field.name for field in fields(Options))
 
 
 def check_options(options: Options, config: TrainConfig) -> None:
-    """Raise ArgumentError where the options do not fit the run."""
+    """Raise ArgumentError if the options do not fit the run."""
     last = options.extrapolate_from
     if last is None:
         return
@@ -65,8 +65,8 @@ def check_options(options: Options, config: TrainConfig) -> None:
     )
     if config.progressive_resizing is not None:
         raise ArgumentError(
-            "--extrapolate-from takes epochs to be alike, and with progressive_resizing they are not: the "
-            "first ones are the quickest. Train in full, or give --progressive-resizing null"
+            "--extrapolate-from assumes that all epochs take equally long, but with progressive_resizing the "
+            "first ones are the fastest. Train in full, or give --progressive-resizing null"
         )
 
 
@@ -77,7 +77,7 @@ def _require(ok: bool, name: str, allowed: str, found: object) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Invocation:
-    """A parsed command line: `explicit` holds the dotted keys that the user set himself."""
+    """A parsed command line: `explicit` holds the dotted keys set by the user."""
 
     config: TrainConfig
     explicit: frozenset[str]

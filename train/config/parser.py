@@ -1,4 +1,4 @@
-"""The options of `fastpipe-train` as jsonargparse takes them: types, descriptions, help."""
+"""The options of `fastpipe-train` for jsonargparse: types, descriptions, help."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def make_parser() -> Any:
     parser = jsonargparse.ArgumentParser(
         prog="fastpipe-train",
         exit_on_error=False,
-        description="Train an image classifier by a recipe. "
-        "--evaluate CKPT --data DATA measures a checkpoint, "
-        "--export CKPT OUT writes its weights (.pt) or its model (.onnx); "
-        "`--evaluate --help` and `--export --help` say more.",
+        description="Train an image classifier with a recipe. "
+        "--evaluate CKPT --data DATA measures a checkpoint; "
+        "--export CKPT OUT writes its weights (.pt) or its model (.onnx). "
+        "For their options, see `--evaluate --help` and `--export --help`.",
     )
     parser.add_argument(
         "--recipe", type=str, default=DEFAULT_RECIPE, help=f"{', '.join(recipe_names())}, or a .yaml file"
@@ -51,7 +51,7 @@ def make_parser() -> Any:
         "--augment",
         type=str,
         default=None,
-        help=f"{', '.join(AUGMENTED)}: the augmentations of that recipe in place of this one's",
+        help=f"{', '.join(AUGMENTED)}: use the augmentations of that recipe instead of this one's",
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     parser.add_argument(
@@ -73,7 +73,7 @@ def make_parser() -> Any:
 
 
 def print_group_help(name: str) -> NoReturn:
-    """Print the keys of one group, and exit as --help does."""
+    """Print the keys of one group, then exit like --help."""
     parser = _jsonargparse().ArgumentParser(prog="fastpipe-train")
     parser.add_class_arguments(group_classes()[name].cls, name)
     describe_options(parser)
@@ -82,7 +82,7 @@ def print_group_help(name: str) -> NoReturn:
 
 
 def checked(parse_them: Callable[[], Any]) -> Any:
-    """What `parse_them` returns. Raises ArgumentError, in one line, in place of jsonargparse's own."""
+    """What `parse_them` returns. Raises a one-line ArgumentError instead of jsonargparse's own error."""
     jsonargparse = _jsonargparse()
     try:
         return parse_them()

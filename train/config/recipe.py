@@ -1,4 +1,4 @@
-"""Recipes: a file or a name to a checked configuration, and back to YAML."""
+"""Recipes: from a file or a name to a checked configuration, and back to YAML."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def load_recipe(name: str) -> TrainConfig:
     if not path.is_file():
         if is_file:
             raise ArgumentError(
-                f"recipe file {name!r} does not exist. By name there are: {', '.join(recipe_names())}"
+                f"recipe file {name!r} does not exist. Recipes by name: {', '.join(recipe_names())}"
             )
         raise ArgumentError(f"unknown recipe {name!r}. {suggest(name, recipe_names())}")
     return config_from_values(_values_of(path), where=f"recipe {name!r}", recipe=path.stem)
@@ -80,7 +80,7 @@ def to_yaml(config: TrainConfig) -> str:
 
 
 def with_augmentations(values: Mapping[str, Any], name: str | None) -> dict[str, Any]:
-    """`values` (nested) with the augmentations of a published recipe, or with none; None: as they are."""
+    """`values` (nested) with the augmentations of a published recipe, or with none; None: unchanged."""
     if name is None:
         return dict(values)
     if name not in AUGMENTED:
@@ -90,5 +90,5 @@ def with_augmentations(values: Mapping[str, Any], name: str | None) -> dict[str,
 
 
 def without_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` without the name of the recipe, which is no option."""
+    """`values` without the name of the recipe, which is not an option."""
     return {key: value for key, value in values.items() if key != "recipe"}

@@ -35,13 +35,13 @@ class TrainConfig:
     data: str | None = None
     """demo, a folder, a .beton file, or the name of a data set of torchvision (cifar10, imagenette, ...)."""
     held_out: float = 0.1
-    """Of a single .beton without a val.beton: the share of each class that is measured and not trained on."""
+    """With one .beton and no val.beton: the share of each class that is held out to measure accuracy on."""
     model: str = "resnet50"
     """A name that timm.create_model knows."""
     epochs: int = 36
     """Passes over the training images."""
     batch_size: int = 2048
-    """Images in a step, of all processes together."""
+    """Images in a step, all processes together."""
     train_resolution: int = 176
     """The side of a training crop in pixels, a multiple of 4."""
     val_resolution: int = 224
@@ -53,9 +53,9 @@ class TrainConfig:
     precision: Literal["amp", "amp_bf16", "fp32"] = "amp"
     """amp: float16 with a loss scaler on CUDA, float32 on the CPU. amp_bf16: bfloat16 on both, unscaled."""
     channels_last: bool = True
-    """Keep the channels of a pixel side by side in memory, as convolutions on a GPU prefer."""
+    """Keep the channels of a pixel next to each other in memory, which convolutions on a GPU prefer."""
     seed: int = 42
-    """Of the weights, the order and every random draw."""
+    """The seed of the weights, the order and every random draw."""
     init: Literal["composer", "model"] = "composer"
     """composer: Kaiming normal and BatchNorm weights U(0, 1). model: as timm made them."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -64,7 +64,7 @@ class TrainConfig:
     mixup_alpha: float = 0.0
     """MixUp: the partner's weight is min(l, 1 - l), l ~ Beta(alpha, alpha), one per batch; 0 is off."""
     cutmix_alpha: float = 0.0
-    """CutMix: likewise for one box per batch; 0 is off."""
+    """CutMix: the same for one box per batch; 0 is off."""
     mixup_switch_prob: float = 0.5
     """With both on: the probability of CutMix, drawn per batch."""
     randaugment: RandAugmentConfig | None = None
@@ -75,7 +75,7 @@ class TrainConfig:
     repeated_augmentation: int = 1
     """Copies of each image in an epoch, differently augmented; an epoch keeps its length."""
     blurpool: bool | Literal["ffcv"] = False
-    """true: poolings and strided convolutions, as Composer. ffcv: the convolutions only."""
+    """true: blur poolings and strided convolutions, as Composer does. ffcv: the convolutions only."""
     ema: EMAConfig | None = None
     progressive_resizing: ProgressiveResizingConfig | None = None
     sam: SAMConfig | None = None
@@ -85,17 +85,17 @@ class TrainConfig:
     grad_accumulation: int = 1
     """Micro-batches per step; batch_size is their sum."""
     tta: bool = False
-    """Validate on the mean over each image and its mirror."""
+    """Validate on the mean logits of each image and its mirror image."""
     validate_raw: bool = False
     """With EMA: measure the raw weights after every epoch, not only the last. Doubles validation."""
     compile: bool = False
     """Compile the model, once for each resolution."""
     backend: str = "auto"
-    """auto, or the loader backend that must be used."""
+    """The loader backend; auto: let the loader choose."""
     on_error: Literal["raise", "skip", "replace"] = "raise"
-    """For an image that cannot be decoded. skip: a smaller batch. replace: by another one of its class."""
+    """What to do with a broken image. skip: make the batch smaller. replace: use another of its class."""
     max_bad: float = 0.01
-    """The share of an epoch's images that may be skipped or replaced, and at least 5; more is an error."""
+    """The largest share of an epoch's images that may be skipped or replaced; 5 are always allowed."""
     num_workers: int | Literal["auto"] = "auto"
     """Decoding processes; auto: as many as there are usable CPUs, at most 8."""
     output_dir: str | None = None
@@ -103,9 +103,9 @@ class TrainConfig:
     checkpoint_interval: str = "1ep"
     """How often a checkpoint is written: 1ep, 0.25ep, 10min. Also at the end and on SIGTERM."""
     skip_nonfinite: int = 0
-    """Steps with a NaN or infinite loss that are left out before the run stops; not 0: slower."""
+    """Steps with a NaN or infinite loss to skip before the run stops. Above 0, training is slower."""
     fit_to_data: bool | Literal["auto"] = "auto"
-    """Shrink batch, rate, warmup and EMA to a small data set; auto: when an epoch has fewer than 20 steps."""
+    """Adapt batch, rate, warmup and EMA to a small data set; auto: if an epoch has fewer than 20 steps."""
     schedule_scale: float = 1.0
     """Multiplies epochs (truncated to a whole number); the warmup keeps its length."""
 

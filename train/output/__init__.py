@@ -1,1 +1,1 @@
-"""What a run leaves and shows: its folder, records, progress, report, trackers."""
+"""The output of a run: its folder, records, progress, report, trackers."""

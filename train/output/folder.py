@@ -38,7 +38,7 @@ def make_folder(output_dir: str | None, recipe: str, *, resuming: bool) -> Path:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ArgumentError(f"output_dir {output_dir!r} cannot be made: {error.strerror}") from error
+            raise ArgumentError(f"output_dir {output_dir!r} cannot be created: {error.strerror}") from error
         return folder
     stem = f"{recipe}-{time.strftime('%Y-%m-%d')}"
     for number in range(1, 10_000):
@@ -48,11 +48,11 @@ def make_folder(output_dir: str | None, recipe: str, *, resuming: bool) -> Path:
         except FileExistsError:
             continue
         return folder
-    raise ArgumentError(f"runs/ holds 9999 runs called {stem}. Give --output-dir")
+    raise ArgumentError(f"runs/ already holds 9999 runs named {stem}. Give --output-dir")
 
 
 def _open_lines(path: Path) -> IO[str]:
-    # Each line goes out as it is written, for `tail -f`, and so that a killed run keeps it.
+    # Each line is flushed as it is written, for `tail -f`, and so that a killed run keeps it.
     return path.open("a", encoding="utf-8", buffering=1)
 
 
@@ -72,7 +72,7 @@ def _is_before(line: str, step: int, epoch: int) -> bool:
 
 
 class RunFolder:
-    """Writes what a run leaves behind. Numbers go to metrics.jsonl, TensorBoard and `tracker` alike."""
+    """Writes the files of a run. Numbers go to metrics.jsonl, TensorBoard and `tracker`."""
 
     def __init__(self, path: Path, tracker: WandbRun | None = None) -> None:
         try:
@@ -88,7 +88,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def _writing(self, name: str) -> Iterator[None]:
-        """Raises DataError, which names the file and the remedy, for a disk that takes no more."""
+        """Raises DataError, which names the file and the remedy, if the disk is full."""
         try:
             yield
         except OSError as error:
@@ -99,7 +99,7 @@ class RunFolder:
             ) from error
 
     def write_config(self, text: str) -> None:
-        """Save the configuration as it is really run."""
+        """Save the configuration that is actually run."""
         with self._writing("config.yaml"):
             replace_text(self.path / "config.yaml", text)
 
@@ -115,7 +115,7 @@ class RunFolder:
             self._tracker.log(kind, step, values)
 
     def rewind(self, step: int, epoch: int) -> None:
-        """Forget what metrics.jsonl says after the first `step` steps and `epoch` measured epochs."""
+        """Remove the lines of metrics.jsonl after the first `step` steps and `epoch` measured epochs."""
         path = self.path / METRICS
         self._metrics.close()
         kept = [
@@ -141,7 +141,7 @@ class RunFolder:
             self._tracker.write_summary(summary)
 
     def close(self) -> None:
-        """Close the files. What a full disk did not take was said before, and is not said again."""
+        """Close the files. A full disk was reported before, and is not reported again."""
         for file in (self._metrics, self._events):
             try:
                 file.close()
@@ -153,7 +153,7 @@ class RunFolder:
 
 
 class NoFolder:
-    """What every rank but the first has: it writes nothing."""
+    """The run folder of every rank but the first: it writes nothing."""
 
     path = checkpoint = Path(CHECKPOINT)
 

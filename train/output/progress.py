@@ -1,4 +1,4 @@
-"""What a run shows while it works: a bar on a terminal, one plain line per epoch elsewhere."""
+"""The progress of a run: a bar on a terminal, one plain line per epoch elsewhere."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def clock_text(seconds: float | None) -> str:
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Rich's own ends the program with status 1, in the middle of whatever it does."""
+        """Rich's own version ends the program with status 1, whatever it is doing."""
         raise BrokenPipeError
 
 
 class Display:
     """Shows epoch, loss, images/s and the share of time spent waiting for data. quiet: the last line only.
 
-    closed: nobody reads the output any more (`| head`), and nothing is shown from there on.
+    closed: nobody reads the output any more (`| head`), so nothing more is shown.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Display:
             self.last(text)
 
     def last(self, text: str) -> None:
-        """A line that a quiet run prints, too: how it ended."""
+        """A line that even a quiet run prints: how it ended."""
         if self.closed:
             return
         try:
@@ -79,9 +79,9 @@ class Display:
     def start_epoch(
         self, epoch: int, epochs: int, steps: int, *, done: int = 0, last_epoch: int | None = None
     ) -> None:
-        """Begin a bar of `steps`, of which `done` are, where there is a terminal to draw it on.
+        """Begin a bar of `steps`, with `done` of them finished, if there is a terminal.
 
-        The run ends with `last_epoch`, which is `epochs` where none is given.
+        The run ends with `last_epoch` (default: `epochs`).
         """
         now = self._now()
         if self._begun is not None and not self._done_before:
@@ -113,7 +113,7 @@ class Display:
         epoch_s, run_s = self._left()
         whole, short = f"{clock_text(epoch_s)} left, run {clock_text(run_s)}", f"run {clock_text(run_s)}"
         task = self._bar.tasks[0]
-        # What is left beside the other columns, each with a blank before it.
+        # The width that the other columns leave, each with a blank before it.
         room = self.console.width - len(task.description) - 2 * len(str(self._steps)) - 1 - 3
         status = "  ".join(_fitting([whole, short], facts, room - _BAR[0]))
         bar: Any = self._bar.columns[1]
@@ -131,7 +131,7 @@ class Display:
         return steps_s, steps_s + self._epochs_left * (self._epoch_s or one * self._steps)
 
     def run_left(self) -> str:
-        """Once an epoch is over: the time to the end of the run by this one's; "" where none is left."""
+        """After an epoch: the time to the end of the run, estimated from this epoch; "" at the end."""
         if self._begun is None or not self._epochs_left:
             return ""
         share = (self._steps - self._done_before) / self._steps
@@ -146,7 +146,7 @@ class Display:
 
 
 def _fitting(times: list[str], facts: list[str], room: int) -> Iterator[str]:
-    """The longest form of the times that fits into `room` columns, then as many facts as fit behind it."""
+    """The longest form of the times that fits into `room` columns, then as many facts as fit after it."""
     for text in times:
         if len(text) <= room:
             yield text

@@ -1,4 +1,4 @@
-"""The numbers that a run leaves behind: of each step, of each epoch, and of the whole in summary.json."""
+"""The recorded numbers of a run: for each step, for each epoch, and for the whole run in summary.json."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ Record = dict[str, float | int | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """One validation. `counts` [K, 3] are those of the averaged weights, or of the only ones.
+    """One validation. `counts` [K, 3] belong to the averaged weights, or to the only ones.
 
-    `raw` are those of the raw weights beside an average; None where there is none, or nobody asked.
+    `raw` belong to the raw weights if there is an average as well; None without an average or a request.
     """
 
     counts: Tensor
@@ -46,7 +46,7 @@ class Measured:
     """Samples that were skipped or replaced in it."""
 
     def shares(self) -> Record:
-        """top1 and top5, with `_raw` behind the name for the raw weights beside an average."""
+        """top1 and top5; with an average, also those of the raw weights, with `_raw` after the name."""
         sets = {"": self.counts} | ({"_raw": self.raw} if self.raw is not None else {})
         return {
             f"{name}{suffix}": share(counts)
@@ -56,7 +56,7 @@ class Measured:
 
 
 def measure(trainer: Trainer, loader: Any, *, raw: bool) -> Measured:
-    """Validate on this rank's `loader`; with EMA and `raw` a second time, which takes as long again."""
+    """Validate on this rank's `loader`; with EMA and `raw` twice, which takes twice as long."""
     started_s = time.perf_counter()
     before = broken_counts(loader)
     counts = trainer.evaluate(loader)
@@ -78,7 +78,7 @@ def peak_memory(device: torch.device) -> Record:
 def step_record(
     epoch: int, clock: EpochClock, log: StepLog, loss: float | None, device: torch.device
 ) -> Record:
-    """A step's line of metrics.jsonl; `loss` None where it was not finite."""
+    """A step's line of metrics.jsonl; `loss` is None if it was not finite."""
     return {
         "epoch": epoch,
         "loss": loss,
@@ -115,7 +115,7 @@ def epoch_line(epoch: int, epochs: int, loss: float, clock: EpochClock, measured
 def summary_record(
     trainer: Trainer, measured: Measured, test: Measured | None, classes: Sequence[str]
 ) -> dict[str, Any]:
-    """What summary.json says of a finished training; all ranks call it together."""
+    """The contents of summary.json after a finished training; all ranks call it together."""
     config, seconds = trainer.config, sum(trainer.epoch_seconds)
     both = replace(measured, raw=measured.counts if measured.raw is None else measured.raw)
     summary: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""What a run says at its beginning and its end."""
+"""The messages of a run at its beginning and its end."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def announcement(
     world_size: int,
     device: torch.device,
 ) -> Iterator[str]:
-    """What is trained on what, and what was made of the recipe here; `changes` are those of fit_to_data."""
+    """What is trained on which data, and how the recipe was changed; `changes` are those of fit_to_data."""
     c = config
     if c.data == "demo":
         yield f"note: {DEMO_NOTE}"
@@ -37,7 +37,7 @@ def announcement(
     )
     if world_size > 1:
         yield (
-            f"{world_size} processes: batch {c.batch_size} of all together, "
+            f"{world_size} processes: batch {c.batch_size} in total, "
             f"{c.batch_size // world_size} each, learning rate {c.optimizer.lr:g} for all"
         )
     precision = resolved_precision(c.precision, device)
@@ -52,7 +52,7 @@ def announcement(
 
 
 def _device_notes(config: TrainConfig, precision: str) -> Iterator[str]:
-    """What was decided for the GPU, and what makes the host wait for it."""
+    """The decisions for the GPU, and what makes the host wait for it."""
     tried, why = cudnn_choice(config)
     yield f"cudnn.benchmark: {'on' if tried else 'off'} ({why})"
     if precision == "amp_fp16" and config.optimizer.name in WAITING:

@@ -1,7 +1,7 @@
-"""Weights & Biases beside metrics.jsonl and TensorBoard, where `--wandb PROJECT` asks for it.
+"""Weights & Biases in addition to metrics.jsonl and TensorBoard, with `--wandb PROJECT`.
 
-One run there is one run folder: its id is kept in `wandb-id.txt`, so that a resumed run goes on in the same
-curves. What was logged after the checkpoint that a run resumed from stays as it was: W&B takes no step twice.
+A run there is one run folder: its id is kept in `wandb-id.txt`, so that a resumed run continues the same
+curves. Points logged after the checkpoint of the resumed run stay: W&B does not take a step twice.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class WandbRun:
             )
         except Exception as error:  # wandb has many kinds: no key, no network, a wrong name
             raise ArgumentError(
-                f"--wandb {project!r}: W&B began no run: {error}. Log in with `wandb login`, or set "
+                f"--wandb {project!r}: W&B did not start a run: {error}. Log in with `wandb login`, or set "
                 "WANDB_MODE=offline and upload the folder later with `wandb sync`"
             ) from error
         kept.write_text(self._run.id + "\n", encoding="utf-8")
@@ -58,11 +58,11 @@ class WandbRun:
         self._run.log(known, step=step)
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """The plain values of summary.json; from here on the run counts as finished."""
+        """Log the plain values of summary.json; from here on the run counts as finished."""
         plain = {name: value for name, value in summary.items() if isinstance(value, int | float | str)}
         self._run.summary.update(plain)
         self._finished = True
 
     def close(self) -> None:
-        """End the run, as a failed one where there is no summary."""
+        """End the run; without a summary, as a failed one."""
         self._run.finish(exit_code=0 if self._finished else 1)

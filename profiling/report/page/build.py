@@ -28,7 +28,7 @@ Section = tuple[str, str, str, str, Draw]
 
 
 def page(report: dict[str, Any]) -> str:
-    """The whole page of a report as `fastpipe-profile --json` writes it. Sections that it lacks are named."""
+    """The whole page of a report as `fastpipe-profile --json` writes it, with a list of missing sections."""
     work = report.get("workload") or {}
     title = f"fastpipe-profile: {work.get('model', 'a model')} on {_of(report, 'data', 'name') or 'data'}"
     head = el(
@@ -151,7 +151,7 @@ def _card(report: dict[str, Any]) -> Markup:
 def _notes(report: dict[str, Any]) -> Markup:
     notes = [el("li", note) for note in report["notes"]]
     if not notes:
-        raise ValueError("there is nothing to note")
+        raise ValueError("there are no notes")
     return el("ul", *notes)
 
 
@@ -169,21 +169,21 @@ SECTIONS: tuple[Section, ...] = (
     (
         "fixes",
         "Fixes, ranked",
-        "Predicted from the measured stages; the whisker is the interval of the prediction.",
+        "Predicted from the measured stages. Whiskers are the intervals of the predictions.",
         "this version of fastpipe-profile predicted none.",
         fixes,
     ),
     (
         "stages",
         "Where an image's time goes",
-        "CPU time of one image through the loader, stage after stage.",
+        "CPU time of one image in the loader, stage by stage.",
         "no stage was timed.",
         _both,
     ),
     (
         "differential",
         "What each part adds to an epoch",
-        "Runs that differ by one part; the whisker is the 95 % interval of the difference.",
+        "Runs that differ by one part. Whiskers are the 95 % intervals of the differences.",
         "no such runs were made.",
         stalls,
     ),
@@ -197,26 +197,26 @@ SECTIONS: tuple[Section, ...] = (
     (
         "timeline",
         "A few batches",
-        "Steady state, through the torchvision backend; numbers are batches. Hover for durations.",
-        "it is recorded with --html or --trace.",
+        "Steady state, with the torchvision backend. Numbers are batches; hover to see durations.",
+        "--html and --trace record it.",
         timeline,
     ),
     (
         "interference",
-        "The model beside a busy loader",
-        "The model step alone, while decoding takes a share of the CPUs.",
+        "The model next to a busy loader",
+        "Rate of the model step while decoding takes a share of the CPUs.",
         "the model step was timed with idle CPUs only.",
         interference,
     ),
     ("latency", "Waiting for batches", "The loader alone.", "single waits were not measured.", waits),
     (
         "verified",
-        "Predictions, checked",
+        "Checked predictions",
         "Fixes applied on this machine, predicted and measured.",
         "--verify applies the fixes that can be run.",
         checks,
     ),
-    ("what_if", "What if", "Predicted, not measured.", "--what-if asks.", what_if),
+    ("what_if", "What if", "Predicted, not measured.", "--what-if adds it.", what_if),
     (
         "together",
         "All figures",
@@ -225,5 +225,5 @@ SECTIONS: tuple[Section, ...] = (
         stage_table,
     ),
     ("host_card", "Host", "What this machine is.", "fastpipe-profile host shows it.", _card),
-    ("notes", "Notes", "What a reader must know of these figures.", "the report has none.", _notes),
+    ("notes", "Notes", "What to know about these figures.", "the report has none.", _notes),
 )

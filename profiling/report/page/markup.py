@@ -1,4 +1,4 @@
-"""HTML and SVG as strings that are escaped by type: only what `el` made is taken as markup."""
+"""HTML and SVG as strings that are escaped by type: only results of `el` count as markup."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def el(name: str, /, *children: object, **attributes: object) -> Markup:
 
 
 def join(children: Iterable[object]) -> Markup:
-    """The children one after another, escaped unless they are markup; None is nothing."""
+    """The children in order, escaped unless they are markup; None adds nothing."""
     return Markup(
         "".join(
             child if isinstance(child, Markup) else html.escape(_plain(child), quote=False)

@@ -1,4 +1,4 @@
-"""The bars of a chart for a screen that is too narrow for the drawing: text that wraps, a bar below it."""
+"""The bars of a chart on a screen that is too narrow for the drawing: text that wraps, with a bar below."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Bar:
 
 
 def both(drawing: Markup, bars: Sequence[Bar]) -> Markup:
-    """The drawing, and in its place on a narrow screen the bars: the style sheet shows one of them."""
+    """The drawing, and the bars that replace it on a narrow screen; the style sheet shows one of the two."""
     rows = [_row(bar) for bar in bars]
     return el("div", el("div", drawing, class_="broad"), el("ul", *rows, class_="narrow bars"))
 

@@ -18,7 +18,7 @@ LANES = {"worker": "worker processes", "main": "loader thread and device", "mode
 
 
 def waterfall(report: dict[str, Any]) -> Markup:
-    """CPU-ms of each loader stage, each bar beginning where the last one ended; ValueError without any."""
+    """CPU-ms of each loader stage; each bar begins at the end of the previous one. ValueError without any."""
     stages = [(row, spread(row.get("cpu_ms_per_image"))) for row in rows(report.get("stages"))]
     costs = [(row, cost[0]) for row, cost in stages if cost is not None and row.get("lane") != "model"]
     total = sum(cost for _, cost in costs)
@@ -59,7 +59,7 @@ def _model_note(stages: list[tuple[dict[str, Any], tuple[float, float, float] | 
     found = [cost[0] for row, cost in stages if cost is not None and row.get("lane") == "model"]
     if not found:
         return EMPTY
-    return el("p", f"Beside it the model step takes {found[0]:.3g} CPU-ms per image.", class_="sub")
+    return el("p", f"In addition, the model step takes {found[0]:.3g} CPU-ms per image.", class_="sub")
 
 
 def rates(report: dict[str, Any]) -> Markup:
@@ -81,7 +81,7 @@ def rates(report: dict[str, Any]) -> Markup:
         x = at(10.0**power)
         children.append(el("line", x1=x, x2=x, y1=0, y2=height, class_="grid"))
         children.append(el("text", rate(10.0**power), x=x, y=height + 16, class_="soft mid"))
-    # Loaders beside which others are measured, and several stages together, are no stage of the path.
+    # Loaders measured for comparison, and several stages together, are not stages of the path.
     path = [median for row, (median, _, _) in found if row.get("lane") in LANES]
     slowest = min(path, default=None)
     bars = []
@@ -151,7 +151,7 @@ _HEAD = ("stage", "images/s", "95 % interval", "CPU-ms/image", "n", "what")
 
 
 def _cells(name: object, figures: Sequence[str], what: object) -> Markup:
-    """A row. On a narrow screen, which shows no head, each cell says what it is."""
+    """A row. A narrow screen shows no table head, so each cell has its own label."""
     cells = [
         el("td", text, class_="num", data_label=head) for head, text in zip(_HEAD[1:5], figures, strict=True)
     ]

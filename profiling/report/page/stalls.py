@@ -1,4 +1,4 @@
-"""What each part adds to an epoch, how a busy CPU slows the model, and how long batches are waited for."""
+"""What each part adds to an epoch, how a busy CPU slows the model, and how long the training waits."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def interference(report: dict[str, Any]) -> Markup:
         if (load := number(row.get("load"))) is not None and (value := spread(row.get("images_per_s")))
     ]
     if not found:
-        raise ValueError("the model step was not timed beside a loader")
+        raise ValueError("the model step was not timed next to a loader")
     knee = number(section.get("knee"))
     scale = (_WIDTH - _NAMES - _FIGURES) / max(high for _, (_, _, high) in found)
     children: list[Markup] = []
@@ -107,7 +107,7 @@ def interference(report: dict[str, Any]) -> Markup:
         if knee is None
         else f"Red: from {knee:.0%} on a step takes 10 % longer."
     )
-    drawing = _svg(len(found) * _ROW + 6, "Rate of the model step beside a busy loader", children)
+    drawing = _svg(len(found) * _ROW + 6, "Rate of the model step next to a busy loader", children)
     return el("div", both(drawing, bars), el("p", words, class_="sub"))
 
 
@@ -139,10 +139,10 @@ def _tile(value: str, label: str) -> Markup:
 
 
 def checks(report: dict[str, Any]) -> Markup:
-    """The fixes that were applied and measured, beside their prediction; ValueError without one."""
+    """The fixes that were applied and measured, with their predictions; ValueError without one."""
     listed = rows(report["verified"])
     if not listed:
-        raise ValueError("none was applied (--verify does)")
+        raise ValueError("no fix was applied; --verify applies them")
     head = ("fix", "predicted images/s", "measured", "error", "inside its interval")
     lines = [_check(row) for row in listed]
     names = el("tr", *(el("th", name) for name in head))
@@ -168,7 +168,7 @@ def _check(row: dict[str, Any]) -> Markup:
 
 
 def what_if(report: dict[str, Any]) -> Markup:
-    """The answer to --what-if with what was assumed."""
+    """The answer to --what-if, and its assumptions."""
     section = report["what_if"]
     assumed = [el("li", text) for text in section.get("assumptions") or []]
     return el("div", el("p", section["sentence"], class_="lead"), el("ul", *assumed) if assumed else EMPTY)

@@ -41,19 +41,19 @@ def timeline(report: dict[str, Any]) -> Markup:
         children += _drawn(row * _ROW + 6, shape, batch, (start_s, end_s), x)
     drawing = el(
         "svg",
-        el("title", "A few batches, who worked when"),
+        el("title", "When each process worked on a few batches"),
         *children,
         viewBox=f"0 0 1000 {height + 26}",
         role="img",
     )
     used = dict.fromkeys(shape for _, shape, _, _, _ in spans)
-    hint = el("p", "Wider than this screen: move it sideways.", class_="narrow sub")
+    hint = el("p", "Wider than this screen: scroll sideways.", class_="narrow sub")
     words = key([(shape, _NAMES[shape]) for shape in _NAMES if shape in used])
     return el("div", hint, el("div", drawing, class_="wide"), words)
 
 
 def _span(span: dict[str, Any]) -> tuple[int, str, int, float, float] | None:
-    """(row, shape, batch, start, end); None for what is not drawn or not whole."""
+    """(row, shape, batch, start, end); None for a span that is not drawn or is incomplete."""
     shape = _SHAPES.get(str(span.get("kind")))
     found = [number(span.get(name)) for name in ("row", "batch", "start_s", "end_s")]
     if shape is None or any(value is None for value in found):

@@ -1,4 +1,4 @@
-"""Reading a report that another version may have written: what is not there is None, never a guess."""
+"""Reading a report that another version may have written: a missing value is None, never a guess."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 __all__ = ["NONE", "duration", "interval", "number", "rate", "round_steps", "rows", "spread"]
 
 NONE = "-"
-"""What a table shows where there is no figure."""
+"""The text of a table cell without a figure."""
 
 Spread = tuple[float, float, float]
 """Median, low, high."""
@@ -36,10 +36,10 @@ def spread(value: Any) -> Spread | None:
 
 
 def interval(row: dict[str, Any]) -> Spread | None:
-    """A stage's images/s as the terminal shows it: the median, with the 95 % interval where there is one.
+    """A stage's images/s as the terminal shows it: the median, with the 95 % interval if there is one.
 
-    The interval is that of the mean, whose centre is another figure: shown as the rate, it would differ from
-    the table's.
+    The interval belongs to the mean. The centre of the interval is not shown as the rate, since it would
+    differ from the rate in the table.
     """
     rate, wide = spread(row.get("images_per_s")), spread(row.get("images_per_s_interval"))
     if rate is None or wide is None:

@@ -69,7 +69,9 @@ def test_what_is_said_of_our_loader_is_true(observe: Any, folder: Path) -> None:
     assert ran.report["lift"]["in_use"] and ran.report["lift"]["lifted"]
     assert "served by" not in ran.err and "would run" not in ran.err and "would go" not in ran.err
     said = ran.report["verdict"]["text"]
-    assert "fastpipe.DataLoader serves it by its backend torchvision; RandomHorizontalFlip, ToTensor" in said
+    assert (
+        "fastpipe.DataLoader serves it with its backend torchvision; RandomHorizontalFlip, ToTensor" in said
+    )
     where = {stage["name"]: stage["where"] for stage in ran.report["loaders"][0]["stages"]}
     assert (where["device stage"], where["decode"]) == ("device thread", "worker")
 
@@ -83,7 +85,7 @@ for batch in DataLoader(Numbers(40), 4, shuffle=True, seed=3, num_workers=1): pa
     (loader,) = ran.report["loaders"]
     assert (loader["kind"], loader["images_per_batch"]) == ("fastpipe.DataLoader over Numbers", 4)
     assert {"dataset", "collate", "pickle"} == names(loader)
-    assert "fastpipe.DataLoader runs this data set as torch does" in ran.report["verdict"]["text"]
+    assert "fastpipe.DataLoader runs this data set like torch" in ran.report["verdict"]["text"]
 
 
 def test_a_restart_within_the_epoch_is_the_same_loader(observe: Any, folder: Path) -> None:

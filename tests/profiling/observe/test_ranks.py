@@ -88,7 +88,7 @@ def test_a_file_that_is_none_of_ours_is_left_out(tmp_path: Path, content: str) -
 def test_a_folder_that_others_may_write_to_is_refused(tmp_path: Path) -> None:
     (tmp_path / "ranks").mkdir()
     (tmp_path / "ranks").chmod(0o777)
-    with pytest.raises(PermissionError, match="not a folder of this user's alone"):
+    with pytest.raises(PermissionError, match="not a private folder of this user"):
         Meeting(tmp_path / "ranks", rank=0, size=2).bring(None)
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
@@ -112,7 +112,7 @@ def test_one_rank_has_nobody_to_meet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_spread_in_words() -> None:
     assert spread_words((wait(0, 1.0),)) == ""
-    assert spread_words((wait(0, 1.0), wait(1, 2.0))).endswith("per step: alike.")
+    assert spread_words((wait(0, 1.0), wait(1, 2.0))).endswith("per step: about the same.")
     assert "2.0 ms (rank 1) to 9.0 ms (rank 0) per step: the others wait for rank 0" in spread_words(
         (wait(0, 9.0), wait(1, 2.0))
     )

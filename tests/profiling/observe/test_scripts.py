@@ -366,4 +366,4 @@ for batch in DataLoader(Numbers(), 4): pass
 """
     ran = observe(source)
     assert ran.status == 0 and ran.report["window"]["steps"] == 6
-    assert "no report could be made" not in ran.err
+    assert "the report failed" not in ran.err

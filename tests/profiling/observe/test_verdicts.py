@@ -86,7 +86,7 @@ with torch.no_grad():
     assert [loader["role"] for loader in ran.report["loaders"]] == ["evaluation"]
     notes = " ".join(ran.report["notes"])
     assert "(train_loader) gave no batch after the warm-up" in notes
-    assert "no loader was seen to feed training" in notes
+    assert "no loader was seen feeding the training" in notes
 
 
 def test_loaders_of_a_helper_are_named_by_its_callers(observe: Any, tmp_path: Path) -> None:
