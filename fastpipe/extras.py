@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-__all__ = ["EXTRAS", "install_command"]
+__all__ = ["install_command"]
 
 # As in pyproject.toml, which a test compares; a version is named only if the newest would not work.
 EXTRAS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(

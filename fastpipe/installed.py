@@ -14,7 +14,7 @@ from typing import Final
 
 from fastpipe.errors import NameClashError
 
-__all__ = ["DISTRIBUTION", "VERSION", "find_version"]
+__all__ = ["VERSION"]
 
 DISTRIBUTION: Final = "fastpipe-vision"
 _OLD: Final = "fastpipe"  # our own name up to 0.1.0; on PyPI it belongs to the other project

@@ -18,16 +18,7 @@ import numpy.typing as npt
 
 from fastpipe.types import IntArray
 
-__all__ = [
-    "Stream",
-    "batch_key",
-    "batch_uniforms",
-    "integer_seeds",
-    "permutation",
-    "philox",
-    "sample_key",
-    "uniforms",
-]
+__all__ = ["Stream", "batch_key", "integer_seeds", "permutation", "sample_key", "uniforms"]
 
 Words = npt.NDArray[np.uint64]  # 32-bit values held in 64 bits, so that products do not overflow
 Uniforms = npt.NDArray[np.float64]

@@ -16,8 +16,6 @@ import numpy.typing as npt
 
 from fastpipe.kernels.operations import CheckedOperations
 
-__all__ = ["State", "apply_chain", "chunks", "pending_flips"]
-
 Bytes = npt.NDArray[np.uint8]
 Numbers = npt.NDArray[np.int64]
 State = tuple[Bytes, Numbers, Bytes, Numbers, Bytes, Bytes, Bytes]

@@ -12,8 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-__all__ = ["Images", "as_array", "as_flags", "as_images", "describe", "require_finite"]
-
 Images = npt.NDArray[np.uint8] | torch.Tensor
 """uint8 [B,H,W,3], as a numpy array or a torch tensor on the CPU."""
 

@@ -12,8 +12,6 @@ from numba import njit
 from fastpipe.kernels.compilers import ApartCompiler, EntryCompiler, LinkedCompiler, can_link
 from fastpipe.kernels.stamp import source_stamp
 
-__all__ = ["apart", "compiled", "inlined", "inner"]
-
 _log = logging.getLogger(__name__)
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 

@@ -15,8 +15,6 @@ import numba
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 
-__all__ = ["ApartCompiler", "EntryCompiler", "LinkedCompiler", "can_link"]
-
 _TRIED = "0.68."
 _OVERRIDDEN = (
     "codegen",

@@ -12,7 +12,7 @@ import torch
 from fastpipe.kernels.checks import as_array, describe, require_finite
 from fastpipe.kernels.ops import OPS, VALUE_OPS, whole_ranges
 
-__all__ = ["CheckedOperations", "Numbers", "Operations", "checked_operations"]
+__all__ = ["Operations"]
 
 Numbers = npt.NDArray[Any] | torch.Tensor
 

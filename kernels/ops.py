@@ -9,17 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = [
-    "BLENDS",
-    "COUNTED",
-    "INTERPOLATIONS",
-    "OPERATIONS",
-    "OPS",
-    "VALUE_OPS",
-    "WHOLE_OPS",
-    "Operation",
-    "whole_ranges",
-]
+__all__ = ["INTERPOLATIONS", "OPERATIONS", "OPS"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,6 @@ import torch
 
 from fastpipe.kernels.checks import as_array, describe, require_finite
 
-__all__ = ["BITS", "Numbers", "as_bits", "as_picks", "checked_boxes", "round_to_bits", "table_bits"]
-
 BITS = {torch.float32: torch.int32, torch.float16: torch.int16, torch.bfloat16: torch.int16}
 """The integer type of the same width, for each float type that can be written."""
 

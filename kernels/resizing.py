@@ -14,7 +14,7 @@ from fastpipe.kernels.checks import as_images
 from fastpipe.kernels.rules import PRECISION
 from fastpipe.kernels.threads import run_ranges
 
-__all__ = ["RESIZE_MODES", "check_resize", "nearest_sources", "resize", "triangle"]
+__all__ = ["RESIZE_MODES", "nearest_sources", "resize"]
 
 RESIZE_MODES = ("bilinear", "nearest", "nearest-exact")
 

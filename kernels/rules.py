@@ -15,24 +15,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = [
-    "PRECISION",
-    "Whole",
-    "affine_coordinate",
-    "autocontrast_level",
-    "blend",
-    "equalize_level",
-    "fixed_point",
-    "gray",
-    "invert_level",
-    "lerp",
-    "posterize_level",
-    "rounded_mean",
-    "smooth",
-    "solarize_add_level",
-    "solarize_level",
-]
-
 Whole = int | np.integer[Any]
 """A whole number, of Python's or any of numba's types."""
 

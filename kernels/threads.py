@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-__all__ = ["MAX_THREADS", "run_ranges"]
+__all__ = ["run_ranges"]
 
 MAX_THREADS = 256
 # Images differ in cost (a sharpness costs ten times a table), so each thread gets about four ranges.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["MOST_OF_ALL", "MOST_OF_ONE", "disagreement"]
+__all__ = ["disagreement"]
 
 MOST_OF_ALL, MOST_OF_ONE = 5e-4, 0.01
 _IMAGES = 64

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NewType
 
-__all__ = ["WORDS", "Id", "about", "of", "words"]
-
 Id = NewType("Id", str)
 
 # Stages of the path, in order; then the pipeline of a backend that does all of a worker's work at once.

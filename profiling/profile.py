@@ -36,7 +36,7 @@ from fastpipe.profiling.measure.workload import Workload
 from fastpipe.profiling.names import OURS, PLAIN
 from fastpipe.profiling.report.result import Profile
 
-__all__ = ["num_parts", "profile"]
+__all__ = ["profile"]
 
 # More batches than any run reads: the iterator is closed when the time is over.
 _ENDLESS = 1_000_000

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["count_right", "per_class", "sum_counts", "top1", "top5"]
-
 
 def count_right(logits: Tensor, labels: Tensor, *, num_classes: int) -> Tensor:
     """Counts [K, 3] int64 per true class: images, top class right, right class among the five largest.

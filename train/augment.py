@@ -26,13 +26,7 @@ if TYPE_CHECKING:
     from fastpipe.train.config.groups import RandAugmentConfig
     from fastpipe.train.config.schema import TrainConfig
 
-__all__ = [
-    "augment_specs",
-    "mix_spec",
-    "policy_spec",
-    "resizes_on_device",
-    "side_after_colout",
-]
+__all__ = ["augment_specs"]
 
 
 def policy_spec(policy: RandAugmentConfig) -> RandAugment | TrivialAugmentWide:

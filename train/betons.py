@@ -25,18 +25,6 @@ from fastpipe.storage import Beton, FolderIndex, is_beton, open_images, write_be
 from fastpipe.system.files import build_once, user_cache_dir
 from fastpipe.types import IntArray
 
-__all__ = [
-    "BetonPart",
-    "as_beton",
-    "beton_parts",
-    "beton_splits",
-    "dataset_of",
-    "in_folder",
-    "partner",
-    "split_in_name",
-    "whole",
-]
-
 _SPLITS = ("train", "validation", "val", "test")
 _WORD = re.compile(rf"(?<![a-z])({'|'.join(_SPLITS)})(?![a-z])", re.IGNORECASE)
 # The held-out images are the same in every run, whatever its seed, so that runs can be compared.

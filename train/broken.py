@@ -12,8 +12,6 @@ import torch
 from fastpipe.errors import SampleError
 from fastpipe.train.distributed import current_shard, summed
 
-__all__ = ["Counts", "InOptions", "added", "broken_counts", "broken_words", "in_options", "summed_counts"]
-
 Counts = Mapping[str, int]
 """The number of samples by treatment."""
 

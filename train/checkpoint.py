@@ -19,19 +19,6 @@ import torch
 from fastpipe.errors import DataError
 from fastpipe.train.disk import clear_away, save_tensors, why_not_written
 
-__all__ = [
-    "FORMAT",
-    "PREVIOUS",
-    "is_checkpoint",
-    "load_checkpoint",
-    "load_newest",
-    "load_plain",
-    "plain",
-    "rng_state",
-    "save_checkpoint",
-    "set_rng_state",
-]
-
 FORMAT = 3
 PREVIOUS = "previous.ckpt"
 

@@ -38,7 +38,7 @@ from fastpipe.train.config.recipe import load_recipe, to_yaml, with_augmentation
 from fastpipe.train.config.schema import TrainConfig, scale_schedule
 from fastpipe.train.recipe_table import recipe_table
 
-__all__ = ["main", "parse"]
+__all__ = ["main"]
 
 _OWN_OPTIONS = (
     "recipe",

@@ -10,8 +10,6 @@ from pathlib import Path
 from fastpipe.errors import ArgumentError
 from fastpipe.system.output import put
 
-__all__ = ["command_of", "run_command"]
-
 _COMMANDS = ("evaluate", "export")
 
 

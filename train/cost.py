@@ -14,8 +14,6 @@ from fastpipe.errors import ArgumentError
 from fastpipe.train.config.options import Options
 from fastpipe.train.timing import time_to_train
 
-__all__ = ["cost_record", "extrapolated_time_to_train", "extrapolation_record"]
-
 _FORMULA = "ours, not the reference text's: (t2 + t2 + t3 + ... + tN) / N * E"
 
 

@@ -9,8 +9,6 @@ import torch
 
 from fastpipe.train.config.schema import TrainConfig
 
-__all__ = ["cudnn_benchmark", "cudnn_choice"]
-
 
 def cudnn_choice(config: TrainConfig) -> tuple[bool, str]:
     """Whether to let cuDNN try, and why.

@@ -25,21 +25,8 @@ from fastpipe.train.config.checks import round_to_multiple
 from fastpipe.train.config.groups import ProgressiveResizingConfig
 from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.distributed import local_world_size
-from fastpipe.train.splits import Images, Indexes, open_data, open_indexes
+from fastpipe.train.splits import Images
 from fastpipe.types import Shard
-
-__all__ = [
-    "MEAN",
-    "STD",
-    "Indexes",
-    "eval_loader",
-    "open_data",
-    "open_indexes",
-    "resolution_of",
-    "resolve_workers",
-    "steps_per_epoch",
-    "train_loader",
-]
 
 # The usual mean and standard deviation of ImageNet's pixels, RGB in 0..1.
 MEAN = (0.485, 0.456, 0.406)

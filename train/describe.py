@@ -10,8 +10,6 @@ from typing import Any
 
 from fastpipe.train.config.keys import group_classes
 
-__all__ = ["describe_options", "descriptions"]
-
 
 def descriptions(cls: type[Any]) -> dict[str, str]:
     """The docstring of each field of `cls`, in one line; none if there is no source to read."""

@@ -9,8 +9,6 @@ from typing import IO, Any, cast
 
 import torch
 
-__all__ = ["clear_away", "save_tensors", "why_not_written"]
-
 
 def save_tensors(value: Any, path: Path) -> None:
     """torch.save to `path`, flushed to the disk. Raises the disk's own OSError.

@@ -24,24 +24,6 @@ from fastpipe.system.files import file_lock, make_dir, user_cache_dir
 from fastpipe.train.errors import PeerError
 from fastpipe.types import Shard
 
-__all__ = [
-    "averaged",
-    "broadcast_state",
-    "current_shard",
-    "device_of_rank",
-    "from_first",
-    "gathered",
-    "local_world_size",
-    "maxima",
-    "one_at_a_time",
-    "process_group",
-    "summed",
-    "tensors_of_first",
-    "together",
-    "unsynchronised",
-    "wrapped",
-]
-
 T = TypeVar("T")
 
 # Rank 0 may write a checkpoint to a slow disk, or measure backends, while the others wait in a collective.

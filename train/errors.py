@@ -6,7 +6,7 @@ import signal
 
 from fastpipe.errors import FastpipeError
 
-__all__ = ["DivergedError", "PeerError", "StoppedError"]
+__all__ = ["DivergedError"]
 
 
 class DivergedError(FastpipeError, RuntimeError):

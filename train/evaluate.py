@@ -23,8 +23,6 @@ from fastpipe.train.splits import Images, same_classes, splits_to_measure
 from fastpipe.train.step import autocast, resolved_precision
 from fastpipe.train.weights import Told, Trained, read_exported, trained_of
 
-__all__ = ["evaluate", "evaluation_lines"]
-
 _NOTHING = Told()
 
 

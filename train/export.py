@@ -22,8 +22,6 @@ from fastpipe.train.disk import clear_away, save_tensors, why_not_written
 from fastpipe.train.onnx_file import check_onnx, rebuild_onnx, write_onnx
 from fastpipe.train.weights import Trained, card_config, card_path, read_trained
 
-__all__ = ["export", "plain_state_dict"]
-
 
 def plain_state_dict(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Copies of `weights` on the CPU, in the usual memory layout."""

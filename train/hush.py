@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import os
 
-__all__ = ["hush_launcher"]
-
 _LOGGER = "torch.distributed.elastic"
 
 

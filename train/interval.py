@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from fastpipe.errors import ArgumentError
 
-__all__ = ["Interval", "parse_interval"]
-
 _FORM = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(ep|min)")
 
 

@@ -20,8 +20,6 @@ import psutil
 from fastpipe.errors import ArgumentError
 from fastpipe.system.stop_signals import exit_status, listening, stop_early
 
-__all__ = ["LAUNCHED", "launch", "record_failure"]
-
 # Tells the processes that this launcher has started them, not the user's torchrun.
 LAUNCHED = "FASTPIPE_TRAIN_LAUNCHED"
 _GRACE_S = 120

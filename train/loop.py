@@ -35,8 +35,6 @@ from fastpipe.train.pauses import Pauses
 from fastpipe.train.step import Updater
 from fastpipe.train.timing import EpochClock
 
-__all__ = ["Loader", "Trainer", "Watch", "hard_labels"]
-
 # Steps between two reads of a CUDA loss: reading it waits for the device.
 _CUDA_READ_INTERVAL = 20
 

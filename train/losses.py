@@ -11,8 +11,6 @@ from torch import Tensor
 from fastpipe.train.distributed import averaged
 from fastpipe.train.errors import DivergedError
 
-__all__ = ["StepLog", "UnreadLosses", "diverged"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepLog:

@@ -16,8 +16,6 @@ from fastpipe.train.algorithms.stochastic_depth import apply_stochastic_depth
 from fastpipe.train.config.keys import suggest
 from fastpipe.train.config.schema import TrainConfig
 
-__all__ = ["build_model", "create_model"]
-
 
 def create_model(name: str, num_classes: int) -> nn.Module:
     """The timm model `name` with `num_classes` outputs, untrained. Raises ArgumentError for another name."""

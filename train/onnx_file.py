@@ -10,8 +10,6 @@ from torch import nn
 
 from fastpipe.errors import MissingExtraError
 
-__all__ = ["check_onnx", "rebuild_onnx", "write_onnx"]
-
 
 def check_onnx() -> None:
     """Raise MissingExtraError unless everything that torch's exporter imports is here."""

@@ -16,8 +16,6 @@ from fastpipe.errors import ArgumentError, MissingExtraError, NoEffectWarning
 from fastpipe.train.algorithms.decoupled_sgd import DecoupledSGD
 from fastpipe.train.config.groups import OptimizerConfig
 
-__all__ = ["WAITING", "ScaledSGD", "build_optimizer", "continue_optimizer", "parameter_groups"]
-
 WAITING = ("lamb", "lars")
 """Optimizers of timm that do not support a loss scaler: it waits for the device at every step."""
 

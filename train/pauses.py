@@ -15,8 +15,6 @@ from fastpipe.train.distributed import maxima
 from fastpipe.train.errors import StoppedError
 from fastpipe.train.interval import Interval
 
-__all__ = ["Pauses"]
-
 
 class Pauses:
     """Answers for one run. `interval` None: no checkpoint is due within an epoch."""

@@ -24,8 +24,6 @@ from fastpipe.train.model import build_model
 from fastpipe.train.splits import Indexes, open_data
 from fastpipe.types import Shard
 
-__all__ = ["fitted_here", "make_parts", "seed_everything"]
-
 # Between the seeds of two ranks.
 _FAR = 1_000_003
 

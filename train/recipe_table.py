@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping
 
 from fastpipe.train.config.schema import TrainConfig
 
-__all__ = ["ROWS", "recipe_table"]
-
 Cell = Callable[[TrainConfig], object]
 
 

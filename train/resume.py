@@ -16,8 +16,6 @@ from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.loop import Trainer
 from fastpipe.train.output.folder import CHECKPOINT
 
-__all__ = ["MAY_CHANGE", "changed_with", "changes", "check_fits", "checkpoint_to_resume", "load_to_resume"]
-
 MAY_CHANGE = (
     # These act from the next step on, and leave the gathered state alone.
     *("optimizer.lr", "optimizer.momentum", "optimizer.weight_decay", "grad_clip", "skip_nonfinite"),

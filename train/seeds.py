@@ -24,8 +24,6 @@ from fastpipe.train.output.folder import CHECKPOINT, make_folder, replace_text
 from fastpipe.train.output.progress import Display
 from fastpipe.train.runner import run
 
-__all__ = ["RESULTS", "run_seeds", "seeds_line", "spread"]
-
 RESULTS = "seeds.json"
 _REPEATED = ("top1", "top5", "time_to_train_s")
 

@@ -19,8 +19,6 @@ from fastpipe.train.launch import launch, record_failure
 from fastpipe.train.runner import run
 from fastpipe.train.seeds import run_seeds
 
-__all__ = ["start", "without_nproc"]
-
 # The launcher looks at its processes every 0.1 s (torchrun's default), and must see the first failure
 # before the others.
 _AFTER_THE_FIRST_S = 2.0

@@ -16,8 +16,6 @@ from fastpipe.errors import DataError
 from fastpipe.storage import NAMED, FolderIndex, Splits, is_beton, open_index, resolve
 from fastpipe.train.betons import BetonPart, beton_parts, beton_splits, in_folder, split_in_name, whole
 
-__all__ = ["Images", "Indexes", "open_data", "open_indexes", "same_classes", "splits_to_measure"]
-
 Images = FolderIndex | BetonPart
 _KNOWN = {"val": "validation", "validation": "validation", "test": "test"}
 

@@ -27,8 +27,6 @@ from fastpipe.train.distributed import maxima, unsynchronised, wrapped
 from fastpipe.train.losses import StepLog, diverged
 from fastpipe.train.optimizers import build_optimizer
 
-__all__ = ["Updater", "autocast", "compiled", "resolved_precision", "schedule_of"]
-
 
 def schedule_of(config: TrainConfig, steps_per_epoch: int) -> Schedule:
     """The learning rates of a run."""

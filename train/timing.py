@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["EpochClock", "time_to_train"]
-
 
 def time_to_train(epoch_seconds: Sequence[float]) -> float:
     """Seconds of training, with the first epoch's time replaced by the second's.

@@ -18,8 +18,6 @@ from fastpipe.train.config.recipe import config_from_values, load_recipe
 from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.model import build_model
 
-__all__ = ["Told", "Trained", "card_config", "card_path", "read_exported", "read_trained", "trained_of"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:

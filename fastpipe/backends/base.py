@@ -12,7 +12,7 @@ from fastpipe.batch import RequestStream, WorkerOptions
 from fastpipe.batch.mend import OnError, Policy
 from fastpipe.types import Availability, HostBatch, Machine, Plan, Support
 
-__all__ = ["Backend", "BatchSource", "Capabilities", "Job", "Numerics"]
+__all__ = ["Backend", "BatchSource", "Job", "Numerics"]
 
 Numerics = Literal["exact", "fast"]
 

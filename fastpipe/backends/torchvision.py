@@ -6,8 +6,6 @@ from fastpipe.backends.base import BatchSource, Capabilities, Job, Numerics
 from fastpipe.batch import FolderWork, WorkerPool
 from fastpipe.types import Availability, Machine, Plan, Support
 
-__all__ = ["TorchvisionBackend"]
-
 
 class TorchvisionBackend:
     """Serves every lifted plan over image files; needs nothing beyond the core install."""

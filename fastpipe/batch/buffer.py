@@ -11,7 +11,7 @@ from torch.utils.data import default_collate
 
 from fastpipe.types import HostBatch, Incident, Request
 
-__all__ = ["allocate", "collate_labels", "without_samples"]
+__all__ = ["allocate", "collate_labels"]
 
 
 def allocate(num: int, height: int, width: int, *, pin: bool = False) -> torch.Tensor:

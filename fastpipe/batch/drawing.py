@@ -18,7 +18,7 @@ from fastpipe.batch.host_draws import batches_of
 from fastpipe.batch.ids import Trail, draw_keys, positions
 from fastpipe.types import IntArray, Request
 
-__all__ = ["Drawer", "Labels", "Reader", "read_one", "read_positions", "read_samples"]
+__all__ = ["Drawer", "Reader", "read_one", "read_positions", "read_samples"]
 
 Resolution = Callable[[int, int], int | None]
 # (the sampler's output, place of its first id in the order) -> (keys of its ids, input of the data set)

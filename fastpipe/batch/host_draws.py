@@ -18,7 +18,7 @@ from torch.utils.data import dataloader as torchs
 
 from fastpipe.errors import DefaultDeviceError
 
-__all__ = ["Seeded", "batches_of", "draw_base_seed", "drawn"]
+__all__ = ["Seeded", "draw_base_seed"]
 
 T = TypeVar("T")
 

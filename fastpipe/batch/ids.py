@@ -12,7 +12,7 @@ import torch
 
 from fastpipe.types import IntArray
 
-__all__ = ["Trail", "draw_keys", "position_of", "positions"]
+__all__ = ["Trail"]
 
 _MASK_63 = (1 << 63) - 1
 

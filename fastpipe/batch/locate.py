@@ -14,15 +14,7 @@ from fastpipe.batch.ids import position_of
 from fastpipe.storage import Leaf, leaf_of
 from fastpipe.types import IntArray, Request
 
-__all__ = [
-    "label_at",
-    "labels_of",
-    "leaves",
-    "locate",
-    "parts",
-    "storage_kind",
-    "usual_numerics",
-]
+__all__ = ["leaves", "locate", "parts", "storage_kind", "usual_numerics"]
 
 
 def locate(dataset: Any, index: int) -> tuple[Leaf, int]:

@@ -24,7 +24,7 @@ from fastpipe.errors import SampleError
 from fastpipe.rng import Stream, uniforms
 from fastpipe.types import Incident, IntArray, Request
 
-__all__ = ["Mender", "Mending", "OnError", "Policy", "Put", "first_that_decodes"]
+__all__ = ["Mender", "OnError", "Policy", "Put", "first_that_decodes"]
 
 OnError = Literal["raise", "skip", "replace"]
 Put = Callable[[int, int], None]

@@ -16,7 +16,7 @@ from fastpipe.rng import permutation
 from fastpipe.storage import leaf_of
 from fastpipe.types import IntArray
 
-__all__ = ["DistributedEvalSampler", "PageLocalSampler", "RepeatAugSampler", "pages_of"]
+__all__ = ["DistributedEvalSampler", "PageLocalSampler", "RepeatAugSampler"]
 
 _PAGE_ORDER = 1 << 62  # added to the epoch in the page order's key, so it differs from the samples' key
 

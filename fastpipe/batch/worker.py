@@ -27,7 +27,7 @@ from fastpipe.errors import SampleError
 from fastpipe.rng import Stream, integer_seeds
 from fastpipe.types import HostBatch, Incident, Plan, Request
 
-__all__ = ["Collated", "FolderWork", "InitWorker", "KeyedWork", "as_pixels", "own_generators", "reseed"]
+__all__ = ["Collated", "FolderWork", "KeyedWork", "own_generators"]
 
 
 def reseed(seed: int) -> None:

@@ -14,7 +14,7 @@ from fastpipe.choice.probe import Trial, rates_of
 from fastpipe.errors import BackendError
 from fastpipe.types import Choice, Machine, Plan
 
-__all__ = ["choose", "decide", "forget_run", "refusal"]
+__all__ = ["decide", "refusal"]
 
 _log = logging.getLogger("fastpipe")
 

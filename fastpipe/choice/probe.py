@@ -37,7 +37,7 @@ from fastpipe.system.files import file_lock, make_dir, replace_file, user_cache_
 from fastpipe.system.machine import processor_name
 from fastpipe.types import Machine, Plan
 
-__all__ = ["PROBE_IMAGES", "Rates", "Trial", "cached_rates", "measure", "probe_key", "rates_of"]
+__all__ = ["Trial"]
 
 _log = logging.getLogger("fastpipe")
 

@@ -13,7 +13,7 @@ from fastpipe.errors import ArgumentError
 from fastpipe.transforms.specs import RandomResizedCrop, ResizeCrop
 from fastpipe.types import Size, Spec
 
-__all__ = ["Box", "center_box", "draw_box", "num_uniforms", "random_box", "resized_crop_box", "short_side"]
+__all__ = ["Box", "draw_box", "num_uniforms", "short_side"]
 
 _TRIES = 10  # torchvision's number of attempts before it takes the central crop
 

@@ -15,7 +15,7 @@ from fastpipe.storage.jpeg import JpegFacts, jpeg_facts
 from fastpipe.transforms.specs import RandomResizedCrop, ResizeCrop
 from fastpipe.types import Size, Spec
 
-__all__ = ["crop_and_resize", "output_size", "pixels", "plain_jpeg"]
+__all__ = ["MAX_RESIZED_PIXELS", "crop_and_resize", "output_size", "pixels", "plain_jpeg"]
 
 _FILTERS: Final = {
     "nearest": Image.Resampling.NEAREST,

@@ -8,8 +8,6 @@ from fastpipe.errors import DataError
 from fastpipe.transforms.resize_spec import MAX_SIDE
 from fastpipe.types import HostBatch
 
-__all__ = ["check_batch"]
-
 
 def check_batch(host: HostBatch) -> None:
     """Raise DataError unless images are uint8 [B,H,W,3], with one label and one id for each.

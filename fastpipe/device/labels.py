@@ -10,7 +10,7 @@ import torch
 from fastpipe.device.draws.batch import MixParams
 from fastpipe.errors import ArgumentError, DataError
 
-__all__ = ["MixedBatch", "check_labels", "require_classes", "soft_labels"]
+__all__ = ["MixedBatch"]
 
 
 class MixedBatch(list[Any]):

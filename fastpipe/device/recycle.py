@@ -13,8 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-__all__ = ["Recycler"]
-
 _Memory = npt.NDArray[np.uint8]
 _ALIGNMENT = 64  # torch's own
 # malloc itself recycles smaller allocations.

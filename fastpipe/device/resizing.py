@@ -13,8 +13,6 @@ import torch
 from fastpipe.device.draws.batch import ColOutParams
 from fastpipe.device.draws.draw import Params, ResizeParams
 
-__all__ = ["nearest_picks", "settle_resize"]
-
 
 def settle_resize(images: torch.Tensor, params: Params) -> tuple[torch.Tensor, Params]:
     """The batch uint8 [B,H,W,3] and equivalent parameters without `resize`.

@@ -20,7 +20,7 @@ from fastpipe.device.transfer import Transfer, pinned
 from fastpipe.transforms import RandomChoice, output_dtype, table
 from fastpipe.types import Batch, HostBatch, Plan, Request, Spec
 
-__all__ = ["DeviceStage", "resolve_device"]
+__all__ = ["DeviceStage"]
 
 
 class DeviceStage:

@@ -21,7 +21,7 @@ import torch
 
 from fastpipe.errors import BackendError
 
-__all__ = ["Transfer", "pinned", "side_stream", "to_device"]
+__all__ = ["Transfer"]
 
 
 @cache

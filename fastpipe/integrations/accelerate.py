@@ -20,8 +20,6 @@ from fastpipe.integrations import source_of
 from fastpipe.integrations.prepared import PreparedLoader, TorchLoader, asked
 from fastpipe.loader import DataLoader
 
-__all__ = ["install", "warn_unserved"]
-
 
 def _rebuilt(dataset: Any, arguments: Mapping[str, Any]) -> Any:
     """Our loader instead of accelerate's plain one, or None, with a warning if something is lost."""

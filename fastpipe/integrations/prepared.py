@@ -13,8 +13,6 @@ import torch
 from fastpipe.batch.nested import deciding_sampler
 from fastpipe.loader import DataLoader
 
-__all__ = ["Epochs", "PreparedLoader", "TorchLoader", "asked", "own_defaults"]
-
 # torch's own class, even if a script has replaced it by ours.
 TorchLoader: Any = next(
     kind for kind in DataLoader.__mro__ if kind.__module__ == "torch.utils.data.dataloader"

@@ -16,17 +16,6 @@ from fastpipe.errors import ArgumentError, NoEffectWarning
 from fastpipe.storage import open_images
 from fastpipe.system.machine import this_machine, worker_count
 
-__all__ = [
-    "AutoWorkers",
-    "ResolutionPolicy",
-    "check_choice",
-    "check_group",
-    "check_loader_arguments",
-    "open_dataset",
-    "resolve_workers",
-    "warn_without_effect",
-]
-
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 _FORMATS = (torch.contiguous_format, torch.channels_last)
 

@@ -22,8 +22,6 @@ from fastpipe.errors import ArgumentError
 from fastpipe.loader.arguments import check_loader_arguments
 from fastpipe.types import Spec
 
-__all__ = ["Asked"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Asked:

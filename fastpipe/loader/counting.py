@@ -16,8 +16,6 @@ from fastpipe.batch.host_draws import Seeded
 from fastpipe.loader.epoch import Position, Whereabouts
 from fastpipe.types import IntArray
 
-__all__ = ["counted_iterator"]
-
 _log = logging.getLogger("fastpipe")
 
 

@@ -17,18 +17,6 @@ from fastpipe.device.transfer import Transfer
 from fastpipe.errors import DataError
 from fastpipe.types import Batch, HostBatch, Incident
 
-__all__ = [
-    "EpochIterator",
-    "Lane",
-    "LiftedLane",
-    "MovedIterator",
-    "PlainLane",
-    "Position",
-    "Ready",
-    "Starter",
-    "Whereabouts",
-]
-
 # One batch waits while the next is made. More would only hold memory: workers prefetch as well.
 _DEPTH = 1
 

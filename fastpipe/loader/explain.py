@@ -11,7 +11,7 @@ from fastpipe.loader.plan import Planned, count_classes
 from fastpipe.transforms import output_dtype
 from fastpipe.types import Choice, StepNote
 
-__all__ = ["Explanation", "facts_of"]
+__all__ = ["Explanation"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from fastpipe.transforms.collate_mix import MixingCollate, mixers_named, read_co
 from fastpipe.transforms.specs import ToFloat
 from fastpipe.types import Plan, Spec, StepNote
 
-__all__ = ["Planned", "count_classes", "plan_loader", "refuse_what_needs_lifting"]
+__all__ = ["plan_loader"]
 
 # timm 1.0.31, timm/data/loader.py: fast_collate and PrefetchLoader.
 _TIMM_COLLATE = (

@@ -19,15 +19,6 @@ from fastpipe.batch import (
 )
 from fastpipe.loader.asked import Asked
 
-__all__ = [
-    "draws_base_seed",
-    "order_generator_state",
-    "order_is_replayable",
-    "replayed",
-    "restore_sampler",
-    "sampler_state",
-]
-
 # Functions of seed and epoch, or of nothing.
 _FIXED = (
     torch.utils.data.SequentialSampler,

@@ -20,8 +20,6 @@ from fastpipe.loader.asked import Asked
 from fastpipe.loader.epoch import Position
 from fastpipe.loader.replay import order_is_replayable, sampler_state
 
-__all__ = ["STATE_VERSION", "EpochClock", "check_replay", "fitted", "make_state", "order_fingerprint"]
-
 STATE_VERSION = 1
 NO_ORDER: Final = "none"  # of an IterableDataset
 _NOT_RESUMABLE: Final = (

@@ -34,8 +34,6 @@ from fastpipe.system.machine import this_machine
 from fastpipe.transforms import with_size
 from fastpipe.types import Choice
 
-__all__ = ["Supply", "drawer_of", "lane_of"]
-
 Resolution = Callable[[int, int], int | None]
 
 

@@ -15,7 +15,7 @@ from fastpipe.storage.progress import Progress, reporting
 from fastpipe.storage.splits import Splits
 from fastpipe.system.files import build_once, user_cache_dir
 
-__all__ = ["DEMO_NOTE", "demo_photos", "demo_splits"]
+__all__ = ["DEMO_NOTE", "demo_splits"]
 
 DEMO_NOTE = (
     "Demo data: instance recognition ('which of 16 photos is this crop from?'), "

@@ -10,8 +10,6 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Dataset
 
-__all__ = ["FolderFace"]
-
 T = TypeVar("T")
 
 

@@ -14,8 +14,6 @@ from fastpipe.storage.index_file import CorruptIndexError, Stored, read_index
 from fastpipe.storage.scan import Listing
 from fastpipe.system.files import user_cache_dir
 
-__all__ = ["cache_place", "ctime_ns", "former_place", "stored_index"]
-
 _log = logging.getLogger("fastpipe.storage")
 # A directory changed this shortly before it was read may change again without a new mtime:
 # FAT keeps 2 s, ext4 one kernel tick (1 to 10 ms).

@@ -24,8 +24,6 @@ import numpy.typing as npt
 from fastpipe.storage.scan import Listing
 from fastpipe.system.files import replace_file
 
-__all__ = ["CorruptIndexError", "Stored", "read_index", "write_facts", "write_index"]
-
 _MAGIC = b"FPINDEX\0"
 _VERSION = 1
 # magic, version, CRC-32, id of this file, N, bytes of meta, bytes of blob, start of the scan in ns

@@ -18,7 +18,7 @@ from fastpipe.errors import ArgumentError, SampleError
 from fastpipe.storage.image import decode_rgb
 from fastpipe.types import IntArray, Size
 
-__all__ = ["Encoded", "Leaf", "Located", "array_of", "leaf_of", "open_images", "register", "words_for"]
+__all__ = ["Encoded", "Leaf", "Located", "leaf_of", "open_images", "register", "words_for"]
 
 Encoded = bytes | memoryview
 

@@ -18,7 +18,7 @@ from fastpipe.storage.progress import Progress, reporting
 from fastpipe.storage.splits import Splits, find_splits
 from fastpipe.system.files import build_once, make_dir, user_cache_dir
 
-__all__ = ["NAMED", "NamedSource", "canonical_name", "named_splits"]
+__all__ = ["NAMED", "canonical_name", "named_splits"]
 
 # torchvision opens its downloads without a timeout: behind a firewall that drops packets the first
 # connection alone hangs for 2 minutes (tcp_syn_retries), once for each mirror.

@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["Progress", "reporting"]
-
 Progress = Callable[[int, int], None]
 """Called as `progress(done, total)` during indexing, reading or building."""
 

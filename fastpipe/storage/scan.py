@@ -18,8 +18,6 @@ import numpy.typing as npt
 from fastpipe.errors import DataError, EmptyDatasetError
 from fastpipe.storage.progress import Progress
 
-__all__ = ["SPLIT_NAMES", "Listing", "list_classes", "listing_from_names", "scan"]
-
 SPLIT_NAMES = ("train", "val", "validation", "test")
 
 

@@ -15,7 +15,7 @@ from types import FrameType
 
 from fastpipe.system.stop_signals import exit_status, listen_from_now_on, obey_parent_alone, stop_early
 
-__all__ = ["command", "program", "usual_interrupt"]
+__all__ = ["usual_interrupt"]
 
 _COMMANDS = {
     "fastpipe.train": "fastpipe-train",

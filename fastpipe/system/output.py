@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
-__all__ = ["CLOSED", "ends_with_its_reader", "put", "reader_is_gone", "version"]
+__all__ = ["ends_with_its_reader", "put", "version"]
 
 CLOSED = 128 + signal.SIGPIPE
 """The exit status of a program whose reader has gone, as a shell reports it: 141."""

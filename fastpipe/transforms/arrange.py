@@ -13,8 +13,6 @@ from fastpipe.transforms.specs import RandomErasing, ToFloat
 from fastpipe.transforms.step_table import STEPS, Step, step_of
 from fastpipe.types import Spec
 
-__all__ = ["arrange"]
-
 
 def arrange(specs: Sequence[Spec]) -> tuple[Spec, ...]:
     """The same work in the order of `step_table`; conversions and normalisations keep their own.

@@ -22,8 +22,6 @@ from fastpipe.transforms.specs import RandomResizedCrop, ResizeCrop
 from fastpipe.transforms.timm_steps import read_timm_crop, timm_classes
 from fastpipe.types import Size, Spec
 
-__all__ = ["CROPS", "LeadingCrop", "leading_crop", "read_crop"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeadingCrop:

@@ -10,7 +10,7 @@ from fastpipe.errors import ArgumentError
 from fastpipe.transforms.specs import Normalize, ToFloat
 from fastpipe.types import Plan, Spec
 
-__all__ = ["output_dtype", "run_levels", "table"]
+__all__ = ["output_dtype", "table"]
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 

@@ -12,7 +12,7 @@ from fastpipe.errors import ArgumentError
 from fastpipe.transforms.spec_checks import check_at_least, check_fill, check_probability
 from fastpipe.types import Spec
 
-__all__ = ["RandAugment", "Space", "TorchvisionSpace", "TrivialAugmentWide", "timm_rand_augment"]
+__all__ = ["RandAugment", "TrivialAugmentWide", "timm_rand_augment"]
 
 TorchvisionSpace = Literal["torchvision", "torchvision_v2"]
 Space = Literal["composer", "composer-original", "composer-safe", "timm", "torchvision", "torchvision_v2"]

@@ -15,19 +15,6 @@ import torch
 from fastpipe.transforms.specs import FloatName, Interpolation
 from fastpipe.types import Size
 
-__all__ = [
-    "NotKnown",
-    "check_plain",
-    "describe",
-    "float_name",
-    "read_fill",
-    "read_interpolation",
-    "read_numbers",
-    "read_pair",
-    "read_policy_interpolation",
-    "read_size",
-]
-
 _MAX_CHARS = 80
 _PILLOW_CODES = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 _INTERPOLATIONS: dict[str, Interpolation] = {

@@ -10,7 +10,7 @@ from fastpipe.errors import ArgumentError
 from fastpipe.transforms.spec_checks import check_flag, is_whole
 from fastpipe.types import Size, Spec
 
-__all__ = ["MAX_SIDE", "Resize", "ResizeMode"]
+__all__ = ["MAX_SIDE", "Resize"]
 
 MAX_SIDE = 65_535
 """Pixels of one side of an image, at most."""

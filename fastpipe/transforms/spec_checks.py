@@ -7,16 +7,6 @@ from collections.abc import Sequence
 
 from fastpipe.errors import ArgumentError
 
-__all__ = [
-    "check_at_least",
-    "check_channels",
-    "check_fill",
-    "check_flag",
-    "check_positive",
-    "check_probability",
-    "is_whole",
-]
-
 
 def is_whole(value: object) -> bool:
     """Whether the value is an int, and not a bool."""

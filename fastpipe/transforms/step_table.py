@@ -22,7 +22,7 @@ from fastpipe.transforms.specs import (
 )
 from fastpipe.types import Spec
 
-__all__ = ["STEPS", "Step", "rank_of", "spec_classes", "step_of", "timed_steps", "word_for"]
+__all__ = ["step_of", "timed_steps", "word_for"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,8 +32,6 @@ from fastpipe.transforms.timm_steps import read_timm_erasing, read_timm_policy, 
 from fastpipe.transforms.wrappers import why_opaque
 from fastpipe.types import Spec
 
-__all__ = ["Form", "Known", "is_noop", "kind_of", "read_step"]
-
 Form = Literal["pil", "uint8", "float", "other"]
 
 

@@ -24,8 +24,6 @@ from fastpipe.transforms.read import (
 )
 from fastpipe.transforms.specs import RandomErasing, RandomResizedCrop
 
-__all__ = ["read_timm_crop", "read_timm_erasing", "read_timm_policy", "timm_classes"]
-
 _NAMES = (
     "AutoContrast",
     "Equalize",

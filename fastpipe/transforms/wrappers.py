@@ -21,8 +21,6 @@ from torch import nn
 
 from fastpipe.transforms.read import NotKnown, check_plain
 
-__all__ = ["unwrap", "why_opaque"]
-
 _PIPELINES = (v1.Compose, v2.Compose, nn.Sequential)
 
 

@@ -16,8 +16,6 @@ from fastpipe.kernels.cpu.tables import apply_table, fill_table
 from fastpipe.kernels.cpu.warp import warp
 from fastpipe.kernels.ops import AFFINE, BLENDS, COLOR, COUNTED, IDENTITY
 
-__all__ = ["augment_images"]
-
 Bytes = npt.NDArray[np.uint8]
 Numbers = npt.NDArray[np.int64]
 

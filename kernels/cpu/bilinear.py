@@ -16,8 +16,6 @@ from fastpipe.kernels.compiled import inlined, inner
 from fastpipe.kernels.cpu.filters import paint
 from fastpipe.kernels.cpu.vector import blend_four, blend_two
 
-__all__ = ["warp_bilinear"]
-
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int32]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from fastpipe.kernels.compiled import compiled, inner
 from fastpipe.kernels.ops import IDENTITY
 
-__all__ = ["fill_levels", "fill_row", "fill_uniforms"]
+__all__ = ["fill_levels"]
 
 Numbers = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

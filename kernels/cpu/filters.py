@@ -11,8 +11,6 @@ import numpy.typing as npt
 from fastpipe.kernels import rules
 from fastpipe.kernels.compiled import apart, inlined, inner
 
-__all__ = ["color", "copy_bytes", "mirror", "paint", "sharpness"]
-
 Bytes = npt.NDArray[np.uint8]
 
 _gray = inlined(rules.gray)

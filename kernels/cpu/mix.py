@@ -19,8 +19,6 @@ import numpy.typing as npt
 from fastpipe.kernels.compiled import compiled, inner
 from fastpipe.kernels.cpu.output import column_offsets, fetch
 
-__all__ = ["LEVELS", "mix_images", "sum_images"]
-
 Bytes = npt.NDArray[np.uint8]
 Bits = npt.NDArray[Any]
 Numbers = npt.NDArray[np.int64]

@@ -15,8 +15,6 @@ import numpy.typing as npt
 from fastpipe.kernels.compiled import compiled, inner
 from fastpipe.kernels.cpu.filters import copy_bytes
 
-__all__ = ["column_offsets", "erase_range", "fetch", "finish_images"]
-
 Bytes = npt.NDArray[np.uint8]
 Bits = npt.NDArray[Any]
 Numbers = npt.NDArray[np.int64]

@@ -30,8 +30,6 @@ from fastpipe.kernels.cuda.layout import (
 )
 from fastpipe.kernels.ops import AFFINE, BLENDS, COUNTED, VALUE_OPS, WHOLE_OPS
 
-__all__ = ["count_plan", "fill_plan"]
-
 Ints = npt.NDArray[np.int64]
 Wholes = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]

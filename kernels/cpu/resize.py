@@ -9,8 +9,6 @@ from fastpipe.kernels.compiled import compiled, inner
 from fastpipe.kernels.cpu.filters import copy_bytes
 from fastpipe.kernels.rules import PRECISION
 
-__all__ = ["resize_range"]
-
 Bytes = npt.NDArray[np.uint8]
 Numbers = npt.NDArray[np.int32]
 

@@ -21,8 +21,6 @@ from fastpipe.kernels.ops import (
     SOLARIZE_ADD,
 )
 
-__all__ = ["apply_table", "fill_table"]
-
 Bytes = npt.NDArray[np.uint8]
 Counts = npt.NDArray[np.int64]
 

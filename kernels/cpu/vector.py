@@ -12,8 +12,6 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["blend_four", "blend_two"]
-
 ir: Any = cgutils.ir  # llvmlite's, imported through numba
 
 _BYTES = ir.VectorType(ir.IntType(8), 4)

@@ -17,8 +17,6 @@ from fastpipe.kernels.compiled import inlined, inner
 from fastpipe.kernels.cpu.bilinear import warp_bilinear
 from fastpipe.kernels.cpu.filters import copy_bytes, paint
 
-__all__ = ["warp"]
-
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int32]

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from fastpipe.kernels.stamp import source_stamp
 
-__all__ = ["kernel_folder", "kernel_hash", "ptx_files"]
+__all__ = ["kernel_folder", "kernel_hash"]
 
 _log = logging.getLogger(__name__)
 

@@ -16,8 +16,6 @@ from fastpipe.kernels.cuda.pixels import blended, erase_box, warp_bilinear, warp
 from fastpipe.kernels.cuda.points import packed_nchw, packed_nhwc, table_plain
 from fastpipe.kernels.cuda.statistics import fill_tables, statistics
 
-__all__ = ["CudaKernel", "catalog"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CudaKernel:

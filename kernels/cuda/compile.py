@@ -24,17 +24,7 @@ from typing import Any
 
 from fastpipe.kernels.cuda.ptx import with_lowest_version
 
-__all__ = [
-    "Assembled",
-    "assemble",
-    "compile_here",
-    "complaints",
-    "find_tool",
-    "main",
-    "missing_package",
-    "patch_numba",
-    "to_ptx",
-]
+__all__ = ["missing_package"]
 
 Capability = tuple[int, int]
 

@@ -15,8 +15,6 @@ from numba import cuda  # noqa: TID253
 
 from fastpipe.kernels import rules
 
-__all__ = ["STORES", "TWO_52", "lifted", "mirrored", "on_device", "pixel_offset"]
-
 _Device = Callable[..., Any]
 
 

@@ -17,8 +17,6 @@ from fastpipe.kernels.cuda.device import mirrored, on_device, pixel_offset
 from fastpipe.kernels.cuda.layout import LEVELS
 from fastpipe.kernels.rules import PRECISION
 
-__all__ = ["ROUNDINGS", "mixed", "picked", "resize_columns", "resize_rows"]
-
 _HALF = np.int32(1 << (PRECISION - 1))
 _SHARES = 2 * 3 * LEVELS
 

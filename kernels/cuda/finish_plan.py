@@ -19,15 +19,7 @@ from fastpipe.kernels.cuda.plan import check_elements
 from fastpipe.kernels.cuda.schedule import Argument, Launch
 from fastpipe.kernels.resizing import triangle
 
-__all__ = [
-    "MIXED",
-    "filters",
-    "finish_names",
-    "finish_numbers",
-    "schedule_mixed",
-    "schedule_picked",
-    "schedule_resize",
-]
+__all__ = ["filters", "finish_numbers"]
 
 Ints = npt.NDArray[np.int32]
 Size = tuple[int, int]

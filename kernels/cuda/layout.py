@@ -2,24 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = [
-    "FILL",
-    "FIXED",
-    "FLIP",
-    "KIND",
-    "LEVELS",
-    "LINES",
-    "LINE_MAPS",
-    "MATRIX",
-    "OP",
-    "PIXELS",
-    "REAL_ROW",
-    "SLOT",
-    "STATISTICS_PARTS",
-    "VALUE",
-    "WHOLE_ROW",
-]
-
 WHOLE_ROW = 24
 """int32 numbers per image and depth; REAL_ROW, where the same memory is read as float64:"""
 REAL_ROW = 12

@@ -22,7 +22,7 @@ from fastpipe.kernels.cuda.layout import STATISTICS_PARTS
 from fastpipe.kernels.cuda.plan import PATHS, check_elements
 from fastpipe.kernels.cuda.schedule import Launch, kernel_names, schedule, schedule_erase
 
-__all__ = ["BITS", "LIBRARY", "erase_boxes", "fused", "load_kernels", "run_launches"]
+__all__ = ["erase_boxes", "fused", "load_kernels"]
 
 BITS = {torch.uint8: 8, torch.float16: 16, torch.bfloat16: 16, torch.float32: 32}
 

@@ -40,8 +40,6 @@ from fastpipe.kernels.cuda.layout import (
 )
 from fastpipe.kernels.ops import COLOR
 
-__all__ = ["blended", "erase_box", "warp_bilinear", "warp_nearest"]
-
 
 @on_device
 def _number(numbers: Any, row: Any, index: Any) -> Any:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from fastpipe.kernels.cuda.layout import REAL_ROW, WHOLE_ROW
 
-__all__ = ["PATHS", "CudaPlan", "check_elements", "make_plan"]
+__all__ = ["make_plan"]
 
 PATHS = ("statistics", "tables", "bilinear", "nearest", "blended")
 """The lists of one depth, in this order: images that need statistics, a table, a warp, a blend."""

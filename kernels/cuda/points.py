@@ -18,8 +18,6 @@ from numba import cuda  # noqa: TID253
 from fastpipe.kernels.cuda.device import STORES, mirrored, on_device, pixel_offset
 from fastpipe.kernels.cuda.layout import FLIP, WHOLE_ROW
 
-__all__ = ["packed_nchw", "packed_nhwc", "table_plain"]
-
 _BYTE = np.uint32(255)
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["LOWEST", "with_lowest_version"]
-
 LOWEST = {
     75: (6, 3),
     80: (7, 0),

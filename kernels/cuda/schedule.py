@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from fastpipe.kernels.cuda.layout import REAL_ROW, STATISTICS_PARTS, WHOLE_ROW
 from fastpipe.kernels.cuda.plan import PATHS
 
-__all__ = ["Argument", "Launch", "kernel_names", "schedule", "schedule_erase"]
-
 Argument = tuple[str, int] | int
 """A buffer and the element in it where the kernel's part begins, or a number."""
 

@@ -26,8 +26,6 @@ from fastpipe.kernels.ops import (
     SOLARIZE_ADD,
 )
 
-__all__ = ["fill_tables", "statistics"]
-
 _autocontrast_level = on_device(rules.autocontrast_level)
 _equalize_level = on_device(rules.equalize_level)
 _invert_level = on_device(rules.invert_level)

@@ -26,8 +26,6 @@ from fastpipe.transforms import merge
 from fastpipe.transforms.step_table import timed_steps
 from fastpipe.types import Plan
 
-__all__ = ["Price", "price_list", "run"]
-
 SCHEMA_VERSION = 1
 
 _BATCH = 32

@@ -16,8 +16,6 @@ from fastpipe.errors import ArgumentError, DataError
 from fastpipe.profiling.commands.diff_kinds import in_common_form, kind_of
 from fastpipe.profiling.commands.terminal import Outcome, print_table
 
-__all__ = ["SCHEMA_VERSION", "compare_reports", "load_report", "render_diff", "run"]
-
 SCHEMA_VERSION = 1
 """Of the comparison that `--json` writes."""
 

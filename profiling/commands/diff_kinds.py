@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
-__all__ = ["KINDS", "in_common_form", "kind_of"]
-
 Report = dict[str, Any]
 
 PROFILE: Final = "a profile"

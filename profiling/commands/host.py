@@ -8,8 +8,6 @@ from fastpipe.profiling.commands.terminal import Outcome, status
 from fastpipe.profiling.host.collect import make_card
 from fastpipe.profiling.host.show import render_card
 
-__all__ = ["run"]
-
 
 def run(args: argparse.Namespace) -> Outcome:
     """Look at the machine, and with DATA at its files."""

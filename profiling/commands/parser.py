@@ -9,8 +9,6 @@ from typing import Final
 
 from fastpipe.system.output import version
 
-__all__ = ["COMMANDS", "Command", "make_parser", "parse"]
-
 _PROFILE_MORE = """
 First, each stage is timed alone on inputs prepared in advance (read, decode, crop+resize, batch assembly,
 process hop, device stage, model step); then the real loaders, and the loader with the model. CPU time covers

@@ -19,8 +19,6 @@ from fastpipe.profiling.report.terminal import render
 from fastpipe.profiling.report.terminal_parts import values_of
 from fastpipe.profiling.report.values import to_dict
 
-__all__ = ["run"]
-
 
 def run(args: argparse.Namespace) -> Outcome:
     """Measure, write the requested page and trace, and check the condition."""

@@ -13,8 +13,6 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-__all__ = ["Outcome", "print_table", "report_console", "status"]
-
 # Narrower tables would break their numbers. A pipe counts as 80 columns, unless COLUMNS is set.
 _NARROWEST = 104
 _FOLDED = 16  # a column that may wrap is readable down to this width

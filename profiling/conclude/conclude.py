@@ -18,16 +18,6 @@ from fastpipe.profiling.measure.inputs import Inputs
 from fastpipe.profiling.measure.setting import Setting
 from fastpipe.profiling.measure.stages import StageResult
 
-__all__ = [
-    "answer_question",
-    "basis_of",
-    "find_verdict",
-    "load_notes",
-    "measured_rates",
-    "own_notes",
-    "verify_fixes",
-]
-
 _BUSY_SHARE = 0.1
 
 

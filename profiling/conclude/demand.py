@@ -10,8 +10,6 @@ from importlib import resources
 from fastpipe.errors import ArgumentError
 from fastpipe.profiling.measure.timing import Spread, Timing
 
-__all__ = ["Published", "known_gpus", "published", "rate_of", "target_timing"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:

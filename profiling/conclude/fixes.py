@@ -22,8 +22,6 @@ from fastpipe.profiling.measure.timing import Spread
 from fastpipe.profiling.measure.variants import Variant
 from fastpipe.profiling.names import Id, words
 
-__all__ = ["Fix", "Measures", "find_fixes", "one_stage", "rank"]
-
 _HOST = (names.READ, names.DECODE, names.CROP, names.ASSEMBLY, names.HOP, names.OVERHEAD)
 # Mild's progressive resizing: 40 % of training at half the side, 40 % growing, 20 % at full size. Mean area.
 _PROGRESSIVE_AREA = 0.4 * 0.25 + 0.4 * (0.5**2 + 0.5 * 1.0 + 1.0) / 3 + 0.2

@@ -10,8 +10,6 @@ from typing import Any
 
 from fastpipe.system.files import make_dir, replace_file, user_cache_dir
 
-__all__ = ["Checked", "history_path", "past_errors", "remember"]
-
 _KEPT = 500
 _LONGEST_LINE = 4096
 

@@ -17,8 +17,6 @@ from fastpipe.profiling.conclude.verdict import StageCost, forecast
 from fastpipe.profiling.measure.timing import Spread, widened
 from fastpipe.profiling.names import Id
 
-__all__ = ["Basis", "Change", "predict_loader", "predict_training", "scaled", "without_policy"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Basis:

@@ -18,8 +18,6 @@ import numpy.typing as npt
 
 from fastpipe.profiling.measure.timing import Spread
 
-__all__ = ["Curve", "fit", "worker_counts"]
-
 Floats = npt.NDArray[np.float64]
 
 _DRAWS = 400

@@ -19,8 +19,6 @@ from typing import Literal
 from fastpipe.profiling.measure.timing import Spread
 from fastpipe.profiling.names import Id
 
-__all__ = ["Forecast", "Lane", "Measured", "StageCost", "Verdict", "forecast", "judge"]
-
 Lane = Literal["worker", "main", "model"]
 
 

@@ -17,8 +17,6 @@ from fastpipe.profiling.measure.setting import Setting
 from fastpipe.profiling.measure.together import time_variants
 from fastpipe.transforms import RandAugment
 
-__all__ = ["verify"]
-
 _REPEATS = 4
 
 

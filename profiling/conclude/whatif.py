@@ -11,8 +11,6 @@ from fastpipe.profiling.conclude.demand import known_gpus, published
 from fastpipe.profiling.conclude.predict import Basis, Change, predict_loader, without_policy
 from fastpipe.profiling.measure.timing import Spread
 
-__all__ = ["Answer", "Question", "answer", "parse"]
-
 _PLACES = ("device", "host", "none")
 
 

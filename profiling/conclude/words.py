@@ -9,8 +9,6 @@ from fastpipe.profiling.conclude.fixes import Fix
 from fastpipe.profiling.conclude.verdict import Forecast, Measured, StageCost, Verdict
 from fastpipe.profiling.names import Id, words
 
-__all__ = ["in_words"]
-
 # Below this ratio between the bottleneck and the next limit, noise decides which of them is slower.
 _BALANCED = 1.1
 

@@ -10,8 +10,6 @@ from fastpipe.system.cgroups import cpu_quota
 from fastpipe.system.machine import processor_name
 from fastpipe.system.proc import ROOT, lines, number, span, text
 
-__all__ = ["cpu_facts", "cpu_notes"]
-
 _VECTORS = ("avx512f", "avx2", "sse4_2", "sve", "asimd")
 
 

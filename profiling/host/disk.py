@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["disk_notes", "forget", "is_cached", "pick", "read_rates"]
-
 _MOST_BYTES = 256 << 20
 _MOST_FILES = 2000
 _PROBES = 8

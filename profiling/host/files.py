@@ -14,8 +14,6 @@ from fastpipe.decode import read
 from fastpipe.errors import SampleError
 from fastpipe.storage.image import open_image, to_rgb
 
-__all__ = ["file_facts", "file_notes"]
-
 # At least this many files are inspected, however slow the disk is.
 _LEAST = 16
 _PERCENTILES = (1, 25, 50, 75, 99)

@@ -10,8 +10,6 @@ import torch
 
 from fastpipe.system.proc import ROOT, number, text
 
-__all__ = ["Cuda", "TorchCuda", "gpu_facts", "gpu_notes"]
-
 _BYTES = 256 << 20
 _COPIES = 7
 

@@ -11,8 +11,6 @@ from typing import Any
 from fastpipe.system.cgroups import memory_limit
 from fastpipe.system.proc import ROOT, lines, text
 
-__all__ = ["memory_facts", "memory_notes"]
-
 # Docker's default; one batch of 256 x 176 x 176 uint8 images (24 MB) takes a third of it.
 _SMALL_SHM = 1 << 30
 

@@ -7,8 +7,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["card_lines", "render_card"]
-
 Line = tuple[str, str, str]
 """Group, label, text."""
 

@@ -17,8 +17,6 @@ import torch
 
 from fastpipe.installed import VERSION
 
-__all__ = ["gil_state", "jpeg_simd_gain", "software_facts", "software_notes"]
-
 _PACKAGES = (
     *("torch", "torchvision", "pillow", "pillow-simd", "numpy", "numba", "numba-cuda"),
     *("ffcv", "nvidia-dali-cuda130", "nvidia-dali-cuda120", "nvidia-dali-cuda110", "opencv-python", "kornia"),

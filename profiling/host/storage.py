@@ -13,8 +13,6 @@ from typing import Any
 
 from fastpipe.system.proc import ROOT, lines, number
 
-__all__ = ["storage_facts", "storage_notes"]
-
 _NETWORK = {
     *("nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "lustre", "gpfs", "beegfs", "afs", "glusterfs"),
     *("9p", "virtiofs", "wekafs", "panfs", "pvfs2", "orangefs"),

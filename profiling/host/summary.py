@@ -18,8 +18,6 @@ from fastpipe.profiling.measure.timing import cpu_seconds
 from fastpipe.system.cgroups import usable_cpus
 from fastpipe.system.machine import processor_name
 
-__all__ = ["OtherLoad", "describe_host"]
-
 
 def describe_host() -> dict[str, Any]:
     """CPU, GPU and versions. `gpu` is None where torch finds no CUDA device."""

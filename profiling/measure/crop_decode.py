@@ -16,8 +16,6 @@ from fastpipe.profiling.measure.inputs import Inputs, Sampled
 from fastpipe.profiling.measure.stages import Stage
 from fastpipe.types import Plan, Spec
 
-__all__ = ["crop_decoding"]
-
 _BATCH = 16
 
 

@@ -27,14 +27,6 @@ from fastpipe.transforms import merge
 from fastpipe.transforms.step_table import timed_steps
 from fastpipe.types import Plan
 
-__all__ = [
-    "cold_read",
-    "detail_stages",
-    "device_augmentation",
-    "device_unit",
-    "pillow_randaugment",
-]
-
 _COLD_FILES = 32
 
 

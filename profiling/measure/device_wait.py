@@ -7,8 +7,6 @@ import time
 
 import torch
 
-__all__ = ["spun_seconds", "wait_for"]
-
 _turn = threading.Lock()
 _spun_s = 0.0
 

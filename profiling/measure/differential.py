@@ -32,8 +32,6 @@ from fastpipe.profiling.measure.timing import Budget, Repeat, Spread, Stopwatch,
 from fastpipe.profiling.names import Id, words
 from fastpipe.types import HostBatch, Plan, Request
 
-__all__ = ["Level", "Paced", "Stall", "stalls", "steady", "time_cold", "time_level"]
-
 Step = Callable[[torch.Tensor, torch.Tensor], None]
 
 _MANY = 1_000_000

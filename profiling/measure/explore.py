@@ -23,8 +23,6 @@ from fastpipe.profiling.names import Id
 from fastpipe.transforms.step_table import step_of
 from fastpipe.types import Plan
 
-__all__ = ["Explored", "Timed", "explore"]
-
 MakeLoader = Callable[[int, int], Any]
 
 _LARGEST_DETAIL = 64

@@ -15,8 +15,6 @@ from fastpipe.profiling.measure.inputs import Inputs
 from fastpipe.profiling.measure.stages import Stage, packed
 from fastpipe.profiling.names import Id
 
-__all__ = ["collate", "handovers"]
-
 _NO_GPU = "no GPU"
 
 

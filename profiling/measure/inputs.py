@@ -19,8 +19,6 @@ from fastpipe.storage import DEMO_NOTE, NAMED, FolderIndex, open_images, open_in
 from fastpipe.storage.named import canonical_name
 from fastpipe.types import Plan, Spec
 
-__all__ = ["Cycle", "Inputs", "Sampled", "fetch", "open_train_index"]
-
 _MOST_FILES, _MOST_FILES_QUICK = 256, 96
 _MOST_DECODED_BYTES = 512 << 20
 _FEW_FILES = 32

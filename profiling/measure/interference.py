@@ -12,8 +12,6 @@ from fastpipe.decode import decode_rgb
 from fastpipe.profiling.measure.inputs import Inputs
 from fastpipe.profiling.measure.timing import Spread, measure
 
-__all__ = ["LOADS", "Point", "busy", "interference", "knee"]
-
 LOADS = (0.0, 0.4, 0.8, 1.0)
 _PERIOD_S = 0.02
 _KNEE = 1.1

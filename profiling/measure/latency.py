@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import psutil
 
-__all__ = ["Latency", "time_latency"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:

@@ -18,8 +18,6 @@ from fastpipe.profiling.measure.variants import Variant, beton_of, make_loader, 
 from fastpipe.profiling.measure.workload import torch_transform
 from fastpipe.profiling.names import OURS, PLAIN, Id
 
-__all__ = ["Loaders", "profiled_loader", "profiled_variant", "time_host", "time_loaders"]
-
 _MOST_PACKED = 128
 
 

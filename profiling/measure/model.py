@@ -23,8 +23,6 @@ from fastpipe.profiling.measure.stages import StageResult
 from fastpipe.profiling.measure.timing import measure
 from fastpipe.profiling.measure.workload import Workload
 
-__all__ = ["ModelStep", "Step", "build_model", "fitting_batch", "make_step", "steps_in_window", "time_model"]
-
 
 def build_model(workload: Workload, num_classes: int) -> nn.Module:
     """The untrained model. ArgumentError with the nearest name for an unknown one."""

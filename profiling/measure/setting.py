@@ -16,8 +16,6 @@ from fastpipe.system.cgroups import usable_cpus
 from fastpipe.transforms import RandAugment, merge
 from fastpipe.types import Plan
 
-__all__ = ["Announce", "Setting", "cost_of", "setting_of"]
-
 Announce = Callable[[str], None]
 """Called with the name of each part before it starts."""
 

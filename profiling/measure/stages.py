@@ -23,8 +23,6 @@ from fastpipe.profiling.names import Id, words
 from fastpipe.transforms.step_table import word_for
 from fastpipe.types import HostBatch, Plan, Request
 
-__all__ = ["Stage", "StageResult", "loader_stages", "overhead", "packed", "stream_of", "whole_host_half"]
-
 _HOP_BATCHES = 8
 _IN_HOST_HALF = (names.READ, names.DECODE, names.CROP, names.ASSEMBLY)
 _NOTICEABLE = 0.02

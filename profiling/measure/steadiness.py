@@ -17,8 +17,6 @@ import numpy as np
 from fastpipe.profiling.measure.setting import Setting
 from fastpipe.profiling.measure.stages import StageResult
 
-__all__ = ["Steadiness", "probing"]
-
 _VALUES = 200_000
 _REPEATS = 3
 # Less than this is not reported.

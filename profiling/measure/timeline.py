@@ -26,8 +26,6 @@ from fastpipe.profiling.measure.workload import Workload, transform_of
 from fastpipe.transforms import merge
 from fastpipe.types import HostBatch, Plan, Request
 
-__all__ = ["capture", "record"]
-
 _MOST_BATCHES = 4096
 _STEPS, _FEWEST = 12, 3
 _SECONDS = 6.0

@@ -13,20 +13,6 @@ import psutil
 
 from fastpipe.profiling.measure.device_wait import spun_seconds
 
-__all__ = [
-    "Budget",
-    "Repeat",
-    "Spread",
-    "Stopwatch",
-    "Timing",
-    "cpu_seconds",
-    "interval",
-    "measure",
-    "student",
-    "summarize",
-    "widened",
-]
-
 # A shorter repeat would count the 10 ms ticks of other processes' CPU time.
 _SHORTEST_REPEAT_S = 0.05
 _MOST_REPEATS = 50

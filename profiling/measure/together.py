@@ -15,8 +15,6 @@ from fastpipe.profiling.measure.timing import Budget, Repeat, Stopwatch, summari
 from fastpipe.profiling.measure.variants import MIN_REPEATS, Variant, alternate, make_loader
 from fastpipe.profiling.names import Id
 
-__all__ = ["epoch_batches", "loader_batch", "loader_words", "time_variants", "time_with_model"]
-
 _BATCHES_PER_EPOCH = 8
 
 

@@ -24,8 +24,6 @@ from fastpipe.storage import BetonLeaf, FolderLeaf, open_index, write_beton
 from fastpipe.system.machine import this_machine
 from fastpipe.types import Plan
 
-__all__ = ["Variant", "alternate", "beton_of", "epoch", "make_loader", "unavailable"]
-
 MIN_REPEATS = 3
 
 

@@ -18,7 +18,7 @@ from fastpipe.transforms import RandAugment, RandomErasing, TrivialAugmentWide, 
 from fastpipe.transforms.step_table import step_of
 from fastpipe.types import Plan, Spec
 
-__all__ = ["Options", "Workload", "make_workload", "nearest", "torch_transform", "transform_of"]
+__all__ = ["Options", "Workload", "make_workload"]
 
 _MODEL, _RESOLUTION, _BATCH_SIZE = "resnet18", 176, 64
 _SECONDS, _QUICK_SECONDS = 1.4, 0.3

@@ -9,8 +9,6 @@ from fastpipe.loader.plan import plan_loader
 from fastpipe.profiling.observe.loaders import LoaderFacts
 from fastpipe.profiling.observe.summary import MAKERS, LoaderSummary, StageSummary
 
-__all__ = ["Lift", "Verdict", "describe_lift", "judge", "rate_without", "title", "who"]
-
 WAITING = 0.05
 """Share of a step from which a script counts as waiting for data."""
 

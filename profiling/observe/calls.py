@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Calls", "begin", "count_samples", "current", "end", "marked", "raw", "timed"]
-
 _MARK = "_fastpipe_original"
 
 

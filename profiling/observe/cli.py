@@ -16,8 +16,6 @@ from fastpipe.profiling.observe.script import Program, find_module, find_script,
 from fastpipe.profiling.observe.session import Session
 from fastpipe.profiling.observe.waits import Observer, Stopped
 
-__all__ = ["run"]
-
 
 def run(args: argparse.Namespace) -> int:
     """Run the script observed. Returns its exit status, or 0 after --stop."""

@@ -10,8 +10,6 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-__all__ = ["transforms_of"]
-
 _DEEPEST = 8
 _MOST_OBJECTS = 2_000
 _MOST_ITEMS = 64  # for a list: lists of transforms are short, lists of samples are long

@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from typing import Final
 
-__all__ = ["GRACE", "Ending"]
-
 GRACE = 30.0
 """Seconds for the leftovers of a stopped script; torch itself gives each DataLoader worker 5 s."""
 

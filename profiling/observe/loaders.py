@@ -16,8 +16,6 @@ from fastpipe.batch import SeededSampler
 from fastpipe.loader.explain import Explanation
 from fastpipe.profiling.observe.sites import Site, sites_of
 
-__all__ = ["LoaderFacts", "Register", "is_ours"]
-
 
 @dataclass(slots=True)
 class LoaderFacts:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import psutil
 
-__all__ = ["Memory", "measure_workers", "shm_used"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:

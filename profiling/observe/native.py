@@ -7,8 +7,6 @@ import threading
 from pathlib import Path
 from typing import Final
 
-__all__ = ["NativeThreads", "other_threads"]
-
 _TASKS: Final = Path("/proc/self/task")
 
 

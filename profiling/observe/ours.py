@@ -23,8 +23,6 @@ from fastpipe.profiling.observe.patches import Patches
 from fastpipe.profiling.observe.recorder import Control, Recorder
 from fastpipe.profiling.observe.stages import ASSEMBLY, StageHooks, size_of
 
-__all__ = ["DevicePass", "OwnHooks"]
-
 DevicePass = tuple[int | None, int, int, int, int]
 """One pass of a device stage: its loader (None: not known), start, wall and CPU in ns, images."""
 

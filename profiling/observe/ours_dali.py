@@ -15,8 +15,6 @@ from fastpipe.profiling.observe.recorder import Control, Recorder
 from fastpipe.profiling.observe.records import StageCost
 from fastpipe.profiling.observe.stages import ASSEMBLY, size_of
 
-__all__ = ["DaliHooks"]
-
 
 class DaliHooks:
     """number_of: the loader that serves a data set, or None. recorder_of: this thread's, for a loader."""

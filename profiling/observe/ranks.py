@@ -21,8 +21,6 @@ import psutil
 from fastpipe.profiling.observe.summary import LoaderSummary
 from fastpipe.system.files import replace_file
 
-__all__ = ["PATIENCE_S", "Meeting", "RankWait", "meeting_of", "spread_words", "wait_of"]
-
 PATIENCE_S = 20.0
 """How long rank 0 waits for the others' figures."""
 

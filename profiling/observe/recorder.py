@@ -13,8 +13,6 @@ from typing import Any
 from fastpipe.profiling.observe.calls import Calls, begin, current, end
 from fastpipe.profiling.observe.records import Batch, StageCost, Writer
 
-__all__ = ["BATCH", "Control", "Recorder"]
-
 BATCH = "batch"
 # Of a batch's time. The rest of the 2 % that observing may cost is for records and the main process.
 _HOOK_SHARE = 0.012

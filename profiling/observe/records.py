@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Batch", "Pickle", "ProcessLog", "Span", "StageCost", "Writer", "read_folder", "read_log"]
-
 _MAGIC = b"FPOBS001"
 _HEAD = struct.Struct("<8sqqq")  # magic, pid, loader, worker (-1: the main process)
 _NAME = struct.Struct("<cHH")  # number, bytes of the name that follows

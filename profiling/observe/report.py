@@ -19,8 +19,6 @@ from fastpipe.profiling.observe.ranks import RankWait, spread_words
 from fastpipe.profiling.observe.summary import LoaderSummary, Summary
 from fastpipe.system.files import replace_file
 
-__all__ = ["SCHEMA_VERSION", "Finding", "Observation", "render", "to_dict", "write_text"]
-
 SCHEMA_VERSION = 1
 """Raised when a field changes its meaning or is removed; new fields do not raise it."""
 

@@ -12,8 +12,6 @@ from typing import Any
 
 from fastpipe.errors import ArgumentError
 
-__all__ = ["Program", "find_module", "find_script", "run_as_main"]
-
 
 class Program:
     """Code to run as __main__, with the values that Python sets for it. `path_entry` becomes sys.path[0].

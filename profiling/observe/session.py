@@ -24,8 +24,6 @@ from fastpipe.profiling.observe.summary import LoaderSummary, Summary, summarise
 from fastpipe.profiling.observe.trace import trace_events
 from fastpipe.profiling.observe.waits import Observer, Stopped
 
-__all__ = ["Session"]
-
 _LOST = 0.3  # of the cost: less is the jitter of a quiet machine
 _NARROWEST = 110  # for the sentences; a pipe counts as 80 columns, unless COLUMNS says what it has
 

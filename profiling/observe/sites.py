@@ -19,8 +19,6 @@ import torch
 import fastpipe
 from fastpipe import profiling
 
-__all__ = ["Site", "names_of", "sites_of", "target_of"]
-
 _MOST = 6  # frames kept, since helpers may make loaders
 _STANDARD: Final = os.path.realpath(sysconfig.get_paths()["stdlib"]) + os.sep
 _INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")

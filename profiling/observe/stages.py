@@ -17,8 +17,6 @@ from fastpipe.profiling.observe.patches import Patches
 from fastpipe.profiling.observe.recorder import Recorder
 from fastpipe.types import HostBatch, Request
 
-__all__ = ["ASSEMBLY", "StageHooks", "size_of"]
-
 # Module, owner in it ("" for the module), attribute, stage. Only of modules that are imported already:
 # observing must not make a script import anything.
 _DECODERS = (

@@ -8,8 +8,6 @@ from typing import Any
 
 import torch
 
-__all__ = ["Wait", "gpu_busy", "num_images"]
-
 
 @dataclass(slots=True)
 class Wait:

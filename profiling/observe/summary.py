@@ -17,8 +17,6 @@ from fastpipe.profiling.observe.ours import DevicePass
 from fastpipe.profiling.observe.records import Batch, ProcessLog
 from fastpipe.profiling.observe.steps import Wait
 
-__all__ = ["MAKERS", "LoaderSummary", "StageSummary", "Summary", "summarise"]
-
 _MS = 1e6
 _FEWEST = 8  # the fewest steps for an interval
 _BLOCKS = 10

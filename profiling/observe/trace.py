@@ -13,8 +13,6 @@ from fastpipe.profiling.observe.records import ProcessLog
 from fastpipe.profiling.observe.steps import Wait
 from fastpipe.profiling.report.trace import complete, label
 
-__all__ = ["trace_events"]
-
 _MAIN, _MAKING, _PACKING = 0, 1, 2
 _THREADS = 100  # and more: threads of the script's process
 

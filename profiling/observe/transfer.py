@@ -10,8 +10,6 @@ import torch
 
 from fastpipe.profiling.observe.patches import Patches
 
-__all__ = ["TransferHooks"]
-
 
 class _Taken(threading.local):
     ns = 0  # a loader's own thread copies too, while the script does something else

@@ -26,8 +26,6 @@ from fastpipe.profiling.observe.stages import StageHooks
 from fastpipe.profiling.observe.steps import Wait, gpu_busy, num_images
 from fastpipe.profiling.observe.transfer import TransferHooks
 
-__all__ = ["Observer", "Stopped"]
-
 
 class Stopped(BaseException):
     """Ends the script of `--stop`. It is not an Exception, so that `except Exception` lets it through."""

@@ -10,8 +10,6 @@ from torch.utils.data._utils import worker as torch_worker
 from fastpipe.profiling.observe.recorder import Control, Recorder
 from fastpipe.profiling.observe.stages import StageHooks
 
-__all__ = ["ObservedLoop", "disinherit", "inherit"]
-
 # Of this process: what a forked worker inherits from the main process, with hooks already in place.
 _inherited: list[StageHooks] = []
 _WORKER_ID = 10  # position among the arguments of torch's _worker_loop

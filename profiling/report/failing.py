@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 from fastpipe.errors import ArgumentError, nearest
 
-__all__ = ["FAILED", "NAMES", "Condition", "parse_condition"]
-
 FAILED = 3
 """Exit status of a run whose condition holds."""
 

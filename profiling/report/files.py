@@ -16,8 +16,6 @@ from fastpipe.profiling.report.page import page
 from fastpipe.profiling.report.trace import trace_events
 from fastpipe.system.files import replace_file
 
-__all__ = ["check_writable", "with_timeline", "write_forms", "write_text", "write_values"]
-
 
 def check_writable(option: str, path: str) -> None:
     """Raise ArgumentError if `path` cannot be written: now, not after a minute of measuring."""

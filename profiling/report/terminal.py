@@ -9,9 +9,7 @@ from fastpipe.profiling import names
 from fastpipe.profiling.commands.terminal import print_table
 from fastpipe.profiling.measure.stages import StageResult
 from fastpipe.profiling.report.result import Profile
-from fastpipe.profiling.report.terminal_parts import print_parts, values_of
-
-__all__ = ["render", "values_of"]
+from fastpipe.profiling.report.terminal_parts import print_parts
 
 
 def render(profile: Profile, console: Console) -> None:

@@ -19,8 +19,6 @@ from fastpipe.profiling.measure.timing import Spread
 from fastpipe.profiling.report.failing import NAMES
 from fastpipe.profiling.report.result import Profile
 
-__all__ = ["print_parts", "sections", "values_of"]
-
 _SHOWN_FIXES = 8
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["complete", "label", "trace_events"]
-
 _PROCESS = 1
 
 

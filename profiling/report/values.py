@@ -12,7 +12,7 @@ from fastpipe.profiling.names import words
 from fastpipe.profiling.report.result import Profile
 from fastpipe.profiling.report.terminal_parts import sections
 
-__all__ = ["SCHEMA_MINOR", "SCHEMA_VERSION", "to_dict"]
+__all__ = ["to_dict"]
 
 SCHEMA_VERSION = 2
 

@@ -36,14 +36,14 @@ def test_the_room_imports_nothing_else_of_fastpipe() -> None:
                 assert not name.startswith("fastpipe") or name.startswith("fastpipe.kernels"), (path, name)
 
 
-def test_rules_are_plain_functions_and_all_listed() -> None:
-    functions = {name for name, value in vars(rules).items() if inspect.isfunction(value)}
-    assert functions == set(rules.__all__) - {"PRECISION", "Whole"}
+def test_rules_are_plain_functions() -> None:
+    made = [value for value in vars(rules).values() if getattr(value, "__module__", "") == rules.__name__]
+    assert len(made) > 10 and all(inspect.isfunction(value) for value in made)
 
 
 def test_rules_do_not_call_one_another() -> None:
     # A plain function that calls a plain function cannot be compiled for two targets.
-    functions = set(rules.__all__) - {"PRECISION", "Whole"}
+    functions = {name for name, value in vars(rules).items() if inspect.isfunction(value)}
     for node in ast.walk(ast.parse(inspect.getsource(rules))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id not in functions

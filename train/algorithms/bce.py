@@ -19,8 +19,6 @@ from torch import Tensor, nn
 
 from fastpipe.errors import NoEffectWarning
 
-__all__ = ["bce_loss", "init_bias_minus_log_classes"]
-
 
 def bce_loss(logits: Tensor, targets: Tensor, *, reduction: Literal["sum", "mean"] = "sum") -> Tensor:
     """A scalar, float32. `logits` and `targets` (0..1, dense) are [B, K]; `reduction` is over the classes."""

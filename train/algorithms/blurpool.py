@@ -16,8 +16,6 @@ from torch import Tensor, nn
 
 from fastpipe.errors import NoEffectWarning
 
-__all__ = ["BlurConv2d", "BlurMaxPool2d", "apply_blurpool", "blur", "blur_filter"]
-
 _TAPS = (1.0, 2.0, 1.0)
 
 

@@ -9,8 +9,6 @@ from torch import nn
 
 from fastpipe.errors import NoEffectWarning
 
-__all__ = ["memory_format", "to_memory_format"]
-
 
 def memory_format(channels_last: bool) -> torch.memory_format:
     """The memory format of model and batches. The numbers are the same in both, up to summation order."""

@@ -21,8 +21,6 @@ from torch import Tensor
 
 from fastpipe.errors import ArgumentError
 
-__all__ = ["DecoupledSGD", "decoupled_sgd_", "scaled_decoupled_sgd_"]
-
 
 def decoupled_sgd_(
     params: list[Tensor],

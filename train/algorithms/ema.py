@@ -17,8 +17,6 @@ from torch import Tensor, nn
 
 from fastpipe.errors import ArgumentError
 
-__all__ = ["EMA", "averaging_updates", "ema_", "smoothing_factor"]
-
 
 def smoothing_factor(half_life_batches: int, update_interval: int) -> float:
     """The share of the shadow that survives one update: one half after `half_life_batches` steps."""

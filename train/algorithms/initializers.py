@@ -12,8 +12,6 @@ from torch import nn
 
 from fastpipe.errors import NoEffectWarning
 
-__all__ = ["initialize"]
-
 _WEIGHTED = (nn.Conv2d, nn.Linear)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 

@@ -15,8 +15,6 @@ from torch import Tensor
 
 from fastpipe.errors import ArgumentError
 
-__all__ = ["dense_targets", "smooth", "targets_as_composer"]
-
 
 def smooth(targets: Tensor, smoothing: float) -> Tensor:
     """Smoothed targets, same shape [B, K]; each row keeps its sum of 1."""

@@ -18,8 +18,6 @@ from torch import Tensor
 
 from fastpipe.errors import ArgumentError
 
-__all__ = ["SAM", "perturbation"]
-
 
 def perturbation(grads: list[Tensor], *, rho: float, eps: float = 1e-12) -> Tensor:
     """Turn the gradients into the step uphill, in place: a copy of the model's size would cost page faults.

@@ -19,8 +19,6 @@ from typing import Literal
 
 import torch
 
-__all__ = ["Decay", "Schedule", "learning_rate", "set_lr"]
-
 Decay = Literal["cosine", "linear", "polynomial"]
 
 

@@ -20,8 +20,6 @@ from torch import Tensor, nn
 
 from fastpipe.errors import NoEffectWarning
 
-__all__ = ["DropBranch", "apply_stochastic_depth", "drop_branch", "linear_rates"]
-
 Kind = Literal["composer", "timm"]
 
 

@@ -10,8 +10,6 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-__all__ = ["flipped_logits"]
-
 
 def flipped_logits(forward: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """Mean logits [B, K] over `images` [B, C, H, W] and their left-right mirror."""

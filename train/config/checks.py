@@ -11,16 +11,6 @@ from fastpipe.train.interval import parse_interval
 if TYPE_CHECKING:
     from fastpipe.train.config.schema import TrainConfig
 
-__all__ = [
-    "check_choices",
-    "check_config",
-    "check_from_scratch",
-    "check_on_error",
-    "check_world_size",
-    "require",
-    "round_to_multiple",
-]
-
 
 def check_config(config: TrainConfig) -> None:
     """Raise ArgumentError for the first value outside the groups that is wrong for every data set."""

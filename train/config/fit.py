@@ -23,8 +23,6 @@ from fastpipe.train.config.keys import (
 )
 from fastpipe.train.config.schema import TrainConfig
 
-__all__ = ["Fitted", "fit_to_data", "fitted_batch_size", "follow_epochs", "follow_train_resolution"]
-
 _FEW_STEPS = 20
 _ENOUGH_STEPS = 30
 _WARMUP_SHARE = 0.1

@@ -15,8 +15,6 @@ from typing import Any
 from fastpipe.errors import ArgumentError, MissingExtraError
 from fastpipe.train.config.keys import check_keys, group_classes
 
-__all__ = ["dump_yaml", "expanded", "load_yaml", "read_group", "text_of", "with_groups_read"]
-
 _FILES = (".yaml", ".yml", ".json")
 _NULL = ("null", "none", "~")
 

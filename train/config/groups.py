@@ -11,17 +11,6 @@ from typing import Literal
 from fastpipe.train.augment import policy_spec
 from fastpipe.train.config.checks import check_choices, require
 
-__all__ = [
-    "EMAConfig",
-    "LossConfig",
-    "OptimizerConfig",
-    "ProgressiveResizingConfig",
-    "RandAugmentConfig",
-    "SAMConfig",
-    "ScheduleConfig",
-    "StochasticDepthConfig",
-]
-
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:

@@ -13,18 +13,6 @@ from typing import Any
 from fastpipe.errors import ArgumentError
 from fastpipe.train.config.schema import TrainConfig
 
-__all__ = [
-    "Group",
-    "check_keys",
-    "config_from_dict",
-    "config_to_dict",
-    "differing",
-    "flat_keys",
-    "group_classes",
-    "suggest",
-    "switches",
-]
-
 
 def suggest(wrong: str, known: Iterable[str], *, prefix: str = "") -> str:
     """A sentence that names the nearest known word, or all of them."""

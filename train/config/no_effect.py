@@ -13,8 +13,6 @@ from fastpipe.errors import NoEffectWarning
 from fastpipe.train.algorithms.ema import averaging_updates
 from fastpipe.train.config.schema import TrainConfig
 
-__all__ = ["warn_clipping_without_effect", "warn_length_without_effect", "warn_without_effect"]
-
 
 def warn_without_effect(config: TrainConfig, *, explicit: Collection[str] = ()) -> None:
     """Warn of each key that has no effect given the others; `explicit` holds the keys set by the user."""

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, fields
 from fastpipe.errors import ArgumentError
 from fastpipe.train.config.schema import TrainConfig
 
-__all__ = ["OPTION_NAMES", "Invocation", "Options", "check_options"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Options:

@@ -12,16 +12,6 @@ from fastpipe.train.config.options import Options
 from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.describe import describe_options
 
-__all__ = [
-    "AUGMENTED",
-    "DEFAULT_RECIPE",
-    "RECIPES",
-    "checked",
-    "make_parser",
-    "print_group_help",
-    "recipe_names",
-]
-
 RECIPES = Path(__file__).parent.parent / "recipes"
 DEFAULT_RECIPE = "mild"
 AUGMENTED = ("none", "mild", "medium", "hot")

@@ -25,7 +25,7 @@ from fastpipe.train.config.parser import (
 )
 from fastpipe.train.config.schema import TrainConfig
 
-__all__ = ["config_from_values", "load_recipe", "to_yaml", "with_augmentations", "without_recipe"]
+__all__ = ["load_recipe"]
 
 _AUGMENTATIONS = (
     "randaugment",

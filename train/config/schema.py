@@ -23,7 +23,7 @@ from fastpipe.train.config.groups import (
     StochasticDepthConfig,
 )
 
-__all__ = ["TrainConfig", "scale_schedule"]
+__all__ = ["TrainConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,6 @@ from fastpipe.train.checkpoint import PREVIOUS
 from fastpipe.train.disk import why_not_written
 from fastpipe.train.output.trackers import WandbRun
 
-__all__ = ["CHECKPOINT", "NoFolder", "RunFolder", "make_folder", "replace_text"]
-
 CHECKPOINT = "last.ckpt"
 METRICS = "metrics.jsonl"
 # TensorBoard shows a running epoch; its own default is two minutes.

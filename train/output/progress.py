@@ -11,8 +11,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column
 
-__all__ = ["Display", "clock_text"]
-
 _BAR = (8, 40)  # columns of a terminal, at least and at most
 
 

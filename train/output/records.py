@@ -19,16 +19,6 @@ from fastpipe.train.loop import Trainer
 from fastpipe.train.losses import StepLog
 from fastpipe.train.timing import EpochClock, time_to_train
 
-__all__ = [
-    "Measured",
-    "epoch_line",
-    "epoch_record",
-    "measure",
-    "peak_memory",
-    "step_record",
-    "summary_record",
-]
-
 Record = dict[str, float | int | None]
 
 

@@ -15,8 +15,6 @@ from fastpipe.train.cudnn import cudnn_choice
 from fastpipe.train.optimizers import WAITING
 from fastpipe.train.step import resolved_precision
 
-__all__ = ["announcement", "conclusion"]
-
 
 def announcement(
     config: TrainConfig,

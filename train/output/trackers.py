@@ -14,8 +14,6 @@ from fastpipe.errors import ArgumentError, MissingExtraError
 from fastpipe.train.config.keys import config_to_dict
 from fastpipe.train.config.schema import TrainConfig
 
-__all__ = ["WandbRun", "import_wandb"]
-
 _ID_FILE = "wandb-id.txt"
 
 

@@ -15,8 +15,6 @@ from fastpipe.extras import install_command
 from fastpipe.transforms import RandomResizedCrop, ResizeCrop
 from fastpipe.types import Availability, Machine, Plan, Support
 
-__all__ = ["DaliBackend", "graph_of"]
-
 _REMEDY = f"{install_command('dali')} (CUDA 13), or nvidia-dali-cuda120; neither needs a GPU"
 
 

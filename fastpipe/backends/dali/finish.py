@@ -20,8 +20,6 @@ from fastpipe.decode.pillow import pixels
 from fastpipe.errors import SampleError
 from fastpipe.types import HostBatch, Spec
 
-__all__ = ["Each", "finish_batch"]
-
 T = TypeVar("T")
 R = TypeVar("R")
 

@@ -27,8 +27,6 @@ from fastpipe.storage.jpeg import is_one_scan
 from fastpipe.transforms import RandomResizedCrop, ResizeCrop
 from fastpipe.types import Request, Size, Spec
 
-__all__ = ["Item", "Prepared", "blank", "jpeg_size", "read_item"]
-
 # Boxes of 1 to 3 columns at the edge of an image with subsampled chroma come out up to 10 levels off, since
 # upsampling lacks the neighbours. From 4 columns on all were right, in 192 samplings.
 _NARROWEST = 8

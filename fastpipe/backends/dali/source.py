@@ -25,8 +25,6 @@ from fastpipe.batch.pool import next_base_seed
 from fastpipe.errors import BackendError, NoEffectWarning, SampleError
 from fastpipe.types import HostBatch, Request
 
-__all__ = ["DaliSource"]
-
 T = TypeVar("T")
 R = TypeVar("R")
 

@@ -28,8 +28,6 @@ from fastpipe.errors import DataError
 from fastpipe.system.files import file_lock, make_dir, replace_file, user_cache_dir
 from fastpipe.system.proc import text
 
-__all__ = ["FORMS", "MixedForm", "compare", "mixed_form", "photos", "refusal_of", "try_form"]
-
 _log = logging.getLogger("fastpipe")
 
 MixedForm = Literal["region", "whole"]

@@ -23,8 +23,6 @@ from fastpipe.errors import NoEffectWarning
 from fastpipe.transforms import RandomResizedCrop, ResizeCrop
 from fastpipe.types import Availability, HostBatch, Machine, Plan, Support
 
-__all__ = ["FfcvBackend", "FfcvSource"]
-
 _PREFETCH: Final = 2  # batches per thread, torch's own default
 # Filters that INTER_AREA, an average over the covered pixels, may replace. Bicubic and Lanczos sharpen,
 # nearest takes single pixels: a run that asks for those does not want an average.

@@ -20,8 +20,6 @@ from fastpipe.decode.pillow import pixels
 from fastpipe.storage import Leaf
 from fastpipe.types import HostBatch, Plan, Request, Size
 
-__all__ = ["BatchWork", "ThreadState"]
-
 
 class BatchWork:
     """Makes batches; shared by the threads of a source. pin: into page-locked memory."""

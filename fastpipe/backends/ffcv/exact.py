@@ -11,8 +11,6 @@ from fastpipe.decode import crop_and_resize, draw_box
 from fastpipe.decode.pillow import pixels, plain_jpeg
 from fastpipe.transforms import RandomResizedCrop, ResizeCrop
 
-__all__ = ["fill_exact", "has_pillows_pixels"]
-
 
 def has_pillows_pixels(sample: Sample) -> bool:
     """Whether libjpeg-turbo may decode it: JPEGs except progressive ones, of the size given by the table.

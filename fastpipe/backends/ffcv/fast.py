@@ -17,8 +17,6 @@ from fastpipe.decode.pillow import MAX_RESIZED_PIXELS, pixels
 from fastpipe.transforms import RandomResizedCrop, ResizeCrop
 from fastpipe.types import Size
 
-__all__ = ["dct_eighths", "fill_fast", "scaled_box"]
-
 # The scaled crop keeps at least this many pixels a side for each pixel of the output. At 1 the edges of the
 # box, which are rounded to the coarser grid, shift too much; docs/design/004 has the figures.
 _KEEP: Final = 1.25

@@ -20,8 +20,6 @@ from fastpipe.errors import BackendError, MissingExtraError
 from fastpipe.extras import install_command
 from fastpipe.types import Availability, Size
 
-__all__ = ["INSTALL", "Native", "Scratch", "availability", "jpeg_frame", "open_native"]
-
 INSTALL: Final = (
     "apt-get install libopencv-dev libturbojpeg0-dev pkg-config g++ python3-dev, then "
     f"{install_command('ffcv')} (pip's opencv-python brings no headers and no shared "

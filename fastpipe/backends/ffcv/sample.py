@@ -14,8 +14,6 @@ from fastpipe.errors import SampleError
 from fastpipe.storage import Leaf
 from fastpipe.types import Size, Spec
 
-__all__ = ["Pixels", "Room", "Sample", "ThreadState"]
-
 # The target of a sample's pixels: uint8 [*size, 3] of the batch, once their size is known.
 Room = Callable[[Size], Pixels]
 

@@ -20,8 +20,6 @@ from typing import Generic, TypeVar, cast
 from fastpipe.batch import RequestStream
 from fastpipe.types import Request
 
-__all__ = ["Batches", "Stop", "Work"]
-
 S = TypeVar("S")
 T = TypeVar("T")
 Stop = Callable[[], bool]

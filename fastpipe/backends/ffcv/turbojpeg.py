@@ -20,8 +20,6 @@ from PIL import Image
 from fastpipe.backends.ffcv.native import open_native
 from fastpipe.errors import BackendError
 
-__all__ = ["Turbo", "TurboDecoder", "exact_fault", "open_turbo"]
-
 Pixels = npt.NDArray[np.uint8]
 
 _RGB: Final = 0  # TJPF_RGB

@@ -23,18 +23,6 @@ from fastpipe.transforms.mix_specs import (
 )
 from fastpipe.types import Request
 
-__all__ = [
-    "Box",
-    "ColOutParams",
-    "MixParams",
-    "Mixing",
-    "draw_colout",
-    "draw_mix",
-    "mix_options",
-    "smallest",
-    "symmetric_beta",
-]
-
 Mixing = MixUp | CutMix | RandomChoice
 Box = tuple[int, int, int, int]
 

@@ -27,7 +27,7 @@ from fastpipe.transforms.resize_spec import Resize
 from fastpipe.transforms.specs import HorizontalFlip, Normalize, RandomErasing, ToFloat
 from fastpipe.types import Request, Spec
 
-__all__ = ["DRAWS", "Draw", "ErasingParams", "LevelPass", "Params", "ResizeParams", "draw", "draw_erasing"]
+__all__ = ["Params", "draw"]
 
 _TRIES = 10  # torchvision's RandomErasing gives up after ten rectangles that do not fit
 

@@ -18,8 +18,6 @@ import numpy.typing as npt
 from fastpipe.device.draws.params import OpParams
 from fastpipe.transforms.policy_specs import RandAugment
 
-__all__ = ["COMPOSER_OPS", "TIMM_OPS", "draw_levels", "num_level_uniforms", "op_names"]
-
 Numbers = npt.NDArray[np.float64]
 
 COMPOSER_OPS = (

@@ -11,8 +11,6 @@ import numpy.typing as npt
 from fastpipe.rng import Stream, batch_key, sample_key
 from fastpipe.types import Request
 
-__all__ = ["batch_numbers", "sample_numbers"]
-
 Numbers = npt.NDArray[np.float64]
 
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["STILL", "Matrix", "OpParams", "whole"]
-
 # Letters used in shapes: B batch, D operations per image.
 Matrix = tuple[float, float, float, float, float, float]
 STILL: Matrix = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)

@@ -22,8 +22,6 @@ from fastpipe.device.draws.params import STILL, Matrix, OpParams, whole
 from fastpipe.errors import ArgumentError
 from fastpipe.transforms.policy_specs import RandAugment, TrivialAugmentWide
 
-__all__ = ["POLICY_OPS", "OpParams", "Policy", "draw_policy", "num_uniforms"]
-
 POLICY_OPS = (
     "Identity",
     "ShearX",

@@ -26,8 +26,6 @@ from fastpipe.device.engines.protocol import LEVELS, Engine, Output
 from fastpipe.device.transfer import pinned
 from fastpipe.extras import install_command
 
-__all__ = ["CudaEngine", "missing_for_cuda"]
-
 _log = logging.getLogger(__name__)
 
 

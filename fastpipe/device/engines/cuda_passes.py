@@ -21,8 +21,6 @@ from fastpipe.device.engines.protocol import LEVELS, Output
 from fastpipe.device.resizing import settle_resize
 from fastpipe.errors import ArgumentError
 
-__all__ = ["Passes"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passes:

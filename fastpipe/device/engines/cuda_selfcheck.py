@@ -16,8 +16,6 @@ from fastpipe.device.engines.protocol import Output
 from fastpipe.kernels.ops import OPERATIONS
 from fastpipe.kernels.tolerance import disagreement
 
-__all__ = ["differences"]
-
 Finish = Callable[[torch.Tensor, Params, Output], torch.Tensor]
 
 

@@ -20,8 +20,6 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["doubt", "forget", "known_doubt", "record_file"]
-
 _log = logging.getLogger(__name__)
 
 _doubts: dict[torch.device, str] = {}

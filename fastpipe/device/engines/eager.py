@@ -15,8 +15,6 @@ from fastpipe.device.engines.protocol import (
 )
 from fastpipe.device.resizing import settle_resize
 
-__all__ = ["TorchEngine"]
-
 
 class TorchEngine:
     """Plain torch operations: any device, no compilation. Policy operations run before the transfer."""

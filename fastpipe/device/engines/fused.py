@@ -22,8 +22,6 @@ from fastpipe.device.resizing import settle_resize
 if TYPE_CHECKING:
     from fastpipe.kernels import Operations
 
-__all__ = ["FusedEngine"]
-
 
 class FusedEngine:
     """numba on the CPU, without the GIL: operations, flip, ColOut, table, mixing, cast and layout at once.

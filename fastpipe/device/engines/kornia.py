@@ -31,8 +31,6 @@ from fastpipe.device.engines.protocol import Output
 from fastpipe.errors import ArgumentError, MissingExtraError
 from fastpipe.kernels.ops import OPERATIONS
 
-__all__ = ["KorniaEngine", "require_kornia"]
-
 Operation = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 _BLACK_BIT = 1e-4  # of a level: kornia's posterize truncates, and 255 * (v / 255) may fall just below v
 

@@ -13,7 +13,7 @@ from fastpipe.device.engines.protocol import (
 )
 from fastpipe.errors import ArgumentError
 
-__all__ = ["engine_note", "make_engine", "why_not_fused"]
+__all__ = ["engine_note"]
 
 
 def make_engine(name: EngineName, device: torch.device) -> Engine:

@@ -15,18 +15,7 @@ import torch
 from fastpipe.device.draws.draw import Params
 from fastpipe.errors import ArgumentError
 
-__all__ = [
-    "ENGINES",
-    "LEVELS",
-    "Engine",
-    "EngineName",
-    "Output",
-    "augment_on_cpu",
-    "finish_batch",
-    "flip_left",
-    "float_table",
-    "picks",
-]
+__all__ = ["ENGINES", "EngineName"]
 
 EngineName = Literal["fused", "torch", "kornia", "none"]
 

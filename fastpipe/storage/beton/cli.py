@@ -19,7 +19,7 @@ from fastpipe.storage.beton.writer import Written, write_beton
 from fastpipe.storage.source import resolve
 from fastpipe.system.output import ends_with_its_reader, version
 
-__all__ = ["main", "make_parser"]
+__all__ = ["main"]
 
 _LINE_EVERY_S = 30.0
 _SHOWN = 20  # bad images named on the terminal

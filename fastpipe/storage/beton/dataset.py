@@ -17,7 +17,7 @@ from fastpipe.storage.beton.file import Beton
 from fastpipe.storage.beton.format import RAW
 from fastpipe.storage.face import FolderFace
 
-__all__ = ["BetonDataset", "decode_sample"]
+__all__ = ["BetonDataset"]
 
 
 def decode_sample(beton: Beton, i: int) -> Image.Image:

@@ -15,8 +15,6 @@ from fastpipe.errors import ArgumentError, SampleError
 from fastpipe.storage.beton.format import JPEG, MAX_SIDE, RAW
 from fastpipe.storage.jpeg import jpeg_facts
 
-__all__ = ["Encoded", "Encoding", "encode_file"]
-
 _QUALITY = 90  # FFCV's default
 
 

@@ -14,26 +14,6 @@ from typing import Final
 
 import numpy as np
 
-__all__ = [
-    "ALLOCATION",
-    "DEFAULT_PAGE",
-    "DESCRIPTOR",
-    "FIELD_KINDS",
-    "HEADER",
-    "IMAGE",
-    "INT_KIND",
-    "JPEG",
-    "MAX_PAGE",
-    "MAX_SIDE",
-    "MIN_PAGE",
-    "RAW",
-    "RGB_KIND",
-    "SIDE",
-    "SIDE_MAGIC",
-    "VERSION",
-    "row_dtype",
-]
-
 VERSION: Final = 2
 MIN_PAGE: Final = 1 << 21
 DEFAULT_PAGE: Final = 1 << 23

@@ -23,8 +23,6 @@ from fastpipe.errors import DataError
 from fastpipe.storage.beton.format import SIDE, SIDE_MAGIC
 from fastpipe.storage.beton.tables import Frame, read_exactly
 
-__all__ = ["Side", "name_at", "read_side", "write_side"]
-
 _SIDE_VERSION = 1
 _MAX_JSON = 1 << 26  # 64 MiB: a million class names of 60 letters
 _BLOCK = 1 << 20

@@ -27,8 +27,6 @@ from fastpipe.storage.beton.format import (
     row_dtype,
 )
 
-__all__ = ["Fields", "Frame", "Tables", "read_exactly", "read_frame", "read_tables"]
-
 _MAX_FIELDS = 256
 _ROWS_AT_ONCE = 1 << 16  # so that the rows, 31 MB at 1.3 million, are never in memory as a whole
 _SHORTEST_JPEG = 4  # SOI and EOI; the rest is checked when the sample is read

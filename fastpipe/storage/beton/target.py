@@ -11,8 +11,6 @@ from typing import Final
 
 from fastpipe.errors import DataError
 
-__all__ = ["sync_folder", "unfinished", "unwritable"]
-
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
 

@@ -23,8 +23,6 @@ from fastpipe.storage.beton.encode import Encoded, Encoding, encode_file
 from fastpipe.storage.beton.format import MAX_PAGE
 from fastpipe.storage.index import FolderIndex
 
-__all__ = ["BUFFER_BYTES", "CHUNK", "RECORD", "Job", "Shared", "Stopped", "Worker", "place", "run_process"]
-
 CHUNK: Final = 32
 BUFFER_BYTES: Final = 64 << 20
 RECORD: Final = np.dtype(

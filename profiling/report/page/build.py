@@ -20,7 +20,7 @@ from fastpipe.profiling.report.page.theme import STYLE
 from fastpipe.profiling.report.page.timeline import timeline
 from fastpipe.profiling.report.page.values import number, rate, rows, spread
 
-__all__ = ["SECTIONS", "page"]
+__all__ = ["page"]
 
 Draw = Callable[[dict[str, Any]], Markup]
 Section = tuple[str, str, str, str, Draw]

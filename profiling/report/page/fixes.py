@@ -7,8 +7,6 @@ from typing import Any
 from fastpipe.profiling.report.page.markup import EMPTY, Markup, el
 from fastpipe.profiling.report.page.values import NONE, number, rate, rows, spread
 
-__all__ = ["fixes"]
-
 _WIDTH, _HEIGHT = 240, 26
 # What the terminal's report lists as a fix too.
 _WORTHWHILE = 1.02

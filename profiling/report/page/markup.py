@@ -5,8 +5,6 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 
-__all__ = ["EMPTY", "Markup", "el", "join"]
-
 _VOID = {"meta", "br", "line", "rect", "circle", "path"}
 
 

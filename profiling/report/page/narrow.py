@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from fastpipe.profiling.report.page.markup import Markup, el
 
-__all__ = ["Bar", "both"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:

@@ -10,8 +10,6 @@ from fastpipe.profiling.report.page.narrow import Bar, both
 from fastpipe.profiling.report.page.stages import key
 from fastpipe.profiling.report.page.values import Spread, number, rate, round_steps, rows, spread
 
-__all__ = ["scaling"]
-
 _LEFT, _RIGHT, _TOP, _BOTTOM = 80, 980, 12, 300
 
 Points = list[tuple[float, Spread]]

@@ -10,8 +10,6 @@ from fastpipe.profiling.report.page.markup import EMPTY, Markup, el
 from fastpipe.profiling.report.page.narrow import Bar, both
 from fastpipe.profiling.report.page.values import NONE, interval, number, rate, rows, spread
 
-__all__ = ["LANES", "key", "rates", "stage_table", "waterfall"]
-
 # Width of the drawing, of the names before it and of the figures behind it, in its own pixels.
 _WIDTH, _NAMES, _FIGURES, _ROW = 1000, 170, 190, 30
 LANES = {"worker": "worker processes", "main": "loader thread and device", "model": "model step"}

@@ -8,8 +8,6 @@ from fastpipe.profiling.report.page.markup import EMPTY, Markup, el
 from fastpipe.profiling.report.page.narrow import Bar, both
 from fastpipe.profiling.report.page.values import NONE, Spread, number, rate, rows, spread
 
-__all__ = ["checks", "interference", "stalls", "waits", "what_if"]
-
 _WIDTH, _NAMES, _FIGURES, _ROW = 1000, 240, 190, 30
 
 

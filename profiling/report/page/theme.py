@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["STYLE"]
-
 STYLE = """
 :root { color-scheme: light dark;
   --page: #f6f7f9; --card: #ffffff; --ink: #16191d; --soft: #59636e;

@@ -8,8 +8,6 @@ from fastpipe.profiling.report.page.markup import EMPTY, Markup, el
 from fastpipe.profiling.report.page.stages import key
 from fastpipe.profiling.report.page.values import duration, number, round_steps, rows
 
-__all__ = ["timeline"]
-
 _LEFT, _RIGHT, _ROW = 130, 985, 40
 _MOST_SPANS = 3000
 _SHAPES = {"load": "worker", "transfer": "main", "compute": "model", "wait": "wait"}

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-__all__ = ["NONE", "duration", "interval", "number", "rate", "round_steps", "rows", "spread"]
-
 NONE = "-"
 """The text of a table cell without a figure."""
 
