@@ -87,7 +87,9 @@ def used_elsewhere() -> dict[str, set[str]]:
                 if module in trees() and (hands_on or room_of(module) != room_of(user)):
                     found[module].add(name)
         if hands_on:  # a lazy package names the homes of what it hands on
-            for name, home in re.findall(r'"(\w+)": "(fastpipe\.[\w.]+)"', ast.unparse(tree).replace("'", '"')):
+            for name, home in re.findall(
+                r'"(\w+)": "(fastpipe\.[\w.]+)"', ast.unparse(tree).replace("'", '"')
+            ):
                 found[home].add(name)
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
     for entry in scripts.values():
