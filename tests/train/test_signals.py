@@ -234,6 +234,14 @@ def _kill_all_here(number: int) -> None:
     time.sleep(0.2)  # who dies of it is dead now
 
 
+@pytest.fixture
+def hangup_counts() -> Iterator[None]:
+    """SIGHUP with its usual meaning, also where these tests run under nohup, which ignores it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize(
     ("hold", "number"),
     [
@@ -243,7 +251,12 @@ def _kill_all_here(number: int) -> None:
     ],
 )
 def test_workers_outlive_a_signal_to_all(
-    hold: str, number: int, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hold: str,
+    number: int,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    hangup_counts: None,
 ) -> None:
     owner: Any
     owner, name = {
