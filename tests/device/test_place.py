@@ -38,7 +38,7 @@ def test_more_ranks_than_gpus_are_told_where_batches_go(
     gpus: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOCAL_RANK", "5")
-    with pytest.warns(RuntimeWarning, match="batches go to cuda:0, the current one, since there are 4 only"):
+    with pytest.warns(RuntimeWarning, match="batches go to cuda:0, the current one, since there are only 4"):
         assert resolve_device(None) == torch.device("cuda", 0)
 
 
