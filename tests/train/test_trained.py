@@ -179,7 +179,7 @@ def test_what_is_no_model_and_a_checkpoint_with_a_recipe(
     assert main(["--evaluate", str(tmp_path / "other.pt"), "--data", str(photos)]) == 1
     assert "neither a checkpoint" in capsys.readouterr().err
     assert main(["--evaluate", str(folder / "last.ckpt"), "--data", str(photos), "--recipe", "hot"]) == 2
-    assert "leave out --recipe" in capsys.readouterr().err
+    assert "Leave out --recipe" in capsys.readouterr().err
     torch.save(load_checkpoint(folder / "last.ckpt")["model"], tmp_path / "old.pt")
     (tmp_path / "old.json").write_text('{"model": "resnet18"}')
     assert main(["--evaluate", str(tmp_path / "old.pt"), "--data", str(photos)]) == 1
