@@ -198,7 +198,10 @@ def _taken(iterator: Any, requests: _Requests, stream: RequestStream, most: int)
 def _explain_death(iterator: Iterator[Any], error: Exception) -> None:
     """The tensor of a worker that has died cannot be fetched; torch checks for that too late."""
     workers = getattr(iterator, "_workers", ())
-    wait([worker.sentinel for worker in workers], timeout=_DYING_S)
+    gone = wait([worker.sentinel for worker in workers], timeout=_DYING_S)
+    for worker in workers:
+        if worker.sentinel in gone:
+            worker.join(_DYING_S)  # its sentinel closes just before it counts as dead
     dead = [str(worker.pid) for worker in workers if not worker.is_alive()]
     if dead:
         raise RuntimeError(f"DataLoader worker (pid(s) {', '.join(dead)}) exited unexpectedly") from error
