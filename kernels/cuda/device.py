@@ -53,6 +53,23 @@ def pixel_offset(place: Any, y: Any, x: Any, height: Any, width: Any) -> Any:
 
 
 @on_device
+def put(norm: Any, out: Any, target: Any, channel_step: Any, red: Any, green: Any, blue: Any) -> None:
+    """Write the values of a pixel's three levels at `target` and the two places after it."""
+    out[target] = norm[np.int64(np.uint32(red))]
+    target = np.uint32(target + channel_step)
+    out[target] = norm[np.int64(np.uint32(green)) + 256]
+    target = np.uint32(target + channel_step)
+    out[target] = norm[np.int64(np.uint32(blue)) + 512]
+
+
+@on_device
+def target_of(place: Any, y: Any, x: Any, height: Any, width: Any, pixel_step: Any) -> Any:
+    """The first element of a pixel of the output."""
+    pixel = np.uint32(y * width + x)
+    return np.uint32(place * np.uint32(3) * height * width + pixel * pixel_step)
+
+
+@on_device
 def _store_8(out: Any, index: Any, a: Any, b: Any, c: Any, d: Any) -> None:
     low, high = np.uint32(a | (b << np.uint32(8))), np.uint32(c | (d << np.uint32(8)))
     out[index] = np.uint32(low | (high << np.uint32(16)))

@@ -13,27 +13,12 @@ from typing import Any
 import numpy as np
 from numba import cuda  # noqa: TID253
 
-from fastpipe.kernels.cuda.device import mirrored, on_device, pixel_offset
+from fastpipe.kernels.cuda.device import mirrored, on_device, pixel_offset, put, target_of
 from fastpipe.kernels.cuda.layout import LEVELS
 from fastpipe.kernels.rules import PRECISION
 
 _HALF = np.int32(1 << (PRECISION - 1))
 _SHARES = 2 * 3 * LEVELS
-
-
-@on_device
-def _put(norm: Any, out: Any, target: Any, channel_step: Any, red: Any, green: Any, blue: Any) -> None:
-    out[target] = norm[np.int64(np.uint32(red))]
-    target = np.uint32(target + channel_step)
-    out[target] = norm[np.int64(np.uint32(green)) + 256]
-    target = np.uint32(target + channel_step)
-    out[target] = norm[np.int64(np.uint32(blue)) + 512]
-
-
-@on_device
-def _target(place: Any, y: Any, x: Any, height: Any, width: Any, pixel_step: Any) -> Any:
-    pixel = np.uint32(y * width + x)
-    return np.uint32(place * np.uint32(3) * height * width + pixel * pixel_step)
 
 
 def picked(
@@ -57,8 +42,8 @@ def picked(
         place = np.uint32(cuda.blockIdx.z)
         column = mirrored(np.uint32(columns[x]), width, flags[place])
         p = np.int64(pixel_offset(place, np.uint32(rows[y]), column, height, width))
-        target = _target(place, y, x, out_height, out_width, pixel_step)
-        _put(norm, out, target, channel_step, images[p], images[p + 1], images[p + 2])
+        target = target_of(place, y, x, out_height, out_width, pixel_step)
+        put(norm, out, target, channel_step, images[p], images[p + 1], images[p + 2])
 
 
 @on_device
@@ -140,8 +125,8 @@ def resize_rows(
             blue = np.int32(blue + np.int32(images[p + 2]) * weight)
             source = np.uint32(source + np.uint32(3) * width)
             k = np.uint32(k + np.uint32(1))
-        target = _target(place, y, x, new_height, width, pixel_step)
-        _put(norm, out, target, channel_step, _level(red), _level(green), _level(blue))
+        target = target_of(place, y, x, new_height, width, pixel_step)
+        put(norm, out, target, channel_step, _level(red), _level(green), _level(blue))
 
 
 @on_device
@@ -217,7 +202,7 @@ def mixed(dtype: str) -> Callable[..., None]:
             p = np.int64(pixel_offset(place, row, mirrored(column, width, own_flip), height, width))
             q = np.int64(pixel_offset(other, row, mirrored(column, width, other_flip), height, width))
             own_erased, other_erased = _is_inside(boxes, place, y, x), _is_inside(boxes, other, y, x)
-            target = _target(place, y, x, out_height, out_width, pixel_step)
+            target = target_of(place, y, x, out_height, out_width, pixel_step)
             for c in range(3):
                 a = np.uint32(256) if own_erased else np.uint32(images[p + c])
                 b = np.uint32(256) if other_erased else np.uint32(images[q + c])

@@ -23,7 +23,9 @@ from fastpipe.kernels.cuda.device import (
     mirrored,
     on_device,
     pixel_offset,
+    put,
     smooth,
+    target_of,
 )
 from fastpipe.kernels.cuda.layout import (
     FILL,
@@ -44,21 +46,6 @@ from fastpipe.kernels.ops import COLOR
 @on_device
 def _number(numbers: Any, row: Any, index: Any) -> Any:
     return numbers[np.int64(row) + index]
-
-
-@on_device
-def _put(norm: Any, out: Any, target: Any, channel_step: Any, red: Any, green: Any, blue: Any) -> None:
-    out[target] = norm[np.int64(np.uint32(red))]
-    target = np.uint32(target + channel_step)
-    out[target] = norm[np.int64(np.uint32(green)) + 256]
-    target = np.uint32(target + channel_step)
-    out[target] = norm[np.int64(np.uint32(blue)) + 512]
-
-
-@on_device
-def _target(place: Any, y: Any, x: Any, height: Any, width: Any, pixel_step: Any) -> Any:
-    pixel = np.uint32(y * width + x)
-    return np.uint32(place * np.uint32(3) * height * width + pixel * pixel_step)
 
 
 def warp_nearest(
@@ -101,8 +88,8 @@ def warp_nearest(
             first = np.int64(p)
             red, green = np.uint32(images[first]), np.uint32(images[first + 1])
             blue = np.uint32(images[first + 2])
-        target = _target(place, y, x, height, width, pixel_step)
-        _put(norm, out, target, channel_step, red, green, blue)
+        target = target_of(place, y, x, height, width, pixel_step)
+        put(norm, out, target, channel_step, red, green, blue)
 
 
 @on_device
@@ -196,8 +183,8 @@ def warp_bilinear(
             red = _mixed(images, taps, 0, x_weight, y_weight)
             green = _mixed(images, taps, 1, x_weight, y_weight)
             blue = _mixed(images, taps, 2, x_weight, y_weight)
-        target = _target(place, y, x, height, width, pixel_step)
-        _put(norm, out, target, channel_step, red, green, blue)
+        target = target_of(place, y, x, height, width, pixel_step)
+        put(norm, out, target, channel_step, red, green, blue)
 
 
 @on_device
@@ -244,8 +231,8 @@ def blended(
             red = np.uint32(_sharpened(images, p, stride, factor))
             green = np.uint32(_sharpened(images, p + 1, stride, factor))
             blue = np.uint32(_sharpened(images, p + 2, stride, factor))
-        target = _target(place, y, x, height, width, pixel_step)
-        _put(norm, out, target, channel_step, red, green, blue)
+        target = target_of(place, y, x, height, width, pixel_step)
+        put(norm, out, target, channel_step, red, green, blue)
 
 
 def erase_box(
@@ -260,6 +247,6 @@ def erase_box(
         line = np.uint32(i // columns)
         y = np.uint32(line + np.uint32(_number(boxes, box, 1)))
         x = np.uint32(np.uint32(i - line * columns) + np.uint32(_number(boxes, box, 2)))
-        target = _target(place, y, x, height, width, pixel_step)
+        target = target_of(place, y, x, height, width, pixel_step)
         for c in range(3):
             out[np.uint32(target + np.uint32(c) * channel_step)] = values[np.uint32(c)]

@@ -130,7 +130,8 @@ def test_threads_that_decode_are_seen_with_their_stages(run_whole: Any, folder: 
 source = {data}
 for workers in (0, 2):
     loader = DataLoader(source, 6, shuffle=True, num_workers=workers, {more})
-    for batch in loader: pass
+    for epoch in range(2):  # a busy machine may make the first 7 batches before the window
+        for batch in loader: pass
 """
         for data, more in (
             ("ImageFolder(sys.argv[1], transform)", 'backend="dali"'),
@@ -139,11 +140,11 @@ for workers in (0, 2):
         )
     )
     source = script(folder, OURS).partition("train = ")[0] + loaders
-    options = ("--warmup", "0", "--steps", "42", "--json", "run.json")
+    options = ("--warmup", "0", "--steps", "84", "--json", "run.json")
     ran = run_whole(source.replace("sys.argv[1]", repr(str(folder))), *options)
     assert ran.returncode == 0, ran.stderr
     report = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
-    assert [loader["steps"] for loader in report["loaders"]] == [7] * 6
+    assert [loader["steps"] for loader in report["loaders"]] == [14] * 6
     for loader, backend, workers in zip(
         report["loaders"], ["dali", "dali", *["ffcv"] * 4], [0, 2] * 3, strict=True
     ):
