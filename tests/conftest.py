@@ -18,7 +18,7 @@ CLASSES = ("birch", "granite", "water")
 PER_CLASS = 8
 LEFT_OUT = pytest.StashKey[Counter[str]]()
 # What FASTPIPE_REQUIRE may name. The tests of a file with such a name in its own carry the mark.
-PARTS = ("ffcv", "dali", "kornia", "cuda_gates")
+PARTS = ("ffcv", "dali", "kornia", "cuda_gates", "debian")
 OPTIONAL_DATA = "FASTPIPE_TEST_DATA"
 
 
@@ -111,7 +111,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
     for item in items:
-        marks = [name for name in ("gpu", "slow") if item.get_closest_marker(name)]
+        marks = [name for name in ("gpu", "slow", "debian") if item.get_closest_marker(name)]
         item.config.stash[LEFT_OUT].update(marks[:1])
 
 
@@ -124,8 +124,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(
             f"not run: {left_out['gpu']} gpu tests ({device}): make test-gpu runs them"
         )
-    if left_out["slow"]:
-        terminalreporter.write_line(f"not run: {left_out['slow']} slow tests: make test-full runs them")
+    for name in ("slow", "debian"):
+        if left_out[name]:
+            terminalreporter.write_line(f"not run: {left_out[name]} {name} tests: make test-full runs them")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

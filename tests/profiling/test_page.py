@@ -308,6 +308,7 @@ CHROMIUM = next(
 )
 
 
+@pytest.mark.debian
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to open the page in (apt-get install chromium)")
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_browser_opens_the_page_without_a_word(tmp_path: Path, dark: bool) -> None:
@@ -326,6 +327,7 @@ def test_a_browser_opens_the_page_without_a_word(tmp_path: Path, dark: bool) -> 
     assert (tmp_path / "page.png").stat().st_size > 30_000
 
 
+@pytest.mark.debian
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to open the page in (apt-get install chromium)")
 def test_nothing_is_cut_off_at_390_pixels(tmp_path: Path) -> None:
     (tmp_path / "report.html").write_text(page(whole()), encoding="utf-8")
