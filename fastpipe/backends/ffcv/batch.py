@@ -11,7 +11,7 @@ from fastpipe.backends.ffcv.exact import fill_exact, has_pillows_pixels
 from fastpipe.backends.ffcv.fast import fill_fast
 from fastpipe.backends.ffcv.native import Native
 from fastpipe.backends.ffcv.sample import Sample, ThreadState
-from fastpipe.backends.ffcv.threads import Stop
+from fastpipe.backends.threads import Stop
 from fastpipe.batch.locate import locate
 from fastpipe.batch.mend import Mender, first_that_decodes
 from fastpipe.batch.packing import Packing, Pixels, about, decode_step
