@@ -6,6 +6,7 @@
 #include <cstring>
 #include <vector>
 
+#include "bindings.h"
 #include "decoder.h"
 #include "resizer.h"
 
@@ -75,6 +76,8 @@ PYBIND11_MODULE(_turbo, module) {
     module.def("decode", &decode, py::arg("data"), py::arg("region") = py::none(),
                py::arg("max_pixels") = std::int64_t(1) << 40);
     module.def("resize", &resize, py::arg("image"), py::arg("size"), py::arg("window"), py::arg("filter"));
+    turbo::bind_step(module);
+    turbo::bind_worker(module);
     module.def("use_simd", [](int simd) { turbo::use_simd(turbo::Simd(simd)); });
     module.def("used_simd", [] { return int(turbo::used_simd()); });
     module.def("best_simd", [] { return int(turbo::best_simd()); });
