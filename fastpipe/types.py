@@ -124,13 +124,16 @@ class HostBatch:
     """A decoded batch on the host: `images` uint8 [B,H,W,3] C-contiguous, `labels` as collated.
 
     `request` holds the ids that are really in the batch (shorter after `on_error="skip"`).
-    `incidents` says which samples were skipped, replaced or rescued.
+    `incidents` says which samples were skipped, replaced or rescued. `handed`: how many images another decoder
+    than the backend's own had to make, by reason. `cpu_seconds`: of the thread that made it; None: not known.
     """
 
     images: torch.Tensor
     labels: Any
     request: Request
     incidents: tuple[Incident, ...] = ()
+    handed: dict[str, int] = field(default_factory=dict)
+    cpu_seconds: float | None = None
 
     def pin_memory(self, device: str | None = None) -> HostBatch:
         """Copy tensors that are not on a GPU to page-locked memory, so their transfer is asynchronous."""

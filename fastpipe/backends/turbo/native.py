@@ -32,7 +32,9 @@ def open_native() -> ModuleType:
     try:
         from fastpipe import _turbo
     except ImportError as error:
-        raise BackendError(f"the module fastpipe._turbo is missing: {error}. To have it, {INSTALL}") from error
+        raise BackendError(
+            f"the module fastpipe._turbo is missing: {error}. To have it, {INSTALL}"
+        ) from error
     return _turbo
 
 
