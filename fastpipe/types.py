@@ -124,8 +124,8 @@ class HostBatch:
     """A decoded batch on the host: `images` uint8 [B,H,W,3] C-contiguous, `labels` as collated.
 
     `request` holds the ids that are really in the batch (shorter after `on_error="skip"`).
-    `incidents` says which samples were skipped, replaced or rescued. `handed`: how many images another decoder
-    than the backend's own had to make, by reason. `cpu_seconds`: of the thread that made it; None: not known.
+    `incidents` says which samples were skipped, replaced or rescued. `handed`: how many images the backend
+    handed to Pillow, by reason. `cpu_seconds`: of the thread that made it; None: not known.
     """
 
     images: torch.Tensor

@@ -1,1 +1,1 @@
-"""turbo: our own JPEG crop decoder and resize (`fastpipe._turbo`), in threads that leave the GIL per batch."""
+"""turbo: our own JPEG crop decoder and resize, in threads that leave the GIL for whole chunks."""

@@ -160,7 +160,8 @@ class _Assembly:
                 )
             reason = self.work.statuses[status]
             if reason == "done":
-                return image[0]
+                made: Pixels = image[0]
+                return made
             if reason != "metadata" or opened or plain_jpeg(data) is None:
                 self.handed[reason] += 1
                 return None

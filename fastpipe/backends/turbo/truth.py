@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 import numpy.typing as npt
 import PIL
-from PIL import Image, features
+from PIL import Image, _imaging, features
 
 from fastpipe.backends.turbo.native import new_worker, open_native, step_of
 from fastpipe.decode import crop_and_resize, decode_rgb
@@ -39,7 +39,7 @@ _NO_LIMIT: Final = 1 << 40
 
 @lru_cache(maxsize=1)
 def fault() -> str:
-    """Why the module must not serve "exact" on this machine, "" if it may. Compares if no answer is stored."""
+    """Why the module must not serve "exact" here, "" if it may. Compares if no answer is stored."""
     try:
         path = user_cache_dir() / "turbo" / f"{_key()}.json"
         found = _stored(path)
@@ -66,8 +66,8 @@ def differences() -> str:
     worker, statuses = new_worker(), open_native().STATUSES
     for number, data in enumerate(files()):
         image = decode_rgb(data)
-        size = (40 + number % 5, 60 - number % 7)
-        cropped = RandomResizedCrop(size=size, interpolation=_FILTERS[number % len(_FILTERS)])  # type: ignore[arg-type]
+        size, filter_name = (40 + number % 5, 60 - number % 7), _FILTERS[number % len(_FILTERS)]
+        cropped = RandomResizedCrop(size=size, interpolation=filter_name)
         draws = np.random.default_rng(number).random((1, 22))
         specs: tuple[Spec | None, ...] = (None, cropped)
         for spec in specs:
@@ -92,7 +92,7 @@ def _words(number: int, spec: Spec | None, found: npt.NDArray[Any], expected: np
 
 
 def files() -> list[bytes]:
-    """64 JPEGs: each sampling that Pillow writes, grey, odd sizes, progressive, several qualities, restarts."""
+    """64 JPEGs: samplings that Pillow writes, grey, odd sizes, progressive, several qualities, restarts."""
     rng = np.random.default_rng(14)
     return [_file(rng, number) for number in range(NUM_FILES)]
 
@@ -127,12 +127,9 @@ def _versions() -> str:
 
 def _key() -> str:
     native = open_native()
-    facts = [_versions(), native.used_simd(), _digest(Path(str(native.__file__))), _digest(_core())]
+    parts = [_digest(Path(str(module.__file__))) for module in (native, _imaging)]
+    facts = [_versions(), native.used_simd(), *parts]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
-
-
-def _core() -> Path:
-    return Path(str(Image.core.__file__))
 
 
 def _digest(path: Path) -> str:

@@ -73,7 +73,7 @@ class BetonLeaf(Leaf):
         beton = self.dataset.beton
         starts = beton.pointers[ids].astype(np.int64)
         stops = starts + beton.lengths[ids].astype(np.int64)
-        file = memoryview(beton.data())
+        file = beton.data().data
         return [file[a:b] for a, b in zip(starts.tolist(), stops.tolist(), strict=True)]
 
     def rgb(self, i: int, data: Encoded | None = None) -> Image.Image:
