@@ -16,8 +16,6 @@ from fastpipe.batch.pool import next_base_seed
 from fastpipe.errors import NoEffectWarning
 from fastpipe.types import HostBatch
 
-__all__ = ["ThreadSource"]
-
 S = TypeVar("S")
 
 _PREFETCH: Final = 2  # batches per thread, torch's own default
@@ -88,7 +86,8 @@ def _warn_of_no_effect(options: WorkerOptions, name: str) -> None:
     for argument, given in useless.items():
         if given:
             warnings.warn(
-                f"{argument} has no effect with backend={name!r}, which starts threads and no worker processes",
+                f"{argument} has no effect with backend={name!r}, which starts threads and no worker "
+                "processes",
                 NoEffectWarning,
                 stacklevel=3,
             )

@@ -142,9 +142,9 @@ class Batches(Iterator[T], Generic[S, T]):
 
     threads: how many. name: of the backend. make_state: called in each thread, for what it reuses from batch
     to batch. timeout: seconds to wait for one batch, 0 for no limit. From a stream that is fed, whatever is
-    there is taken. An error of `work` is raised in its batch's turn, and the next batch follows. An error of `requests` is
-    raised in its turn too, but nothing follows: every later call raises it again. The same holds for the
-    RuntimeError of a thread that died or of a timeout.
+    there is taken. An error of `work` is raised in its batch's turn, and the next batch follows. An error of
+    `requests` is raised in its turn too, but nothing follows: every later call raises it again. The same
+    holds for the RuntimeError of a thread that died or of a timeout.
     """
 
     def __init__(

@@ -26,8 +26,6 @@ from fastpipe.types import HostBatch, IntArray, Plan, Request, Spec
 if TYPE_CHECKING:
     from fastpipe._turbo import Step, Worker
 
-__all__ = ["BatchWork"]
-
 # Images of a native call, between which a closed iterator is noticed. A call costs 10 us; 16 photographs of
 # ImageNet's size take 15 ms, 16 of 12 megapixels half a second.
 CHUNK: Final = 16
@@ -74,7 +72,7 @@ class _Assembly:
                 raise RuntimeError("the iterator was closed")
             self._fill(range(start, min(start + CHUNK, num)))
         batch = self.packing.finish()
-        batch.handed = dict(self.handed)
+        batch.to_pillow = dict(self.handed)
         return batch
 
     def _fill(self, chunk: range) -> None:

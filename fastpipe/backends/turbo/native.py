@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from fastpipe._turbo import Step, Worker
 
-__all__ = ["availability", "most_pixels", "new_worker", "open_native", "pillow_decides", "step_of"]
-
 INSTALL: Final = (
     "install a C++ compiler (apt-get install g++ python3-dev), then fastpipe again: "
     "pip install --force-reinstall --no-deps from where it came"
@@ -30,12 +28,12 @@ _NO_LIMIT: Final = 1 << 40  # pixels: a JPEG has at most 2^32
 def open_native() -> ModuleType:
     """The module. BackendError if it was not built or does not load."""
     try:
-        from fastpipe import _turbo
+        import fastpipe._turbo as native
     except ImportError as error:
         raise BackendError(
             f"the module fastpipe._turbo is missing: {error}. To have it, {INSTALL}"
         ) from error
-    return _turbo
+    return native
 
 
 def availability() -> Availability:

@@ -28,8 +28,6 @@ from fastpipe.system.files import file_lock, make_dir, replace_file, user_cache_
 from fastpipe.transforms import RandomResizedCrop
 from fastpipe.types import Spec
 
-__all__ = ["differences", "fault", "files"]
-
 _log = logging.getLogger("fastpipe")
 
 NUM_FILES: Final = 64
