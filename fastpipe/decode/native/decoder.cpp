@@ -11,9 +11,8 @@ int Decoder::height() const noexcept { return 0; }
 bool Decoder::progressive() const noexcept { return false; }
 Status Decoder::decode(const Box&, RowSink&) noexcept { return Status::process; }
 
-static Simd chosen = Simd::avx2;
-Simd best_simd() noexcept { return Simd::avx2; }
-void use_simd(Simd s) noexcept {chosen=s;}
-Simd used_simd() noexcept { return chosen; }
+Simd best_simd() noexcept { return Simd::scalar; }
+void use_simd(Simd) noexcept {}
+Simd used_simd() noexcept { return Simd::scalar; }
 
 }  // namespace turbo
