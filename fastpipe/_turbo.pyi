@@ -107,13 +107,23 @@ def decode(
 ) -> tuple[int, npt.NDArray[np.uint8] | None]:
     """(status, uint8 [H,W,3]) of a region (left, top, width, height), or of the whole image: for tests."""
 
-def resize(
-    image: npt.NDArray[np.uint8], size: tuple[int, int], window: tuple[int, int, int, int], filter: int
-) -> npt.NDArray[np.uint8]:
-    """The window (left, top, width, height) of an image resized to (height, width): for tests.
+class Resizer:
+    """Pillow's resize, for tests and benchmarks."""
 
-    filter: 0 nearest, 1 bilinear, 2 bicubic, 3 box, 4 hamming, 5 lanczos.
-    """
+    def __init__(self) -> None: ...
+    def resize(
+        self,
+        image: npt.NDArray[np.uint8],
+        size: tuple[int, int],
+        window: tuple[int, int, int, int],
+        filter: int,
+        ahead: int = 1,
+    ) -> npt.NDArray[np.uint8]:
+        """The window (left, top, width, height) of an image [H,W,3 or 4] resized to (height, width): [H,W,3].
+
+        filter: 0 nearest, 1 bilinear, 2 bicubic, 3 box, 4 hamming, 5 lanczos. ahead: rows handed over at once.
+        ValueError where the native code leaves a resize to Pillow.
+        """
 
 def pillow_opens(data: Buffer) -> bool:
     """Whether Pillow opens the file without an error or a warning, by its segments: for tests."""

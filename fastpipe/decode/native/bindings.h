@@ -7,6 +7,7 @@
 
 namespace turbo {
 
+void bind_resize(pybind11::module_& module);
 void bind_step(pybind11::module_& module);
 void bind_worker(pybind11::module_& module);
 
