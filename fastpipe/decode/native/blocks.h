@@ -100,22 +100,23 @@ TURBO_ALWAYS int coefficients(Bits& bits, const Huffman& ac, std::int16_t* out, 
 TURBO_ALWAYS void skip_coefficients(Bits& bits, const Huffman& ac, unsigned& wrong) {
     int place = 1;
     for (;;) {
-        bool long_code = false;
+        unsigned e;
+        // Four look-ups are 44 bits.
         for (int i = 0; i < 4; ++i) {
-            const unsigned e = ac.skips[bits.window >> (64 - look_bits)];
+            e = ac.skips[bits.window >> (64 - look_bits)];
             const int next = place + int(e >> skip_entry::places);
-            // An entry that goes past the 63rd coefficient holds symbols of the next block.
-            if (__builtin_expect((e & skip_entry::length) == 0 || next > 64, 0)) {
-                long_code = true;
-                break;
-            }
+            if (__builtin_expect(next >= 64, 0)) goto leave;
             bits.drop(int(e & skip_entry::length));
             place = next;
-            if (e & skip_entry::end || place == 64) return;
         }
-        if (!long_code) {
-            bits.fill();
-            continue;
+        bits.fill();
+        continue;
+
+    leave:
+        const int places = int(e >> skip_entry::places & 127);
+        if (__builtin_expect((e & skip_entry::length) != 0 && place + places <= 64, 1)) {
+            bits.drop(int(e & skip_entry::length));
+            return;
         }
         const LongSymbol symbol = long_symbol(bits, ac, wrong);
         if (symbol.size == 0 && symbol.run != 15) return;

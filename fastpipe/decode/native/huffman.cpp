@@ -61,7 +61,7 @@ void make_coefficients(Huffman& table) {
 void make_skips(Huffman& table) {
     for (unsigned window = 0; window < look_size; ++window) {
         int used = 0, places = 0;
-        unsigned end = 0;
+        bool end = false;
         while (used < look_bits && places < 63) {
             const unsigned symbol = table.symbols[window << used & (look_size - 1)];
             const int size = int(symbol) & 15, run = int(symbol >> 4) & 15;
@@ -69,13 +69,14 @@ void make_skips(Huffman& table) {
             if (symbol == 0 || used + length > look_bits || places + run + 1 > 64) break;
             used += length;
             if (size == 0 && run != 15) {
-                end = skip_entry::end;
+                end = true;
                 ++places;
                 break;
             }
             places += run + 1;
         }
-        table.skips[window] = std::uint16_t(unsigned(used) | end | unsigned(places) << skip_entry::places);
+        const unsigned next = unsigned(places) | (end || used == 0 ? skip_entry::leave : 0);
+        table.skips[window] = std::uint16_t(unsigned(used) | next << skip_entry::places);
     }
     table.has_skips = true;
 }

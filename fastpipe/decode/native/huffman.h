@@ -21,11 +21,12 @@ constexpr std::uint32_t length = 63, special = 64, long_code = 128, places_mask 
 constexpr int places = 8, value = 16;
 }  // namespace entry
 
-// An entry of Huffman::skips: several symbols at once. Bits 0-5 length, 0: long code; bit 6 end of block;
-// bits 8-14 places to move on, where an end of block counts for one. It may only be taken while it stays within
-// the block, place + places <= 64: its last symbols are the next block's otherwise.
+// An entry of Huffman::skips: several symbols at once. Bits 0-5 length; bits 8-15 places to move on, plus 128 where
+// the fast path ends: at an end of block, which counts for one place, and where nothing fits the look-up (length
+// 0). It may only be taken while it stays within the block, place + places <= 64: its last symbols are the next
+// block's otherwise.
 namespace skip_entry {
-constexpr unsigned length = 63, end = 64;
+constexpr unsigned length = 63, leave = 128;
 constexpr int places = 8;
 }  // namespace skip_entry
 
