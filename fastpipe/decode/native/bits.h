@@ -1,5 +1,5 @@
 // A reader of bits. It takes eight bytes at a time from unstuffed data with `scan_padding` zeros behind them, so
-// it needs no check for each read: whoever reads looks at ends_within() at least every 1000 bytes.
+// it needs no check for each read: whoever reads looks at ends_within() once an MCU.
 #pragma once
 #include <cstdint>
 #include <cstring>

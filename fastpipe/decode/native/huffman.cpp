@@ -70,6 +70,7 @@ void make_skips(Huffman& table) {
             used += length;
             if (size == 0 && run != 15) {
                 end = skip_entry::end;
+                ++places;
                 break;
             }
             places += run + 1;

@@ -22,7 +22,8 @@ constexpr int places = 8, value = 16;
 }  // namespace entry
 
 // An entry of Huffman::skips: several symbols at once. Bits 0-5 length, 0: long code; bit 6 end of block;
-// bits 8-14 places to move on. It may only be taken while it stays within the block: place + places <= 64.
+// bits 8-14 places to move on, where an end of block counts for one. It may only be taken while it stays within
+// the block, place + places <= 64: its last symbols are the next block's otherwise.
 namespace skip_entry {
 constexpr unsigned length = 63, end = 64;
 constexpr int places = 8;

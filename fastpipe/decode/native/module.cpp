@@ -1,6 +1,7 @@
 // The Python module fastpipe._turbo.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include <array>
 #include <cstring>

@@ -1,5 +1,6 @@
 // From samples of the components to RGBX rows of a region, one row of MCUs at a time.
 #pragma once
+#include "lines.h"
 #include "markers.h"
 #include "memory.h"
 
@@ -38,28 +39,39 @@ private:
     enum class Up : std::uint8_t { none, replicate, fancy_h2v1, fancy_h1v2, fancy_h2v2 };
     struct Plane {
         Up up;
-        int h, v;                     // the image's lines and columns for each sample
-        int width, height;            // of the whole component, in samples
-        Range columns, rows;          // blocks that the region needs
-        Range samples_needed;         // columns of samples that the region needs
-        int lines;                    // of one row of MCUs
+        int h, v;                // columns and lines of the image for each sample
+        int width, height;       // of the whole component, in samples
+        Range columns, rows;     // blocks that the region needs
+        int first_sample;        // the first column of samples that the region needs, without neighbours
+        int sample_count;
+        int lines;               // of one row of MCUs
         std::ptrdiff_t stride;
-        std::uint8_t* samples;        // the first of this row of MCUs; the line above is the last of the row before
-        std::size_t offset;           // of `samples` in samples_
+        std::uint8_t* samples;   // of the current row of MCUs; the line above it is the last of the row before
+        bool at_left, at_right;  // the region needs a sample beyond the component's edge
     };
     Status plan(Plane& plane, const Component& component, const Header& header) noexcept;
+    bool allocate() noexcept;
+    void repeat_edges(Plane& plane) noexcept;
+    void make_row(int y, int mcu_row, std::uint8_t* out) noexcept;
     const std::uint8_t* line(const Plane& plane, int y, int mcu_row) const noexcept;
     const std::uint8_t* upsampled(int component, int y, int mcu_row) noexcept;
+    bool fancy_v(const Plane& plane) const noexcept {
+        return plane.up == Up::fancy_h1v2 || plane.up == Up::fancy_h2v2;
+    }
+    bool fancy_h(const Plane& plane) const noexcept {
+        return plane.up == Up::fancy_h2v1 || plane.up == Up::fancy_h2v2;
+    }
 
     Box region_{};
-    int count_ = 0, max_v_ = 1, image_height_ = 0;
+    int count_ = 0, mcu_lines_ = 8;
+    bool waits_ = false;          // the last line of a row of MCUs needs the row below
     Colour colour_ = Colour::grey;
-    Simd simd_ = Simd::scalar;
+    const LineKernels* kernels_ = nullptr;
     Range mcu_columns_{}, mcu_rows_{};
-    int next_row_ = 0;                // of the region, the next to be made
+    int next_row_ = 0;            // of the region, the next to be made
     Plane planes_[max_components]{};
     Buffer<std::uint8_t> samples_, lines_;
-    std::size_t line_room_ = 0;       // of one upsampled line
+    std::size_t line_room_ = 0;   // of one upsampled line
 };
 
 }  // namespace turbo

@@ -5,9 +5,9 @@
 
 namespace turbo {
 
-// Zeros behind the last segment. Between two checks of the end a decoder reads one block: at most 64 symbols of
-// 16 + 15 bits, 248 bytes; and eight more.
-constexpr std::size_t scan_padding = 1024;
+// Zeros behind the last segment. Between two checks of the end a decoder reads at most one MCU: 10 blocks of at
+// most 64 symbols of 16 + 15 bits are 2480 bytes; and eight more.
+constexpr std::size_t scan_padding = 4096;
 
 class ScanData {
 public:
