@@ -117,7 +117,7 @@ def pillow_options(rng: np.random.Generator) -> dict[str, Any]:
 @pytest.mark.parametrize("part", range(4))
 def test_pillows_own_files(part: int) -> None:
     rng = np.random.default_rng(part)
-    for number in range(250):
+    for number in range(200):
         options = pillow_options(rng)
         data = pillow(picture(rng, *sides(rng)), **options)
         assert check(data, rng, (part, number, options)) == DONE, options
@@ -214,7 +214,8 @@ MARKERS = {
     "broken_exif": b"\xff\xe1\x00\x0aExif\0\0??",
     "xmp": b"\xff\xe1\x00\x20http://ns.adobe.com/xap/1.0/\0\0",
     "icc": b"\xff\xe2\x00\x12ICC_PROFILE\0\x01\x01xy",
-    "photoshop": b"\xff\xed\x00\x16Photoshop 3.0\0" + b"8BIM",
+    "photoshop": b"\xff\xed\x00\x20Photoshop 3.0\0" + b"8BIM\x04\x04\0\0\0\0\0\x04abcd",
+    "short_photoshop": b"\xff\xed\x00\x14Photoshop 3.0\0" + b"8BIM",
 }
 
 

@@ -81,7 +81,7 @@ TURBO_INLINE bool first_block(Bits& bits, const Band& band, unsigned& run, std::
 }
 
 template <bool keeps>
-TURBO_INLINE bool first_blocks(Stream& stream, const Band& band, int count, std::uint64_t* nonzero,
+TURBO_INLINE bool first_blocks(BandStream& stream, const Band& band, int count, std::uint64_t* nonzero,
                                std::int16_t* values) {
     Bits bits = stream.bits;
     unsigned run = stream.run;
@@ -160,7 +160,7 @@ TURBO_INLINE bool refine_block(Bits& bits, const Band& band, unsigned& run, std:
 }
 
 template <bool keeps>
-TURBO_INLINE bool refine_blocks(Stream& stream, const Band& band, int count, std::uint64_t* nonzero,
+TURBO_INLINE bool refine_blocks(BandStream& stream, const Band& band, int count, std::uint64_t* nonzero,
                                 std::int16_t* values) {
     Bits bits = stream.bits;
     unsigned run = stream.run;
@@ -176,12 +176,12 @@ TURBO_INLINE bool refine_blocks(Stream& stream, const Band& band, int count, std
 }
 
 #define TURBO_READERS(name, attributes)                                                                        \
-    attributes bool first_##name(Stream& stream, const Band& band, int count, std::uint64_t* nonzero,          \
+    attributes bool first_##name(BandStream& stream, const Band& band, int count, std::uint64_t* nonzero,          \
                                  std::int16_t* values) {                                                       \
         return values ? first_blocks<true>(stream, band, count, nonzero, values)                               \
                       : first_blocks<false>(stream, band, count, nonzero, values);                             \
     }                                                                                                          \
-    attributes bool refine_##name(Stream& stream, const Band& band, int count, std::uint64_t* nonzero,         \
+    attributes bool refine_##name(BandStream& stream, const Band& band, int count, std::uint64_t* nonzero,         \
                                   std::int16_t* values) {                                                      \
         return values ? refine_blocks<true>(stream, band, count, nonzero, values)                              \
                       : refine_blocks<false>(stream, band, count, nonzero, values);                            \
@@ -190,7 +190,7 @@ TURBO_INLINE bool refine_blocks(Stream& stream, const Band& band, int count, std
 TURBO_READERS(plain, )
 #if defined(__x86_64__)
 // Shifts without a fixed register, and counts of bits in one instruction.
-TURBO_READERS(bmi, __attribute__((target("avx2,bmi,bmi2,lzcnt,popcnt"))))
+TURBO_READERS(bmi, __attribute__((target("avx2,bmi,bmi2"))))
 #endif
 
 }  // namespace
@@ -203,7 +203,7 @@ BandReaders band_readers(Simd simd) noexcept {
     return {first_plain, refine_plain};
 }
 
-bool read_dc(Stream& stream, const Huffman& table, int component, int low, std::int16_t& value) noexcept {
+bool read_dc(BandStream& stream, const Huffman& table, int component, int low, std::int16_t& value) noexcept {
     auto& bits = stream.bits;
     bits.fill();
     const auto found = table.coefficients[bits.peek(look_bits)];

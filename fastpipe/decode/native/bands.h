@@ -7,13 +7,13 @@
 namespace turbo {
 
 // Where the reading of one segment of a scan stands.
-struct Stream {
+struct BandStream {
     Bits bits;
     const std::uint8_t* end;  // of the segment
     unsigned run = 0;         // blocks still to come in which the band has ended
     int dc[max_components] = {0, 0, 0};
 
-    Stream(const std::uint8_t* from, const std::uint8_t* to) noexcept : bits(from), end(to) {}
+    BandStream(const std::uint8_t* from, const std::uint8_t* to) noexcept : bits(from), end(to) {}
 };
 
 struct Band {
@@ -23,7 +23,7 @@ struct Band {
 
 // `count` blocks whose maps lie at `nonzero`; `values` is null where they are not kept. False where the data are
 // irregular.
-using BandReader = bool (*)(Stream&, const Band&, int count, std::uint64_t* nonzero, std::int16_t* values);
+using BandReader = bool (*)(BandStream&, const Band&, int count, std::uint64_t* nonzero, std::int16_t* values);
 
 struct BandReaders {
     BandReader first, refine;
@@ -32,6 +32,6 @@ struct BandReaders {
 BandReaders band_readers(Simd simd) noexcept;
 
 // The first bits of a DC value, as libjpeg keeps them; false where they are irregular.
-bool read_dc(Stream& stream, const Huffman& table, int component, int low, std::int16_t& value) noexcept;
+bool read_dc(BandStream& stream, const Huffman& table, int component, int low, std::int16_t& value) noexcept;
 
 }  // namespace turbo

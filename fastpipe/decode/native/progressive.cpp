@@ -21,10 +21,10 @@ private:
     Status read_scans() noexcept;
     Status read_scan() noexcept;
     Status take_tables() noexcept;
-    Status segment(std::int64_t first, std::int64_t end, Stream& stream) noexcept;
-    bool dc_units(Stream& stream, int row, int column, int count) noexcept;
-    bool dc_block(Stream& stream, int i, int row, int column) noexcept;
-    bool ac_blocks(Stream& stream, int row, int column, int count) noexcept;
+    Status segment(std::int64_t first, std::int64_t end, BandStream& stream) noexcept;
+    bool dc_units(BandStream& stream, int row, int column, int count) noexcept;
+    bool dc_block(BandStream& stream, int i, int row, int column) noexcept;
+    bool ac_blocks(BandStream& stream, int row, int column, int count) noexcept;
     void transform(RowSink& sink) noexcept;
 
     const Header& header() const noexcept { return markers_.header(); }
@@ -105,7 +105,7 @@ Status Progressive::read_scan() noexcept {
     const auto last = std::int64_t(units_wide_) * rows_needed_;
     // What lies below the region is not read: no later scan needs it.
     for (int i = 0; i < shop_.scan.segments() && i * interval < last; ++i) {
-        Stream stream(shop_.scan.begin(i), shop_.scan.end(i));
+        BandStream stream(shop_.scan.begin(i), shop_.scan.end(i));
         const auto read = segment(i * interval, std::min((i + 1) * interval, last), stream);
         if (read != Status::done) return read;
     }
@@ -113,7 +113,7 @@ Status Progressive::read_scan() noexcept {
 }
 
 // The units from `first` to `end`, of which a restart marker is at most at both ends.
-Status Progressive::segment(std::int64_t first, std::int64_t end, Stream& stream) noexcept {
+Status Progressive::segment(std::int64_t first, std::int64_t end, BandStream& stream) noexcept {
     while (first < end) {
         const int row = int(first / units_wide_), column = int(first % units_wide_);
         const int count = int(std::min<std::int64_t>(units_wide_ - column, end - first));
@@ -125,7 +125,7 @@ Status Progressive::segment(std::int64_t first, std::int64_t end, Stream& stream
     return Status::done;
 }
 
-bool Progressive::dc_units(Stream& stream, int row, int column, int count) noexcept {
+bool Progressive::dc_units(BandStream& stream, int row, int column, int count) noexcept {
     const auto& s = scan();
     for (int x = column; x < column + count; ++x) {
         if (s.count == 1) {
@@ -145,7 +145,7 @@ bool Progressive::dc_units(Stream& stream, int row, int column, int count) noexc
     return true;
 }
 
-bool Progressive::dc_block(Stream& stream, int i, int row, int column) noexcept {
+bool Progressive::dc_block(BandStream& stream, int i, int row, int column) noexcept {
     const auto& s = scan();
     const auto& plane = shop_.coefficients.plane(s.component[i]);
     const bool keeps = plane.rows.has(row) && plane.columns.has(column);
@@ -161,7 +161,7 @@ bool Progressive::dc_block(Stream& stream, int i, int row, int column) noexcept 
     return true;
 }
 
-bool Progressive::ac_blocks(Stream& stream, int row, int column, int count) noexcept {
+bool Progressive::ac_blocks(BandStream& stream, int row, int column, int count) noexcept {
     const auto& s = scan();
     const auto& plane = shop_.coefficients.plane(s.component[0]);
     const Band band{tables_[0], s.first, s.last, s.low};

@@ -30,30 +30,28 @@ void expect(bool holds, const char* what) {
     std::abort();
 }
 
-// One row at a time lies in memory of its own, so that a byte too much is seen.
+// Each row lies in memory of its own, so that a byte too much is seen.
 class Rows final : public RowSink {
 public:
-    explicit Rows(const Box& box) : box_(box), pixels_(std::size_t(box.width) * std::size_t(box.height) * 4) {}
+    explicit Rows(const Box& box) : box_(box), rows_(std::size_t(box.height)) {}
     std::uint8_t* row(int y) noexcept override {
-        expect(y == next_ && y < box_.height && !row_, "rows must come in order");
-        row_.reset(new std::uint8_t[line() + 32]);
-        ++next_;
-        return row_.get();
+        expect(y == asked_ && y < box_.height, "rows must come in order");
+        ++asked_;
+        auto& row = rows_[std::size_t(y)];
+        row.reset(new std::uint8_t[std::size_t(box_.width) * 4 + 32]);
+        return row.get();
     }
     void written(int y) noexcept override {
-        expect(y == next_ - 1, "a row is written that was not asked for");
-        if (row_) std::memcpy(&pixels_[std::size_t(y) * line()], row_.get(), line());
-        row_.reset();
+        expect(y >= written_ && y < asked_, "a row is written that was not asked for");
+        written_ = y + 1;
     }
-    bool complete() const { return next_ == box_.height && !row_; }
-    const std::uint8_t* pixel(int x, int y) const { return &pixels_[std::size_t(y) * line() + std::size_t(x) * 4]; }
+    bool complete() const { return written_ == box_.height; }
+    const std::uint8_t* pixel(int x, int y) const { return &rows_[std::size_t(y)][std::size_t(x) * 4]; }
 
 private:
-    std::size_t line() const { return std::size_t(box_.width) * 4; }
     Box box_;
-    std::vector<std::uint8_t> pixels_;
-    std::unique_ptr<std::uint8_t[]> row_;
-    int next_ = 0;
+    std::vector<std::unique_ptr<std::uint8_t[]>> rows_;
+    int asked_ = 0, written_ = 0;
 };
 
 Box region_of(const Choice& choice, int width, int height) {
