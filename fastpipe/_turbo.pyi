@@ -13,6 +13,9 @@ from typing_extensions import Buffer
 STATUSES: tuple[str, ...]
 """What became of one image, by its number: "done" is 0; every other one hands the image to Pillow."""
 
+INTERFACE: int
+"""Of the functions below: a module that an older source was compiled to has another one, or none."""
+
 class Step:
     """A decode step: RandomResizedCrop ("resized_crop"), ResizeCrop ("resize_crop"), or none ("whole")."""
 

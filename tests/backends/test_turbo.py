@@ -328,7 +328,7 @@ def test_an_empty_batch_is_torchs_error(folder: Path) -> None:
 
 def test_without_the_module_it_says_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> Any:
-        raise BackendError("missing")
+        raise BackendError("the module fastpipe._turbo was not built")
 
     monkeypatch.setattr(native, "open_native", missing)
     with pytest.raises(BackendError, match=r"was not built.*C\+\+ compiler.*install"):

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
     from fastpipe._turbo import Step, Worker
 
-INSTALL: Final = (
+_INSTALL: Final = (
     "install a C++ compiler (apt-get install g++ python3-dev), then fastpipe again: "
-    "pip install --force-reinstall --no-deps from where it came"
+    "pip install --force-reinstall --no-deps, from where it came"
 )
 _PREFIX: Final = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01"
+_INTERFACE: Final = 1  # of the native functions, as module.cpp has it
 _NO_LIMIT: Final = 1 << 40  # pixels: a JPEG has at most 2^32
 
 
@@ -30,9 +31,12 @@ def open_native() -> ModuleType:
     try:
         import fastpipe._turbo as native
     except ImportError as error:
-        raise BackendError(
-            f"the module fastpipe._turbo is missing: {error}. To have it, {INSTALL}"
-        ) from error
+        reason = "was not built: this installation had no working C++ compiler"
+        if not isinstance(error, ModuleNotFoundError):
+            reason = f"does not load: {error}"
+        raise BackendError(f"the module fastpipe._turbo {reason}") from error
+    if getattr(native, "INTERFACE", 0) != _INTERFACE:
+        raise BackendError("the module fastpipe._turbo was built from other sources than these")
     return native
 
 
@@ -40,9 +44,8 @@ def availability() -> Availability:
     """Whether the module is here and loads. Never raises."""
     try:
         open_native()
-    except BackendError:
-        reason = "the module fastpipe._turbo was not built: this installation had no C++ compiler"
-        return Availability(ok=False, reason=reason, remedy=INSTALL)
+    except BackendError as error:
+        return Availability(ok=False, reason=str(error), remedy=_INSTALL)
     return Availability(ok=True, reason="our own JPEG decoder, in threads of this process")
 
 

@@ -58,6 +58,7 @@ PYBIND11_MODULE(_turbo, module) {
     module.doc() = "JPEG crops with libjpeg-turbo's pixels, resized with Pillow's.";
     module.def("decode", &decode, py::arg("data"), py::arg("region") = py::none(),
                py::arg("max_pixels") = std::int64_t(1) << 40);
+    module.attr("INTERFACE") = 1;  // fastpipe/backends/turbo/native.py expects this number
     turbo::bind_resize(module);
     turbo::bind_step(module);
     turbo::bind_worker(module);
