@@ -46,12 +46,12 @@ class BatchWork:
     def __call__(self, request: Request, worker: Worker, stop: Stop) -> HostBatch:
         """The batch of one request. Raises SampleError, or RuntimeError for images of unequal size."""
         began = time.thread_time()
-        batch = _Assembly(self, request, worker).run(stop)
+        batch = Assembly(self, request, worker).run(stop)
         batch.cpu_seconds = time.thread_time() - began
         return batch
 
 
-class _Assembly:
+class Assembly:
     """One batch under construction, by one thread."""
 
     def __init__(self, work: BatchWork, request: Request, worker: Worker) -> None:
