@@ -56,31 +56,79 @@ void make_coefficients(Huffman& table) {
     }
 }
 
+// What follows `used` bits of a window of `bits`, as an index of a table for look_bits.
+template <int bits>
+unsigned rest(unsigned window, int used) {
+    const unsigned left = window << used & ((1u << bits) - 1);
+    return bits > look_bits ? left >> (bits - look_bits & 31) : left << (look_bits - bits & 31);
+}
+
 // As many symbols as fit. Those of a window that starts later are known already for larger numbers of bits used,
 // yet this loop takes 10 us and a table is made once.
 void make_skips(Huffman& table) {
-    for (unsigned window = 0; window < look_size; ++window) {
+    for (unsigned window = 0; window < 1u << skip_bits; ++window) {
         int used = 0, places = 0;
-        unsigned end = 0;
-        while (used < look_bits && places < 63) {
-            const unsigned symbol = table.symbols[window << used & (look_size - 1)];
+        bool end = false;
+        while (used < skip_bits && places < 63) {
+            const unsigned symbol = table.symbols[rest<skip_bits>(window, used)];
             const int size = int(symbol) & 15, run = int(symbol >> 4) & 15;
             const int length = int(symbol >> 8) + size;
-            if (symbol == 0 || used + length > look_bits || places + run + 1 > 64) break;
+            if (symbol == 0 || used + length > skip_bits || places + run + 1 > 64) break;
             used += length;
             if (size == 0 && run != 15) {
-                end = skip_entry::end;
+                end = true;
                 ++places;
                 break;
             }
             places += run + 1;
         }
-        table.skips[window] = std::uint16_t(unsigned(used) | end | unsigned(places) << skip_entry::places);
+        const unsigned next = unsigned(places) | (end || used == 0 ? skip_entry::leave : 0);
+        table.skips[window] = std::uint16_t(unsigned(used) | next << skip_entry::places);
     }
     table.has_skips = true;
 }
 
+std::uint64_t pair(const Huffman& table, unsigned window) {
+    int used = 0, places = 0, count = 0;
+    bool end = false;
+    int at[2] = {0, 0};
+    unsigned values[2] = {0, 0};
+    while (used < pair_bits && !end) {
+        const std::uint32_t e = table.coefficients[rest<pair_bits>(window, used)];
+        const int length = int(e & entry::length), moved = int(e >> entry::places & entry::places_mask);
+        if (e & entry::long_code || used + length > pair_bits) break;
+        end = (e & entry::special) && moved != 16;
+        if (!end) {
+            if (count == 2) break;
+            at[count] = places + moved - 1;
+            values[count++] = (e & entry::special) ? 0 : e >> entry::value;
+        }
+        used += length;
+        places += end ? 1 : moved;
+    }
+    if (count == 1) at[1] = at[0];
+    const unsigned next = unsigned(places) | (end || used == 0 ? pair_entry::leave : 0);
+    return std::uint64_t(used) | (end ? pair_entry::end : 0) | std::uint64_t(at[0]) << pair_entry::first |
+           std::uint64_t(at[1]) << pair_entry::second | std::uint64_t(next) << pair_entry::places |
+           std::uint64_t(values[0]) << pair_entry::first_value |
+           std::uint64_t(values[1]) << pair_entry::second_value;
+}
+
+void make_pairs(Huffman& table) {
+    for (unsigned window = 0; window < 1u << pair_bits; ++window) table.pairs[window] = pair(table, window);
+}
+
 }  // namespace
+
+unsigned Huffman::long_code(std::uint32_t window) const noexcept {
+    for (int length = look_bits + 1; length <= 16; ++length) {
+        if (window < limits[length]) {
+            const std::uint32_t offset = (window - limits[length - 1]) >> (16 - length);
+            return unsigned(length) << 8 | spec.values[unsigned(firsts[length]) + offset];
+        }
+    }
+    return 0;
+}
 
 const Huffman* HuffmanTables::find(const HuffmanSpec& spec, bool dc, bool skips) noexcept {
     if (!spec.present || !tables_.reserve(kept)) return nullptr;
@@ -94,7 +142,10 @@ const Huffman* HuffmanTables::find(const HuffmanSpec& spec, bool dc, bool skips)
             continue;
         }
         table.used = time_;
-        if (skips && !table.has_skips) make_skips(table);
+        if (skips && !table.has_skips) {
+            make_skips(table);
+            make_pairs(table);
+        }
         return &table;
     }
     auto& table = count_ < kept ? tables_[std::size_t(count_)] : *oldest;
@@ -110,7 +161,10 @@ const Huffman* HuffmanTables::find(const HuffmanSpec& spec, bool dc, bool skips)
     table.used = time_;
     make_symbols(table);
     make_coefficients(table);
-    if (skips) make_skips(table);
+    if (skips) {
+        make_skips(table);
+        make_pairs(table);
+    }
     return &table;
 }
 

@@ -1,5 +1,6 @@
 // Progressive files: all scans are read into coefficients, then the region alone is transformed.
 #pragma once
+#include "coefficients.h"
 #include "huffman.h"
 #include "rows.h"
 #include "scan.h"
@@ -12,10 +13,11 @@ struct Workshop {
     HuffmanTables tables;
     ScanData scan;
     RowMaker rows;
-    Buffer<std::int16_t> coefficients;  // of progressive files
+    Coefficients coefficients;  // of progressive files
 };
 
-// `file` was opened by workshop.markers, whose first scan's header was read. `region` lies inside the image.
+// `file` was opened by workshop.markers, whose first scan's header was read; they stay there. `region` lies inside
+// the image.
 Status decode_progressive(Workshop& workshop, Bytes file, const Box& region, Simd simd, RowSink& sink) noexcept;
 
 }  // namespace turbo
