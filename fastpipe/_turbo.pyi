@@ -124,7 +124,7 @@ class Resizer:
     ) -> npt.NDArray[np.uint8]:
         """The window (left, top, width, height) of an image [H,W,3 or 4] resized to (height, width): [H,W,3].
 
-        filter: 0 nearest, 1 bilinear, 2 bicubic, 3 box, 4 hamming, 5 lanczos. ahead: rows handed over at once.
+        filter: 0 nearest, 1 bilinear, 2 bicubic, 3 box, 4 hamming, 5 lanczos. ahead: rows at a time.
         ValueError where the native code leaves a resize to Pillow.
         """
 

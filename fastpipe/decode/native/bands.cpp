@@ -1,132 +1,40 @@
 #include "bands.h"
 
-#include <algorithm>
-
-#define TURBO_INLINE inline __attribute__((always_inline))
+#include "band_blocks.h"
 
 namespace turbo {
 namespace {
 
-// The places from `first` to `last`, both from 0 to 63.
-TURBO_INLINE std::uint64_t places(int first, int last) {
-    return (~std::uint64_t(0) >> (63 - last)) & (~std::uint64_t(0) << first);
-}
-
-TURBO_INLINE int run_of(std::uint32_t found) {
-    return int(found >> entry::places & entry::places_mask) - 1;
-}
-
-// The number of blocks that symbol EOBn ends, n <= 14.
-TURBO_INLINE unsigned ended_blocks(Bits& bits, int n) {
-    return n ? (1u << n) + bits.take(n) : 1;
-}
-
-// What a block still lacks: the fast look-ups end in one of these.
-enum class Next { coefficient, block, broken };
-
-// A look-up that gave no value: end of band, 16 zeros, or a code with its bits longer than the look-up.
+// A correction bit: 1 makes the absolute value larger by `bit`.
 template <bool keeps>
-TURBO_INLINE Next rare_entry(std::uint32_t found, Bits& bits, const Band& band, int& k, unsigned& run,
-                             std::uint64_t& map, std::int16_t* block) {
-    bits.fill();
-    int zeros, size = 0;
-    if (found & entry::long_code) {
-        const auto code = band.table->symbol(bits.peek(16));
-        if (code.length == 0) return Next::broken;
-        bits.drop(code.length);
-        zeros = code.symbol >> 4;
-        size = code.symbol & 15;
-    } else {
-        bits.drop(int(found & entry::length));
-        zeros = run_of(found);
-    }
-    if (size == 0) {
-        if (zeros < 15) {
-            run = ended_blocks(bits, zeros);
-            return Next::block;
-        }
-        k += 16;
-        return k <= band.last ? Next::coefficient : Next::broken;
-    }
-    k += zeros;
-    if (k > band.last || size > 10) return Next::broken;
-    const int value = extend(bits.take(size), size);
-    map |= std::uint64_t(1) << k;
-    if (keeps) block[zigzag[k]] = std::int16_t(value * (1 << band.low));
-    return ++k <= band.last ? Next::coefficient : Next::block;
+TURBO_BAND void correct(Bits& bits, int place, std::int16_t* block, int bit) {
+    const int taken = int(bits.take(1));
+    if (!keeps) return;
+    auto& value = block[place];
+    value = std::int16_t(value + ((value >> 15) | 1) * (bit & -taken));
 }
 
-// One block in which the band has not ended before; run: with this block, how many blocks an end of band covers.
+// Passes over the coefficients that are not zero from place `k` on, and over `zeros` zeros between them. Returns
+// the next zero's place; 64 where the band ends before.
 template <bool keeps>
-TURBO_INLINE bool first_block(Bits& bits, const Band& band, unsigned& run, std::uint64_t& map, std::int16_t* block) {
-    const auto* look = band.table->coefficients;
-    int k = band.first;
-    for (;;) {
+TURBO_BAND int pass(Bits& bits, const Band& band, Places old, int k, int zeros, std::int16_t* block) {
+    Places left = old & places(k, band.last);
+    while (left) {
+        const int place = __builtin_clzll(left);
+        if (place - k > zeros) break;
+        zeros -= place - k;
         bits.fill();
-        for (int n = 0; n < 56 / look_bits; ++n) {
-            const auto found = look[bits.peek(look_bits)];
-            if (__builtin_expect(found & entry::special, 0)) {
-                const auto next = rare_entry<keeps>(found, bits, band, k, run, map, block);
-                if (next == Next::coefficient) break;
-                return next == Next::block;
-            }
-            bits.drop(int(found & entry::length));
-            k += run_of(found);
-            if (__builtin_expect(k > band.last, 0)) return false;
-            map |= std::uint64_t(1) << k;
-            if (keeps) block[zigzag[k]] = std::int16_t((std::int32_t(found) >> entry::value) * (1 << band.low));
-            if (++k > band.last) return true;
-        }
+        correct<keeps>(bits, place, block, 1 << band.low);
+        k = place + 1;
+        left &= ~(top_place >> place);
     }
-}
-
-template <bool keeps>
-TURBO_INLINE bool first_blocks(BandStream& stream, const Band& band, int count, std::uint64_t* nonzero,
-                               std::int16_t* values) {
-    Bits bits = stream.bits;
-    unsigned run = stream.run;
-    for (int at = 0;; ++at) {
-        const auto ended = std::min(run, unsigned(count - at));
-        run -= ended;
-        at += int(ended);
-        if (at == count) break;
-        std::uint64_t map = 0;
-        unsigned more = 0;
-        if (!first_block<keeps>(bits, band, more, map, keeps ? values + 64 * std::ptrdiff_t(at) : nullptr)) return false;
-        if (!bits.ends_within(stream.end)) return false;
-        nonzero[at] |= map;
-        if (more) run = more - 1;
-    }
-    stream.bits = bits;
-    stream.run = run;
-    return true;
-}
-
-// A correction bit for each place of `places`: 1 makes the absolute value larger by `bit`.
-template <bool keeps>
-TURBO_INLINE void correct(Bits& bits, std::uint64_t places, std::int16_t* block, int bit) {
-    if (!keeps) {
-        bits.fill();
-        for (int left = __builtin_popcountll(places); left > 0; left -= 32) {
-            bits.drop(std::min(left, 32));
-            bits.fill();
-        }
-        return;
-    }
-    while (places) {
-        bits.fill();
-        for (int n = 0; n < 56 && places; ++n, places &= places - 1) {
-            auto& value = block[zigzag[__builtin_ctzll(places)]];
-            const int sign = (value >> 15) | 1, taken = int(bits.take(1));
-            value = std::int16_t(value + sign * (bit & -taken));
-        }
-    }
+    return k + zeros <= band.last ? k + zeros : 64;
 }
 
 // One block of a scan that refines; the places that become nonzero are added to `map`.
 template <bool keeps>
-TURBO_INLINE bool refine_block(Bits& bits, const Band& band, unsigned& run, std::uint64_t& map, std::int16_t* block) {
-    const std::uint64_t old = map;
+TURBO_BAND bool refine_block(Bits& bits, const Band& band, unsigned& run, Places& map, std::int16_t* block) {
+    const Places old = map;
     const int bit = 1 << band.low;
     int k = band.first;
     while (run == 0 && k <= band.last) {
@@ -140,32 +48,26 @@ TURBO_INLINE bool refine_block(Bits& bits, const Band& band, unsigned& run, std:
             break;
         }
         const bool positive = size && bits.take(1);
-        auto free = ~old & places(k, band.last);
-        for (int n = 0; n < zeros; ++n) free &= free - 1;
-        if (!free) return false;
-        const int place = __builtin_ctzll(free);
-        const auto passed = old & places(k, place);
-        if (passed) correct<keeps>(bits, passed, block, bit);
+        const int place = pass<keeps>(bits, band, old, k, zeros, block);
+        if (place > band.last) return false;
         if (size) {
-            map |= std::uint64_t(1) << place;
-            if (keeps) block[zigzag[place]] = std::int16_t(positive ? bit : -bit);
+            map |= top_place >> place;
+            if (keeps) block[place] = std::int16_t(positive ? bit : -bit);
         }
         k = place + 1;
     }
     if (run == 0) return true;
     --run;
-    const auto passed = k <= band.last ? old & places(k, band.last) : 0;
-    if (passed) correct<keeps>(bits, passed, block, bit);
+    if (k <= band.last) pass<keeps>(bits, band, old, k, 64, block);
     return true;
 }
 
 template <bool keeps>
-TURBO_INLINE bool refine_blocks(BandStream& stream, const Band& band, int count, std::uint64_t* nonzero,
-                                std::int16_t* values) {
+bool refine_blocks(BandStream& stream, const Band& band, int count, Places* nonzero, std::int16_t* values) {
     Bits bits = stream.bits;
     unsigned run = stream.run;
     for (int at = 0; at < count; ++at) {
-        std::uint64_t map = nonzero[at];
+        Places map = nonzero[at];
         auto* block = keeps ? values + 64 * std::ptrdiff_t(at) : nullptr;
         if (!refine_block<keeps>(bits, band, run, map, block) || !bits.ends_within(stream.end)) return false;
         nonzero[at] = map;
@@ -175,32 +77,25 @@ TURBO_INLINE bool refine_blocks(BandStream& stream, const Band& band, int count,
     return true;
 }
 
-#define TURBO_READERS(name, attributes)                                                                        \
-    attributes bool first_##name(BandStream& stream, const Band& band, int count, std::uint64_t* nonzero,          \
-                                 std::int16_t* values) {                                                       \
-        return values ? first_blocks<true>(stream, band, count, nonzero, values)                               \
-                      : first_blocks<false>(stream, band, count, nonzero, values);                             \
-    }                                                                                                          \
-    attributes bool refine_##name(BandStream& stream, const Band& band, int count, std::uint64_t* nonzero,         \
-                                  std::int16_t* values) {                                                      \
-        return values ? refine_blocks<true>(stream, band, count, nonzero, values)                              \
-                      : refine_blocks<false>(stream, band, count, nonzero, values);                            \
-    }
+bool first(BandStream& stream, const Band& band, int count, Places* nonzero, std::int16_t* values) {
+    return values ? first_blocks<true>(stream, band, count, nonzero, values)
+                  : first_blocks<false>(stream, band, count, nonzero, values);
+}
 
-TURBO_READERS(plain, )
-#if defined(__x86_64__)
-// Shifts without a fixed register, and counts of bits in one instruction.
-TURBO_READERS(bmi, __attribute__((target("avx2,bmi,bmi2"))))
-#endif
+bool refine(BandStream& stream, const Band& band, int count, Places* nonzero, std::int16_t* values) {
+    return values ? refine_blocks<true>(stream, band, count, nonzero, values)
+                  : refine_blocks<false>(stream, band, count, nonzero, values);
+}
 
 }  // namespace
 
 BandReaders band_readers(Simd simd) noexcept {
 #if defined(__x86_64__)
-    if (simd == Simd::avx2) return {first_bmi, refine_bmi};
+    // Zen 1 and 2 have the instruction that bands_bmi2.cpp is made of in microcode, 20 to 300 cycles long.
+    if (simd == Simd::avx2 && !__builtin_cpu_is("amdfam17h")) return band_readers_bmi2();
 #endif
     (void)simd;
-    return {first_plain, refine_plain};
+    return {first, refine};
 }
 
 bool read_dc(BandStream& stream, const Huffman& table, int component, int low, std::int16_t& value) noexcept {

@@ -21,15 +21,20 @@ struct Band {
     int first, last, low;
 };
 
-// `count` blocks whose maps lie at `nonzero`; `values` is null where they are not kept. False where the data are
-// irregular.
-using BandReader = bool (*)(BandStream&, const Band&, int count, std::uint64_t* nonzero, std::int16_t* values);
+// A set of places of a block in zigzag order. Place 0 is the highest bit: the order in which data are read.
+using Places = std::uint64_t;
+constexpr Places top_place = Places(1) << 63;
+
+// `count` blocks, whose places that are not zero are `nonzero`; `values` is null where they are not kept. False
+// where the data are irregular.
+using BandReader = bool (*)(BandStream&, const Band&, int count, Places* nonzero, std::int16_t* values);
 
 struct BandReaders {
     BandReader first, refine;
 };
 
 BandReaders band_readers(Simd simd) noexcept;
+BandReaders band_readers_bmi2() noexcept;
 
 // The first bits of a DC value, as libjpeg keeps them; false where they are irregular.
 bool read_dc(BandStream& stream, const Huffman& table, int component, int low, std::int16_t& value) noexcept;

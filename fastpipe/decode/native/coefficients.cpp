@@ -22,7 +22,7 @@ Status Coefficients::prepare(const Header& header, const RowMaker& rows, std::si
     if (all / 8 > file_size) return Status::irregular;
     if (!values_.reserve(64 * values) || !nonzero_.reserve(maps)) return Status::memory;
     std::memset(values_.data(), 0, 64 * values * sizeof(std::int16_t));
-    std::memset(nonzero_.data(), 0, maps * sizeof(std::uint64_t));
+    std::memset(nonzero_.data(), 0, maps * sizeof(Places));
     auto* value = values_.data();
     auto* map = nonzero_.data();
     for (int c = 0; c < header.count; ++c) {

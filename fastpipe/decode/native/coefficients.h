@@ -1,7 +1,7 @@
 // The coefficients of a progressive file's region. A block outside it needs no values: which of its coefficients
 // are not zero is enough to follow the scans that refine them.
 #pragma once
-#include "markers.h"
+#include "bands.h"
 #include "memory.h"
 #include "rows.h"
 
@@ -10,14 +10,14 @@ namespace turbo {
 struct CoefficientPlane {
     Range columns, rows;        // the blocks whose values are kept; scans are followed down to rows.end
     int blocks_wide;            // of the whole component, with the padding of MCUs
-    std::int16_t* values;       // 64 for each block of the region, row by row
-    std::uint64_t* nonzero;     // of each block above rows.end: bit k is place k in zigzag order, from 1
+    std::int16_t* values;       // 64 for each block of the region in zigzag order, row by row of blocks
+    Places* nonzero;            // of each block above rows.end, without place 0
 
     std::int16_t* block(int row, int column) const noexcept {
         const std::ptrdiff_t wide = columns.end - columns.first;
         return values + 64 * ((row - rows.first) * wide + (column - columns.first));
     }
-    std::uint64_t* map(int row, int column) const noexcept {
+    Places* map(int row, int column) const noexcept {
         return nonzero + std::ptrdiff_t(row) * blocks_wide + column;
     }
 };
@@ -31,7 +31,7 @@ public:
 private:
     CoefficientPlane planes_[max_components]{};
     Buffer<std::int16_t> values_;
-    Buffer<std::uint64_t> nonzero_;
+    Buffer<Places> nonzero_;
 };
 
 }  // namespace turbo

@@ -187,8 +187,11 @@ void Progressive::transform(RowSink& sink) noexcept {
                 const int row = mcu_row * header().components[c].v + v;
                 if (!plane.rows.has(row)) continue;
                 for (int x = plane.columns.first; x < plane.columns.end; ++x) {
-                    const int last = 63 - __builtin_clzll(*plane.map(row, x) | 1);
-                    idct(plane.block(row, x), quant_[c], last, shop_.rows.block(c, x, v), shop_.rows.stride(c));
+                    const int last = 63 - __builtin_ctzll(*plane.map(row, x) | top_place);
+                    alignas(32) std::int16_t block[64] = {};
+                    const auto* values = plane.block(row, x);
+                    for (int k = 0; k <= last; ++k) block[zigzag[k]] = values[k];
+                    idct(block, quant_[c], last, shop_.rows.block(c, x, v), shop_.rows.stride(c));
                 }
             }
         }

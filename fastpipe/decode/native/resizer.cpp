@@ -90,7 +90,8 @@ void Resizer::State::pick(int y) noexcept {
     if (picked == vertical->num() || vertical->first(picked) != y) return;
     const std::uint8_t* const in = arrived(y);
     std::uint8_t* out = middle_row(y);
-    for (int i = 0; i < horizontal->num(); ++i, out += 3) std::memcpy(out, in + std::size_t(4) * horizontal->first(i), 3);
+    // The fourth byte is overwritten by the next pixel, or lies in the row's slack.
+    for (int i = 0; i < horizontal->num(); ++i, out += 3) std::memcpy(out, in + std::size_t(4) * horizontal->first(i), 4);
 }
 
 // Output rows i and i + 1, or the last one alone, where the vertical pass is first.
@@ -154,16 +155,17 @@ void Resizer::finish(std::uint8_t* target, std::ptrdiff_t stride) noexcept {
     State& state = *state_;
     const Axis& axis = *state.vertical;
     if (state.vertical_first) {
-        for (int i = 0; i < axis.num(); i += 2, target += 2 * stride) state.finish_two(i, target, stride);
+        for (int i = 0; i < axis.num(); i += 2) state.finish_two(i, target + stride * i, stride);
         return;
     }
     const int size = 3 * state.horizontal->num();
     const bool plain = axis.copies() || state.filter == Filter::nearest;
-    for (int i = 0; i < axis.num(); ++i, target += stride) {
+    for (int i = 0; i < axis.num(); ++i) {
+        std::uint8_t* const row = target + stride * i;
         if (plain) {
-            std::memcpy(target, state.middle_row(axis.first(i)), std::size_t(size));
+            std::memcpy(row, state.middle_row(axis.first(i)), std::size_t(size));
         } else {
-            state.passes.vertical(axis, i, state.middle.data(), std::ptrdiff_t(state.middle_stride), size, target);
+            state.passes.vertical(axis, i, state.middle.data(), std::ptrdiff_t(state.middle_stride), size, row);
         }
     }
 }

@@ -117,12 +117,12 @@ Integers boxes(const Step& step, const Integers& sizes, const Doubles& uniforms)
 }
 
 // The size of a whole image after the resize of a ResizeCrop.
-Pair resized_size(const Step& step, std::int64_t height, std::int64_t width) {
+py::tuple resized_size(const Step& step, std::int64_t height, std::int64_t width) {
     int out_height = 0, out_width = 0;
     if (!resized(step, checked(height, 1), checked(width, 1), out_height, out_width)) {
         throw py::value_error("the resized image has too many pixels");
     }
-    return {out_height, out_width};
+    return py::make_tuple(out_height, out_width);
 }
 
 py::object size_of(const Step& step) {
