@@ -55,7 +55,7 @@ class Calls:
             self.inner_wall, self.inner_cpu = outer_wall + whole, outer_cpu + cpu
 
     def move(self, name: str, seconds: Mapping[str, float]) -> None:
-        """Count parts of the last call of the stage `name` for other stages, by what the call itself measured.
+        """Count parts of the last call of the stage `name` for other stages: what the call itself measured.
 
         A part's CPU time is its share of the call's: native code reads one clock only.
         """

@@ -66,6 +66,7 @@ class Assembly:
         self.handed: Counter[str] = Counter()
 
     def run(self, stop: Stop) -> HostBatch:
+        """The batch; RuntimeError if it is told to stop."""
         num = len(self.packing.request.ids)
         for start in range(0, num, CHUNK):
             if stop():

@@ -234,8 +234,6 @@ Status Markers::application(int marker, const Segment& content) noexcept {
         }
     } else if (marker == APP2 && content.starts("ICC_PROFILE", 12)) {
         if (content.size < 14) return Status::irregular;
-    } else if (marker == APP2 && content.starts("MPF", 4)) {
-        return Status::irregular;  // several pictures in one file: Pillow reads their directory
     } else if (marker == APP13 && content.starts("Photoshop 3.0", 14)) {
         std::size_t at = 14;
         while (content.size - at >= 4 && std::memcmp(content.data + at, "8BIM", 4) == 0) {
