@@ -60,7 +60,8 @@ class Assembly:
         self.spec: Spec | None
         self.spec, draws = decode_draws(work.plan, request)
         self.draws = np.ascontiguousarray(draws)
-        self.step: Step | None = None if pillow_decides() else work.step_of(self.spec)
+        self.replaced = pillow_decides()
+        self.step: Step | None = None if self.replaced else work.step_of(self.spec)
         self.limit = most_pixels()
         self.packing = Packing(request, work.mender, pin=work.pin)
         self.handed: Counter[str] = Counter()
@@ -146,7 +147,7 @@ class Assembly:
     def _image(self, place: int, leaf: Leaf, index: int, data: Encoded) -> Pixels | None:
         """The pixels of a sample's bytes, natively; None, counted by its reason, if Pillow must make them."""
         if self.step is None:
-            self.handed["step"] += 1
+            self.handed["plug-in" if self.replaced else "step"] += 1
             return None
         opened, sizes = False, leaf.sizes(np.array([index], dtype=np.int64))
         while True:
