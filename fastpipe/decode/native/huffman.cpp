@@ -60,7 +60,8 @@ void make_coefficients(Huffman& table) {
 template <int bits>
 unsigned rest(unsigned window, int used) {
     const unsigned left = window << used & ((1u << bits) - 1);
-    return bits > look_bits ? left >> (bits - look_bits & 31) : left << (look_bits - bits & 31);
+    if constexpr (bits > look_bits) return left >> (bits - look_bits);
+    else return left << (look_bits - bits);
 }
 
 // As many symbols as fit. Those of a window that starts later are known already for larger numbers of bits used,

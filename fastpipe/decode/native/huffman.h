@@ -48,15 +48,15 @@ struct Symbol {
 struct Huffman {
     HuffmanSpec spec;
     std::uint32_t coefficients[look_size];  // of a DC table: its differences, with 1 place
-    std::uint64_t pairs[1 << pair_bits];         // of an AC table, where it was asked for
-    std::uint16_t skips[1 << skip_bits];         // with `pairs`
+    std::uint64_t pairs[1 << pair_bits];    // of an AC table, where it was asked for
+    std::uint16_t skips[1 << skip_bits];    // with `pairs`
     std::uint16_t symbols[look_size];       // length << 8 | symbol; 0: a longer code, or none
     std::uint32_t limits[18];               // first 16-bit window above the codes of up to 0..16 bits
     int firsts[17];                         // index in spec.values of the first code of 1..16 bits
     std::uint64_t used;                     // the time of the last use
     bool dc, has_skips;
 
-    // A code of more than 11 bits at the start of a window of 16: length << 8 | symbol; 0: no such code.
+    // A code of more than look_bits at the start of a window of 16: length << 8 | symbol; 0: no such code.
     unsigned long_code(std::uint32_t window) const noexcept;
     // The next symbol, from a window of the next 16 bits.
     Symbol symbol(std::uint32_t window) const noexcept {
