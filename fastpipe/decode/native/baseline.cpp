@@ -10,7 +10,10 @@ namespace {
 class Baseline {
 public:
     Baseline(Workshop& shop, Simd simd)
-        : shop_(shop), header_(shop.markers.header()), kernels_(run_kernels(simd)), idct_(idct_for(simd)) {}
+        : shop_(shop), header_(shop.markers.header()), kernels_(run_kernels(simd)) {
+        layout_.idct = idct_for(simd);
+        layout_.idct_pair = idct_pair_for(simd);
+    }
     Status lay_out() noexcept;
     Status read(Bytes file) noexcept;
     Status run(RowSink& sink) noexcept;
@@ -25,7 +28,6 @@ private:
     Workshop& shop_;
     const Header& header_;
     const RunKernels& kernels_;
-    const Idct idct_;
     Layout layout_{};
     Stream stream_;
     std::int64_t position_ = 0;      // of the next MCU
@@ -111,7 +113,7 @@ Status Baseline::run(RowSink& sink) noexcept {
         const bool done = advance(columns.end - columns.first, [&](int count) {
             const int from = column;
             column += count;
-            return kernels_.decode(stream_, layout_, from, row, count, rows, idct_);
+            return kernels_.decode(stream_, layout_, from, row, count, rows);
         });
         if (!done) return Status::irregular;
         rows.finish(row, sink);
