@@ -29,7 +29,7 @@ TURBO_ALWAYS LongSymbol long_symbol(Bits& bits, const Huffman& table, unsigned& 
     return {int(found >> 4 & 15), size, value};
 }
 
-// The difference to the mean of the block before. At least 45 bits are left in the window.
+// The difference to the mean of the block before. At least 46 bits are left in the window.
 TURBO_ALWAYS int difference(Bits& bits, const Huffman& dc, unsigned& wrong) {
     bits.fill();
     const std::uint32_t e = dc.coefficients[bits.window >> (64 - look_bits)];
@@ -64,9 +64,9 @@ TURBO_ALWAYS int coefficients(Bits& bits, const Huffman& ac, std::int16_t* out, 
     int place = 1;
     for (;;) {
         std::uint64_t e;
-        // Four look-ups are 44 bits.
+        // Four look-ups are 40 bits.
         for (int i = 0; i < 4; ++i) {
-            e = ac.pairs[bits.window >> (64 - look_bits)];
+            e = ac.pairs[bits.window >> (64 - pair_bits)];
             const int next = place + int(std::uint8_t(e >> pair_entry::places));
             if (__builtin_expect(next >= 64, 0)) goto leave;
             bits.drop(int(e & pair_entry::length));
@@ -103,7 +103,7 @@ TURBO_ALWAYS void skip_coefficients(Bits& bits, const Huffman& ac, unsigned& wro
         unsigned e;
         // Four look-ups are 44 bits.
         for (int i = 0; i < 4; ++i) {
-            e = ac.skips[bits.window >> (64 - look_bits)];
+            e = ac.skips[bits.window >> (64 - skip_bits)];
             const int next = place + int(e >> skip_entry::places);
             if (__builtin_expect(next >= 64, 0)) goto leave;
             bits.drop(int(e & skip_entry::length));

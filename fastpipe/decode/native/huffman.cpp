@@ -56,17 +56,25 @@ void make_coefficients(Huffman& table) {
     }
 }
 
+// What follows `used` bits of a window of `bits`, as an index of a table for look_bits.
+template <int bits>
+unsigned rest(unsigned window, int used) {
+    const unsigned left = window << used & ((1u << bits) - 1);
+    if constexpr (bits > look_bits) return left >> (bits - look_bits);
+    else return left << (look_bits - bits);
+}
+
 // As many symbols as fit. Those of a window that starts later are known already for larger numbers of bits used,
 // yet this loop takes 10 us and a table is made once.
 void make_skips(Huffman& table) {
-    for (unsigned window = 0; window < look_size; ++window) {
+    for (unsigned window = 0; window < 1u << skip_bits; ++window) {
         int used = 0, places = 0;
         bool end = false;
-        while (used < look_bits && places < 63) {
-            const unsigned symbol = table.symbols[window << used & (look_size - 1)];
+        while (used < skip_bits && places < 63) {
+            const unsigned symbol = table.symbols[rest<skip_bits>(window, used)];
             const int size = int(symbol) & 15, run = int(symbol >> 4) & 15;
             const int length = int(symbol >> 8) + size;
-            if (symbol == 0 || used + length > look_bits || places + run + 1 > 64) break;
+            if (symbol == 0 || used + length > skip_bits || places + run + 1 > 64) break;
             used += length;
             if (size == 0 && run != 15) {
                 end = true;
@@ -86,10 +94,10 @@ std::uint64_t pair(const Huffman& table, unsigned window) {
     bool end = false;
     int at[2] = {0, 0};
     unsigned values[2] = {0, 0};
-    while (used < look_bits && !end) {
-        const std::uint32_t e = table.coefficients[window << used & (look_size - 1)];
+    while (used < pair_bits && !end) {
+        const std::uint32_t e = table.coefficients[rest<pair_bits>(window, used)];
         const int length = int(e & entry::length), moved = int(e >> entry::places & entry::places_mask);
-        if (e & entry::long_code || used + length > look_bits) break;
+        if (e & entry::long_code || used + length > pair_bits) break;
         end = (e & entry::special) && moved != 16;
         if (!end) {
             if (count == 2) break;
@@ -108,7 +116,7 @@ std::uint64_t pair(const Huffman& table, unsigned window) {
 }
 
 void make_pairs(Huffman& table) {
-    for (unsigned window = 0; window < look_size; ++window) table.pairs[window] = pair(table, window);
+    for (unsigned window = 0; window < 1u << pair_bits; ++window) table.pairs[window] = pair(table, window);
 }
 
 }  // namespace
