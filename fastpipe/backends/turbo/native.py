@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+import PIL
 from PIL import Image, JpegImagePlugin
 
 from fastpipe.errors import BackendError
@@ -21,6 +22,8 @@ _INSTALL: Final = (
     "pip install --force-reinstall --no-deps, from where it came"
 )
 _PREFIX: Final = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01"
+# Pillow 13.0 resizes the height first where it shrinks most; the order changes single levels.
+_TALL_ROWS_FIRST: Final = int(PIL.__version__.partition(".")[0]) >= 13
 _INTERFACE: Final = 1  # of the native functions, as module.cpp has it
 _NO_LIMIT: Final = 1 << 40  # pixels: a JPEG has at most 2^32
 
@@ -68,6 +71,7 @@ def step_of(spec: Spec | None) -> Step | None:
                 scale=spec.scale,
                 ratio=spec.ratio,
                 interpolation=spec.interpolation,
+                tall_rows_first=_TALL_ROWS_FIRST,
             )
         elif isinstance(spec, ResizeCrop):
             step = make(
@@ -77,6 +81,7 @@ def step_of(spec: Spec | None) -> Step | None:
                 where=spec.where,
                 padding=spec.padding,
                 interpolation=spec.interpolation,
+                tall_rows_first=_TALL_ROWS_FIRST,
             )
         else:
             return None

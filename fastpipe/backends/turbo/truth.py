@@ -26,12 +26,13 @@ from fastpipe.decode.pillow import pixels
 from fastpipe.errors import BackendError, DataError
 from fastpipe.system.files import file_lock, make_dir, replace_file, user_cache_dir
 from fastpipe.transforms import RandomResizedCrop
+from fastpipe.transforms.specs import Interpolation
 from fastpipe.types import Spec
 
 _log = logging.getLogger("fastpipe")
 
 NUM_FILES: Final = 64
-_FILTERS: Final = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
+_FILTERS: Final[tuple[Interpolation, ...]] = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 _NO_LIMIT: Final = 1 << 40
 
 
