@@ -28,6 +28,8 @@ from fastpipe.backends.turbo.backend import TurboBackend
 from fastpipe.errors import NoEffectWarning
 from fastpipe.storage import BetonDataset
 
+pytestmark = pytest.mark.turbo_built
+
 WORKERS = (0, 2)
 CROP = transforms.RandomResizedCrop(32)
 TRAIN = transforms.Compose([CROP, transforms.ToTensor()])

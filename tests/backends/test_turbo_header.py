@@ -17,7 +17,8 @@ from torchvision import transforms
 
 from fastpipe import DataLoader, FolderDataset
 
-turbo = pytest.importorskip("fastpipe._turbo", reason="the native module was not built")
+pytestmark = pytest.mark.turbo_built
+turbo = pytest.importorskip("fastpipe._turbo", reason="turbo_built: fastpipe._turbo was not built")
 
 TRAIN = transforms.Compose([transforms.RandomResizedCrop(24), transforms.ToTensor()])
 

@@ -18,7 +18,6 @@ from torchvision import transforms
 from fastpipe import DataLoader, FolderDataset
 
 TRAIN = transforms.Compose([transforms.RandomResizedCrop(16), transforms.ToTensor()])
-PARTS = {"ffcv": [pytest.mark.ffcv], "dali": [pytest.mark.dali]}
 
 
 @pytest.fixture
@@ -47,9 +46,9 @@ def loader_of(folder: Path, **options: Any) -> DataLoader[Any]:
     [
         ("torchvision", 0),
         ("torchvision", 1),
-        ("turbo", 0),
-        ("turbo", 2),
-        pytest.param("dali", 0, marks=PARTS["dali"]),
+        pytest.param("turbo", 0, marks=pytest.mark.turbo_built),
+        pytest.param("turbo", 2, marks=pytest.mark.turbo_built),
+        pytest.param("dali", 0, marks=pytest.mark.dali),
     ],
 )
 def test_every_backend_counts_what_it_delivers(folder: Path, backend: str, workers: int) -> None:
@@ -78,6 +77,7 @@ def test_every_backend_counts_what_it_delivers(folder: Path, backend: str, worke
     assert (loader.stats().images, loader.stats().skipped) == (22, 2), "over all epochs"
 
 
+@pytest.mark.turbo_built
 def test_turbo_names_what_pillow_decodes(folder: Path) -> None:
     loader = loader_of(folder, backend="turbo", num_workers=2)
     assert "handed to Pillow" not in str(loader.explain())
@@ -88,6 +88,7 @@ def test_turbo_names_what_pillow_decodes(folder: Path) -> None:
     assert "handed to Pillow: 5 of 11 images so far (3 not_jpeg, 2 components)" in str(loader.explain())
 
 
+@pytest.mark.turbo_built
 def test_replaced_samples_are_counted(folder: Path) -> None:
     loader = loader_of(folder, backend="turbo", on_error="replace")
     list(loader)

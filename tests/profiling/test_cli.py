@@ -200,7 +200,7 @@ def test_wrong_words_are_refused_before_anything_is_measured(
     assert says in error_of(["./no/such/folder", *wrong], capsys, 2)
 
 
-@pytest.mark.parametrize("backend", ["turbo", "dali", "ffcv"])
+@pytest.mark.parametrize("backend", [pytest.param("turbo", marks=pytest.mark.turbo_built), "dali", "ffcv"])
 def test_another_backend_is_one_stage(
     folder: Path, tmp_path: Path, backend: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

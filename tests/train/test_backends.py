@@ -56,7 +56,7 @@ def train(photos: Path, folder: Path, *arguments: str) -> list[float]:
 @pytest.mark.parametrize(
     "backend",
     [
-        "turbo",
+        pytest.param("turbo", marks=pytest.mark.turbo_built),
         pytest.param("ffcv", marks=pytest.mark.ffcv),
         pytest.param("dali", marks=pytest.mark.dali),
     ],
@@ -89,6 +89,7 @@ cli.main(sys.argv[1:])
 """
 
 
+@pytest.mark.turbo_built
 @pytest.mark.parametrize("other", ["torchvision", "turbo"])
 def test_killed_on_turbo_the_run_continues_with_the_next_sample(
     photos: Path, tmp_path: Path, other: str

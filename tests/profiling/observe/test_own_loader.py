@@ -118,6 +118,7 @@ for function in (fastpipe.DataLoader.__iter__, type(iter(train)).__next__, Devic
     assert observe(source).status == 0
 
 
+@pytest.mark.turbo_built
 def test_turbos_native_calls_are_seen_as_stages(run_whole: Any, folder: Path, tmp_path: Path) -> None:
     source = (
         script(folder, OURS).partition("train = ")[0]
