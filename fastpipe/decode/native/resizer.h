@@ -1,0 +1,42 @@
+// Pillow's resize of RGB images, byte for byte: horizontally as rows arrive, then vertically.
+// Formula: Pillow's ImagingResample (two passes, each rounded to 8 bits, coefficients with 22 fractional bits).
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "decoder.h"
+
+namespace turbo {
+
+enum class Filter : std::uint8_t { nearest = 0, bilinear, bicubic, box, hamming, lanczos };
+
+// One thread's resizer; it keeps its memory and its coefficients from image to image.
+//
+//   resizer.prepare(in, out, window, filter)      the whole of `in` -> `out`, of which only `window` is made
+//   Box need = resizer.source()                   the part of `in` that the window needs
+//   decoder.decode(need moved to the place of `in` in the image, resizer)
+//   resizer.finish(target, stride)                RGB, three bytes a pixel
+class Resizer final : public RowSink {
+public:
+    struct Size {
+        int width, height;
+    };
+    Resizer();
+    ~Resizer() override;
+    Resizer(const Resizer&) = delete;
+    Resizer& operator=(const Resizer&) = delete;
+
+    // False where memory fails. `in` equal to `out` copies, as Pillow does. `tall_rows_first`: the order of passes
+    // that Pillow has since 13.0 where the height shrinks most; until 12 the horizontal one is always first.
+    bool prepare(Size in, Size out, const Box& window, Filter filter, bool tall_rows_first = true) noexcept;
+    Box source() const noexcept;
+    std::uint8_t* row(int y) noexcept override;   // y counts from source().top
+    void written(int y) noexcept override;
+    void finish(std::uint8_t* target, std::ptrdiff_t stride) noexcept;  // window.height rows of 3 * window.width
+
+private:
+    struct State;
+    State* state_;
+};
+
+}  // namespace turbo
