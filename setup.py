@@ -34,7 +34,7 @@ setup(
         for package in (name, *(f"{name}.{sub}" for sub in find_packages(folder)))
     ],
     package_data={
-        "fastpipe": ["py.typed"],
+        "fastpipe": ["py.typed", "_turbo.pyi"],
         "fastpipe.train": ["recipes/*.yaml"],
         "fastpipe.profiling": ["*.json"],
     },

@@ -1,18 +1,62 @@
 #include "decoder.h"
 
+#include <atomic>
+#include <new>
+
+#include "baseline.h"
+
 namespace turbo {
+namespace {
 
-struct Decoder::State {};
-Decoder::Decoder() : state_(nullptr) {}
-Decoder::~Decoder() = default;
-Status Decoder::open(Bytes, const Limits&) noexcept { return Status::process; }
-int Decoder::width() const noexcept { return 0; }
-int Decoder::height() const noexcept { return 0; }
-bool Decoder::progressive() const noexcept { return false; }
-Status Decoder::decode(const Box&, RowSink&) noexcept { return Status::process; }
+std::atomic<Simd> chosen{best_simd()};
 
-Simd best_simd() noexcept { return Simd::scalar; }
-void use_simd(Simd) noexcept {}
-Simd used_simd() noexcept { return Simd::scalar; }
+}  // namespace
+
+struct Decoder::State {
+    Workshop shop;
+    Bytes file{};
+    bool opened = false;
+};
+
+Decoder::Decoder() : state_(new (std::nothrow) State) {}
+Decoder::~Decoder() { delete state_; }
+
+Status Decoder::open(Bytes bytes, const Limits& limits) noexcept {
+    if (!state_) return Status::memory;
+    state_->file = bytes;
+    const auto status = state_->shop.markers.open(bytes, limits);
+    state_->opened = status == Status::done;
+    return status;
+}
+
+int Decoder::width() const noexcept { return state_ ? state_->shop.markers.header().width : 0; }
+int Decoder::height() const noexcept { return state_ ? state_->shop.markers.header().height : 0; }
+bool Decoder::progressive() const noexcept {
+    return state_ && state_->shop.markers.header().process == Process::progressive;
+}
+
+Status Decoder::decode(const Box& region, RowSink& sink) noexcept {
+    if (!state_) return Status::memory;
+    if (!state_->opened) return Status::not_jpeg;
+    const auto simd = used_simd();
+    if (progressive()) return decode_progressive(state_->shop, state_->file, region, simd, sink);
+    return decode_baseline(state_->shop, state_->file, region, simd, sink);
+}
+
+Simd best_simd() noexcept {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2")) {
+        return Simd::avx2;
+    }
+#endif
+    return Simd::scalar;
+}
+
+void use_simd(Simd simd) noexcept {
+    if (simd == Simd::scalar || simd == best_simd()) chosen.store(simd, std::memory_order_relaxed);
+}
+
+Simd used_simd() noexcept { return chosen.load(std::memory_order_relaxed); }
 
 }  // namespace turbo

@@ -21,6 +21,9 @@ struct Limits {
     std::int64_t pixels;  // of a whole image: Pillow's MAX_IMAGE_PIXELS
 };
 
+// How many rows may be asked for before the first of them is written.
+constexpr int kRowsAhead = 64;
+
 // Takes the rows of a region, top to bottom, each once. RGBX: four bytes a pixel, X is undefined.
 class RowSink {
 public:

@@ -1,13 +1,14 @@
 // The Python module fastpipe._turbo.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include <array>
 #include <cstring>
 #include <vector>
 
+#include "bindings.h"
 #include "decoder.h"
-#include "resizer.h"
 
 namespace py = pybind11;
 using turbo::Box;
@@ -50,31 +51,15 @@ py::tuple decode(const py::buffer& data, py::object region, std::int64_t max_pix
     return py::make_tuple(int(status), out);
 }
 
-// Pillow's resize, for tests: RGB [H,W,3] to the window (left, top, width, height) of a (height, width) image.
-Pixels resize(const Pixels& image, std::array<int, 2> size, std::array<int, 4> window, int filter) {
-    turbo::Resizer resizer;
-    const turbo::Resizer::Size in{int(image.shape(1)), int(image.shape(0))}, out{size[1], size[0]};
-    const Box want{window[0], window[1], window[2], window[3]};
-    if (!resizer.prepare(in, out, want, turbo::Filter(filter))) throw py::value_error("cannot resize");
-    const Box need = resizer.source();
-    for (int y = 0; y < need.height; ++y) {
-        auto* row = resizer.row(y);
-        const auto* from = image.data(need.top + y, need.left, 0);
-        for (int x = 0; x < need.width; ++x) std::memcpy(row + 4 * x, from + 3 * x, 3);
-        resizer.written(y);
-    }
-    Pixels made({want.height, want.width, 3});
-    resizer.finish(made.mutable_data(), std::ptrdiff_t(3) * want.width);
-    return made;
-}
-
 }  // namespace
 
 PYBIND11_MODULE(_turbo, module) {
     module.doc() = "JPEG crops with libjpeg-turbo's pixels, resized with Pillow's.";
     module.def("decode", &decode, py::arg("data"), py::arg("region") = py::none(),
                py::arg("max_pixels") = std::int64_t(1) << 40);
-    module.def("resize", &resize, py::arg("image"), py::arg("size"), py::arg("window"), py::arg("filter"));
+    turbo::bind_resize(module);
+    turbo::bind_step(module);
+    turbo::bind_worker(module);
     module.def("use_simd", [](int simd) { turbo::use_simd(turbo::Simd(simd)); });
     module.def("used_simd", [] { return int(turbo::used_simd()); });
     module.def("best_simd", [] { return int(turbo::best_simd()); });

@@ -20,4 +20,11 @@ enum class Status : std::uint8_t {
     memory,            // no memory
 };
 
+// In the order of the enum.
+constexpr const char* kStatusNames[] = {
+    "done",       "unreadable", "not_jpeg",  "components", "process", "sampling", "scans",
+    "incomplete", "irregular",  "truncated", "too_large",  "crop",    "memory",
+};
+static_assert(sizeof(kStatusNames) / sizeof(*kStatusNames) == int(Status::memory) + 1, "a name for each");
+
 }  // namespace turbo

@@ -1,0 +1,10 @@
+// Baseline files: one scan of all components, decoded in the region and skipped outside of it.
+#pragma once
+#include "progressive.h"
+
+namespace turbo {
+
+// As decode_progressive().
+Status decode_baseline(Workshop& workshop, Bytes file, const Box& region, Simd simd, RowSink& sink) noexcept;
+
+}  // namespace turbo

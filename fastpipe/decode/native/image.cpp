@@ -1,0 +1,96 @@
+#include "image.h"
+
+#include <time.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace turbo {
+
+namespace {
+
+// The part of the window that lies within the resized image.
+Box inside(const Plan& made) {
+    const Box& window = made.window;
+    const int left = std::max(window.left, 0), top = std::max(window.top, 0);
+    const int right = int(std::min<std::int64_t>(std::int64_t(window.left) + window.width, made.out_width));
+    const int bottom = int(std::min<std::int64_t>(std::int64_t(window.top) + window.height, made.out_height));
+    return {left, top, std::max(right - left, 0), std::max(bottom - top, 0)};
+}
+
+// Pillow's crop fills what lies outside the image with zeros, as torchvision's constant padding does.
+void blacken_around(const Target& target, const Box& within) {
+    const std::size_t stride = std::size_t(3) * target.width;
+    std::uint8_t* const all = target.pixels;
+    const int bottom = within.top + within.height, right = within.left + within.width;
+    std::memset(all, 0, stride * within.top);
+    std::memset(all + stride * bottom, 0, stride * (target.height - bottom));
+    if (within.width == target.width) return;
+    for (int y = within.top; y < bottom; ++y) {
+        std::uint8_t* const row = all + stride * y;
+        std::memset(row, 0, std::size_t(3) * within.left);
+        std::memset(row + std::size_t(3) * right, 0, std::size_t(3) * (target.width - right));
+    }
+}
+
+}  // namespace
+
+double now() noexcept {
+    struct timespec time;
+    ::clock_gettime(CLOCK_MONOTONIC, &time);
+    return double(time.tv_sec) + 1e-9 * double(time.tv_nsec);
+}
+
+Status ImageMaker::make(Bytes bytes, const Step& step, const double* uniforms, const Limits& limits,
+                        const Target& target, Seconds& seconds) noexcept {
+    const double start = now();
+    Plan made;
+    const Status status = header(bytes, step, uniforms, limits, made);
+    seconds.decode += now() - start;
+    if (status != Status::done) return status;
+    if (made.window.height != target.height || made.window.width != target.width) return Status::crop;
+    return pixels(made, step.filter, target, seconds);
+}
+
+Status ImageMaker::measure(Bytes bytes, const Step& step, const double* uniforms, const Limits& limits,
+                           int& height, int& width) noexcept {
+    Plan made;
+    const Status status = header(bytes, step, uniforms, limits, made);
+    if (status != Status::done) return status;
+    height = made.window.height;
+    width = made.window.width;
+    return status;
+}
+
+Status ImageMaker::header(Bytes bytes, const Step& step, const double* uniforms, const Limits& limits,
+                          Plan& made) noexcept {
+    const Status status = decoder_.open(bytes, limits);
+    if (status != Status::done) return status;
+    return plan(step, uniforms, decoder_.height(), decoder_.width(), limits, made);
+}
+
+Status ImageMaker::pixels(const Plan& made, int filter, const Target& target, Seconds& seconds) noexcept {
+    const Box part = inside(made);
+    // Nothing but black: Pillow still decodes the image, and reports its damage.
+    if (part.width == 0 || part.height == 0) return Status::crop;
+    const double start = now();
+    if (!resizer_.prepare({made.in.width, made.in.height}, {made.out_width, made.out_height}, part,
+                          Filter(filter))) {
+        return Status::memory;
+    }
+    Box region = resizer_.source();
+    region.left += made.in.left;
+    region.top += made.in.top;
+    const Status status = decoder_.decode(region, resizer_);
+    const double decoded = now();
+    seconds.decode += decoded - start;
+    if (status != Status::done) return status;
+    const Box at{part.left - made.window.left, part.top - made.window.top, part.width, part.height};
+    const std::size_t stride = std::size_t(3) * target.width;
+    resizer_.finish(target.pixels + stride * at.top + std::size_t(3) * at.left, std::ptrdiff_t(stride));
+    if (part.width != target.width || part.height != target.height) blacken_around(target, at);
+    seconds.resize += now() - decoded;
+    return status;
+}
+
+}  // namespace turbo

@@ -1,0 +1,41 @@
+// One image: its header, its box, its pixels, at their place in the batch.
+#pragma once
+#include "crops.h"
+#include "resizer.h"
+
+namespace turbo {
+
+// Where the pixels go: RGB, rows without a gap.
+struct Target {
+    std::uint8_t* pixels;
+    int height, width;
+};
+
+// Wall clock of the phases; of `decode`, the horizontal pass of the resize is a part, as rows arrive.
+struct Seconds {
+    double read, decode, resize;
+};
+
+double now() noexcept;  // CLOCK_MONOTONIC, in seconds
+
+// One thread's tools, which keep their memory and tables from image to image.
+class ImageMaker {
+public:
+    // Every byte of the target is written where the status is `done`; none may be, or some, elsewhere.
+    Status make(Bytes bytes, const Step& step, const double* uniforms, const Limits& limits,
+                const Target& target, Seconds& seconds) noexcept;
+
+    // The size that make() would need.
+    Status measure(Bytes bytes, const Step& step, const double* uniforms, const Limits& limits, int& height,
+                   int& width) noexcept;
+
+private:
+    Status header(Bytes bytes, const Step& step, const double* uniforms, const Limits& limits,
+                  Plan& made) noexcept;
+    Status pixels(const Plan& made, int filter, const Target& target, Seconds& seconds) noexcept;
+
+    Decoder decoder_;
+    Resizer resizer_;
+};
+
+}  // namespace turbo

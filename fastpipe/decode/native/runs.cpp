@@ -1,0 +1,87 @@
+#include "runs.h"
+
+#include <cstring>
+
+#include "blocks.h"
+
+namespace turbo {
+namespace {
+
+TURBO_ALWAYS bool sound(const Stream& stream, const Bits& bits, unsigned wrong) {
+    return wrong == 0 && bits.ends_within(stream.end);
+}
+
+// The reader is copied, so that it stays in registers.
+TURBO_ALWAYS bool skip(Stream& stream, const Layout& layout, int count) {
+    Bits bits = stream.bits;
+    unsigned wrong = 0;
+    for (int n = 0; n < count; ++n) {
+        for (int i = 0; i < layout.count; ++i) {
+            const auto& place = layout.places[i];
+            stream.means[place.component] += difference(bits, *place.dc, wrong);
+            skip_coefficients(bits, *place.ac, wrong);
+        }
+        if (__builtin_expect(!sound(stream, bits, wrong), 0)) return false;
+    }
+    stream.bits = bits;
+    return true;
+}
+
+TURBO_ALWAYS bool decode(Stream& stream, const Layout& layout, int column, int row, int count, RowMaker& rows,
+                         Idct idct) {
+    Bits bits = stream.bits;
+    unsigned wrong = 0;
+    alignas(32) std::int16_t block[64] = {};
+    for (int n = 0; n < count; ++n, ++column) {
+        for (int i = 0; i < layout.count; ++i) {
+            const auto& place = layout.places[i];
+            const int c = place.component;
+            stream.means[c] += difference(bits, *place.dc, wrong);
+            const int block_column = column * layout.h[c] + place.column, block_row = row * layout.v[c] + place.row;
+            if (rows.block_columns(c).has(block_column) && rows.block_rows(c).has(block_row)) {
+                const int last = coefficients(bits, *place.ac, block, wrong);
+                block[0] = std::int16_t(stream.means[c]);
+                idct(block, layout.quant[c], last, rows.block(c, block_column, place.row), rows.stride(c));
+                std::memset(block, 0, sizeof block);
+            } else {
+                skip_coefficients(bits, *place.ac, wrong);
+            }
+        }
+        if (__builtin_expect(!sound(stream, bits, wrong), 0)) return false;
+    }
+    stream.bits = bits;
+    return true;
+}
+
+bool skip_plain(Stream& stream, const Layout& layout, int count) { return skip(stream, layout, count); }
+
+bool decode_plain(Stream& stream, const Layout& layout, int column, int row, int count, RowMaker& rows, Idct idct) {
+    return decode(stream, layout, column, row, count, rows, idct);
+}
+
+constexpr RunKernels plain{skip_plain, decode_plain};
+
+#if defined(__x86_64__)
+#define TURBO_BMI2 __attribute__((target("avx2,bmi,bmi2")))
+
+TURBO_BMI2 bool skip_bmi2(Stream& stream, const Layout& layout, int count) { return skip(stream, layout, count); }
+
+TURBO_BMI2 bool decode_bmi2(Stream& stream, const Layout& layout, int column, int row, int count, RowMaker& rows,
+                            Idct idct) {
+    return decode(stream, layout, column, row, count, rows, idct);
+}
+
+constexpr RunKernels bmi2{skip_bmi2, decode_bmi2};
+#endif
+
+}  // namespace
+
+const RunKernels& run_kernels(Simd simd) noexcept {
+#if defined(__x86_64__)
+    if (simd == Simd::avx2) return bmi2;
+#endif
+    (void)simd;
+    return plain;
+}
+
+}  // namespace turbo

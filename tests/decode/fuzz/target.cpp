@@ -1,0 +1,123 @@
+// What libFuzzer runs: some bytes that choose the work, then the bytes of a file. Built by scripts/fuzz.
+// AddressSanitizer and UndefinedBehaviorSanitizer watch; this file adds what they cannot know: rows come in order,
+// each once, and a crop has the pixels of the whole image, whatever the instruction set.
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "decoder.h"
+#include "resizer.h"
+
+namespace {
+
+using namespace turbo;
+
+constexpr std::int64_t max_pixels = 8192;  // small images are fast: the loops do not change beyond some MCUs
+constexpr int max_out = 40;
+
+struct Choice {
+    std::uint8_t mode, left, top, width, height, filter, out_width, out_height;
+    bool avx2() const { return mode & 1; }
+    bool compares() const { return mode & 2; }
+    bool resizes() const { return mode & 4; }
+};
+
+void expect(bool holds, const char* what) {
+    if (holds) return;
+    std::fprintf(stderr, "finding: %s\n", what);
+    std::abort();
+}
+
+// Each row lies in memory of its own, so that a byte too much is seen.
+class Rows final : public RowSink {
+public:
+    explicit Rows(const Box& box) : box_(box), rows_(std::size_t(box.height)) {}
+    std::uint8_t* row(int y) noexcept override {
+        expect(y == asked_ && y < box_.height, "rows must come in order");
+        ++asked_;
+        auto& row = rows_[std::size_t(y)];
+        row.reset(new std::uint8_t[std::size_t(box_.width) * 4 + 32]);
+        return row.get();
+    }
+    void written(int y) noexcept override {
+        expect(y >= written_ && y < asked_, "a row is written that was not asked for");
+        written_ = y + 1;
+    }
+    bool complete() const { return written_ == box_.height; }
+    const std::uint8_t* pixel(int x, int y) const { return &rows_[std::size_t(y)][std::size_t(x) * 4]; }
+
+private:
+    Box box_;
+    std::vector<std::unique_ptr<std::uint8_t[]>> rows_;
+    int asked_ = 0, written_ = 0;
+};
+
+Box region_of(const Choice& choice, int width, int height) {
+    const int left = choice.left * width / 256, top = choice.top * height / 256;
+    return {left, top, 1 + choice.width * (width - left) / 256, 1 + choice.height * (height - top) / 256};
+}
+
+void compare(Decoder& decoder, const Box& box, const Rows& crop, Status status) {
+    const Box whole{0, 0, decoder.width(), decoder.height()};
+    Rows all(whole);
+    const auto other = decoder.decode(whole, all);
+    // Only below the crop may a file be damaged and the crop be good.
+    expect(status == Status::done || other != Status::done, "a crop of a good image is refused");
+    if (status != Status::done || other != Status::done) return;
+    expect(all.complete(), "rows of the whole image are missing");
+    for (int y = 0; y < box.height; ++y) {
+        for (int x = 0; x < box.width; ++x) {
+            const bool same = !std::memcmp(crop.pixel(x, y), all.pixel(box.left + x, box.top + y), 3);
+            expect(same, "a crop differs from the whole image");
+        }
+    }
+}
+
+std::vector<std::uint8_t> resized(Decoder& decoder, Resizer& resizer, const Box& box, const Choice& choice) {
+    const Resizer::Size out{1 + choice.out_width % max_out, 1 + choice.out_height % max_out};
+    const Box window{choice.left % out.width, choice.top % out.height, 1, 1};
+    const Box asked{window.left, window.top, 1 + choice.width % (out.width - window.left),
+                    1 + choice.height % (out.height - window.top)};
+    if (!resizer.prepare({box.width, box.height}, out, asked, Filter(choice.filter % 6))) return {};
+    const Box need = resizer.source();
+    if (decoder.decode({box.left + need.left, box.top + need.top, need.width, need.height}, resizer) != Status::done) {
+        return {};
+    }
+    std::vector<std::uint8_t> pixels(std::size_t(asked.width) * std::size_t(asked.height) * 3);
+    resizer.finish(pixels.data(), std::ptrdiff_t(3) * asked.width);
+    return pixels;
+}
+
+void work(Decoder& decoder, Resizer& resizer, const Choice& choice, Bytes file) {
+    use_simd(choice.avx2() ? best_simd() : Simd::scalar);
+    if (decoder.open(file, {max_pixels}) != Status::done) return;
+    const Box box = region_of(choice, decoder.width(), decoder.height());
+    if (choice.resizes()) {
+        const auto pixels = resized(decoder, resizer, box, choice);
+        if (!choice.compares() || pixels.empty()) return;
+        use_simd(choice.avx2() ? Simd::scalar : best_simd());
+        expect(pixels == resized(decoder, resizer, box, choice), "resizing depends on the instruction set");
+        return;
+    }
+    Rows rows(box);
+    const auto status = decoder.decode(box, rows);
+    expect(status != Status::done || rows.complete(), "rows are missing");
+    if (!choice.compares()) return;
+    use_simd(choice.avx2() ? Simd::scalar : best_simd());
+    compare(decoder, box, rows, status);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    // Kept from input to input, as the loader's threads keep them: what one image leaves may harm the next.
+    static Decoder decoder;
+    static Resizer resizer;
+    Choice choice;
+    if (size < sizeof choice) return 0;
+    std::memcpy(&choice, data, sizeof choice);
+    work(decoder, resizer, choice, {data + sizeof choice, size - sizeof choice});
+    return 0;
+}
