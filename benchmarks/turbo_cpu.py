@@ -46,6 +46,11 @@ Side = Callable[[], float]  # one round: CPU-milliseconds per image
 Limit = tuple[str, str, float, bool]
 
 
+def jpegs(folder: Path) -> list[Path]:
+    """The JPEG files below a folder, sorted."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+
+
 def tree_ms() -> float:
     """CPU-milliseconds of this process, its children that ended, and those that run."""
     here = psutil.Process()
@@ -137,7 +142,7 @@ def against_dali(folder: Path) -> dict[str, Side]:
     import nvidia.dali as dali
     from nvidia.dali import fn, types
 
-    files = sorted(str(path) for path in folder.rglob("*.jpg"))
+    files = [str(path) for path in jpegs(folder)]
     graph = dali.Pipeline(batch_size=BATCH, num_threads=1, device_id=None, seed=1)
     with graph:
         data, _ = fn.readers.file(files=files, random_shuffle=True)
@@ -170,7 +175,7 @@ def by_threads(folder: Path) -> dict[str, Side]:
 
 def mosaics(folder: Path, scratch: Path) -> tuple[Path, float]:
     """24 photographs of 4000 x 3000, 4:2:0, quality 90, each a mosaic of real ones; their bits per pixel."""
-    rng, photos = np.random.default_rng(0), sorted(folder.rglob("*.jpg"))
+    rng, photos = np.random.default_rng(0), jpegs(folder)
     target, size = scratch / "mosaics" / "all", 0
     target.mkdir(parents=True)
     for number in range(24):
@@ -231,8 +236,11 @@ def resize_alone(scratch: Path) -> dict[str, Side]:
 def build(source: str, scratch: Path, *flags: str, libraries: tuple[str, ...] = ()) -> Path:
     """A program or library of benchmarks/native with the decoder's own sources, by its own flags."""
     target = scratch / Path(source).stem
+    python_side = ("module.cpp", "batch.cpp")
     sources = [
-        str(path) for path in sorted(NATIVE.glob("*.cpp")) if path.name not in ("module.cpp", "batch.cpp")
+        str(path)
+        for path in sorted(NATIVE.glob("*.cpp"))
+        if path.name not in python_side and not path.name.endswith("_binding.cpp")
     ]
     command = ["c++", "-std=c++17", "-O3", "-ffp-contract=off", f"-I{NATIVE}", *flags, "-o", str(target)]
     subprocess.run([*command, str(HERE / "native" / source), *sources, *libraries], check=True)
@@ -242,7 +250,7 @@ def build(source: str, scratch: Path, *flags: str, libraries: tuple[str, ...] = 
 def decoding(folder: Path, scratch: Path, rounds: int) -> dict[str, list[float]]:
     """libjpeg-turbo's two ways and ours, in one program (benchmarks/native/decode_crops.cpp)."""
     program = build("decode_crops.cpp", scratch, libraries=("-ljpeg",))
-    files = [str(path) for path in sorted(folder.rglob("*.jpg"))][:800]
+    files = [str(path) for path in jpegs(folder)[:800]]
     done = subprocess.run([str(program), str(rounds), *files], check=True, capture_output=True, text=True)
     found: dict[str, Any] = json.loads(done.stdout)
     print(f"decode: {found.pop('images')} images, {found.pop('handed_to_pillow')} left out", file=sys.stderr)
