@@ -70,7 +70,11 @@ class FolderLeaf(Leaf):
 
     def locate(self, ids: IntArray) -> Located:
         """Whole files, whose lengths nobody has asked for yet."""
-        files = tuple(os.fspath(self.name(i)) for i in ids.tolist())
+        if isinstance(self.dataset, FolderDataset):
+            files = tuple(self.dataset.index.file_names(ids))
+        else:
+            samples = self.dataset.samples
+            files = tuple([os.fsencode(samples[i][0]) for i in ids.tolist()])
         zeros = np.zeros(len(ids), dtype=np.int64)
         return Located(files, np.arange(len(ids), dtype=np.int64), zeros, zeros - 1)
 

@@ -44,6 +44,7 @@ MARKS = {"ffcv": pytest.mark.ffcv, "dali": pytest.mark.dali}
 TOLERANCE: dict[tuple[str, str], tuple[float, float]] = {
     ("torchvision", "exact"): (0.0, 0.0),
     ("torchvision", "fast"): (0.0, 0.0),
+    ("turbo", "exact"): (0.0, 0.0),
     ("ffcv", "exact"): (0.0, 0.0),
     ("ffcv", "fast"): (3.0, 40.0),
     ("dali", "exact"): (0.0, 0.0),

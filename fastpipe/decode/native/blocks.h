@@ -8,17 +8,25 @@ namespace turbo {
 
 #define TURBO_ALWAYS inline __attribute__((always_inline))
 
-// A code that is longer than the look-up, or whose extra bits are. `wrong` is set where there is no such code.
+// A code that is longer than the look-up, or whose extra bits are. All but the search of the code is inlined: the
+// reader must stay in registers, and the address of a local would keep it in memory (10 % of a decode).
 struct LongSymbol {
     int run, size, value;
 };
-inline __attribute__((noinline)) LongSymbol long_symbol(Bits& bits, const Huffman& table, unsigned& wrong) {
+TURBO_ALWAYS LongSymbol long_symbol(Bits& bits, const Huffman& table, unsigned& wrong) {
     bits.fill();
-    const Symbol found = table.symbol(bits.peek(16));
-    wrong |= unsigned(found.length == 0);
-    bits.drop(found.length);
-    const int size = found.symbol & 15;
-    return {found.symbol >> 4, size, size ? extend(bits.take(size), size) : 0};
+    unsigned found = table.symbols[bits.window >> (64 - look_bits)];
+    if (__builtin_expect(found == 0, 0)) {
+        found = table.long_code(bits.peek(16));
+        wrong |= unsigned(found == 0);
+    }
+    bits.drop(int(found >> 8));
+    const int size = int(found & 15);
+    // The bits above are shifted out twice, as a shift by 64 is not defined.
+    const int value = extend(unsigned(bits.window >> 1 >> (63 - size)), size);
+    bits.drop(size);
+    bits.fill();
+    return {int(found >> 4 & 15), size, value};
 }
 
 // The difference to the mean of the block before. At least 45 bits are left in the window.
@@ -26,12 +34,28 @@ TURBO_ALWAYS int difference(Bits& bits, const Huffman& dc, unsigned& wrong) {
     bits.fill();
     const std::uint32_t e = dc.coefficients[bits.window >> (64 - look_bits)];
     if (__builtin_expect(e & entry::special, 0)) {
-        const int value = long_symbol(bits, dc, wrong).value;
-        bits.fill();
-        return value;
+        return long_symbol(bits, dc, wrong).value;
     }
     bits.drop(int(e & entry::length));
     return std::int32_t(e) >> entry::value;
+}
+
+// The next symbol alone: returns the place after it, or -1 at an end of block.
+TURBO_ALWAYS int one_coefficient(Bits& bits, const Huffman& ac, std::int16_t* out, int place, unsigned& wrong) {
+    const std::uint32_t e = ac.coefficients[bits.window >> (64 - look_bits)];
+    if (e & entry::long_code) {
+        const LongSymbol symbol = long_symbol(bits, ac, wrong);
+        if (symbol.size == 0 && symbol.run != 15) return -1;
+        place += symbol.run + 1;
+        out[zigzag[place - 1]] = std::int16_t(symbol.value);
+        return place;
+    }
+    bits.drop(int(e & entry::length));
+    const int places = int(e >> entry::places & entry::places_mask);
+    if (e & entry::special) return places == 16 ? place + 16 : -1;
+    place += places;
+    out[zigzag[place - 1]] = std::int16_t(e >> entry::value);
+    return place;
 }
 
 // Coefficients after the first, row by row, into a block of zeros. Returns the place of the last that may differ
@@ -39,40 +63,35 @@ TURBO_ALWAYS int difference(Bits& bits, const Huffman& dc, unsigned& wrong) {
 TURBO_ALWAYS int coefficients(Bits& bits, const Huffman& ac, std::int16_t* out, unsigned& wrong) {
     int place = 1;
     for (;;) {
-        std::uint32_t e;
+        std::uint64_t e;
         // Four look-ups are 44 bits.
         for (int i = 0; i < 4; ++i) {
-            e = ac.coefficients[bits.window >> (64 - look_bits)];
-            if (__builtin_expect(e & entry::special, 0)) goto special;
-            bits.drop(int(e & entry::length));
-            place += int(e >> entry::places & entry::places_mask);
-            out[zigzag[place - 1]] = std::int16_t(e >> entry::value);
-            if (place >= 64) goto full;
+            e = ac.pairs[bits.window >> (64 - look_bits)];
+            const int next = place + int(std::uint8_t(e >> pair_entry::places));
+            if (__builtin_expect(next >= 64, 0)) goto leave;
+            bits.drop(int(e & pair_entry::length));
+            out[zigzag[place + int(std::uint8_t(e >> pair_entry::second))]] = std::int16_t(e >> pair_entry::second_value);
+            out[zigzag[place + int(std::uint8_t(e >> pair_entry::first))]] = std::int16_t(e >> pair_entry::first_value);
+            place = next;
         }
         bits.fill();
         continue;
 
-    special:
-        if (e & entry::long_code) {
-            const LongSymbol symbol = long_symbol(bits, ac, wrong);
-            bits.fill();
-            if (symbol.size) {
-                place += symbol.run + 1;
-                out[zigzag[place - 1]] = std::int16_t(symbol.value);
-            } else if (symbol.run == 15) {
-                place += 16;
-            } else {
-                return place - 1;
-            }
-        } else {
-            bits.drop(int(e & entry::length));
-            if ((e >> entry::places & entry::places_mask) != 16) return place - 1;
-            place += 16;
-            bits.fill();
+    leave:
+        const int places = int(e >> pair_entry::places & 127);
+        // An entry that goes past the 63rd coefficient holds symbols of the next block.
+        if (__builtin_expect((e & pair_entry::length) != 0 && place + places <= 64, 1)) {
+            bits.drop(int(e & pair_entry::length));
+            out[zigzag[place + int(std::uint8_t(e >> pair_entry::second))]] = std::int16_t(e >> pair_entry::second_value);
+            out[zigzag[place + int(std::uint8_t(e >> pair_entry::first))]] = std::int16_t(e >> pair_entry::first_value);
+            return place + places - 1 - int(e & pair_entry::end) / int(pair_entry::end);
         }
-        if (place >= 64) goto full;
+        const int next = one_coefficient(bits, ac, out, place, wrong);
+        if (next < 0) return place - 1;
+        place = next;
+        if (place >= 64) break;
+        bits.fill();
     }
-full:
     wrong |= unsigned(place > 64);
     return 63;
 }
@@ -81,25 +100,25 @@ full:
 TURBO_ALWAYS void skip_coefficients(Bits& bits, const Huffman& ac, unsigned& wrong) {
     int place = 1;
     for (;;) {
-        bool long_code = false;
+        unsigned e;
+        // Four look-ups are 44 bits.
         for (int i = 0; i < 4; ++i) {
-            const unsigned e = ac.skips[bits.window >> (64 - look_bits)];
+            e = ac.skips[bits.window >> (64 - look_bits)];
             const int next = place + int(e >> skip_entry::places);
-            // An entry that goes past the 63rd coefficient holds symbols of the next block.
-            if (__builtin_expect((e & skip_entry::length) == 0 || next > 64, 0)) {
-                long_code = true;
-                break;
-            }
+            if (__builtin_expect(next >= 64, 0)) goto leave;
             bits.drop(int(e & skip_entry::length));
             place = next;
-            if (e & skip_entry::end || place == 64) return;
         }
-        if (!long_code) {
-            bits.fill();
-            continue;
+        bits.fill();
+        continue;
+
+    leave:
+        const int places = int(e >> skip_entry::places & 127);
+        if (__builtin_expect((e & skip_entry::length) != 0 && place + places <= 64, 1)) {
+            bits.drop(int(e & skip_entry::length));
+            return;
         }
         const LongSymbol symbol = long_symbol(bits, ac, wrong);
-        bits.fill();
         if (symbol.size == 0 && symbol.run != 15) return;
         place += symbol.run + 1;
         if (place >= 64) break;

@@ -61,7 +61,7 @@ void make_coefficients(Huffman& table) {
 void make_skips(Huffman& table) {
     for (unsigned window = 0; window < look_size; ++window) {
         int used = 0, places = 0;
-        unsigned end = 0;
+        bool end = false;
         while (used < look_bits && places < 63) {
             const unsigned symbol = table.symbols[window << used & (look_size - 1)];
             const int size = int(symbol) & 15, run = int(symbol >> 4) & 15;
@@ -69,18 +69,59 @@ void make_skips(Huffman& table) {
             if (symbol == 0 || used + length > look_bits || places + run + 1 > 64) break;
             used += length;
             if (size == 0 && run != 15) {
-                end = skip_entry::end;
+                end = true;
                 ++places;
                 break;
             }
             places += run + 1;
         }
-        table.skips[window] = std::uint16_t(unsigned(used) | end | unsigned(places) << skip_entry::places);
+        const unsigned next = unsigned(places) | (end || used == 0 ? skip_entry::leave : 0);
+        table.skips[window] = std::uint16_t(unsigned(used) | next << skip_entry::places);
     }
     table.has_skips = true;
 }
 
+std::uint64_t pair(const Huffman& table, unsigned window) {
+    int used = 0, places = 0, count = 0;
+    bool end = false;
+    int at[2] = {0, 0};
+    unsigned values[2] = {0, 0};
+    while (used < look_bits && !end) {
+        const std::uint32_t e = table.coefficients[window << used & (look_size - 1)];
+        const int length = int(e & entry::length), moved = int(e >> entry::places & entry::places_mask);
+        if (e & entry::long_code || used + length > look_bits) break;
+        end = (e & entry::special) && moved != 16;
+        if (!end) {
+            if (count == 2) break;
+            at[count] = places + moved - 1;
+            values[count++] = (e & entry::special) ? 0 : e >> entry::value;
+        }
+        used += length;
+        places += end ? 1 : moved;
+    }
+    if (count == 1) at[1] = at[0];
+    const unsigned next = unsigned(places) | (end || used == 0 ? pair_entry::leave : 0);
+    return std::uint64_t(used) | (end ? pair_entry::end : 0) | std::uint64_t(at[0]) << pair_entry::first |
+           std::uint64_t(at[1]) << pair_entry::second | std::uint64_t(next) << pair_entry::places |
+           std::uint64_t(values[0]) << pair_entry::first_value |
+           std::uint64_t(values[1]) << pair_entry::second_value;
+}
+
+void make_pairs(Huffman& table) {
+    for (unsigned window = 0; window < look_size; ++window) table.pairs[window] = pair(table, window);
+}
+
 }  // namespace
+
+unsigned Huffman::long_code(std::uint32_t window) const noexcept {
+    for (int length = look_bits + 1; length <= 16; ++length) {
+        if (window < limits[length]) {
+            const std::uint32_t offset = (window - limits[length - 1]) >> (16 - length);
+            return unsigned(length) << 8 | spec.values[unsigned(firsts[length]) + offset];
+        }
+    }
+    return 0;
+}
 
 const Huffman* HuffmanTables::find(const HuffmanSpec& spec, bool dc, bool skips) noexcept {
     if (!spec.present || !tables_.reserve(kept)) return nullptr;
@@ -94,7 +135,10 @@ const Huffman* HuffmanTables::find(const HuffmanSpec& spec, bool dc, bool skips)
             continue;
         }
         table.used = time_;
-        if (skips && !table.has_skips) make_skips(table);
+        if (skips && !table.has_skips) {
+            make_skips(table);
+            make_pairs(table);
+        }
         return &table;
     }
     auto& table = count_ < kept ? tables_[std::size_t(count_)] : *oldest;
@@ -110,7 +154,10 @@ const Huffman* HuffmanTables::find(const HuffmanSpec& spec, bool dc, bool skips)
     table.used = time_;
     make_symbols(table);
     make_coefficients(table);
-    if (skips) make_skips(table);
+    if (skips) {
+        make_skips(table);
+        make_pairs(table);
+    }
     return &table;
 }
 

@@ -21,13 +21,24 @@ constexpr std::uint32_t length = 63, special = 64, long_code = 128, places_mask 
 constexpr int places = 8, value = 16;
 }  // namespace entry
 
-// An entry of Huffman::skips: several symbols at once. Bits 0-5 length, 0: long code; bit 6 end of block;
-// bits 8-14 places to move on, where an end of block counts for one. It may only be taken while it stays within
-// the block, place + places <= 64: its last symbols are the next block's otherwise.
+// An entry of Huffman::skips: several symbols at once. Bits 0-5 length; bits 8-15 places to move on, plus 128 where
+// the fast path ends: at an end of block, which counts for one place, and where nothing fits the look-up (length
+// 0). It may only be taken while it stays within the block, place + places <= 64: its last symbols are the next
+// block's otherwise.
 namespace skip_entry {
-constexpr unsigned length = 63, end = 64;
+constexpr unsigned length = 63, leave = 128;
 constexpr int places = 8;
 }  // namespace skip_entry
+
+// An entry of Huffman::pairs: up to two coefficients, then perhaps an end of block. Bits 0-5 length; bit 6 end of
+// block; bits 8-15 where the first value goes, counted from the current place; bits 16-23 the second, which is the
+// first where there is one only (it is to be stored before the first); bits 24-31 places to move on, plus 128
+// where the fast path ends: at an end of block, which counts for one place, and where nothing fits the look-up
+// (length 0); bits 32-47 and 48-63 the values. ZRL is a value of 0.
+namespace pair_entry {
+constexpr unsigned length = 63, end = 64, leave = 128;
+constexpr int first = 8, second = 16, places = 24, first_value = 32, second_value = 48;
+}  // namespace pair_entry
 
 struct Symbol {
     int length;  // of the code; 0: no such code
@@ -37,24 +48,21 @@ struct Symbol {
 struct Huffman {
     HuffmanSpec spec;
     std::uint32_t coefficients[look_size];  // of a DC table: its differences, with 1 place
-    std::uint16_t skips[look_size];         // of an AC table, where it was asked for
+    std::uint64_t pairs[look_size];         // of an AC table, where it was asked for
+    std::uint16_t skips[look_size];         // with `pairs`
     std::uint16_t symbols[look_size];       // length << 8 | symbol; 0: a longer code, or none
     std::uint32_t limits[18];               // first 16-bit window above the codes of up to 0..16 bits
     int firsts[17];                         // index in spec.values of the first code of 1..16 bits
     std::uint64_t used;                     // the time of the last use
     bool dc, has_skips;
 
+    // A code of more than 11 bits at the start of a window of 16: length << 8 | symbol; 0: no such code.
+    unsigned long_code(std::uint32_t window) const noexcept;
     // The next symbol, from a window of the next 16 bits.
     Symbol symbol(std::uint32_t window) const noexcept {
-        const unsigned fast = symbols[window >> (16 - look_bits)];
-        if (fast) return {int(fast >> 8), int(fast & 255)};
-        for (int length = look_bits + 1; length <= 16; ++length) {
-            if (window < limits[length]) {
-                const std::uint32_t offset = (window - limits[length - 1]) >> (16 - length);
-                return {length, spec.values[unsigned(firsts[length]) + offset]};
-            }
-        }
-        return {0, 0};
+        unsigned found = symbols[window >> (16 - look_bits)];
+        if (found == 0) found = long_code(window);
+        return {int(found >> 8), int(found & 255)};
     }
 };
 

@@ -1,7 +1,5 @@
 #include "runs.h"
 
-#include <cstring>
-
 #include "blocks.h"
 
 namespace turbo {
@@ -9,6 +7,13 @@ namespace {
 
 TURBO_ALWAYS bool sound(const Stream& stream, const Bits& bits, unsigned wrong) {
     return wrong == 0 && bits.ends_within(stream.end);
+}
+
+// A loop or memset of this size becomes `rep stos`, which costs 3 % of a decode.
+typedef long long Vector __attribute__((vector_size(32), may_alias));
+TURBO_ALWAYS void clear(std::int16_t* block) {
+    auto* vectors = reinterpret_cast<Vector*>(block);
+    vectors[0] = vectors[1] = vectors[2] = vectors[3] = Vector{};
 }
 
 // The reader is copied, so that it stays in registers.
@@ -42,7 +47,7 @@ TURBO_ALWAYS bool decode(Stream& stream, const Layout& layout, int column, int r
                 const int last = coefficients(bits, *place.ac, block, wrong);
                 block[0] = std::int16_t(stream.means[c]);
                 idct(block, layout.quant[c], last, rows.block(c, block_column, place.row), rows.stride(c));
-                std::memset(block, 0, sizeof block);
+                clear(block);
             } else {
                 skip_coefficients(bits, *place.ac, wrong);
             }
