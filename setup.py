@@ -1,5 +1,6 @@
 """The map from import names to folders: the only place that knows the two differ; and the native module."""
 
+import os
 from glob import glob
 
 from pybind11.setup_helpers import Pybind11Extension, build_ext
@@ -20,7 +21,7 @@ TURBO = Pybind11Extension(
     # Contracted multiplications would move a crop's box by a pixel against Python's own arithmetic.
     extra_compile_args=["-O3", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra"],
     # Without a compiler the install succeeds, and backend="turbo" says what to install.
-    optional=True,
+    optional=os.environ.get("FASTPIPE_NATIVE") != "required",
 )
 
 setup(
