@@ -13,6 +13,7 @@ markers =
     ffcv: a part
     dali: a part
     kornia: a part
+    tables: a part
     cuda_gates: a part
 """
 GOOD = "import pytest\n@pytest.mark.dali\ndef test_a(): pass\n"

@@ -115,13 +115,13 @@ class _View(Sequence[T], Generic[T]):
         return f"{self[:3]!r}"[:-1] + (f", ... {len(self)} in all]" if len(self) > 3 else "]")
 
 
-class _Samples(_View[tuple[str, int]]):
-    def _item(self, i: int) -> tuple[str, int]:
+class _Samples(_View[tuple[str, Any]]):
+    def _item(self, i: int) -> tuple[str, Any]:
         return self._face._name(i), self._face._label(i)
 
 
-class _Targets(_View[int]):
-    def _item(self, i: int) -> int:
+class _Targets(_View[Any]):
+    def _item(self, i: int) -> Any:
         return self._face._label(i)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:

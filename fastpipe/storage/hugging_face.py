@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Dataset
 
@@ -134,21 +133,26 @@ def _stored(dataset: Any, image: str) -> Any:
 
 
 def _labels(dataset: Any, label: LabelColumns) -> Labelling:
+    """The labels of all rows; a ClassLabel has its own numbers, -1 for "not known" among them."""
     if label is None:
         return None, ()
-    names = list(columns_of(label))
-    whole = dataset.select_columns(names).with_format("arrow")[:]
-    columns = {name: whole.column(name).to_pylist() for name in names}
-    known: tuple[str, ...] | None = None
+    columns, feature, known = _columns(dataset, list(columns_of(label))), None, None
     if isinstance(label, str):
         feature = dataset.features[label]
         known = tuple(getattr(getattr(feature, "feature", feature), "names", None) or ()) or None
-        if known is not None and feature is getattr(feature, "feature", feature):
-            return np.array(columns[label], dtype=np.int64), known
-        if known is not None:
-            columns[label] = [[known[number] for number in row] for row in columns[label]]
-    table = Table(file=_NAME, columns=columns, numbers=range(len(dataset)), typed=True, unit="row")
+    of_one = known is not None and not hasattr(feature, "feature")
+    if known is not None and not of_one and isinstance(label, str):
+        columns[label] = [[known[number] for number in row] for row in columns[label]]
+    table = Table(file=_NAME, columns=columns, numbers=range(1, len(dataset) + 1), typed=True, unit="row")
+    if of_one:
+        numbers, _ = read_labels(table, label, kind="numbers", classes=None, separator=None)
+        return numbers, known or ()
     return read_labels(table, label, kind=None, classes=known, separator=None)
+
+
+def _columns(dataset: Any, names: list[str]) -> dict[str, list[Any]]:
+    whole = dataset.select_columns(names).with_format("arrow")[:]
+    return {name: whole.column(name).to_pylist() for name in names}
 
 
 class HuggingFaceLeaf(Leaf):

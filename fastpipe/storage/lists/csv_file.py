@@ -6,7 +6,7 @@ import codecs
 import csv
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 from fastpipe.errors import ArgumentError, DataError, FastpipeError
 from fastpipe.storage.lists.listing import some
@@ -20,7 +20,7 @@ _MARKS: Final = (
 )
 
 
-def read_csv(file: str, wanted: Wanted, *, delimiter: str | None, encoding: str | None) -> Table:
+def read_csv(file: str, wanted: Wanted, *, delimiter: Any, encoding: str | None) -> Table:
     """The wanted columns. delimiter: None: the one of comma, semicolon, tab and bar that gives them.
 
     encoding: None: UTF-8, or what the byte order mark says. A line break may be quoted; a row has the number
