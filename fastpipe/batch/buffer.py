@@ -33,8 +33,7 @@ def collate_labels(labels: Sequence[Any]) -> Any:
     if all(type(label) is int for label in labels):
         return torch.tensor(labels, dtype=torch.int64, device="cpu")
     with torch.device("cpu"):  # independent of the script's default device
-        pairs = default_collate([(0, label) for label in labels])  # text stays the tuple that torch makes
-        return pairs[1]
+        return default_collate([(0, label) for label in labels])[1]  # text stays the tuple that torch makes
 
 
 def without_samples(request: Request, incidents: tuple[Incident, ...]) -> HostBatch:
