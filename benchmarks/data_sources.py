@@ -1,4 +1,4 @@
-"""CPU-seconds per image: a CSV beside the folder with the same files, CIFAR-10 in memory beside torch's loader.
+"""CPU-seconds per image: a CSV beside the folder with its files, CIFAR-10 in memory beside torch's loader.
 
     python benchmarks/data_sources.py [FOLDER] [--workers 0 2] [--pairs 10] [--json FILE]
 

@@ -16,7 +16,7 @@ from fastpipe.storage.hugging_face import HuggingFaceDataset, HuggingFaceLeaf, f
 from fastpipe.storage.index import IMG_EXTENSIONS, FolderIndex, open_index
 from fastpipe.storage.leaf import Encoded, Leaf, Located, adopted, leaf_of, open_images, register, words_for
 from fastpipe.storage.lists.dataset import ImageList
-from fastpipe.storage.lists.from_csv import from_csv, is_table
+from fastpipe.storage.lists.from_csv import columns_in, from_csv, is_table
 from fastpipe.storage.lists.leaf import ListLeaf
 from fastpipe.storage.named import NAMED, named_splits
 from fastpipe.storage.published.kinds import register_all
@@ -43,6 +43,7 @@ __all__ = [
     "Verdict",
     "Written",
     "adopted",
+    "columns_in",
     "demo_splits",
     "file_sizes",
     "find_splits",

@@ -143,7 +143,14 @@ def _labels(dataset: Any, label: LabelColumns) -> Labelling:
     of_one = known is not None and not hasattr(feature, "feature")
     if known is not None and not of_one and isinstance(label, str):
         columns[label] = [[known[number] for number in row] for row in columns[label]]
-    table = Table(file=_NAME, columns=columns, numbers=range(1, len(dataset) + 1), typed=True, unit="row")
+    table = Table(
+        file=_NAME,
+        names=dataset.column_names,
+        columns=columns,
+        numbers=range(1, len(dataset) + 1),
+        typed=True,
+        unit="row",
+    )
     if of_one:
         numbers, _ = read_labels(table, label, kind="numbers", classes=None, separator=None)
         return numbers, known or ()

@@ -54,7 +54,7 @@ def read_csv(file: str, wanted: Wanted, *, delimiter: Any, encoding: str | None)
             f"{file!r} has {len(names)} fields in its header, and another number in {some(ragged)}. Quote "
             f"fields that contain the delimiter {delimiter!r}"
         )
-    return Table(file=file, columns=columns, numbers=numbers, typed=False)
+    return Table(file=file, names=names, columns=columns, numbers=numbers, typed=False)
 
 
 def _numbered(reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:

@@ -16,7 +16,7 @@ from fastpipe.storage.lists.listing import some
 from fastpipe.storage.lists.parquet import read_parquet
 from fastpipe.storage.lists.table import Table, Wanted
 
-__all__ = ["from_csv", "is_table"]
+__all__ = ["columns_in", "from_csv", "is_table"]
 
 _CSV: Final = (".csv", ".tsv")
 _JSON: Final = (".jsonl", ".ndjson")
@@ -84,6 +84,11 @@ def from_csv(
         classes=False if labels == "text" or (classes is False and not names) else names or None,
         root=base,
     )
+
+
+def columns_in(file: str | os.PathLike[str]) -> tuple[str, ...]:
+    """The names of the columns of such a file, which must have `path` and `label`."""
+    return tuple(_read(os.fsdecode(file), {"path": "path", "label": "label"}, None, None).names)
 
 
 def _read(file: str, wanted: Wanted, delimiter: str | None, encoding: str | None) -> Table:

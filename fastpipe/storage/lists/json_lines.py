@@ -17,11 +17,13 @@ def read_json_lines(file: str, wanted: Wanted, *, encoding: str | None) -> Table
     encoding: None: UTF-8, with or without a byte order mark. Raises ArgumentError and DataError.
     """
     columns: dict[str, list[Any]] = {name: [] for name in wanted}
+    names: list[str] = []
     numbers: list[int] = []
     lacking: list[str] = []
     for number, pairs in _objects(file, encoding or "utf-8-sig"):
-        if not numbers and not lacking:
-            check_columns(file, wanted, [key for key, _ in pairs])
+        if not names:
+            names = [key for key, _ in pairs]
+            check_columns(file, wanted, names)
         found = dict(pairs)
         if any(key not in found for key in wanted) or len(found) < len(pairs):
             lacking.append(_fault(number, pairs, wanted))
@@ -33,7 +35,7 @@ def read_json_lines(file: str, wanted: Wanted, *, encoding: str | None) -> Table
         raise DataError(f"every line of {file!r} must have each wanted key once. {some(lacking)}")
     if not numbers:
         raise nothing_in(file)
-    return Table(file=file, columns=columns, numbers=numbers, typed=True)
+    return Table(file=file, names=names, columns=columns, numbers=numbers, typed=True)
 
 
 def _fault(number: int, pairs: list[tuple[str, Any]], wanted: Wanted) -> str:

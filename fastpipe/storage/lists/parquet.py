@@ -15,11 +15,13 @@ def read_parquet(file: str, wanted: Wanted) -> Table:
         raise MissingExtraError("pyarrow", "parquet", f"reading {file!r}") from error
     try:
         with pyarrow.parquet.ParquetFile(file) as opened:
-            check_columns(file, wanted, list(opened.schema_arrow.names))
+            names = list(opened.schema_arrow.names)
+            check_columns(file, wanted, names)
             table = opened.read(columns=list(wanted))
     except pyarrow.ArrowInvalid as error:
         raise DataError(f"{file!r} is not a Parquet file: {' '.join(str(error).split())}") from error
     except OSError as error:
         raise cannot_read(file, error) from error
     columns = {name: table.column(name).to_pylist() for name in wanted}
-    return Table(file=file, columns=columns, numbers=range(1, table.num_rows + 1), typed=True, unit="row")
+    numbers = range(1, table.num_rows + 1)
+    return Table(file=file, names=names, columns=columns, numbers=numbers, typed=True, unit="row")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from fastpipe.errors import ArgumentError, DataError, EmptyDatasetError, nearest
@@ -15,12 +15,13 @@ Wanted = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Cells by column, as long as `numbers`: where in the file each row is, counted from 1.
+    """Cells of the wanted columns, as long as `numbers`: where in the file each row is, counted from 1.
 
-    typed: the file distinguishes numbers from text; without types, all cells are text.
+    names: of all columns. typed: the file distinguishes numbers from text; without types, all cells are text.
     """
 
     file: str
+    names: Sequence[str]
     columns: Mapping[str, Sequence[Any]]
     numbers: Sequence[int]
     typed: bool
@@ -38,7 +39,7 @@ class Table:
         """The rows at these places."""
         columns = {name: [cells[i] for i in chosen] for name, cells in self.columns.items()}
         numbers = [self.numbers[i] for i in chosen]
-        return Table(file=self.file, columns=columns, numbers=numbers, typed=self.typed, unit=self.unit)
+        return replace(self, columns=columns, numbers=numbers)
 
 
 def check_columns(file: str, wanted: Wanted, found: Sequence[str]) -> None:
