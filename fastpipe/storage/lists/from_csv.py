@@ -26,7 +26,8 @@ ENDINGS: Final = (*_CSV, *_JSON, *_PARQUET)
 
 def is_table(path: Any) -> bool:
     """Whether the name of the file says that it is CSV, JSON lines or Parquet."""
-    return os.fsdecode(path).lower().endswith(ENDINGS)
+    name = os.fsdecode(path)
+    return name.lower().endswith(ENDINGS) and not os.path.isdir(name)
 
 
 def from_csv(
