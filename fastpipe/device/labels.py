@@ -52,16 +52,17 @@ def require_classes(num_classes: int | None) -> int:
 
 
 def check_labels(labels: Any, num_classes: int) -> torch.Tensor:
-    """The labels, if they can be mixed: class numbers int64 [B] in 0..num_classes - 1, or values of any float
-    type [B] or [B, ...]; else an error that names what they are.
+    """The labels, if they can be mixed; else an error that names what they are.
+
+    These are class numbers int64 [B] in 0..num_classes - 1, or one float for each class, [B, num_classes], or
+    floats of any shape [B, ...] where num_classes is 0: others may be class numbers that became floats.
     """
-    if isinstance(labels, torch.Tensor) and labels.ndim >= 1 and labels.is_floating_point():
+    if not isinstance(labels, torch.Tensor):
+        raise _cannot_mix(_words_for(labels))
+    if labels.is_floating_point() and _one_for_each(labels, num_classes):
         return labels
-    if not isinstance(labels, torch.Tensor) or labels.ndim != 1 or labels.dtype != torch.int64:
-        raise DataError(
-            f"MixUp and CutMix need labels int64 [B], one class per image, or float ones such as 0 or 1 for "
-            f"each class. Found: {_words_for(labels)}"
-        )
+    if labels.ndim != 1 or labels.dtype != torch.int64:
+        raise _cannot_mix(f"{labels.dtype} {list(labels.shape)}")
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
         raise DataError(
             f"labels must be in 0..{num_classes - 1} (num_classes={num_classes}) for MixUp and CutMix. "
@@ -70,16 +71,24 @@ def check_labels(labels: Any, num_classes: int) -> torch.Tensor:
     return labels
 
 
+def _one_for_each(labels: torch.Tensor, num_classes: int) -> bool:
+    return labels.ndim >= 1 and (not num_classes or labels.shape[1:] == (num_classes,))
+
+
+def _cannot_mix(found: str) -> DataError:
+    return DataError(
+        f"MixUp and CutMix need labels int64 [B], one class per image, or float ones such as 0 or 1 for each "
+        f"class. Found: {found}"
+    )
+
+
 def _words_for(labels: Any) -> str:
-    if isinstance(labels, torch.Tensor):
-        return f"{labels.dtype} {list(labels.shape)}"
     if labels is None:
         return "no labels"
     if isinstance(labels, Mapping):
         return f"{type(labels).__name__} with {', '.join(map(repr, labels))}"
-    if isinstance(labels, list | tuple) and labels and isinstance(labels[0], str):
-        return "text"
-    return type(labels).__name__
+    is_text = isinstance(labels, list | tuple) and all(isinstance(label, str) for label in labels)
+    return "text" if is_text else type(labels).__name__
 
 
 def soft_labels(

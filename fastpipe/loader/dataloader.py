@@ -85,9 +85,9 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
     strict_resume: raise StateError for a state that cannot be continued exactly, instead of one warning.
 
     A lifted batch is `[images, labels]`: images [B,3,H,W], labels int64 [B] on the same device, or what
-    torch's default_collate makes of other labels; `[images]` of data without labels. With MixUp or CutMix labels
-    are float32 [B, classes], or float ones in their own form, mixed; the batch has attributes hard_labels,
-    partner and weight.
+    torch's default_collate makes of other labels; `[images]` of data without labels. With MixUp or CutMix
+    labels are float32 [B, classes], or float ones in their own form, mixed; the batch has attributes
+    hard_labels, partner and weight.
     What cannot be lifted runs through torch's own code; `explain()` says what runs where and why.
     """
 

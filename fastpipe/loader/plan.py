@@ -96,7 +96,7 @@ def count_classes(dataset: Any, given: int | None, said: int | None = None) -> i
         return said
     if given is not None:
         return given
-    if not any(leaf.numbered for leaf in leaves(dataset)):
+    if not any(leaf.numbered or leaf.target_transform is not None for leaf in leaves(dataset)):
         return 0
     return max((len(leaf.classes) for leaf in leaves(dataset)), default=0) or None
 
