@@ -17,11 +17,16 @@ from fastpipe.errors import SampleError as SampleError
 from fastpipe.errors import StateError as StateError
 from fastpipe.installed import VERSION as __version__
 from fastpipe.loader import DataLoader as DataLoader
+from fastpipe.storage import ArrayDataset as ArrayDataset
 from fastpipe.storage import FolderDataset as FolderDataset
+from fastpipe.storage import ImageList as ImageList
+from fastpipe.storage import from_csv as from_csv
+from fastpipe.storage import from_hugging_face as from_hugging_face
 from fastpipe.transforms import specs as augment
 
 __all__ = [
     "ArgumentError",
+    "ArrayDataset",
     "BackendError",
     "DataError",
     "DataLoader",
@@ -31,6 +36,7 @@ __all__ = [
     "EmptyDatasetError",
     "FastpipeError",
     "FolderDataset",
+    "ImageList",
     "MissingExtraError",
     "NameClashError",
     "PageLocalSampler",
@@ -39,4 +45,6 @@ __all__ = [
     "StateError",
     "__version__",
     "augment",
+    "from_csv",
+    "from_hugging_face",
 ]

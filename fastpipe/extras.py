@@ -21,6 +21,7 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "dali": ("nvidia-dali-cuda130",),
         "dali-cuda120": ("nvidia-dali-cuda120",),
         "kornia": ("kornia",),
+        "parquet": ("pyarrow",),
         "wandb": ("wandb",),
         "onnx": ("onnx", "onnxscript"),
         "cuda": ("numba-cuda[cu13]", "cuda-toolkit==13.0.*"),

@@ -18,7 +18,7 @@ CLASSES = ("birch", "granite", "water")
 PER_CLASS = 8
 LEFT_OUT = pytest.StashKey[Counter[str]]()
 # What FASTPIPE_REQUIRE may name. The tests of a file with such a name in its own carry the mark.
-PARTS = ("ffcv", "dali", "kornia", "cuda_gates", "turbo_built", "debian")
+PARTS = ("ffcv", "dali", "kornia", "cuda_gates", "turbo_built", "tables", "debian")
 NATIVE = importlib.util.find_spec("fastpipe._turbo") is not None
 OPTIONAL_DATA = "FASTPIPE_TEST_DATA"
 

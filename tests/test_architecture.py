@@ -34,7 +34,7 @@ CUDA_LANGUAGE = (("numba", "cuda"), ("numba.cuda", "types"))
 OPTIONAL = (
     *("ffcv", "nvidia", "kornia", "numba.cuda", "timm", "jsonargparse", "skimage", "sklearn", "plotly"),
     *("tensorboard", "torch.utils.tensorboard", "wandb", "onnx", "onnxscript"),
-    *("accelerate", "lightning", f"fastpipe.{NATIVE}"),
+    *("accelerate", "lightning", "pyarrow", "datasets", f"fastpipe.{NATIVE}"),
 )
 
 

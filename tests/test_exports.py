@@ -23,6 +23,7 @@ FOR_SCRIPTS = ("fastpipe/transforms/specs.py",)
 def test_fastpipe_exports_what_is_promised() -> None:
     assert fastpipe.__all__ == [
         "ArgumentError",
+        "ArrayDataset",
         "BackendError",
         "DataError",
         "DataLoader",
@@ -32,6 +33,7 @@ def test_fastpipe_exports_what_is_promised() -> None:
         "EmptyDatasetError",
         "FastpipeError",
         "FolderDataset",
+        "ImageList",
         "MissingExtraError",
         "NameClashError",
         "PageLocalSampler",
@@ -40,6 +42,8 @@ def test_fastpipe_exports_what_is_promised() -> None:
         "StateError",
         "__version__",
         "augment",
+        "from_csv",
+        "from_hugging_face",
     ]
     assert fastpipe.__all__ == sorted(fastpipe.__all__)
     assert not [name for name in fastpipe.__all__ if not hasattr(fastpipe, name)]

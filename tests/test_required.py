@@ -13,6 +13,7 @@ markers =
     ffcv: a part
     dali: a part
     kornia: a part
+    tables: a part
     cuda_gates: a part
     turbo_built: a part
 """

@@ -106,7 +106,7 @@ def whole(path: Path) -> BetonPart:
     return BetonPart(beton=beton, classes=beton.classes)
 
 
-def _held_out(labels: IntArray, share: float) -> npt.NDArray[np.bool_]:
+def held_out_of(labels: IntArray, share: float) -> npt.NDArray[np.bool_]:
     """Which images are held out: the given number of each class, drawn with a fixed key."""
     order = permutation(_KEY, 0, len(labels))
     by_class = order[np.argsort(labels[order], kind="stable")]
@@ -124,7 +124,7 @@ def beton_parts(path: Path, held_out: float) -> tuple[BetonPart, BetonPart]:
     At least one image of a class is held out, and never all: a class with one image is only trained on.
     """
     all_of_it = whole(path)
-    is_held = _held_out(all_of_it.beton.labels, held_out)
+    is_held = held_out_of(all_of_it.beton.labels, held_out)
     if not is_held.any():
         raise EmptyDatasetError(
             f"{str(path)!r} has one image of each class, so none can be held out to measure accuracy on. "

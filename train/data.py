@@ -26,6 +26,7 @@ from fastpipe.train.config.groups import ProgressiveResizingConfig
 from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.distributed import local_world_size
 from fastpipe.train.splits import Images
+from fastpipe.train.tables import TablePart
 from fastpipe.types import Shard
 
 # The usual mean and standard deviation of ImageNet's pixels, RGB in 0..1.
@@ -174,5 +175,10 @@ def _dataset(config: TrainConfig, images: Images, transform: Any) -> Any:
     """The images in a form that the loader takes: a copy in one file if the backend cannot read them."""
     dataset = dataset_of(images, transform)
     if config.backend in BACKENDS and not load(config.backend).capabilities.reads(storage_kind(dataset)):
+        if isinstance(images, TablePart):
+            raise ArgumentError(
+                f"backend must be auto, torchvision or dali for {images.root!r}, which is no .beton file. "
+                f"Found: {config.backend!r}"
+            )
         return open_images(as_beton(cast("FolderIndex", images)), transform)
     return dataset

@@ -79,7 +79,8 @@ def run(
     """
     if config.data is None:
         raise ArgumentError(
-            "data must name the training data: demo, a folder, a .beton file, or a data set of torchvision. "
+            "data must name the training data: demo, a folder, a .beton or .csv file, or a data set of "
+            "torchvision. "
             "Give --data"
         )
     check_from_scratch(config)

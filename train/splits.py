@@ -3,6 +3,7 @@
 "demo", a name, a folder with train/ and val/     image folders, by fastpipe.storage.resolve
 a folder with train.beton and val.beton           that file, measured on the other
 x.beton                                           with its partner, or with a held-out share
+x.csv, x.jsonl, x.parquet                         by a column `split`, or as x.beton
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastpipe.errors import DataError
-from fastpipe.storage import NAMED, FolderIndex, Splits, is_beton, open_index, resolve
+from fastpipe.storage import NAMED, FolderIndex, Splits, is_beton, is_table, open_index, resolve
 from fastpipe.train.betons import BetonPart, beton_parts, beton_splits, in_folder, split_in_name, whole
+from fastpipe.train.tables import TablePart, has_splits, table_splits, whole_table
 
-Images = FolderIndex | BetonPart
+Images = FolderIndex | BetonPart | TablePart
 _KNOWN = {"val": "validation", "validation": "validation", "test": "test"}
 
 
@@ -43,6 +45,9 @@ class Indexes:
 def open_data(data: str, *, held_out: float) -> Indexes:
     """The splits of `data`. Raises DataError when their classes differ, or there is only one class."""
     path = Path(os.path.expanduser(data))
+    if is_table(data):
+        found = table_splits(path, held_out)
+        return _checked(Indexes(**found._asdict()))
     train = path if is_beton(data) else _train_in(data, path)
     if train is None:
         return open_indexes(resolve(data))
@@ -106,9 +111,11 @@ def splits_to_measure(data: str, *, trained_on: str | None, held_out: float) -> 
     test/, or the files of those names; otherwise `data` itself, under the name "data".
     """
     path = Path(os.path.expanduser(data))
+    if is_table(data) and not has_splits(path) and not _same_file(data, trained_on):
+        return {_KNOWN.get(split_in_name(path) or "", "data"): whole_table(path)}
     if is_beton(data) and beton_splits(path) is None and not _same_file(data, trained_on):
         return {_KNOWN.get(split_in_name(path) or "", "data"): whole(path)}
-    is_folder = not is_beton(data) and data not in ("demo", *NAMED) and path.is_dir()
+    is_folder = not is_beton(data) and not is_table(data) and data not in ("demo", *NAMED) and path.is_dir()
     if is_folder and not (path / "train").is_dir() and in_folder(path) is None:
         return _without_train(path)
     indexes = open_data(data, held_out=held_out)

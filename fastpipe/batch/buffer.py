@@ -29,11 +29,11 @@ def allocate(num: int, height: int, width: int, *, pin: bool = False) -> torch.T
 
 
 def collate_labels(labels: Sequence[Any]) -> Any:
-    """int64 [B] for integer labels, else what torch's default_collate makes of them."""
+    """int64 [B] for integer labels, else what torch's default_collate makes of them in a batch of pairs."""
     if all(type(label) is int for label in labels):
         return torch.tensor(labels, dtype=torch.int64, device="cpu")
     with torch.device("cpu"):  # independent of the script's default device
-        return default_collate(list(labels))
+        return default_collate([(0, label) for label in labels])[1]  # text stays the tuple that torch makes
 
 
 def without_samples(request: Request, incidents: tuple[Incident, ...]) -> HostBatch:

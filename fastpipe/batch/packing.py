@@ -96,7 +96,8 @@ class Packing:
 
     def label(self, place: int, leaf: Leaf, label: Any) -> None:
         """Take the label of a place whose pixels are there, through the script's `target_transform`."""
-        self._labels[place] = label_at(self.request, place, leaf, label)
+        if leaf.labelled:
+            self._labels[place] = label_at(self.request, place, leaf, label)
 
     def finish(self, images: torch.Tensor | None = None) -> HostBatch:
         """The batch without the places that the policy dropped. images: made elsewhere, for all places."""
@@ -108,10 +109,21 @@ class Packing:
             raise RuntimeError("a batch with samples has no pixels")
         if len(kept) < len(images):
             images = self._without(images, kept)
-        labels = collate_labels([self._labels[place] for place in kept.tolist()])
-        if self._pin and isinstance(labels, torch.Tensor):
-            labels = labels.pin_memory()
+        labels = self._collated(kept.tolist())
         return HostBatch(images=images, labels=labels, request=request, incidents=incidents)
+
+    def _collated(self, kept: list[int]) -> Any:
+        """The labels of these places as one value; None where no sample has one."""
+        if not self._labels:
+            return None
+        lacking = [place for place in kept if place not in self._labels]
+        if lacking:
+            raise RuntimeError(
+                f"a batch cannot join images with and without labels. Without: the sample "
+                f"{int(self.request.ids[lacking[0]])} at entry {lacking[0]}"
+            )
+        labels = collate_labels([self._labels[place] for place in kept])
+        return labels.pin_memory() if self._pin and isinstance(labels, torch.Tensor) else labels
 
     def _without(self, images: torch.Tensor, kept: npt.NDArray[np.int64]) -> torch.Tensor:
         """The places that are kept. numpy indexes on the host: torch would use OpenMP threads, for which a

@@ -18,6 +18,7 @@ import torch.utils.data
 from PIL import Image
 from torch.utils.data._utils.fetch import _MapDatasetFetcher
 
+from fastpipe.batch.at_once import batch_at_once
 from fastpipe.batch.locate import leaves, locate
 from fastpipe.batch.mend import Mender, OnError, Policy
 from fastpipe.batch.packing import Packing, Pixels, about, decode_step
@@ -179,6 +180,10 @@ class _Assembly:
         self.packing = Packing(request, work.mender)
 
     def run(self) -> HostBatch:
+        if not self.work.plan.host and not self.work.mender.policy.listed:
+            batch = batch_at_once(self.work.dataset, self.packing, self.spec, self.draws)
+            if batch is not None:
+                return batch
         for place in range(len(self.packing.request.ids)):
             self.packing.mending.fill(place, self._put)
         return self.packing.finish()

@@ -26,7 +26,8 @@ __all__ = ["DeviceStage"]
 class DeviceStage:
     """Draws the parameters of a batch, applies them, and moves images and labels together.
 
-    num_classes is needed for MixUp and CutMix, except by engine="none", which leaves labels as they are.
+    num_classes is needed for MixUp and CutMix, except by engine="none", which leaves labels as they are;
+    0 says that labels are no class numbers.
     Several threads may call it at once, as two live iterators do; each batch has its own parameters.
     The caller owns the returned batch: nothing overwrites it.
     """
@@ -96,7 +97,7 @@ class DeviceStage:
         nothing = np.zeros(1, dtype=np.int64)
         request = Request(seed=0, epoch=0, batch=0, ids=nothing, repeats=nothing)
         images = torch.zeros((1, 8, 8, 3), dtype=torch.uint8, device="cpu")
-        labels = torch.zeros(1, dtype=torch.int64, device="cpu")
+        labels = torch.zeros(1, dtype=torch.int64 if self.num_classes else torch.float32, device="cpu")
         images, labels = pinned(images, self.device), pinned(labels, self.device)
         host = HostBatch(images=images, labels=labels, request=request)
         for steps in _outcomes(self.steps):

@@ -13,7 +13,7 @@ import torch.utils.data
 from fastpipe.backends.registry import BACKENDS
 from fastpipe.device.engines.protocol import ENGINES
 from fastpipe.errors import ArgumentError, NoEffectWarning
-from fastpipe.storage import open_images
+from fastpipe.storage import adopted, open_images
 from fastpipe.system.machine import this_machine, worker_count
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -103,16 +103,19 @@ def warn_without_effect(quarantine: Any, on_error: Any) -> None:
 
 
 def open_dataset(dataset: Any, transform: Callable[[Any], Any] | None) -> Any:
-    """The data set itself, or the image folder or `.beton` file at a path, with `transform` in it."""
+    """The data set itself, or what lies at a path or in a TensorDataset, with `transform` in it."""
     if isinstance(dataset, str | os.PathLike):
         if transform is None:
             raise ArgumentError(
                 "transform must be given with a path: a torchvision pipeline ending in ToTensor. Found: None"
             )
         return open_images(dataset, transform)
-    if transform is not None and getattr(dataset, "transform", None) is not transform:
+    if transform is None or getattr(dataset, "transform", None) is transform:
+        return dataset
+    opened = adopted(dataset, transform)
+    if opened is None:
         raise ArgumentError(f"transform must only be given with a path. {_place_of_transform(dataset)}")
-    return dataset
+    return opened
 
 
 def _place_of_transform(dataset: Any) -> str:

@@ -57,7 +57,8 @@ T_co = TypeVar("T_co", covariant=True)
 class DataLoader(torch.utils.data.DataLoader[T_co]):
     """A drop-in for torch.utils.data.DataLoader with its seventeen arguments, and:
 
-    dataset:       also a path to `root/class/*.jpg` or a `.beton`; then `transform` is a torchvision one.
+    dataset:       also a path to `root/class/*.jpg`, a `.beton`, or a list (.csv, .jsonl, .parquet), or a
+                   TensorDataset of uint8 images; then `transform` is a torchvision one.
     num_workers:   also "auto": this process's share of the CPUs, by affinity, cgroup quota and local ranks.
     backend:       "auto" (the fastest here of those that can serve the plan), the name of one, or
                    "torch" (lift nothing, behave as torch's class).
@@ -84,8 +85,10 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
     resolution:    an int or a pure function (epoch, batch index) -> int: the crop's size in pixels.
     strict_resume: raise StateError for a state that cannot be continued exactly, instead of one warning.
 
-    A lifted batch is `[images, labels]`: images [B,3,H,W], labels int64 [B] on the same device. With MixUp or
-    CutMix labels are float32 [B, classes], and the batch has attributes hard_labels, partner and weight.
+    A lifted batch is `[images, labels]`: images [B,3,H,W], labels int64 [B] on the same device, or what
+    torch's default_collate makes of other labels; `[images]` of data without labels. With MixUp or CutMix
+    labels are float32 [B, classes], or float ones in their own form, mixed; the batch has attributes
+    hard_labels, partner and weight.
     What cannot be lifted runs through torch's own code; `explain()` says what runs where and why.
     """
 

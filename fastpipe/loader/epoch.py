@@ -115,7 +115,7 @@ class LiftedLane:
         if self.stage.engine_name == "none":
             return [batch.images, batch.labels, batch.params]
         if batch.params.mix is None:
-            return [batch.images, batch.labels]
+            return [batch.images] if batch.labels is None else [batch.images, batch.labels]
         return MixedBatch(
             (batch.images, batch.labels),
             hard_labels=batch.hard_labels,

@@ -62,8 +62,9 @@ def facts_of(
     facts.append(("batch", f"{str(dtype).removeprefix('torch.')}, {layout}, on {asked.target}"))
     if any(step.kind == "mix" for step in planned.plan.device) and asked.engine != "none":
         num = count_classes(asked.dataset, asked.num_classes, planned.num_classes)
-        classes = "of unknown width: pass num_classes=" if num is None else f"[B, {num}]"
-        facts.append(("labels", f"float32 {classes}, mixed; with attributes hard_labels, partner and weight"))
+        form = "float32 of unknown width: pass num_classes=" if num is None else f"float32 [B, {num}]"
+        form = form if num != 0 else "in their own form"
+        facts.append(("labels", f"{form}, mixed; with attributes hard_labels, partner and weight"))
     facts.append(("engine", engine_note(asked.engine, asked.target)))
     policy = any(step.kind == "randaugment" for step in planned.plan.device)
     own = (

@@ -86,13 +86,18 @@ def _with_mixing(plan: Plan, mixing: MixingCollate) -> Plan:
 
 
 def count_classes(dataset: Any, given: int | None, said: int | None = None) -> int | None:
-    """The argument or the number in collate_fn, else the largest number of `classes` of a part, else None."""
+    """The argument or the number in collate_fn, else the largest number of `classes` of a part, else None.
+
+    0 if the labels are no class numbers, so that nobody needs to say how many there are.
+    """
     if said is not None:
         if given not in (None, said):
             raise ArgumentError(f"num_classes must be {said}, as in the mixer of collate_fn. Found: {given}")
         return said
     if given is not None:
         return given
+    if not any(leaf.numbered or leaf.target_transform is not None for leaf in leaves(dataset)):
+        return 0
     return max((len(leaf.classes) for leaf in leaves(dataset)), default=0) or None
 
 

@@ -1,7 +1,9 @@
-"""Stored bytes: image folders and their index, `.beton` files, the demo data, data sets by name."""
+"""Stored bytes: image folders, `.beton` files, lists, arrays, the demo data, data sets by name."""
 
 from torchvision.datasets import DatasetFolder, ImageFolder
 
+from fastpipe.storage.arrays.dataset import ArrayDataset
+from fastpipe.storage.arrays.leaf import ArrayLeaf
 from fastpipe.storage.beton.dataset import BetonDataset
 from fastpipe.storage.beton.file import Beton, is_beton
 from fastpipe.storage.beton.leaf import BetonLeaf
@@ -10,9 +12,14 @@ from fastpipe.storage.beton.writer import Written, write_beton
 from fastpipe.storage.demo import DEMO_NOTE, demo_splits
 from fastpipe.storage.folder import FolderDataset
 from fastpipe.storage.folder_leaf import FolderLeaf
+from fastpipe.storage.hugging_face import HuggingFaceDataset, HuggingFaceLeaf, from_hugging_face
 from fastpipe.storage.index import IMG_EXTENSIONS, FolderIndex, open_index
-from fastpipe.storage.leaf import Encoded, Leaf, Located, leaf_of, open_images, register, words_for
+from fastpipe.storage.leaf import Encoded, Leaf, Located, adopted, leaf_of, open_images, register, words_for
+from fastpipe.storage.lists.dataset import ImageList
+from fastpipe.storage.lists.from_csv import columns_in, from_csv, is_table
+from fastpipe.storage.lists.leaf import ListLeaf
 from fastpipe.storage.named import NAMED, named_splits
+from fastpipe.storage.published.kinds import register_all
 from fastpipe.storage.sizes import file_sizes, image_sizes
 from fastpipe.storage.source import resolve
 from fastpipe.storage.splits import Splits, find_splits
@@ -21,6 +28,7 @@ __all__ = [
     "DEMO_NOTE",
     "IMG_EXTENSIONS",
     "NAMED",
+    "ArrayDataset",
     "Beton",
     "BetonDataset",
     "BetonLeaf",
@@ -28,16 +36,22 @@ __all__ = [
     "FolderDataset",
     "FolderIndex",
     "FolderLeaf",
+    "ImageList",
     "Leaf",
     "Located",
     "Splits",
     "Verdict",
     "Written",
+    "adopted",
+    "columns_in",
     "demo_splits",
     "file_sizes",
     "find_splits",
+    "from_csv",
+    "from_hugging_face",
     "image_sizes",
     "is_beton",
+    "is_table",
     "leaf_of",
     "named_splits",
     "open_images",
@@ -53,3 +67,7 @@ __all__ = [
 for _folder in (DatasetFolder, ImageFolder, FolderDataset):
     register(_folder, FolderLeaf)
 register(BetonDataset, BetonLeaf)
+register(ImageList, ListLeaf)
+register(ArrayDataset, ArrayLeaf)
+register(HuggingFaceDataset, HuggingFaceLeaf)
+register_all()

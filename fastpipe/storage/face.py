@@ -40,12 +40,12 @@ class FolderFace(Dataset[tuple[Any, Any]]):
         """The name of the image in `samples`."""
 
     @abstractmethod
-    def _label(self, index: int) -> int:
-        """The label of one image; IndexError beyond the last."""
+    def _label(self, index: int) -> Any:
+        """The label of one image, a class number in most kinds; IndexError beyond the last."""
 
     @abstractmethod
     def _labels(self) -> npt.NDArray[Any]:
-        """All labels, of any integer type [N]."""
+        """All labels, [N]: of any integer type, but for an ImageList of other labels."""
 
     @property
     def samples(self) -> Sequence[tuple[str, int]]:
@@ -59,7 +59,7 @@ class FolderFace(Dataset[tuple[Any, Any]]):
 
     @property
     def targets(self) -> Sequence[int]:
-        """The label of every image; `numpy.asarray` copies all of them as int64."""
+        """The label of every image; `numpy.asarray` copies all of them, whole numbers as int64."""
         return _Targets(self)
 
     def _transformed(self, image: Any, target: Any) -> tuple[Any, Any]:
@@ -115,14 +115,16 @@ class _View(Sequence[T], Generic[T]):
         return f"{self[:3]!r}"[:-1] + (f", ... {len(self)} in all]" if len(self) > 3 else "]")
 
 
-class _Samples(_View[tuple[str, int]]):
-    def _item(self, i: int) -> tuple[str, int]:
+class _Samples(_View[tuple[str, Any]]):
+    def _item(self, i: int) -> tuple[str, Any]:
         return self._face._name(i), self._face._label(i)
 
 
-class _Targets(_View[int]):
-    def _item(self, i: int) -> int:
+class _Targets(_View[Any]):
+    def _item(self, i: int) -> Any:
         return self._face._label(i)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
-        return self._face._labels().astype(np.int64 if dtype is None else dtype)
+        labels = self._face._labels()
+        own = np.dtype(np.int64) if labels.dtype.kind in "iu" else labels.dtype
+        return labels.astype(own if dtype is None else dtype)

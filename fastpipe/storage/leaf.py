@@ -18,7 +18,7 @@ from fastpipe.errors import ArgumentError, SampleError
 from fastpipe.storage.image import decode_rgb
 from fastpipe.types import IntArray, Size
 
-__all__ = ["Encoded", "Leaf", "Located", "leaf_of", "open_images", "register", "words_for"]
+__all__ = ["Encoded", "Leaf", "Located", "adopted", "leaf_of", "open_images", "register", "words_for"]
 
 Encoded = bytes | memoryview
 
@@ -62,6 +62,11 @@ class Leaf(ABC):
         """The data set at a path, or of what was opened already; None where it is of another kind."""
         return None
 
+    @classmethod
+    def adopt(cls, dataset: Any, transform: Callable[[Any], Any]) -> Any:
+        """A data set of this kind over one without a place for a transform; None where it takes no such."""
+        return None
+
     @abstractmethod
     def key(self, i: int) -> str:
         """What names sample i for good: the path of its file, or "FILE#i" for one of several in a file."""
@@ -87,6 +92,16 @@ class Leaf(ABC):
     def classes(self) -> Sequence[str]:
         """The names of the labels; empty where there are none."""
         return getattr(self.dataset, "classes", None) or ()
+
+    @property
+    def labelled(self) -> bool:
+        """Whether samples have labels; without, a batch is `[images]`, as of a TensorDataset of images."""
+        return True
+
+    @property
+    def numbered(self) -> bool:
+        """Whether labels may be class numbers, of which a batch of mixed labels has one column each."""
+        return True
 
     @property
     def transform(self) -> Any:
@@ -118,6 +133,10 @@ class Leaf(ABC):
     def rgb(self, i: int, data: Encoded | None = None) -> Image.Image:
         """Sample i as Pillow decodes it to RGB; data: its bytes, if they are at hand. Raises SampleError."""
         return decode_rgb(self.encoded(i) if data is None else data, self.name(i))
+
+    def pixels(self, ids: IntArray) -> npt.NDArray[np.uint8] | None:
+        """The pixels of several, uint8 [B,H,W,3], if all lie in memory and have one size; else None."""
+        return None
 
     def labels(self, ids: IntArray) -> npt.NDArray[Any]:
         """The labels of several, [B]: int64, or objects where one is no integer."""
@@ -179,9 +198,14 @@ def open_images(place: Any, transform: Callable[[Any], Any] | None) -> Any:
     raise ArgumentError(f"the images must be at a path to one of: {known}. Found: {place!r}")
 
 
+def adopted(dataset: Any, transform: Callable[[Any], Any]) -> Any:
+    """A data set with the transform over one that has no place for it, such as a TensorDataset; else None."""
+    return next((found for kind in _GETITEMS if (found := kind.adopt(dataset, transform)) is not None), None)
+
+
 def words_for(kinds: set[str]) -> str:
     """What a data set of these kinds is called: one "an image folder", several "folders and .beton files"."""
-    words = [kind.words for kind in _GETITEMS if kind.kind in kinds]
+    words = list(dict.fromkeys(kind.words for kind in _GETITEMS if kind.kind in kinds))
     return words[0][0] if len(words) == 1 else " and ".join(several for _, several in words)
 
 

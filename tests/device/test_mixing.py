@@ -260,9 +260,12 @@ def test_classes_must_be_known(engine: Any) -> None:
     [
         (torch.tensor([0, CLASSES]), r"labels must be in 0..6 \(num_classes=7\).* Found: 0..7"),
         (torch.tensor([-1, 2]), r"Found: -1..2"),
-        (torch.tensor([0.0, 1.0]), r"int64 \[B\], one class per image. Found: torch.float32 \[2\]"),
+        (torch.tensor([0.0, 1.0]), r"int64 \[B\], one class per image, .* Found: torch.float32 \[2\]"),
         (torch.zeros(2, CLASSES, dtype=torch.int64), r"Found: torch.int64 \[2, 7\]"),
-        (["a", "b"], "Found: list"),
+        (torch.zeros(2, CLASSES - 1), r"Found: torch.float32 \[2, 6\]"),
+        (["a", "b"], "Found: text"),
+        ([1, "b"], "Found: list"),
+        ({"a": torch.zeros(2), "b": [1, 2]}, "Found: dict with 'a', 'b'"),
     ],
 )
 def test_labels_that_cannot_be_mixed(labels: Any, text: str) -> None:
@@ -277,3 +280,18 @@ def test_a_mixed_batch_is_a_list() -> None:
     images, labels = batch
     assert (images, labels) == (1, 2) and batch == [1, 2] and batch.weight == 0.25
     assert type(batch)(element for element in batch) == [1, 2], "as accelerate and Lightning rebuild it"
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes"), [((4, CLASSES), CLASSES), ((4, 3), 0), ((4,), 0), ((4, 2, 2), 0)]
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_float_labels_are_mixed_as_they_are(shape: Any, classes: int, dtype: torch.dtype) -> None:
+    labels = torch.arange(1, 1 + int(np.prod(shape)), dtype=dtype).view(shape) / 7
+    made = stage(*TAIL, MixUp(0.5), num_classes=classes)
+    made.warm_up()
+    batch = made(host(num=4, labels=labels))
+    share = float(np.float32(batch.params.mix.weight))
+    assert batch.labels.dtype == dtype and torch.equal(batch.hard_labels, labels)
+    mixed = labels * (1 - share) + labels[batch.partner] * share
+    assert torch.allclose(batch.labels, mixed, rtol=1e-6) and not torch.equal(batch.labels, labels)

@@ -33,9 +33,9 @@ class TrainConfig:
     recipe: str = "custom"
     """The name of the recipe."""
     data: str | None = None
-    """demo, a folder, a .beton file, or the name of a data set of torchvision (cifar10, imagenette, ...)."""
+    """demo, a folder, a .beton or .csv file, or the name of a data set of torchvision (cifar10, ...)."""
     held_out: float = 0.1
-    """With one .beton and no val.beton: the share of each class that is held out to measure accuracy on."""
+    """With one .beton or .csv and no val.*: the share of each class held out to measure accuracy on."""
     model: str = "resnet50"
     """A name that timm.create_model knows."""
     epochs: int = 36

@@ -1,0 +1,1 @@
+"""Images that lie in memory as arrays of levels."""

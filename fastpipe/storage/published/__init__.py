@@ -1,0 +1,1 @@
+"""Classification data sets of torchvision that are neither folders nor lists of ours."""
