@@ -10,6 +10,7 @@ ROOMS = {
     "fastpipe.kernels": "kernels",
     "fastpipe.train": "train",
     "fastpipe.profiling": "profiling",
+    "fastpipe.explore": "explore",
 }
 
 TURBO = Pybind11Extension(
@@ -34,7 +35,9 @@ setup(
     ],
     package_data={
         "fastpipe": ["py.typed"],
+        "fastpipe.efficiency": ["data/*.csv"],
         "fastpipe.train": ["recipes/*.yaml"],
         "fastpipe.profiling": ["*.json"],
+        "fastpipe.explore": ["*.csv", "page/*.js", "page/*.css"],
     },
 )
