@@ -11,7 +11,6 @@ from fastpipe.errors import ArgumentError, DataError
 from fastpipe.explore.folders import CONFIG, METRICS, SUMMARY, read_run, run_folders
 from fastpipe.explore.published import runs_of, shipped_runs
 from fastpipe.explore.run import IMAGENET, Collection, Run
-from fastpipe.explore.settings import Commands
 
 Stamp = tuple[tuple[int, int] | None, ...]
 
@@ -27,7 +26,6 @@ class Collector:
         self._roots = [Path(path) for path in paths]
         self._imagenet = frozenset(imagenet)
         self._published = published
-        self._commands = Commands()
         self._known: dict[Path, tuple[Stamp, tuple[Run | None, list[str]]]] = {}
 
     def check(self) -> None:
@@ -77,7 +75,7 @@ class Collector:
         places.add(place)
         stamp = _stamp(folder)
         if self._known.get(place, (None,))[0] != stamp:
-            self._known[place] = (stamp, read_run(folder, name, self._commands))
+            self._known[place] = (stamp, read_run(folder, name))
         run, wrong = self._known[place][1]
         problems += wrong
         if run is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ from fastpipe.efficiency.durations import extrapolation_error, time_to_train
 from fastpipe.errors import MissingExtraError
 from fastpipe.explore.families import title_of
 from fastpipe.explore.run import Curve, Minutes, Run
-from fastpipe.explore.settings import SEED, Commands, flat, identity_of, methods_of
+from fastpipe.explore.settings import SEED, command_of, flat, identity_of, methods_of
 
 METRICS, SUMMARY, CONFIG = "metrics.jsonl", "summary.json", "config.yaml"
 _MARKS = (METRICS, SUMMARY)
 _FROM_FIRST = 10
+_EPOCH = re.compile(r'\{"kind": ?"epoch"')
 _NO_SETTINGS = "no config.yaml that can be read, so neither recipe nor methods are known"
 
 
@@ -31,7 +33,7 @@ def run_folders(root: Path) -> Iterator[Path]:
             below[:] = sorted(name for name in below if not name.startswith("."))
 
 
-def read_run(folder: Path, identity: str, commands: Commands) -> tuple[Run | None, list[str]]:
+def read_run(folder: Path, identity: str) -> tuple[Run | None, list[str]]:
     """The run in `folder`, and what is wrong with it; None if it has neither an epoch nor a summary."""
     problems: list[str] = []
     config = flat(_config(folder, problems))
@@ -40,7 +42,7 @@ def read_run(folder: Path, identity: str, commands: Commands) -> tuple[Run | Non
     found = [f"{identity}: {problem}" for problem in problems]
     if not epochs and not summary:
         return None, [*found, f"{identity}: nothing to show yet: no finished epoch"]
-    return _run(folder, identity, config, summary, epochs, commands), found
+    return _run(folder, identity, config, summary, epochs), found
 
 
 def _config(folder: Path, problems: list[str]) -> Mapping[str, Any]:
@@ -87,7 +89,7 @@ def _epochs(folder: Path, problems: list[str]) -> list[Mapping[str, Any]]:
     found: dict[int, Mapping[str, Any]] = {}
     bad = 0
     for place, line in enumerate(lines):
-        if '"epoch"' not in line[:40]:  # {"kind": "epoch", ...}; lines of steps are many
+        if not _EPOCH.match(line):  # the lines of steps are many
             continue
         entry = _entry(line)
         if entry is not None:
@@ -120,7 +122,6 @@ def _run(
     config: Mapping[str, Any],
     summary: Mapping[str, Any],
     epochs: list[Mapping[str, Any]],
-    commands: Commands,
 ) -> Run:
     train = [number(epoch.get("train_s")) or 0.0 for epoch in epochs]
     validation = [number(epoch.get("validation_s")) or 0.0 for epoch in epochs]
@@ -154,7 +155,7 @@ def _run(
         curve=curve,
         extrapolation_error=_error(train, config, bool(summary)),
         config=config,
-        command=commands.command(config, str(folder / CONFIG)) if config else "",
+        command=command_of(config, str(folder / CONFIG)) if config else "",
         place=str(folder),
         notes=_notes(summary, lost),
     )

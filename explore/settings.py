@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from functools import cache
 from typing import Any
 
 from fastpipe.errors import ArgumentError, MissingExtraError
@@ -12,6 +14,12 @@ from fastpipe.errors import ArgumentError, MissingExtraError
 # These say where a run was put and what it was called, not what it did.
 _NOT_SETTINGS = ("output_dir", "recipe", "schedule_scale")
 SEED = "seed"
+# fastpipe-train derives these from the first ones where the command line does not name them.
+_FOLLOWERS = {
+    "train_resolution": ("val_resolution", "val_resize"),
+    "val_resolution": ("val_resize",),
+    "epochs": ("progressive_resizing.start_epoch", "progressive_resizing.end_epoch"),
+}
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -68,32 +76,20 @@ def identity_of(flat_values: Mapping[str, Any]) -> str:
     return json.dumps([flat_values.get("recipe"), kept], sort_keys=True, default=str)
 
 
-class Commands:
-    """Makes the command of a run; each recipe is read once."""
+def command_of(flat_values: Mapping[str, Any], config_file: str) -> str:
+    """`fastpipe-train` with the recipe and every key that differs from it.
 
-    def __init__(self) -> None:
-        self._recipes: dict[str, Mapping[str, Any] | None] = {}
-
-    def command(self, flat_values: Mapping[str, Any], config_file: str) -> str:
-        """`fastpipe-train` with the recipe and every key that differs from it.
-
-        With the file of the configuration as the recipe if its own is not one of those that are shipped.
-        """
-        recipe = str(flat_values.get("recipe"))
-        usual = self._recipe(recipe)
-        if usual is None:
-            return shlex.join(["fastpipe-train", "--recipe", config_file])
-        return shlex.join(["fastpipe-train", "--recipe", recipe, *_options(usual, flat_values)])
-
-    def _recipe(self, name: str) -> Mapping[str, Any] | None:
-        if name not in self._recipes:
-            self._recipes[name] = _shipped(name)
-        return self._recipes[name]
+    With the file of the configuration as the recipe if its own is not one of those that are shipped.
+    """
+    recipe = str(flat_values.get("recipe"))
+    usual = _shipped(recipe)
+    if usual is None:
+        return shlex.join(["fastpipe-train", "--recipe", config_file])
+    return shlex.join(["fastpipe-train", "--recipe", recipe, *_options(usual, flat_values)])
 
 
+@cache
 def _shipped(name: str) -> Mapping[str, Any] | None:
-    from dataclasses import asdict
-
     from fastpipe.train import load_recipe
 
     if name.endswith((".yaml", ".yml")) or "/" in name:
@@ -105,10 +101,12 @@ def _shipped(name: str) -> Mapping[str, Any] | None:
 
 
 def _options(usual: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
-    for key, value in wanted.items():
-        # A group that the recipe has off needs all its keys; `usual` has none of them.
-        if key not in _NOT_SETTINGS and (key not in usual or usual[key] != value):
-            yield f"--{key.replace('_', '-')}={_word(value)}"
+    # A group that the recipe has off needs all its keys; `usual` has none of them.
+    changed = {key for key, value in wanted.items() if key not in usual or usual[key] != value}
+    changed |= {follower for key in changed for follower in _FOLLOWERS.get(key, ()) if follower in wanted}
+    for key in wanted:
+        if key in changed and key not in _NOT_SETTINGS:
+            yield f"--{key.replace('_', '-')}={_word(wanted[key])}"
 
 
 def _word(value: Any) -> str:

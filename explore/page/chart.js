@@ -103,7 +103,8 @@ function drawChart(runs) {
   const rule = state.x === "minutes" || state.x === "dollars" ? ` (${RULES.find(([key]) => key === state.rule)[1]})` : "";
   const layout = layoutOf(`${AXES[state.x].title}${rule}`);
   layout.xaxis.type = state.log === "1" ? "log" : "linear";
-  if (state.log === "1") Object.assign(layout.xaxis, { dtick: "D2", tickformat: "~g" });
+  const costs = groups.map(group => group.cost), decades = Math.log10(Math.max(...costs) / Math.min(...costs));
+  if (state.log === "1") Object.assign(layout.xaxis, { dtick: decades < 1.2 ? "D1" : "D2", tickformat: "~g" });
   Plotly.react(place, [...frontierTraces(groups), ...pointTraces(groups, sharesOf(groups))], layout, CONFIG);
   if (!place.dataset.ready) {
     place.on("plotly_click", event => event.points[0].customdata !== undefined && change({ tab: "run", run: event.points[0].customdata, other: "" }));

@@ -19,6 +19,7 @@ const short = (text, most = 44) => text.length > most ? text.slice(0, most - 1) 
 
 function figures(value, digits = 3) {
   if (!finite(value)) return "–";
+  if (Math.abs(value) < 1e-9) return "0";  // what is left of a difference of equal figures
   if (value !== 0 && Math.abs(value) < 0.001) return value.toExponential(1);
   const rounded = Math.abs(value) >= 100 ? value.toFixed(value >= 1000 ? 0 : 1) : value.toPrecision(digits);
   return String(Number(rounded)).replace(/\B(?=(\d{3})+(?!\d)(?<!\.\d*))/g, ",");

@@ -6,7 +6,7 @@ function factsOf(run) {
   const { text, mlperf, stated } = run.minutes;
   return el("table", { id: "facts" },
     fact("kind", kindMark(run)), fact("id", run.id), fact("family", familyTitle(run)), fact("data", run.dataset), fact("model", run.model),
-    fact("hardware", run.hardware), fact("top-1", finite(run.quality) ? `${percent(run.quality)} %` : run.kind === "own" ? "none that is finite" : ""), fact("only bounds", run.bounds),
+    fact("hardware", run.hardware), fact("top-1", finite(run.quality) ? `${percent(run.quality)} %` : run.kind === "own" ? "none that is finite" : ""), fact("printed as", run.bounds),
     fact("minutes", [[text, "without validation, epoch 1 as epoch 2"], [mlperf, "by MLPerf's rule"], [stated, "rule not stated"]]
       .filter(([value]) => finite(value)).map(([value, rule]) => `${figures(value, 4)} (${rule})`).join("; ")),
     fact("dollars", finite(AXES.dollars.of(run)) ? figures(AXES.dollars.of(run)) : ""), fact("energy", finite(run.energy_kwh) ? `${figures(run.energy_kwh)} kWh` : ""),

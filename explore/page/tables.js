@@ -1,5 +1,5 @@
 // The tables: time saved at equal quality, quality at equal time, all runs.
-const openRun = run => el("button", { class: "plain name", "data-run": run.id, title: run.id, onclick: () => change({ tab: "run", run: run.id, other: "" }) }, short(run.title, 60));
+const openRun = (run, name = run.title) => el("button", { class: "plain name", "data-run": run.id, title: run.id, onclick: () => change({ tab: "run", run: run.id, other: "" }) }, short(name, 60));
 const kindMark = run => el("span", { class: "kind " + run.kind }, KINDS[run.kind]);
 const spanText = found => finite(found.low) ? `${figures(found.low)} to ${figures(found.high)}` : "–";
 
@@ -15,7 +15,7 @@ function comparisons(runs) {
   const add = (members, first) => {
     const found = rule(ready, members, fixed);
     if (fixed !== null && !finite(found.candidate)) return;
-    rows.push({ ...found, first, seeds: members.reduce((sum, group) => sum + group.runs.length, 0), isBase: first.series === base, note: why(found, ends, saved) });
+    rows.push({ ...found, first, name: fixed === null ? first.title : familyTitle(first), seeds: members.reduce((sum, group) => sum + group.runs.length, 0), isBase: first.series === base, note: why(found, ends, saved) });
   };
   if (fixed === null) groups.filter(here).forEach(group => add([group], group.first));
   else if (fixed > 0) series.forEach(members => here(members[0]) && add(members, members[0].first));
@@ -32,11 +32,13 @@ function why(found, ends, saved) {
 function comparisonColumns(saved) {
   const unit = AXES[state.x].title;
   const common = [
-    { key: "recipe", title: "recipe", value: row => row.first.title, show: row => [openRun(row.first), row.isBase ? el("em", {}, " baseline") : ""] },
+    { key: "recipe", title: "recipe", value: row => row.name, show: row => [openRun(row.first, row.name), row.isBase ? el("em", {}, " baseline") : ""] },
     { key: "kind", title: "kind", value: row => KINDS[row.first.kind], show: row => kindMark(row.first) },
     { key: "hardware", title: "hardware", value: row => row.first.hardware },
     { key: "seeds", title: "runs", number: true, value: row => row.seeds },
   ];
+  const timed = state.rule === "any" && (state.x === "minutes" || state.x === "dollars");
+  const rule = timed ? [{ key: "rule", title: "time counted", value: row => ruleOf(row.first), show: row => el("span", { class: "sub" }, ruleOf(row.first)) }] : [];
   const quality = value => row => percent(value(row));
   const own = saved
     ? [
@@ -53,7 +55,7 @@ function comparisonColumns(saved) {
       { key: "value", title: "points gained", number: true, value: row => row.value, show: row => el("b", {}, finite(row.value) ? `${row.value >= 0 ? "+" : "−"}${Math.abs(row.value).toFixed(2)}` : "–") },
     ];
   return [...common, ...own,
-    { key: "low", title: "95 % interval", number: true, value: row => row.low, show: spanText },
+    { key: "low", title: "95 % interval", number: true, value: row => row.low, show: spanText }, ...rule,
     { key: "note", title: "", value: row => row.note, show: row => el("span", { class: "sub" }, row.note) }];
 }
 
@@ -70,7 +72,7 @@ function drawComparison(runs) {
       chips.slice(0, 12).map(value => el("button", { class: "chip", "data-at": value, "aria-pressed": String(fixed !== null && Number(value) === fixed), onclick: () => change({ [key]: value }) }, `${value} ${unit}`)),
       el("button", { class: "chip", "data-at": "", "aria-pressed": String(fixed === null), onclick: () => change({ [key]: "" }) }, "each one's own")),
     check("cross", "also other hardware", state.cross === "1", on => change({ cross: on ? "1" : "" })));
-  const columns = comparisonColumns(saved);
+  const columns = comparisonColumns(saved).filter(column => column.key !== "note" || rows.some(row => row.note));
   fill("compare-answer", answer(rows, saved, fixed));
   fill("compare-table", rows.length ? table("comparison", columns, rows, state.sort || "-value", sort => change({ sort })) : el("p", { class: "sub" }, fixed === null ? "Nothing to compare." : "No series has a figure there: curves are not extrapolated."));
   byId("compare-csv").onclick = () => download(saved ? "time-saved.csv" : "quality-gained.csv", "text/csv", csvText(columns.map(column => ({ ...column, title: column.title || "note" })), sortedRows(columns, rows, state.sort || "-value")));
@@ -88,7 +90,7 @@ function answer(rows, saved, fixed) {
 function runColumns(shares) {
   const unit = AXES[state.x].title;
   return [
-    { key: "title", title: "run", value: run => run.title, show: openRun },
+    { key: "title", title: "run", value: run => run.title, show: run => openRun(run) },
     { key: "kind", title: "kind", value: run => KINDS[run.kind], show: kindMark },
     { key: "id", title: "id", value: run => run.id, show: run => short(run.id, 40) },
     { key: "family", title: "family", value: familyTitle, show: run => short(familyTitle(run), 30) },
@@ -100,7 +102,7 @@ function runColumns(shares) {
     { key: "cost", title: unit, number: true, value: costOf, show: run => figures(costOf(run)) },
     { key: "images", title: "images/s", number: true, value: run => run.images_per_s ?? NaN, show: run => figures(run.images_per_s) },
     { key: "share", title: "on frontier", number: true, value: run => shares.get(run.id) ?? NaN, show: run => shares.has(run.id) ? `${Math.round(100 * shares.get(run.id))} %` : "–" },
-    { key: "bounds", title: "", value: run => [run.finished ? "" : "not finished", run.bounds ? `only bounds: ${run.bounds}` : ""].filter(Boolean).join("; "), show: run => el("span", { class: "sub" }, [run.finished ? "" : "not finished", run.bounds ? `only bounds: ${run.bounds}` : ""].filter(Boolean).join("; ")) },
+    { key: "bounds", title: "", value: run => [run.finished ? "" : "not finished", run.bounds ? `printed as ${run.bounds}` : ""].filter(Boolean).join("; "), show: run => el("span", { class: "sub" }, [run.finished ? "" : "not finished", run.bounds ? `printed as ${run.bounds}` : ""].filter(Boolean).join("; ")) },
   ];
 }
 
