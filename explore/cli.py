@@ -28,9 +28,9 @@ from fastpipe.system.output import ends_with_its_reader, put, version
 __all__ = ["main"]
 
 _MORE = """
-RUNS are run folders of fastpipe-train, folders that hold some, and CSV files with the columns of the
-published points (source, recipe, epochs, minutes, hardware, top1, throughput_img_s, notes, citation). Without
-RUNS the page shows the published points alone.
+RUNS are run folders of fastpipe-train, TensorBoard folders, folders that hold some, and CSV files with the
+columns of the published points (source, recipe, epochs, minutes, hardware, top1, throughput_img_s, notes,
+citation). Without RUNS the page shows the published points alone.
 
 exit status: 0; 1 for a page that cannot be written; 2 for a wrong argument; 130 on Ctrl-C.
 """

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fastpipe.efficiency.published import read_points
 from fastpipe.errors import ArgumentError, DataError
+from fastpipe.explore.events import EVENTS
 from fastpipe.explore.folders import CONFIG, METRICS, SUMMARY, read_run, run_folders
 from fastpipe.explore.published import runs_of, shipped_runs
 from fastpipe.explore.run import IMAGENET, Collection, Run
@@ -63,7 +64,7 @@ class Collector:
         else:
             found = list(run_folders(root))
             if not found:
-                problems.append(f"{root}: no run folder in it (none with {METRICS} or {SUMMARY})")
+                problems.append(f"{root}: no run folder in it (none with {METRICS}, {SUMMARY} or {EVENTS}*)")
             for folder in found:
                 yield from self._of_folder(folder, _name(folder, root), places, problems)
 
@@ -109,9 +110,10 @@ def _free(identity: str, taken: dict[str, Run]) -> str:
 
 def _stamp(folder: Path) -> Stamp:
     found: list[tuple[int, int] | None] = []
-    for name in (CONFIG, METRICS, SUMMARY):
+    events = sorted(folder.glob(f"{EVENTS}*"))
+    for path in (folder / CONFIG, folder / METRICS, folder / SUMMARY, *events):
         try:
-            status = (folder / name).stat()
+            status = path.stat()
         except OSError:
             found.append(None)
         else:

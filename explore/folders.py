@@ -12,6 +12,7 @@ from typing import Any
 
 from fastpipe.efficiency.durations import extrapolation_error, time_to_train
 from fastpipe.errors import MissingExtraError
+from fastpipe.explore.events import EVENTS, read_events
 from fastpipe.explore.families import title_of
 from fastpipe.explore.run import Curve, Minutes, Run
 from fastpipe.explore.settings import SEED, command_of, flat, identity_of, methods_of
@@ -26,7 +27,7 @@ _NO_SETTINGS = "no config.yaml that can be read, so neither recipe nor methods a
 def run_folders(root: Path) -> Iterator[Path]:
     """`root` and the folders below it that hold a run, in order; it does not look inside a run folder."""
     for folder, below, files in os.walk(root):
-        if any(name in files for name in _MARKS):
+        if any(name in _MARKS or name.startswith(EVENTS) for name in files):
             below.clear()
             yield Path(folder)
         else:
@@ -35,6 +36,8 @@ def run_folders(root: Path) -> Iterator[Path]:
 
 def read_run(folder: Path, identity: str) -> tuple[Run | None, list[str]]:
     """The run in `folder`, and what is wrong with it; None if it has neither an epoch nor a summary."""
+    if not any((folder / name).exists() for name in _MARKS):
+        return read_events(folder, identity)
     problems: list[str] = []
     config = flat(_config(folder, problems))
     summary = _summary(folder, problems)

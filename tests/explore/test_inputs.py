@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import time
 from dataclasses import replace
 
 import pytest
@@ -182,6 +183,39 @@ def test_a_run_that_goes_on_is_read_again(make_run, tmp_path):
     with (folder / "metrics.jsonl").open("a") as file:
         file.write(json.dumps(more) + "\n")
     assert collector.collect().runs[0].quality == pytest.approx(70.0)
+
+
+def write_events(folder, values, tag="val_acc", ago_s=3600.0):
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(folder)) as writer:
+        for step, value in enumerate(values):
+            writer.add_scalar(tag, value, step, walltime=time.time() - ago_s + 60 * step)
+            writer.add_scalar("loss", 1.0, step)
+
+
+def test_a_tensorboard_folder_of_another_trainer(tmp_path):
+    write_events(tmp_path / "theirs", [0.25, float("nan"), 0.75])
+    (run,) = collect(tmp_path).runs
+    assert (run.id, run.title, run.kind, run.finished) == ("theirs", "theirs", "own", True)
+    assert list(run.curve.quality) == [25.0, 75.0] and run.quality == 75.0
+    assert run.curve.minutes[1] - run.curve.minutes[0] == pytest.approx(2.0, abs=0.01)
+    assert run.minutes.stated == pytest.approx(2.0, abs=0.01) and run.curve.minutes[0] >= 0
+    assert run.minutes.text is None, "nobody says what its time holds"
+
+
+def test_a_tensorboard_run_that_still_goes_on_is_not_finished(tmp_path):
+    write_events(tmp_path / "theirs", [30.0, 60.0], ago_s=90.0)
+    (run,) = collect(tmp_path).runs
+    assert not run.finished and list(run.curve.quality) == [30.0, 60.0]
+
+
+def test_events_without_an_accuracy_and_damaged_ones_are_named(tmp_path):
+    write_events(tmp_path / "loss", [1.0], tag="train/loss")
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "events.out.tfevents.1").write_bytes(b"not an event file")
+    found = collect(tmp_path)
+    assert found.runs == [] and [line.split(":")[0] for line in found.problems] == ["loss", "torn"]
 
 
 def test_imagenet_is_what_the_reader_says_it_is(make_run, tmp_path):
