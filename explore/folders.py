@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fastpipe.efficiency.durations import extrapolation_error, time_to_train
+from fastpipe.efficiency.durations import extrapolation_error, mlperf_time, time_to_train
 from fastpipe.errors import MissingExtraError
 from fastpipe.explore.events import EVENTS, read_events
 from fastpipe.explore.families import title_of
@@ -148,7 +148,9 @@ def _run(
         epochs=number(summary.get("epochs")) or len(epochs),
         resolution=int(resolution) if resolution else None,
         quality=None if quality is None else 100 * quality,
-        minutes=Minutes(text=seconds / 60 or None, mlperf=(sum(train) + sum(validation)) / 60 or None),
+        minutes=Minutes(
+            text=seconds / 60 or None, mlperf=(mlperf_time(train, validation) or 0.0) / 60 or None
+        ),
         methods=methods_of(config),
         finished=bool(summary),
         seed=config.get(SEED) if isinstance(config.get(SEED), int) else None,

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from fastpipe.errors import DataError
 
-__all__ = ["POINTS", "Figure", "Point", "curve_rows", "published_points", "read_points"]
+__all__ = ["Figure", "Point", "curve_rows", "published_points", "read_points"]
 
 DATA = Path(__file__).parent / "data"
 POINTS = DATA / "published_points.csv"
