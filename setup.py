@@ -11,6 +11,7 @@ ROOMS = {
     "fastpipe.kernels": "kernels",
     "fastpipe.train": "train",
     "fastpipe.profiling": "profiling",
+    "fastpipe.explore": "explore",
 }
 
 TURBO = Pybind11Extension(
@@ -37,7 +38,9 @@ setup(
     include_package_data=False,
     package_data={
         "fastpipe": ["py.typed", "_turbo.pyi"],
+        "fastpipe.efficiency": ["data/*.csv"],
         "fastpipe.train": ["recipes/*.yaml"],
         "fastpipe.profiling": ["*.json"],
+        "fastpipe.explore": ["*.csv", "page/*.js", "page/*.css"],
     },
 )

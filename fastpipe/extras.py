@@ -16,6 +16,7 @@ __all__ = ["install_command"]
 EXTRAS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "train": ("timm", "jsonargparse", "tensorboard", "docstring-parser", "typeshed-client"),
+        "explore": ("plotly", "pyyaml"),
         "demo": ("scikit-image", "scikit-learn"),
         "ffcv": ("ffcv==1.0.2", "tbb"),  # after the libraries of docs/install.md
         "dali": ("nvidia-dali-cuda130",),

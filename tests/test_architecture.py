@@ -11,12 +11,14 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("fastpipe", "kernels", "train", "profiling")
+ROOMS = ("fastpipe", "kernels", "train", "profiling", "explore")
 FACADE = "fastpipe/__init__.py"
 NATIVE = "_turbo"  # missing where there was no compiler
 # A module may import only equal or lower rank.
 RANKS = {
-    **dict.fromkeys(("broken", "errors", "extras", "installed", "types", "rng", "system", "kernels"), 0),
+    **dict.fromkeys(
+        ("broken", "errors", "extras", "installed", "types", "rng", "system", "efficiency", "kernels"), 0
+    ),
     NATIVE: 0,
     "storage": 1,
     **dict.fromkeys(("decode", "transforms", "augment"), 2),
@@ -27,6 +29,7 @@ RANKS = {
     # The facade, who makes it anew, and "": what `from fastpipe import x` gets.
     **dict.fromkeys(("loader", "integrations", ""), 7),
     **dict.fromkeys(("train", "profiling"), 8),
+    "explore": 9,
 }
 APART = {"train": "profiling", "profiling": "train"}
 KERNELS_KNOW = {"numpy", "numba", "torch", *sys.stdlib_module_names}
@@ -124,7 +127,7 @@ def _problem(own: str, found: Import) -> str:
     dotted = f"{found.module}.{found.name}".rstrip(".")
     if found.module.startswith("."):
         return "relative import: write the full name"
-    if top in ("kernels", "train", "profiling"):
+    if top in ("kernels", "train", "profiling", "explore"):
         return f"import fastpipe.{top}: a bare `{top}` is another package"
     if not found.deferred and any(f"{dotted}.".startswith(f"{name}.") for name in OPTIONAL):
         return f"{dotted} is optional: import it inside the function that needs it"

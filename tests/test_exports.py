@@ -14,7 +14,7 @@ import pytest
 import fastpipe
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("fastpipe", "kernels", "train", "profiling")
+ROOMS = ("fastpipe", "kernels", "train", "profiling", "explore")
 MODULES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 # `from fastpipe import augment` is this module: what it lists is for scripts.
 FOR_SCRIPTS = ("fastpipe/transforms/specs.py",)

@@ -22,8 +22,9 @@ ROOMS = {
     "kernels": "fastpipe/kernels",
     "train": "fastpipe/train",
     "profiling": "fastpipe/profiling",
+    "explore": "fastpipe/explore",
 }
-COMMANDS = ("fastpipe-train", "fastpipe-profile", "fastpipe-write")
+COMMANDS = ("fastpipe-train", "fastpipe-profile", "fastpipe-write", "fastpipe-explore")
 NOT_IN_A_CLONE = (".git", ".venv", "build", "dist", "runs", "*.egg-info", "__pycache__", ".*_cache", "*.so")
 PROBE = """
 from fastpipe.backends.registry import load
@@ -35,7 +36,7 @@ print(found.reason, found.remedy)
 IMPORT_ALL = """
 import importlib.metadata, json, sys
 import fastpipe, fastpipe.kernels, fastpipe.train, fastpipe.profiling, fastpipe.profiling.observe.cli
-import fastpipe._turbo
+import fastpipe.explore, fastpipe._turbo
 points = importlib.metadata.distribution("fastpipe-vision").entry_points.select(group="console_scripts")
 for point in points:
     assert callable(point.load()), point
@@ -110,7 +111,7 @@ def test_wheel_holds_every_module_and_recipe(wheel: Path) -> None:
     wanted = {
         f"{target}/{path.relative_to(ROOT / folder).as_posix()}"
         for folder, target in ROOMS.items()
-        for pattern in ("*.py", "*.pyi", "*.yaml", "*.json", "py.typed")
+        for pattern in ("*.py", "*.pyi", "*.yaml", "*.json", "*.csv", "*.js", "*.css", "py.typed")
         for path in (ROOT / folder).rglob(pattern)
     }
     assert {"fastpipe/py.typed", "fastpipe/train/recipes/mild.yaml"} <= wanted
@@ -165,7 +166,12 @@ def test_another_project_of_the_name_in_the_same_place_is_refused(elsewhere: Pat
     assert "'fastpipe' 0.0.1" in ran.stderr and "pip uninstall fastpipe fastpipe-vision" in ran.stderr
     # Theirs came last: `import fastpipe` is out of our hands, the commands are not.
     (site / "fastpipe" / "__init__.py").write_text("", encoding="utf-8")
-    for module in ("fastpipe.train.cli", "fastpipe.profiling.cli", "fastpipe.storage.beton.cli"):
+    for module in (
+        "fastpipe.train.cli",
+        "fastpipe.profiling.cli",
+        "fastpipe.storage.beton.cli",
+        "fastpipe.explore.cli",
+    ):
         ran = run_in(tmp_path / "both", python, "-c", f"import {module}")
         assert ran.returncode == 1 and "fastpipe.errors.NameClashError" in ran.stderr, module
 

@@ -1,4 +1,4 @@
-"""The cost of a run in money and energy, and the extrapolated time to train of a longer one.
+"""The record of a run's cost in money and energy, and of the extrapolated time to train of a longer one.
 
 The reference text ran timm's and PyTorch's recipes for 10 epochs and extrapolated to the published length,
 without giving its formula. This formula is our own: the first epoch counts with the second's time, as in
@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fastpipe.errors import ArgumentError
+from fastpipe.efficiency.durations import extrapolated_time_to_train, time_to_train
 from fastpipe.train.config.options import Options
-from fastpipe.train.timing import time_to_train
 
 _FORMULA = "ours, not the reference text's: (t2 + t2 + t3 + ... + tN) / N * E"
 
@@ -25,19 +24,6 @@ def cost_record(wall_s: float, options: Options) -> dict[str, float]:
     if options.watts is not None:
         record["energy_kwh"] = round(options.watts * wall_s / 3.6e6, 6)
     return record
-
-
-def extrapolated_time_to_train(epoch_seconds: Sequence[float], epochs: int) -> float:
-    """Seconds of `epochs` epochs: (t2 + t2 + ... + tN) / N * epochs, from the N measured ones, t1 first.
-
-    Raises ArgumentError for fewer than two measured epochs, or more than `epochs`.
-    """
-    measured = len(epoch_seconds)
-    if not 2 <= measured <= epochs:
-        raise ArgumentError(
-            f"epoch_seconds must hold 2 to {epochs} epochs to extrapolate to {epochs}. Found: {measured}"
-        )
-    return time_to_train(epoch_seconds) / measured * epochs
 
 
 def extrapolation_record(epoch_seconds: Sequence[float], epochs: int) -> dict[str, Any]:

@@ -1,22 +1,11 @@
-"""Clocks of training: how long an epoch took, how much of it was waiting for data, and the time to train."""
+"""Clocks of training: how long an epoch took, and how much of it was waiting for data."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
-
-
-def time_to_train(epoch_seconds: Sequence[float]) -> float:
-    """Seconds of training, with the first epoch's time replaced by the second's.
-
-    The reference text's rule: the first epoch also pays for reading the data into memory, once. Validation
-    and checkpoints are not in `epoch_seconds`.
-    """
-    if len(epoch_seconds) < 2:
-        return sum(epoch_seconds)
-    return epoch_seconds[1] + sum(epoch_seconds[1:])
 
 
 @dataclass(slots=True)

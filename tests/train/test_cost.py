@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from fastpipe.efficiency.durations import extrapolated_time_to_train
 from fastpipe.errors import ArgumentError
 from fastpipe.train.cli import parse
 from fastpipe.train.config.options import Options
-from fastpipe.train.cost import cost_record, extrapolated_time_to_train, extrapolation_record
+from fastpipe.train.cost import cost_record, extrapolation_record
 
 
 def test_formula() -> None:

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from fastpipe.train.timing import EpochClock, time_to_train
+from fastpipe.efficiency.durations import time_to_train
+from fastpipe.train.timing import EpochClock
 
 
 def test_first_epoch_counts_as_long_as_the_second() -> None:

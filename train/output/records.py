@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fastpipe.efficiency.durations import time_to_train
 from fastpipe.storage import DEMO_NOTE
 from fastpipe.train.accuracy import per_class, top1, top5
 from fastpipe.train.broken import Counts, broken_counts, summed_counts
 from fastpipe.train.loop import Trainer
 from fastpipe.train.losses import StepLog
-from fastpipe.train.timing import EpochClock, time_to_train
+from fastpipe.train.timing import EpochClock
 
 Record = dict[str, float | int | None]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 
+__all__ = ["Markup", "el"]
+
 _VOID = {"meta", "br", "line", "rect", "circle", "path"}
 
 

@@ -1,18 +1,20 @@
-"""Colours and type of the page, light and dark."""
+"""Colours and type of the page, light and dark; the explorer's page has them too."""
 
 from __future__ import annotations
 
-STYLE = """
-:root { color-scheme: light dark;
+__all__ = ["DARK", "LIGHT", "RULES"]
+
+LIGHT = """
   --page: #f6f7f9; --card: #ffffff; --ink: #16191d; --soft: #59636e;
   --line: #dde2e8; --faint: #eef1f4;
   --worker: #2f6fd0; --main: #12896b; --model: #d2591f; --alarm: #c2263f;
-  --wait: #b9c1ca; --band: #2f6fd033; }
-@media (prefers-color-scheme: dark) { :root {
+  --wait: #b9c1ca; --band: #2f6fd033; """
+DARK = """
   --page: #111417; --card: #1a1e23; --ink: #e8ebee; --soft: #9aa5b1;
   --line: #2f363e; --faint: #232930;
   --worker: #5b96ee; --main: #3fb894; --model: #ee8450; --alarm: #f0677b;
-  --wait: #4a545f; --band: #5b96ee40; } }
+  --wait: #4a545f; --band: #5b96ee40; """
+RULES = """
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink);
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
@@ -31,20 +33,6 @@ section.missing h2 { font-size: 15px; }
 .tile b { display: block; font-size: 24px; font-variant-numeric: tabular-nums; line-height: 1.3; }
 .tile span { color: var(--soft); font-size: 13px; }
 .wide { overflow-x: auto; }
-svg { display: block; width: 100%; height: auto; min-width: 640px; }
-svg text { fill: var(--ink); font-size: 13px; font-variant-numeric: tabular-nums; }
-svg .soft { fill: var(--soft); font-size: 12px; }
-svg .end { text-anchor: end; } svg .mid { text-anchor: middle; }
-svg .grid { stroke: var(--line); stroke-width: 1; } svg .axis { stroke: var(--soft); stroke-width: 1; }
-svg .worker, .key .worker { fill: var(--worker); background: var(--worker); }
-svg .main, .key .main { fill: var(--main); background: var(--main); }
-svg .model, .key .model { fill: var(--model); background: var(--model); }
-svg .wait, .key .wait { fill: var(--wait); background: var(--wait); }
-svg .alarm { fill: var(--alarm); } svg .whisker { stroke: var(--ink); stroke-width: 1.5; }
-svg .curve { fill: none; stroke: var(--worker); stroke-width: 2; } svg .band { fill: var(--band); }
-svg .dot { fill: var(--card); stroke: var(--ink); stroke-width: 1.8; }
-svg .limit { stroke: var(--model); stroke-width: 1.5; stroke-dasharray: 5 4; }
-svg .link { stroke: var(--line); stroke-width: 1; stroke-dasharray: 2 3; }
 .key { display: flex; flex-wrap: wrap; gap: 4px 16px; color: var(--soft); font-size: 13px; margin: 8px 0 0; }
 .key i { display: inline-block; width: 11px; height: 11px; border-radius: 3px;
   margin-right: 6px; }
@@ -81,3 +69,22 @@ footer { color: var(--soft); font-size: 13px; }
   td.label { white-space: normal; width: 7em; }
 }
 """
+# For the drawings of this page alone: the explorer's are plotly's.
+_DRAWINGS = """svg { display: block; width: 100%; height: auto; min-width: 640px; }
+svg text { fill: var(--ink); font-size: 13px; font-variant-numeric: tabular-nums; }
+svg .soft { fill: var(--soft); font-size: 12px; }
+svg .end { text-anchor: end; } svg .mid { text-anchor: middle; }
+svg .grid { stroke: var(--line); stroke-width: 1; } svg .axis { stroke: var(--soft); stroke-width: 1; }
+svg .worker, .key .worker { fill: var(--worker); background: var(--worker); }
+svg .main, .key .main { fill: var(--main); background: var(--main); }
+svg .model, .key .model { fill: var(--model); background: var(--model); }
+svg .wait, .key .wait { fill: var(--wait); background: var(--wait); }
+svg .alarm { fill: var(--alarm); } svg .whisker { stroke: var(--ink); stroke-width: 1.5; }
+svg .curve { fill: none; stroke: var(--worker); stroke-width: 2; } svg .band { fill: var(--band); }
+svg .dot { fill: var(--card); stroke: var(--ink); stroke-width: 1.8; }
+svg .limit { stroke: var(--model); stroke-width: 1.5; stroke-dasharray: 5 4; }
+svg .link { stroke: var(--line); stroke-width: 1; stroke-dasharray: 2 3; }
+"""
+STYLE = f"""
+:root {{ color-scheme: light dark;{LIGHT}}}
+@media (prefers-color-scheme: dark) {{ :root {{{DARK}}} }}{RULES}{_DRAWINGS}"""

@@ -1,0 +1,121 @@
+"""From the arguments of the command to runs: folders and CSV files, beside the published points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from fastpipe.efficiency.published import read_points
+from fastpipe.errors import ArgumentError, DataError
+from fastpipe.explore.events import EVENTS
+from fastpipe.explore.folders import CONFIG, METRICS, SUMMARY, read_run, run_folders
+from fastpipe.explore.published import runs_of, shipped_runs
+from fastpipe.explore.run import IMAGENET, Collection, Run
+
+Stamp = tuple[tuple[int, int] | None, ...]
+
+
+class Collector:
+    """Reads the inputs, again and again while runs go on; an unchanged run folder is read once.
+
+    paths: run folders, folders that hold some, and CSV files with the columns of the published points.
+    imagenet: what runs on ImageNet-1k call their data; only these share a frontier with published points.
+    """
+
+    def __init__(self, paths: Sequence[str], *, imagenet: Sequence[str] = (), published: bool = True) -> None:
+        self._roots = [Path(path) for path in paths]
+        self._imagenet = frozenset(imagenet)
+        self._published = published
+        self._known: dict[Path, tuple[Stamp, tuple[Run | None, list[str]]]] = {}
+
+    def check(self) -> None:
+        """Raise ArgumentError for a path that does not exist now, or a file that is not CSV."""
+        for root in self._roots:
+            if root.is_file() and root.suffix.lower() != ".csv":
+                raise ArgumentError(
+                    f"RUNS must be run folders, folders of them, or .csv files. Found: the file {str(root)!r}"
+                )
+            if not root.exists():
+                raise ArgumentError(f"RUNS must exist. Found: {str(root)!r}, which does not")
+
+    def collect(self) -> Collection:
+        """All runs, each once and with an id of its own, and what could not be shown."""
+        runs: dict[str, Run] = {}
+        problems: list[str] = []
+        if self._published:
+            runs = {run.id: run for run in shipped_runs()}
+        places: set[Path] = set()
+        for root in self._roots:
+            for run in self._of(root, places, problems):
+                own = self._as_imagenet(run)
+                own = replace(own, id=_free(own.id, runs))
+                runs[own.id] = own
+        return Collection(runs=list(runs.values()), problems=problems)
+
+    def _as_imagenet(self, run: Run) -> Run:
+        return replace(run, dataset=IMAGENET) if run.dataset in self._imagenet else run
+
+    def _of(self, root: Path, places: set[Path], problems: list[str]) -> Iterator[Run]:
+        if not root.exists():
+            problems.append(f"{root}: not there any more")
+        elif root.is_file():
+            yield from _of_csv(root, places, problems)
+        else:
+            found = list(run_folders(root))
+            if not found:
+                problems.append(f"{root}: no run folder in it (none with {METRICS}, {SUMMARY} or {EVENTS}*)")
+            for folder in found:
+                yield from self._of_folder(folder, _name(folder, root), places, problems)
+
+    def _of_folder(self, folder: Path, name: str, places: set[Path], problems: list[str]) -> Iterator[Run]:
+        place = folder.resolve()
+        if place in places:
+            problems.append(f"{folder}: named twice, shown once")
+            return
+        places.add(place)
+        stamp = _stamp(folder)
+        if self._known.get(place, (None,))[0] != stamp:
+            self._known[place] = (stamp, read_run(folder, name))
+        run, wrong = self._known[place][1]
+        problems += wrong
+        if run is not None:
+            yield run
+
+
+def _of_csv(path: Path, places: set[Path], problems: list[str]) -> Iterator[Run]:
+    if path.resolve() in places:
+        problems.append(f"{path}: named twice, shown once")
+        return
+    places.add(path.resolve())
+    try:
+        yield from runs_of(read_points(path), "own", str(path))
+    except DataError as error:
+        problems.append(str(error))
+
+
+def _name(folder: Path, root: Path) -> str:
+    inside = folder.relative_to(root).as_posix()
+    return root.resolve().name if inside == "." else inside
+
+
+def _free(identity: str, taken: dict[str, Run]) -> str:
+    """`identity`, or with the first free number after it: folders of two places may bear one name."""
+    number, free = 1, identity
+    while free in taken:
+        number += 1
+        free = f"{identity} ({number})"
+    return free
+
+
+def _stamp(folder: Path) -> Stamp:
+    found: list[tuple[int, int] | None] = []
+    events = sorted(folder.glob(f"{EVENTS}*"))
+    for path in (folder / CONFIG, folder / METRICS, folder / SUMMARY, *events):
+        try:
+            status = path.stat()
+        except OSError:
+            found.append(None)
+        else:
+            found.append((status.st_mtime_ns, status.st_size))
+    return tuple(found)

@@ -1,0 +1,193 @@
+"""Run folders of fastpipe-train as runs of the page; what cannot be read becomes a sentence."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fastpipe.efficiency.durations import extrapolation_error, mlperf_time, time_to_train
+from fastpipe.errors import MissingExtraError
+from fastpipe.explore.events import EVENTS, read_events
+from fastpipe.explore.families import title_of
+from fastpipe.explore.run import Curve, Minutes, Run
+from fastpipe.explore.settings import SEED, command_of, flat, identity_of, methods_of
+
+METRICS, SUMMARY, CONFIG = "metrics.jsonl", "summary.json", "config.yaml"
+_MARKS = (METRICS, SUMMARY)
+_FROM_FIRST = 10
+_EPOCH = re.compile(r'\{"kind": ?"epoch"')
+_NO_SETTINGS = "no config.yaml that can be read, so neither recipe nor methods are known"
+
+
+def run_folders(root: Path) -> Iterator[Path]:
+    """`root` and the folders below it that hold a run, in order; it does not look inside a run folder."""
+    for folder, below, files in os.walk(root):
+        if any(name in _MARKS or name.startswith(EVENTS) for name in files):
+            below.clear()
+            yield Path(folder)
+        else:
+            below[:] = sorted(name for name in below if not name.startswith("."))
+
+
+def read_run(folder: Path, identity: str) -> tuple[Run | None, list[str]]:
+    """The run in `folder`, and what is wrong with it; None if it has neither an epoch nor a summary."""
+    if not any((folder / name).exists() for name in _MARKS):
+        return read_events(folder, identity)
+    problems: list[str] = []
+    config = flat(_config(folder, problems))
+    summary = _summary(folder, problems)
+    epochs = _epochs(folder, problems)
+    found = [f"{identity}: {problem}" for problem in problems]
+    if not epochs and not summary:
+        return None, [*found, f"{identity}: nothing to show yet: no finished epoch"]
+    return _run(folder, identity, config, summary, epochs), found
+
+
+def _config(folder: Path, problems: list[str]) -> Mapping[str, Any]:
+    try:
+        import yaml
+    except ImportError as error:
+        raise MissingExtraError("pyyaml", "explore", "Reading the configuration of a run") from error
+    try:
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        values = yaml.load((folder / CONFIG).read_text(encoding="utf-8"), Loader=loader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        values = None
+    if isinstance(values, Mapping):
+        return {str(key): value for key, value in values.items()}
+    problems.append(_NO_SETTINGS)
+    return {}
+
+
+def _summary(folder: Path, problems: list[str]) -> Mapping[str, Any]:
+    try:
+        text = (folder / SUMMARY).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f"summary.json cannot be read: {error}")
+        return {}
+    try:
+        values = json.loads(text)
+    except ValueError:
+        values = None
+    if isinstance(values, Mapping):
+        return values
+    problems.append("summary.json is not complete; the run counts as unfinished")
+    return {}
+
+
+def _epochs(folder: Path, problems: list[str]) -> list[Mapping[str, Any]]:
+    """The last line of each epoch of metrics.jsonl, in order. A torn last line is left out silently."""
+    try:
+        lines = (folder / METRICS).read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError:
+        problems.append("metrics.jsonl cannot be read: no curve")
+        return []
+    found: dict[int, Mapping[str, Any]] = {}
+    bad = 0
+    for place, line in enumerate(lines):
+        if not _EPOCH.match(line):  # the lines of steps are many
+            continue
+        entry = _entry(line)
+        if entry is not None:
+            found[entry["epoch"]] = entry
+        elif place < len(lines) - 1:
+            bad += 1
+    if bad:
+        problems.append(f"metrics.jsonl: {bad} damaged lines were left out")
+    return [found[epoch] for epoch in sorted(found)]
+
+
+def _entry(line: str) -> Mapping[str, Any] | None:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    whole = isinstance(entry, dict) and entry.get("kind") == "epoch" and isinstance(entry.get("epoch"), int)
+    return entry if whole else None
+
+
+def number(value: Any) -> float | None:
+    """A finite number, or None."""
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if plain and math.isfinite(value) else None
+
+
+def _run(
+    folder: Path,
+    identity: str,
+    config: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    epochs: list[Mapping[str, Any]],
+) -> Run:
+    train = [number(epoch.get("train_s")) or 0.0 for epoch in epochs]
+    validation = [number(epoch.get("validation_s")) or 0.0 for epoch in epochs]
+    recipe = str(summary.get("recipe") or config.get("recipe") or "unknown recipe")
+    curve, lost = _curve(epochs, train, validation)
+    quality = number(summary.get("top1"))
+    if quality is None and not summary:
+        quality = curve.quality[-1] / 100 if curve.quality else None
+    seconds = number(summary.get("time_to_train_s")) or time_to_train(train)
+    data = str(summary.get("data") or config.get("data") or "unknown data")
+    resolution = number(config.get("train_resolution"))
+    return Run(
+        id=identity,
+        kind="own",
+        family=recipe,
+        title=title_of(recipe),
+        group=identity_of({**config, "data": data}) if config else identity,
+        dataset=data,
+        hardware=str(summary.get("device") or "not stated"),
+        model=str(summary.get("model") or config.get("model") or "unknown model"),
+        epochs=number(summary.get("epochs")) or len(epochs),
+        resolution=int(resolution) if resolution else None,
+        quality=None if quality is None else 100 * quality,
+        minutes=Minutes(
+            text=seconds / 60 or None, mlperf=(mlperf_time(train, validation) or 0.0) / 60 or None
+        ),
+        methods=methods_of(config),
+        finished=bool(summary),
+        seed=config.get(SEED) if isinstance(config.get(SEED), int) else None,
+        images_per_s=number(summary.get("images_per_s")),
+        energy_kwh=number(summary.get("energy_kwh")),
+        cost=number(summary.get("cost")),
+        curve=curve,
+        extrapolation_error=_error(train, config, bool(summary)),
+        config=config,
+        command=command_of(config, str(folder / CONFIG)) if config else "",
+        place=str(folder),
+        notes=_notes(summary, lost),
+    )
+
+
+def _curve(epochs: list[Mapping[str, Any]], train: list[float], validation: list[float]) -> tuple[Curve, int]:
+    """The curve, and how many epochs have no finite accuracy and are not on it."""
+    points: dict[float, tuple[float, float]] = {}
+    spent = 0.0
+    for epoch, train_s, validation_s in zip(epochs, train, validation, strict=True):
+        spent += train_s + validation_s
+        top1 = number(epoch.get("top1"))
+        if top1 is not None:
+            points[epoch["epoch"] + 1] = (spent / 60, 100 * top1)
+    return Curve.of(points), len(epochs) - len(points)
+
+
+def _error(train: list[float], config: Mapping[str, Any], finished: bool) -> float | None:
+    if not finished or len(train) <= _FROM_FIRST or config.get("epochs") != len(train) or min(train) <= 0:
+        return None
+    return extrapolation_error(train, _FROM_FIRST)
+
+
+def _notes(summary: Mapping[str, Any], lost: int) -> str:
+    parts = [str(summary["note"])] if summary.get("note") else []
+    if (test := number(summary.get("test_top1"))) is not None:
+        parts.append(f"test top-1 {100 * test:.2f} %")
+    if lost:
+        parts.append(f"{lost} epochs without a finite accuracy are not on the curve")
+    return "; ".join(parts)

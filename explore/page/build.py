@@ -1,0 +1,136 @@
+"""The page as one HTML file: data, style, plotly's script and ours; nothing comes from a network.
+
+The shell (colours, type, escaping of markup) is that of the profiler's page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from fastpipe.errors import MissingExtraError
+from fastpipe.explore.payload import as_json
+from fastpipe.profiling.report.page.markup import Markup, el
+from fastpipe.profiling.report.page.theme import DARK, LIGHT, RULES
+
+_HERE = Path(__file__).parent
+# In the order in which one uses the other.
+_SCRIPTS = ("methods", "dom", "state", "model", "chart", "tables", "run", "controls", "main")
+# plotly's WebGL traces compile their drawing code: unsafe-eval. `connect-src` is for --serve alone.
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
+    "img-src data: blob:; base-uri 'none'; form-action 'none'; connect-src {connect}"
+)
+_TITLE = "fastpipe-explore"
+
+
+def page(values: Mapping[str, Any]) -> str:
+    """The whole page for what `payload` gives. Raises MissingExtraError without plotly."""
+    policy = _POLICY.format(connect="'self'" if values["serving"] else "'none'")
+    head = el(
+        "head",
+        el("meta", charset="utf-8"),
+        el("meta", http_equiv="Content-Security-Policy", content=policy),
+        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        el("title", _TITLE),
+        el("style", Markup(style())),
+    )
+    scripts = [
+        el("script", Markup(as_json(values)), type="application/json", id="data"),
+        el("script", Markup(_plotly())),
+        el("script", Markup(script())),
+    ]
+    return f"<!doctype html>\n{el('html', head, el('body', _main(), *scripts), lang='en')}\n"
+
+
+def style() -> str:
+    """The colours by the system's choice, or by the reader's; the profiler's rules; ours."""
+    own = (_HERE / "explore.css").read_text(encoding="utf-8")
+    return (
+        f":root {{ color-scheme: light dark;{LIGHT}}}\n"
+        f"@media (prefers-color-scheme: dark) {{ :root {{{DARK}}} }}\n"
+        f':root[data-theme="light"] {{ color-scheme: light;{LIGHT}}}\n'
+        f':root[data-theme="dark"] {{ color-scheme: dark;{DARK}}}\n{RULES}{own}'
+    )
+
+
+@cache
+def script() -> str:
+    """Our script, as one function's body so that it leaves no names behind."""
+    parts = [(_HERE / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS]
+    return '(() => {\n"use strict";\n' + "\n".join(parts) + "\n})();\n"
+
+
+@cache
+def _plotly() -> str:
+    try:
+        from plotly.offline import get_plotlyjs
+    except ImportError as error:
+        raise MissingExtraError("plotly", "explore", "The page of fastpipe-explore") from error
+    # The library's own text holds no end of a script element; a later version's might.
+    return str(get_plotlyjs()).replace("</script", "<\\/script")
+
+
+def _main() -> Markup:
+    bar = {"class_": "bar"}
+    return el(
+        "main",
+        el("header", el("div", el("h1", _TITLE), el("p", id="sub", class_="sub")), el("button", id="theme")),
+        el("noscript", "This page draws with JavaScript, all of which is in the file."),
+        el(
+            "p",
+            "The server does not answer: these are the last figures.",
+            id="lost",
+            hidden="",
+            class_="warning",
+        ),
+        el("details", id="problems", hidden=""),
+        el("div", id="filters", role="group", aria_label="Filters", **bar),
+        el("p", _MIXED, id="mixed", hidden="", class_="warning"),
+        el("div", id="tabs", role="tablist"),
+        el("section", el("div", id="measures", **bar), *_panels()),
+    )
+
+
+_MIXED = "Runs of several data sets are shown together, as asked: their accuracies do not compare."
+
+
+def _panels() -> list[Markup]:
+    csv = "CSV"
+    return [
+        el(
+            "div",
+            el("div", id="plot", class_="plot", role="img"),
+            el(
+                "div",
+                el("p", id="plot-note", class_="sub"),
+                _actions(el("button", "PNG", id="png")),
+                class_="bar",
+            ),
+            id="panel-chart",
+            role="tabpanel",
+        ),
+        el(
+            "div",
+            el("div", id="compare-controls", class_="bar"),
+            el("p", id="compare-answer"),
+            el("div", id="compare-table"),
+            _actions(el("button", csv, id="compare-csv")),
+            id="panel-compare",
+            role="tabpanel",
+        ),
+        el(
+            "div",
+            el("div", id="runs-table"),
+            _actions(el("button", csv, id="runs-csv")),
+            id="panel-runs",
+            role="tabpanel",
+        ),
+        el("div", el("div", id="run-body"), id="panel-run", role="tabpanel"),
+    ]
+
+
+def _actions(*buttons: Markup) -> Markup:
+    return el("div", *buttons, class_="actions")

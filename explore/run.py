@@ -1,0 +1,93 @@
+"""A run, or a published point, as the page shows it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from fastpipe.errors import ArgumentError
+
+IMAGENET = "ImageNet-1k"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Minutes:
+    """Training time by each rule of efficiency/durations.py; None where a rule has no figure."""
+
+    text: float | None = None
+    mlperf: float | None = None
+    stated: float | None = None
+    """As somebody printed it, who did not state a rule."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Accuracy after epochs: epochs from 1, minutes since the start with validation, top-1 in percent."""
+
+    epochs: Sequence[float] = ()
+    minutes: Sequence[float] = ()
+    quality: Sequence[float] = ()
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.epochs), len(self.minutes), len(self.quality)}
+        if len(lengths) != 1:
+            raise ArgumentError(f"epochs, minutes and quality must be equally long. Found: {sorted(lengths)}")
+        if not all(math.isfinite(x) for x in (*self.epochs, *self.minutes, *self.quality)):
+            raise ArgumentError("a curve must hold finite numbers only")
+
+    @classmethod
+    def of(cls, points: Mapping[float, tuple[float, float]]) -> Curve:
+        """From epoch -> (minutes, quality)."""
+        epochs = sorted(points)
+        return cls(
+            epochs=epochs,
+            minutes=[points[epoch][0] for epoch in epochs],
+            quality=[points[epoch][1] for epoch in epochs],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """`id` is unique on a page. Runs of one `group` differ by their seed alone. quality: top-1 in percent."""
+
+    id: str
+    kind: Literal["published", "own"]
+    family: str
+    title: str
+    group: str
+    dataset: str
+    hardware: str = "not stated"
+    model: str = "resnet50"
+    epochs: float | None = None
+    resolution: int | None = None
+    quality: float | None = None
+    minutes: Minutes = field(default_factory=Minutes)
+    bounds: str = ""
+    """What was printed in place of numbers, such as `<60 min`; such a row is no point of a curve."""
+    methods: Sequence[str] = ()
+    finished: bool = True
+    seed: int | None = None
+    images_per_s: float | None = None
+    energy_kwh: float | None = None
+    cost: float | None = None
+    """What the run itself reckoned, in the currency of its --price-per-hour."""
+    curve: Curve = field(default_factory=Curve)
+    extrapolation_error: float | None = None
+    """Of an extrapolation from its first 10 epochs, if it has more."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """Dotted keys."""
+    command: str = ""
+    place: str = ""
+    """Its folder or file."""
+    notes: str = ""
+    citation: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collection:
+    """What a page shows, and a sentence for everything that it does not."""
+
+    runs: Sequence[Run]
+    problems: Sequence[str] = ()
