@@ -1,7 +1,7 @@
 """Every row of the speed table of `turbo`: CPU-milliseconds per image beside its peers, alternating.
 
-    OMP_NUM_THREADS=1 python benchmarks/turbo_cpu.py --photos FOLDER [--small FOLDER] [--rounds 10] [--rows NAME ...]
-        [--json FILE]
+    OMP_NUM_THREADS=1 python benchmarks/turbo_cpu.py --photos FOLDER [--small FOLDER] [--rounds 10]
+        [--rows NAME ...] [--json FILE]
 
 FOLDERs hold JPEGs at any depth: photographs shaped like ImageNet's, and small ones of 4:2:0. Each row is a
 ratio within one round, peer / ours or as its name says; the order of the sides turns round every time, and
