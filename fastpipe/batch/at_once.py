@@ -32,14 +32,15 @@ def batch_at_once(
     if found is None:
         return None
     leaf, ids = found
-    images = leaf.pixels(ids)
+    images = leaf.pixels()
     if images is None:
         return None
-    cut = images if spec is None else _cut(images, spec, draws)
-    if cut is None:
+    boxes = _boxes(images.shape[1:3], spec, draws)
+    if boxes is None:
         return None
-    target = packing.open((cut.shape[1], cut.shape[2]))
-    np.copyto(target.numpy(), cut)
+    target = packing.open((boxes[0].height, boxes[0].width))
+    for place, i, box in zip(target.numpy(), ids.tolist(), boxes, strict=True):
+        _paste(place, images[i], box)
     return HostBatch(images=target, labels=_labels(leaf, ids), request=packing.request)
 
 
@@ -75,24 +76,23 @@ def _labels(leaf: Leaf, ids: IntArray) -> Any:
     return torch.from_numpy(found) if found.dtype == np.int64 else collate_labels(list(found))
 
 
-def _cut(images: Pixels, spec: Spec, draws: Sequence[Sequence[float]]) -> Pixels | None:
-    """The box of each; None for a crop that does not fit."""
-    height, width = images.shape[1:3]
+def _boxes(size: tuple[int, ...], spec: Spec | None, draws: Sequence[Sequence[float]]) -> list[Box] | None:
+    """The box of each, for images of (height, width); None for a crop that does not fit."""
+    height, width = size
+    if spec is None:
+        return [Box(0, 0, height, width)] * len(draws)
     try:
-        boxes = [draw_box(spec, numbers, height, width) for numbers in draws]
+        return [draw_box(spec, numbers, height, width) for numbers in draws]
     except ValueError:
         return None
-    cut = np.zeros((len(images), boxes[0].height, boxes[0].width, 3), dtype=np.uint8)
-    for target, image, box in zip(cut, images, boxes, strict=True):
-        _paste(target, image, box)
-    return cut
 
 
 def _paste(target: Pixels, image: Pixels, box: Box) -> None:
-    """The part of the box that lies in the image; the rest stays black, as Pillow's crop leaves it."""
+    """The part of the box that lies in the image; the rest is black, as Pillow's crop leaves it."""
     top, left = max(0, box.top), max(0, box.left)
     bottom, right = min(image.shape[0], box.top + box.height), min(image.shape[1], box.left + box.width)
+    if (bottom - top, right - left) != (box.height, box.width):
+        target[...] = 0
     if top < bottom and left < right:
-        target[top - box.top : bottom - box.top, left - box.left : right - box.left] = image[
-            top:bottom, left:right
-        ]
+        inside = target[top - box.top : bottom - box.top, left - box.left : right - box.left]
+        inside[...] = image[top:bottom, left:right]

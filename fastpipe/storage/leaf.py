@@ -134,8 +134,8 @@ class Leaf(ABC):
         """Sample i as Pillow decodes it to RGB; data: its bytes, if they are at hand. Raises SampleError."""
         return decode_rgb(self.encoded(i) if data is None else data, self.name(i))
 
-    def pixels(self, ids: IntArray) -> npt.NDArray[np.uint8] | None:
-        """The pixels of several, uint8 [B,H,W,3], if all lie in memory and have one size; else None."""
+    def pixels(self) -> npt.NDArray[np.uint8] | None:
+        """A view of all samples, uint8 [N,H,W,3], if they lie in memory and have one size; else None."""
         return None
 
     def labels(self, ids: IntArray) -> npt.NDArray[Any]:

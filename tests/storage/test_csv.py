@@ -210,6 +210,8 @@ BAD: dict[str, tuple[str | bytes, dict[str, Any], type[Exception], str]] = {
     "numbers and text": (HEAD + "a.jpg,1\nb.jpg,n/a\n", {}, DataError, "in line 3: 'n/a'.*labels='classes'"),
     "not numbers": (HEAD + "a.jpg,x\nb.jpg,2\n", {"labels": "numbers"}, DataError, "in line 2: 'x'"),
     "nan": (HEAD + "a.jpg,1\nb.jpg,nan\n", {}, DataError, "in line 3: 'nan'"),
+    "infinite": (HEAD + "a.jpg,1\nb.jpg,1e999\n", {}, DataError, "in line 3: '1e999'"),
+    "more than float32": (HEAD + "a.jpg,0.5\nb.jpg,1e39\n", {}, DataError, "in line 3: '1e39'"),
     "too large": (HEAD + "a.jpg,9999999999999999999\n", {}, DataError, "do not fit into int64"),
     "no kind": (HEAD, {"labels": "class"}, ArgumentError, "labels must be None or one of 'classes'"),
     "other classes": (

@@ -32,12 +32,12 @@ def layout_of(shape: tuple[int, ...], given: str | None = None) -> Layout:
 
 
 def rgb_of(images: Levels, layout: Layout) -> Levels:
-    """Images in that layout as [B,H,W,3], a view where possible; grey ones repeated."""
+    """A view of images in that layout as [B,H,W,3]; that of grey ones shows each level three times."""
     if layout == "NHW":
         images = images[..., None]
     elif layout == "NCHW":
         images = images.transpose(0, 2, 3, 1)
-    return images if images.shape[3] == 3 else np.repeat(images, 3, axis=3)
+    return images if images.shape[3] == 3 else np.broadcast_to(images, (*images.shape[:3], 3))
 
 
 def as_levels(images: Any) -> Levels:

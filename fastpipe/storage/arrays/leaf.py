@@ -59,9 +59,9 @@ class MemoryLeaf(Leaf):
         """As `Leaf.rgb`; nothing is decoded."""
         return Image.fromarray(np.ascontiguousarray(self._rgb(i, i + 1)[0]))
 
-    def pixels(self, ids: IntArray) -> Levels:
-        """One copy of each."""
-        return rgb_of(self.levels[ids], self.layout)
+    def pixels(self) -> Levels:
+        """The array itself, or a view of it."""
+        return rgb_of(self.levels, self.layout)
 
     def _rgb(self, first: int, end: int) -> Levels:
         found = rgb_of(self.levels[first:end], self.layout)

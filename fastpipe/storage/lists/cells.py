@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, get_args
@@ -18,6 +17,7 @@ from fastpipe.storage.lists.table import Table
 LabelColumns = str | Sequence[str] | Mapping[str, str] | None
 LabelKind = Literal["classes", "numbers", "text"]
 KINDS: Final = get_args(LabelKind)
+_MOST = float(np.finfo(np.float32).max)
 _WHOLE = re.compile(r"[+-]?\d+")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -84,9 +84,14 @@ def _one(table: Table, column: str, cells: list[Any], kind: LabelKind | None, cl
 
 
 def _is_number(cell: Any) -> bool:
-    if isinstance(cell, str):
-        return _NUMBER.fullmatch(cell) is not None
-    return isinstance(cell, int | float) and math.isfinite(cell)
+    """Whether it is a number that a float32 holds, or a whole number."""
+    if isinstance(cell, str) and _NUMBER.fullmatch(cell) is None:
+        return False
+    return isinstance(cell, str | int | float) and (_is_whole(cell) or abs(float(cell)) <= _MOST)
+
+
+def _is_whole(cell: Any) -> bool:
+    return isinstance(cell, int) or (isinstance(cell, str) and _WHOLE.fullmatch(cell) is not None)
 
 
 def _numbers(table: Table, column: str, cells: list[Any]) -> npt.NDArray[Any]:
@@ -97,7 +102,7 @@ def _numbers(table: Table, column: str, cells: list[Any]) -> npt.NDArray[Any]:
             f"the column {column!r} of {table.file!r} has numbers, and in {some(wrong)}. Correct these, or "
             f"pass labels='classes' (each different text is a class) or labels='text'"
         )
-    if all(isinstance(cell, int) or (isinstance(cell, str) and _WHOLE.fullmatch(cell)) for cell in cells):
+    if all(map(_is_whole, cells)):
         try:
             return np.array([int(cell) for cell in cells], dtype=np.int64)
         except OverflowError as error:
