@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     """The options."""
     made = argparse.ArgumentParser(
         prog="fastpipe-explore",
-        description="Show training runs beside the published points of ResNet-50: accuracy against minutes, "
+        description="Show training runs beside the published points of ResNet-50: accuracy against minutes,\n"
         "dollars or epochs, time saved at equal quality, and quality at equal time.",
         epilog=_MORE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -48,7 +48,9 @@ def parser() -> argparse.ArgumentParser:
     )
     add = made.add_argument
     add("--version", action="version", version=f"%(prog)s {version()}")
-    add("runs", metavar="RUNS", nargs="*", help="run folders, folders of them, CSV files")
+    add(
+        "runs", metavar="RUNS", nargs="*", help="run folders, TensorBoard folders, folders of them, CSV files"
+    )
     add("--output", metavar="FILE.html", help="write the page to this file; it needs no network")
     add(
         "--serve",
