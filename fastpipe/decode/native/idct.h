@@ -25,7 +25,7 @@ struct IdctTask {
     std::ptrdiff_t stride;
 };
 
-// Two blocks at once, one in each half of the registers, take 1.6 times as long as one.
+// Two blocks at once, one in each half of the registers, take 1.4 times as long as one.
 using IdctPair = void (*)(const IdctTask (&tasks)[2]);
 
 IdctPair idct_pair_for(Simd simd) noexcept;
