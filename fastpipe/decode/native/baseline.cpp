@@ -10,7 +10,10 @@ namespace {
 class Baseline {
 public:
     Baseline(Workshop& shop, Simd simd)
-        : shop_(shop), header_(shop.markers.header()), kernels_(run_kernels(simd)), idct_(idct_for(simd)) {}
+        : shop_(shop), simd_(simd), header_(shop.markers.header()), kernels_(run_kernels(simd)) {
+        layout_.idct = idct_for(simd);
+        layout_.idct_pair = idct_pair_for(simd);
+    }
     Status lay_out() noexcept;
     Status read(Bytes file) noexcept;
     Status run(RowSink& sink) noexcept;
@@ -23,9 +26,9 @@ private:
     bool seek(std::int64_t mcu) noexcept;
 
     Workshop& shop_;
+    const Simd simd_;
     const Header& header_;
     const RunKernels& kernels_;
-    const Idct idct_;
     Layout layout_{};
     Stream stream_;
     std::int64_t position_ = 0;      // of the next MCU
@@ -104,6 +107,9 @@ bool Baseline::seek(std::int64_t mcu) noexcept {
 
 Status Baseline::run(RowSink& sink) noexcept {
     auto& rows = shop_.rows;
+    for (int c = 0; c < header_.count; ++c) {
+        layout_.shrunk[c] = rows.edge(c) == 8 ? nullptr : idct_shrunk_for(rows.edge(c), simd_);
+    }
     const Range columns = rows.mcu_columns(), range = rows.mcu_rows();
     for (int row = range.first; row < range.end; ++row) {
         if (!seek(std::int64_t(row) * header_.mcus_wide + columns.first)) return Status::irregular;
@@ -111,7 +117,7 @@ Status Baseline::run(RowSink& sink) noexcept {
         const bool done = advance(columns.end - columns.first, [&](int count) {
             const int from = column;
             column += count;
-            return kernels_.decode(stream_, layout_, from, row, count, rows, idct_);
+            return kernels_.decode(stream_, layout_, from, row, count, rows);
         });
         if (!done) return Status::irregular;
         rows.finish(row, sink);
@@ -121,10 +127,12 @@ Status Baseline::run(RowSink& sink) noexcept {
 
 }  // namespace
 
-Status decode_baseline(Workshop& workshop, Bytes file, const Box& region, Simd simd, RowSink& sink) noexcept {
-    Baseline baseline(workshop, simd);
+Status decode_baseline(Workshop& workshop, Bytes file, const View& view, RowSink& sink) noexcept {
+    Baseline baseline(workshop, view.simd);
     auto status = baseline.lay_out();
-    if (status == Status::done) status = workshop.rows.prepare(workshop.markers.header(), region, simd);
+    if (status == Status::done) {
+        status = workshop.rows.prepare(workshop.markers.header(), view.region, view.simd, view.shrink);
+    }
     if (status == Status::done) status = baseline.read(file);
     return status == Status::done ? baseline.run(sink) : status;
 }

@@ -25,6 +25,12 @@ struct Bits {
         window <<= n;
         count -= n;
     }
+    // As many bits as the low byte of a table's entry says, at most 63. The shift masks the entry by itself, so that
+    // it waits for nothing but the look-up.
+    inline __attribute__((always_inline)) void drop_entry(std::uint64_t entry) noexcept {
+        window <<= entry & 63;
+        count -= int(std::uint8_t(entry));
+    }
     // The next n bits, 1 <= n <= 32, which stay.
     inline unsigned peek(int n) const noexcept { return unsigned(window >> (64 - n)); }
     inline unsigned take(int n) noexcept {

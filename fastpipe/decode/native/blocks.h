@@ -69,7 +69,7 @@ TURBO_ALWAYS int coefficients(Bits& bits, const Huffman& ac, std::int16_t* out, 
             e = ac.pairs[bits.window >> (64 - pair_bits)];
             const int next = place + int(std::uint8_t(e >> pair_entry::places));
             if (__builtin_expect(next >= 64, 0)) goto leave;
-            bits.drop(int(e & pair_entry::length));
+            bits.drop_entry(e);
             out[zigzag[place + int(std::uint8_t(e >> pair_entry::second))]] = std::int16_t(e >> pair_entry::second_value);
             out[zigzag[place + int(std::uint8_t(e >> pair_entry::first))]] = std::int16_t(e >> pair_entry::first_value);
             place = next;
@@ -78,13 +78,14 @@ TURBO_ALWAYS int coefficients(Bits& bits, const Huffman& ac, std::int16_t* out, 
         continue;
 
     leave:
-        const int places = int(e >> pair_entry::places & 127);
+        const auto places = int(e >> pair_entry::places & pair_entry::places_mask);
         // An entry that goes past the 63rd coefficient holds symbols of the next block.
         if (__builtin_expect((e & pair_entry::length) != 0 && place + places <= 64, 1)) {
-            bits.drop(int(e & pair_entry::length));
+            bits.drop_entry(e);
             out[zigzag[place + int(std::uint8_t(e >> pair_entry::second))]] = std::int16_t(e >> pair_entry::second_value);
             out[zigzag[place + int(std::uint8_t(e >> pair_entry::first))]] = std::int16_t(e >> pair_entry::first_value);
-            return place + places - 1 - int(e & pair_entry::end) / int(pair_entry::end);
+            const bool end = e >> pair_entry::places & pair_entry::end;
+            return place + places - 1 - int(end);
         }
         const int next = one_coefficient(bits, ac, out, place, wrong);
         if (next < 0) return place - 1;
@@ -106,7 +107,7 @@ TURBO_ALWAYS void skip_coefficients(Bits& bits, const Huffman& ac, unsigned& wro
             e = ac.skips[bits.window >> (64 - skip_bits)];
             const int next = place + int(e >> skip_entry::places);
             if (__builtin_expect(next >= 64, 0)) goto leave;
-            bits.drop(int(e & skip_entry::length));
+            bits.drop_entry(e);
             place = next;
         }
         bits.fill();
@@ -115,7 +116,7 @@ TURBO_ALWAYS void skip_coefficients(Bits& bits, const Huffman& ac, unsigned& wro
     leave:
         const int places = int(e >> skip_entry::places & 127);
         if (__builtin_expect((e & skip_entry::length) != 0 && place + places <= 64, 1)) {
-            bits.drop(int(e & skip_entry::length));
+            bits.drop_entry(e);
             return;
         }
         const LongSymbol symbol = long_symbol(bits, ac, wrong);

@@ -108,8 +108,8 @@ std::uint64_t pair(const Huffman& table, unsigned window) {
         places += end ? 1 : moved;
     }
     if (count == 1) at[1] = at[0];
-    const unsigned next = unsigned(places) | (end || used == 0 ? pair_entry::leave : 0);
-    return std::uint64_t(used) | (end ? pair_entry::end : 0) | std::uint64_t(at[0]) << pair_entry::first |
+    const unsigned next = unsigned(places) | (end ? pair_entry::end | pair_entry::leave : used ? 0 : pair_entry::leave);
+    return std::uint64_t(used) | std::uint64_t(at[0]) << pair_entry::first |
            std::uint64_t(at[1]) << pair_entry::second | std::uint64_t(next) << pair_entry::places |
            std::uint64_t(values[0]) << pair_entry::first_value |
            std::uint64_t(values[1]) << pair_entry::second_value;

@@ -32,11 +32,47 @@ TURBO_ALWAYS bool skip(Stream& stream, const Layout& layout, int count) {
     return true;
 }
 
-TURBO_ALWAYS bool decode(Stream& stream, const Layout& layout, int column, int row, int count, RowMaker& rows,
-                         Idct idct) {
+// Blocks wait until there are two to transform.
+class Transforms {
+public:
+    explicit Transforms(const Layout& layout) : layout_(layout) {}
+    // A block of zeros to be filled.
+    TURBO_ALWAYS std::int16_t* block() { return blocks_[waiting_]; }
+    TURBO_ALWAYS void filled(int component, int last, std::uint8_t* out, std::ptrdiff_t stride) {
+        auto* block = blocks_[waiting_];
+        const auto* quant = layout_.quant[component];
+        if (const auto shrunk = layout_.shrunk[component]) {
+            shrunk(block, quant, last, out, stride);
+            if (last != 0) clear(block);
+            return;
+        }
+        if (last == 0) {
+            layout_.idct(block, quant, last, out, stride);
+            return;  // the mean is written anew in each block
+        }
+        tasks_[waiting_] = {block, quant, out, stride};
+        if (++waiting_ == 2) {
+            layout_.idct_pair(tasks_);
+            clear(blocks_[0]);
+            clear(blocks_[1]);
+            waiting_ = 0;
+        }
+    }
+    TURBO_ALWAYS void finish() {
+        if (waiting_) layout_.idct(tasks_[0].coefficients, tasks_[0].quant, 63, tasks_[0].out, tasks_[0].stride);
+    }
+
+private:
+    const Layout& layout_;
+    alignas(32) std::int16_t blocks_[2][64] = {};
+    IdctTask tasks_[2];
+    int waiting_ = 0;
+};
+
+TURBO_ALWAYS bool decode(Stream& stream, const Layout& layout, int column, int row, int count, RowMaker& rows) {
     Bits bits = stream.bits;
     unsigned wrong = 0;
-    alignas(32) std::int16_t block[64] = {};
+    Transforms transforms(layout);
     for (int n = 0; n < count; ++n, ++column) {
         for (int i = 0; i < layout.count; ++i) {
             const auto& place = layout.places[i];
@@ -44,24 +80,25 @@ TURBO_ALWAYS bool decode(Stream& stream, const Layout& layout, int column, int r
             stream.means[c] += difference(bits, *place.dc, wrong);
             const int block_column = column * layout.h[c] + place.column, block_row = row * layout.v[c] + place.row;
             if (rows.block_columns(c).has(block_column) && rows.block_rows(c).has(block_row)) {
+                auto* block = transforms.block();
                 const int last = coefficients(bits, *place.ac, block, wrong);
                 block[0] = std::int16_t(stream.means[c]);
-                idct(block, layout.quant[c], last, rows.block(c, block_column, place.row), rows.stride(c));
-                clear(block);
+                transforms.filled(c, last, rows.block(c, block_column, place.row), rows.stride(c));
             } else {
                 skip_coefficients(bits, *place.ac, wrong);
             }
         }
         if (__builtin_expect(!sound(stream, bits, wrong), 0)) return false;
     }
+    transforms.finish();
     stream.bits = bits;
     return true;
 }
 
 bool skip_plain(Stream& stream, const Layout& layout, int count) { return skip(stream, layout, count); }
 
-bool decode_plain(Stream& stream, const Layout& layout, int column, int row, int count, RowMaker& rows, Idct idct) {
-    return decode(stream, layout, column, row, count, rows, idct);
+bool decode_plain(Stream& stream, const Layout& layout, int column, int row, int count, RowMaker& rows) {
+    return decode(stream, layout, column, row, count, rows);
 }
 
 constexpr RunKernels plain{skip_plain, decode_plain};
@@ -71,9 +108,8 @@ constexpr RunKernels plain{skip_plain, decode_plain};
 
 TURBO_BMI2 bool skip_bmi2(Stream& stream, const Layout& layout, int count) { return skip(stream, layout, count); }
 
-TURBO_BMI2 bool decode_bmi2(Stream& stream, const Layout& layout, int column, int row, int count, RowMaker& rows,
-                            Idct idct) {
-    return decode(stream, layout, column, row, count, rows, idct);
+TURBO_BMI2 bool decode_bmi2(Stream& stream, const Layout& layout, int column, int row, int count, RowMaker& rows) {
+    return decode(stream, layout, column, row, count, rows);
 }
 
 constexpr RunKernels bmi2{skip_bmi2, decode_bmi2};

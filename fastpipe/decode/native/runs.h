@@ -18,6 +18,9 @@ struct Layout {
     int count;
     int h[max_components], v[max_components];
     std::uint16_t quant[max_components][64];
+    Idct idct;
+    IdctPair idct_pair;
+    Idct shrunk[max_components];  // of components whose blocks have fewer samples than 64, else nullptr
 };
 
 // Where the entropy decoder is.
@@ -35,7 +38,7 @@ constexpr int longest_run = 4096;
 struct RunKernels {
     bool (*skip)(Stream& stream, const Layout& layout, int count);
     // Decodes MCUs from `column` of the row of MCUs `row` into `rows`.
-    bool (*decode)(Stream& stream, const Layout& layout, int column, int row, int count, RowMaker& rows, Idct idct);
+    bool (*decode)(Stream& stream, const Layout& layout, int column, int row, int count, RowMaker& rows);
 };
 
 const RunKernels& run_kernels(Simd simd) noexcept;
