@@ -40,6 +40,7 @@ SHORT = transforms.Compose(
     [transforms.Resize(24, transforms.InterpolationMode.BICUBIC), transforms.ToTensor()]
 )
 PLAIN = transforms.ToTensor()
+PLAIN_CROP = transforms.Compose([transforms.CenterCrop(32), transforms.ToTensor()])
 
 
 def photo(seed: int) -> Image.Image:
@@ -189,6 +190,20 @@ def test_labels_are_torchs(folder: Path, labels: str) -> None:
         ]
         return
     expect_torchvisions(dataset, 2, shuffle=True)
+
+
+def test_fast_decodes_smaller_where_the_crop_has_pixels_to_spare(tmp_path: Path) -> None:
+    """Close to Pillow's pixels, and not them: 320 x 480 pixels to 32, decoded at 1/4 or so."""
+    (tmp_path / "big" / "a").mkdir(parents=True)
+    for number in range(6):
+        photo(number).resize((480, 320), Image.Resampling.BICUBIC).save(tmp_path / f"big/a/{number}.jpg")
+    dataset = FolderDataset(tmp_path / "big", transforms.Compose([transforms.Resize(32), PLAIN_CROP]))
+    (exact,) = batches(dataset, engine="none")
+    loader = loader_of(dataset, engine="none", numerics="fast", num_workers=2)
+    ((fast, *_),) = loader
+    error = (fast.to(torch.int16) - exact[0].to(torch.int16)).abs().float()
+    assert 0 < error.mean() < 2 and error.max() < 30
+    assert loader.stats().to_pillow == {} and "at 1/2, 1/4 or 1/8" in str(loader.explain())
 
 
 def test_uint8_batches_are_one_slab(folder: Path) -> None:

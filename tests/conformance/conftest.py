@@ -45,6 +45,7 @@ TOLERANCE: dict[tuple[str, str], tuple[float, float]] = {
     ("torchvision", "exact"): (0.0, 0.0),
     ("torchvision", "fast"): (0.0, 0.0),
     ("turbo", "exact"): (0.0, 0.0),
+    ("turbo", "fast"): (0.5, 20.0),
     ("ffcv", "exact"): (0.0, 0.0),
     ("ffcv", "fast"): (3.0, 40.0),
     ("dali", "exact"): (0.0, 0.0),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from fastpipe.backends.base import Numerics
 from fastpipe.backends.threads import Stop
 from fastpipe.backends.turbo.native import most_pixels, open_native, pillow_decides, step_of
 from fastpipe.batch.locate import Group, locate, locate_many
@@ -35,13 +36,13 @@ _NOTHING: Final = b""  # no image natively: Pillow's path finds out what is wron
 class BatchWork:
     """Makes batches; shared by the threads of a source. pin: into page-locked memory."""
 
-    def __init__(self, dataset: Any, plan: Plan, mender: Mender, *, pin: bool) -> None:
+    def __init__(self, dataset: Any, plan: Plan, mender: Mender, *, numerics: Numerics, pin: bool) -> None:
         self.dataset = dataset
         self.plan = plan
         self.mender = mender
         self.pin = pin
         self.statuses = open_native().STATUSES
-        self.step_of = lru_cache(maxsize=64)(step_of)
+        self.step_of = lru_cache(maxsize=64)(partial(step_of, fast=numerics == "fast"))
 
     def __call__(self, request: Request, worker: Worker, stop: Stop) -> HostBatch:
         """The batch of one request. Raises SampleError, or RuntimeError for images of unequal size."""

@@ -58,8 +58,11 @@ def new_worker() -> Worker:
     return worker
 
 
-def step_of(spec: Spec | None) -> Step | None:
-    """The native form of a decode step; None for numbers beyond its range, which Pillow then handles."""
+def step_of(spec: Spec | None, *, fast: bool = False) -> Step | None:
+    """The native form of a decode step; None for numbers beyond its range, which Pillow then handles.
+
+    fast: may decode at 1/2, 1/4 or 1/8.
+    """
     make = open_native().Step
     try:
         if spec is None:
@@ -72,6 +75,7 @@ def step_of(spec: Spec | None) -> Step | None:
                 ratio=spec.ratio,
                 interpolation=spec.interpolation,
                 tall_rows_first=_TALL_ROWS_FIRST,
+                fast=fast,
             )
         elif isinstance(spec, ResizeCrop):
             step = make(
@@ -82,6 +86,7 @@ def step_of(spec: Spec | None) -> Step | None:
                 padding=spec.padding,
                 interpolation=spec.interpolation,
                 tall_rows_first=_TALL_ROWS_FIRST,
+                fast=fast,
             )
         else:
             return None
