@@ -14,7 +14,10 @@ STATUSES: tuple[str, ...]
 """What became of one image, by its number: "done" is 0; every other one hands the image to Pillow."""
 
 class Step:
-    """A decode step: RandomResizedCrop ("resized_crop"), ResizeCrop ("resize_crop"), or none ("whole")."""
+    """A decode step: RandomResizedCrop ("resized_crop"), ResizeCrop ("resize_crop"), or none ("whole").
+
+    tall_rows_first: the resize's order of passes; Pillow has it since 13.0, where the height shrinks most.
+    """
 
     def __init__(
         self,
@@ -28,6 +31,7 @@ class Step:
         where: Literal["center", "random"] = "center",
         padding: tuple[int, int, int, int] = (0, 0, 0, 0),
         interpolation: Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"] = "bilinear",
+        tall_rows_first: bool = True,
     ) -> None: ...
     @property
     def size(self) -> tuple[int, int] | None:
@@ -106,6 +110,7 @@ class Resizer:
         window: tuple[int, int, int, int],
         filter: int,
         ahead: int = 1,
+        tall_rows_first: bool = True,
     ) -> npt.NDArray[np.uint8]:
         """The window (left, top, width, height) of an image [H,W,3 or 4] resized to (height, width): [H,W,3].
 

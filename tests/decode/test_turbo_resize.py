@@ -67,6 +67,7 @@ def test_random_sizes(resizer, number):
         (1, 1, 50, 60),
         (2, 3, 300, 301),
         (3000, 2, 3, 5),
+        (3000, 20, 150, 19),
         (2, 3000, 5, 3),
         (1, 5000, 1, 4999),
         (5000, 1, 4999, 1),
@@ -95,6 +96,16 @@ def test_the_order_of_passes_is_pillow_13s(resizer):
         rows_first = Image.fromarray(image).resize((100, size[0]), R.BICUBIC).resize(size[::-1], R.BICUBIC)
         orders.add(bool((np.asarray(rows_first) == got).all()))
     assert orders == {True, False}
+
+
+@pytest.mark.parametrize("size", [(20, 90), (89, 95), (90, 120), (50, 50)])
+def test_until_pillow_12_the_horizontal_pass_is_first(resizer, size):
+    image = noise(np.random.default_rng(1), 100, 100)
+    part = (0, 0, size[1], size[0])
+    columns = Image.fromarray(image).resize((size[1], 100), R.LANCZOS)
+    want = np.asarray(columns.resize(size[::-1], R.LANCZOS))
+    got = resizer.resize(image, size, part, 5, tall_rows_first=False)
+    np.testing.assert_array_equal(got, want)
 
 
 def test_one_resizer_takes_any_sequence(resizer):

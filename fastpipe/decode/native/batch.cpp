@@ -2,10 +2,10 @@
 
 namespace turbo {
 
-Status Worker::find(const Place& place, Bytes& bytes) noexcept {
-    if (place.path == nullptr) return Status::unreadable;
+Status Worker::find(const Piece& piece, Bytes& bytes) noexcept {
+    if (piece.path == nullptr) return Status::unreadable;
     const double start = now();
-    const Status status = files_.read(place.path, place.offset, place.length, bytes);
+    const Status status = files_.read(piece.path, piece.offset, piece.length, bytes);
     seconds_.read += now() - start;
     return status;
 }
@@ -31,7 +31,7 @@ void Worker::fill(const Batch& batch, const Input* inputs) noexcept {
     files_.release();
 }
 
-template void Worker::fill(const Batch&, const Place*) noexcept;
+template void Worker::fill(const Batch&, const Piece*) noexcept;
 template void Worker::fill(const Batch&, const Bytes*) noexcept;
 
 Status Worker::measure(Bytes bytes, const Step& step, const double* uniforms, const Limits& limits, int& height,

@@ -19,14 +19,14 @@ struct Batch {
 };
 
 // Where an image lies: a path that outlives the call (nullptr: unreadable), and the piece of the file.
-struct Place {
+struct Piece {
     const char* path;
     std::int64_t offset, length;
 };
 
 class Worker {
 public:
-    // `Input` is Place or Bytes, one for each image.
+    // `Input` is Piece or Bytes, one for each image.
     template <typename Input>
     void fill(const Batch& batch, const Input* inputs) noexcept;
 
@@ -41,7 +41,7 @@ public:
     void leave() noexcept { busy_.clear(std::memory_order_release); }
 
 private:
-    Status find(const Place& place, Bytes& bytes) noexcept;
+    Status find(const Piece& piece, Bytes& bytes) noexcept;
     Status find(const Bytes& given, Bytes& bytes) noexcept;
 
     ImageMaker maker_;

@@ -20,6 +20,7 @@ struct Step {
     double log_low, log_high;         // math.log of ratio
     double ratio_low, ratio_high;
     int padding[4];                   // left, top, right, bottom (random)
+    bool tall_rows_first;             // the resize's order of passes: see resizer.h
 };
 
 // How many uniform numbers an image needs.

@@ -49,7 +49,7 @@ Status ImageMaker::make(Bytes bytes, const Step& step, const double* uniforms, c
     seconds.decode += now() - start;
     if (status != Status::done) return status;
     if (made.window.height != target.height || made.window.width != target.width) return Status::crop;
-    return pixels(made, step.filter, target, seconds);
+    return pixels(made, step, target, seconds);
 }
 
 Status ImageMaker::measure(Bytes bytes, const Step& step, const double* uniforms, const Limits& limits,
@@ -69,13 +69,13 @@ Status ImageMaker::header(Bytes bytes, const Step& step, const double* uniforms,
     return plan(step, uniforms, decoder_.height(), decoder_.width(), limits, made);
 }
 
-Status ImageMaker::pixels(const Plan& made, int filter, const Target& target, Seconds& seconds) noexcept {
+Status ImageMaker::pixels(const Plan& made, const Step& step, const Target& target, Seconds& seconds) noexcept {
     const Box part = inside(made);
     // Nothing but black: Pillow still decodes the image, and reports its damage.
     if (part.width == 0 || part.height == 0) return Status::crop;
     const double start = now();
     if (!resizer_.prepare({made.in.width, made.in.height}, {made.out_width, made.out_height}, part,
-                          Filter(filter))) {
+                          Filter(step.filter), step.tall_rows_first)) {
         return Status::memory;
     }
     Box region = resizer_.source();

@@ -32,7 +32,7 @@ public:
 private:
     Status header(Bytes bytes, const Step& step, const double* uniforms, const Limits& limits,
                   Plan& made) noexcept;
-    Status pixels(const Plan& made, int filter, const Target& target, Seconds& seconds) noexcept;
+    Status pixels(const Plan& made, const Step& step, const Target& target, Seconds& seconds) noexcept;
 
     Decoder decoder_;
     Resizer resizer_;

@@ -39,9 +39,9 @@ void pack(const std::uint8_t* in, int num, std::uint8_t* out) noexcept {
     for (int x = 0; x < num; ++x, in += 4, out += 3) std::memcpy(out, in, 3);
 }
 
-void vertical(const Axis& axis, int i, const std::uint8_t* in, std::ptrdiff_t stride, int size,
+void vertical(const Axis& axis, int i, const std::uint8_t* in, int begin, std::ptrdiff_t stride, int size,
               std::uint8_t* out) noexcept {
-    in += stride * axis.first(i);
+    in += stride * (axis.first(i) - begin);
     const std::int32_t* const weights = axis.weights(i);
     for (int x = 0; x < size; ++x) {
         std::int32_t sum = kHalf;

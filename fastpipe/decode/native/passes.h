@@ -11,9 +11,9 @@ struct Passes {
     void (*horizontal)(const Axis& axis, const std::uint8_t* const in[2], std::uint8_t* const out[2]) noexcept;
     // Drop X.
     void (*pack)(const std::uint8_t* in, int num, std::uint8_t* out) noexcept;
-    // Output row `i` from rows of `size` bytes, `stride` apart, which begin at axis.start(). One row more than
-    // axis.length() is there. Nothing beyond out[size - 1] is written.
-    void (*vertical)(const Axis& axis, int i, const std::uint8_t* in, std::ptrdiff_t stride, int size,
+    // Output row `i` from rows of `size` bytes, `stride` apart, from row `begin` on, counted from axis.start().
+    // One row more than axis.length() is there. Nothing beyond out[size - 1] is written.
+    void (*vertical)(const Axis& axis, int i, const std::uint8_t* in, int begin, std::ptrdiff_t stride, int size,
                      std::uint8_t* out) noexcept;
 };
 

@@ -143,11 +143,11 @@ TURBO_AVX2 void vertical_pairs(const std::uint8_t* in, std::ptrdiff_t stride, co
     std::memcpy(out + x, made, std::size_t(size - x));
 }
 
-void vertical(const Axis& axis, int i, const std::uint8_t* in, std::ptrdiff_t stride, int size,
+void vertical(const Axis& axis, int i, const std::uint8_t* in, int begin, std::ptrdiff_t stride, int size,
               std::uint8_t* out) noexcept {
     const int pairs = axis.pairs();
     const std::int16_t* const weights = axis.vector_pairs() + std::ptrdiff_t(4) * pairs * i;
-    in += stride * axis.vector_firsts()[i];
+    in += stride * (axis.vector_firsts()[i] - begin);
     switch (pairs) {
         case 1: return vertical_pairs<1>(in, stride, weights, pairs, size, out);
         case 2: return vertical_pairs<2>(in, stride, weights, pairs, size, out);

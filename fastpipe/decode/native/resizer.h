@@ -26,8 +26,9 @@ public:
     Resizer(const Resizer&) = delete;
     Resizer& operator=(const Resizer&) = delete;
 
-    // False where memory fails. `in` equal to `out` copies, as Pillow does.
-    bool prepare(Size in, Size out, const Box& window, Filter filter) noexcept;
+    // False where memory fails. `in` equal to `out` copies, as Pillow does. `tall_rows_first`: the order of passes
+    // that Pillow has since 13.0 where the height shrinks most; until 12 the horizontal one is always first.
+    bool prepare(Size in, Size out, const Box& window, Filter filter, bool tall_rows_first = true) noexcept;
     Box source() const noexcept;
     std::uint8_t* row(int y) noexcept override;   // y counts from source().top
     void written(int y) noexcept override;

@@ -85,7 +85,7 @@ Step resize_crop(const py::object& resize, const std::optional<Pair>& crop, cons
 
 Step make_step(const std::string& kind, const std::optional<Pair>& size, const Range& scale, const Range& ratio,
                const py::object& resize, const std::optional<Pair>& crop, const std::string& where,
-               const std::array<std::int64_t, 4>& padding, const std::string& interpolation) {
+               const std::array<std::int64_t, 4>& padding, const std::string& interpolation, bool tall_rows_first) {
     Step step{};
     if (kind == "resized_crop") {
         step = resized_crop(size, scale, ratio);
@@ -95,6 +95,7 @@ Step make_step(const std::string& kind, const std::optional<Pair>& size, const R
         throw py::value_error("kind must be whole, resized_crop or resize_crop");
     }
     step.filter = filter_of(interpolation);
+    step.tall_rows_first = tall_rows_first;
     return step;
 }
 
@@ -150,7 +151,8 @@ void bind_step(py::module_& module) {
         .def(py::init(&make_step), py::arg("kind"), py::kw_only(), py::arg("size") = py::none(),
              py::arg("scale") = Range{0.08, 1.0}, py::arg("ratio") = Range{3.0 / 4.0, 4.0 / 3.0},
              py::arg("resize") = py::none(), py::arg("crop") = py::none(), py::arg("where") = "center",
-             py::arg("padding") = std::array<std::int64_t, 4>{0, 0, 0, 0}, py::arg("interpolation") = "bilinear")
+             py::arg("padding") = std::array<std::int64_t, 4>{0, 0, 0, 0}, py::arg("interpolation") = "bilinear",
+             py::arg("tall_rows_first") = true)
         .def("boxes", &boxes, py::arg("sizes"), py::arg("uniforms"))
         .def("resized", &resized_size, py::arg("height"), py::arg("width"))
         .def_property_readonly("size", &size_of, "(height, width) of every result; None if it depends on the image.")

@@ -89,14 +89,14 @@ void check_indices(const Array<std::int64_t>& values, std::int64_t num, const ch
 }
 
 // The paths that are used; `kept` holds them while the GIL is released. A path with a zero byte is no file.
-std::vector<Place> places_of(const py::list& files, const Array<std::int64_t>& file,
+std::vector<Piece> pieces_of(const py::list& files, const Array<std::int64_t>& file,
                              const Array<std::int64_t>& offset, const Array<std::int64_t>& length,
                              std::int64_t num, std::vector<py::object>& kept) {
     check_indices(file, num, "file");
     check_indices(offset, num, "offset");
     check_indices(length, num, "length");
-    std::vector<Place> places;
-    places.reserve(std::size_t(num));
+    std::vector<Piece> pieces;
+    pieces.reserve(std::size_t(num));
     kept.reserve(std::size_t(num));
     for (py::ssize_t i = 0; i < num; ++i) {
         const std::int64_t which = file.at(i);
@@ -106,9 +106,9 @@ std::vector<Place> places_of(const py::list& files, const Array<std::int64_t>& f
         if (!PyBytes_Check(path)) throw py::type_error("files must be a list of bytes");
         const char* const text = PyBytes_AS_STRING(path);
         const bool whole = std::strlen(text) == std::size_t(PyBytes_GET_SIZE(path));
-        places.push_back({whole ? text : nullptr, offset.at(i), length.at(i)});
+        pieces.push_back({whole ? text : nullptr, offset.at(i), length.at(i)});
     }
-    return places;
+    return pieces;
 }
 
 py::array fill(Worker& worker, const py::list& files, const Array<std::int64_t>& file,
@@ -118,10 +118,10 @@ py::array fill(Worker& worker, const py::list& files, const Array<std::int64_t>&
     Array<std::uint8_t> statuses;
     const Batch batch = batch_of(step, uniforms, images, max_pixels, statuses);
     std::vector<py::object> kept;
-    const auto places = places_of(files, file, offset, length, batch.num_images, kept);
+    const auto pieces = pieces_of(files, file, offset, length, batch.num_images, kept);
     {
         const py::gil_scoped_release release;
-        worker.fill(batch, places.data());
+        worker.fill(batch, pieces.data());
     }
     return statuses;
 }
