@@ -17,6 +17,7 @@ class Step:
     """A decode step: RandomResizedCrop ("resized_crop"), ResizeCrop ("resize_crop"), or none ("whole").
 
     tall_rows_first: the resize's order of passes; Pillow has it since 13.0, where the height shrinks most.
+    fast: decode at 1/2, 1/4 or 1/8 where the result is smaller by that; such pixels are not Pillow's.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Step:
         padding: tuple[int, int, int, int] = (0, 0, 0, 0),
         interpolation: Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"] = "bilinear",
         tall_rows_first: bool = True,
+        fast: bool = False,
     ) -> None: ...
     @property
     def size(self) -> tuple[int, int] | None:

@@ -67,74 +67,70 @@ std::int32_t fixed_point(double weight) {
 
 }  // namespace
 
-bool Axis::prepare(int in, int out, int from, int num, Filter filter, int taps_step) noexcept {
-    if (is(in, out, from, num, filter, taps_step)) return true;
-    num_ = 0;  // not valid until all is done
-    if (in < 1 || out < 1 || out > kLongestOut || from < 0 || num < 1 || num > out - from) return false;
-    in_ = in;
-    out_ = out;
-    from_ = from;
-    filter_ = filter;
+bool Axis::prepare(const Course& course, int taps_step) noexcept {
+    if (is(course, taps_step)) return true;
+    valid_ = false;
+    const int num = course.num, from = course.from, out = course.out;
+    if (course.in < 1 || out < 1 || out > kLongestOut || from < 0 || num < 1 || num > out - from) return false;
+    if (!(course.begin >= 0 && course.begin < course.end && course.end <= course.in)) return false;
+    course_ = course;
     taps_step_ = taps_step;
+    has_pairs_ = false;
     const std::size_t padded = std::size_t(num) + 3;
     if (!first_.reserve(padded) || !count_.reserve(padded)) return false;
-    num_ = num;
-    const bool made = in == out ? copy_pixels() : filter == Filter::nearest ? pick_pixels() : weigh_pixels();
-    if (!made) num_ = 0;
-    return made;
+    if (copies()) {
+        copy_pixels();
+        valid_ = true;
+    } else {
+        valid_ = course.filter == Filter::nearest ? pick_pixels() : weigh_pixels();
+    }
+    return valid_;
 }
 
-bool Axis::is(int in, int out, int from, int num, Filter filter, int taps_step) const noexcept {
-    return num_ == num && in_ == in && out_ == out && from_ == from && filter_ == filter && taps_step_ == taps_step;
-}
-
-bool Axis::copy_pixels() noexcept {
-    start_ = from_;
-    length_ = num_;
-    has_pairs_ = false;
-    for (int i = 0; i < num_; ++i) {
+void Axis::copy_pixels() noexcept {
+    start_ = course_.from;
+    length_ = num();
+    for (int i = 0; i < num(); ++i) {
         first_[i] = i;
         count_[i] = 1;
     }
-    return true;
 }
 
 // The middle of each output pixel, by repeated addition: the sum's rounding is a part of Pillow's result.
 bool Axis::pick_pixels() noexcept {
-    const double scale = double(in_) / out_;
-    double at = scale * 0.5;
-    for (int i = 0; i < from_; ++i) at += scale;
-    for (int i = 0; i < num_; ++i, at += scale) {
+    const double scale = (course_.end - course_.begin) / course_.out;
+    double at = course_.begin + scale * 0.5;
+    for (int i = 0; i < course_.from; ++i) at += scale;
+    for (int i = 0; i < num(); ++i, at += scale) {
         const int pixel = int(at);
-        if (pixel >= in_) return false;  // Pillow leaves it black; does not happen below kLongestOut
+        if (pixel >= course_.in) return false;  // Pillow leaves it black; does not happen below kLongestOut
         first_[i] = pixel;
         count_[i] = 1;
     }
-    has_pairs_ = false;
     set_span();
     return true;
 }
 
 bool Axis::weigh_pixels() noexcept {
-    const double scale = double(in_) / out_, widening = std::max(scale, 1.0);
-    const double support = support_of(filter_) * widening;
+    const double scale = (course_.end - course_.begin) / course_.out, widening = std::max(scale, 1.0);
+    const double support = support_of(course_.filter) * widening;
     const std::int64_t most = std::int64_t(std::ceil(support)) * 2 + 1;
-    if (out_ > INT_MAX / (most * std::int64_t(sizeof(double)))) return false;  // Pillow's MemoryError
-    taps_ = int(std::min<std::int64_t>(most, in_));
-    if (!weights_.reserve(std::size_t(num_) * taps_) || !exact_.reserve(taps_)) return false;
+    if (course_.out > INT_MAX / (most * std::int64_t(sizeof(double)))) return false;  // Pillow's MemoryError
+    taps_ = int(std::min<std::int64_t>(most, course_.in));
+    if (!weights_.reserve(std::size_t(num()) * std::size_t(taps_)) || !exact_.reserve(std::size_t(taps_))) return false;
     const double inverse = 1.0 / widening;
-    for (int i = 0; i < num_; ++i) weigh(i, (from_ + i + 0.5) * scale, support, inverse);
+    for (int i = 0; i < num(); ++i) weigh(i, course_.begin + (course_.from + i + 0.5) * scale, support, inverse);
     set_span();
     return make_pairs();
 }
 
 void Axis::weigh(int i, double center, double support, double inverse) noexcept {
     const int first = std::max(int(center - support + 0.5), 0);
-    const int count = std::min(int(center + support + 0.5), in_) - first;
+    const int count = std::min(int(center + support + 0.5), course_.in) - first;
     double* const exact = exact_.data();
     double sum = 0.0;
     for (int x = 0; x < count; ++x) {
-        exact[x] = weight_of(filter_, (x + first - center + 0.5) * inverse);
+        exact[x] = weight_of(course_.filter, (x + first - center + 0.5) * inverse);
         sum += exact[x];
     }
     std::int32_t* const fixed = weights_.data() + std::size_t(i) * taps_;
@@ -146,22 +142,22 @@ void Axis::weigh(int i, double center, double support, double inverse) noexcept 
 // Both ends of the outputs' pixels only grow.
 void Axis::set_span() noexcept {
     start_ = first_[0];
-    length_ = first_[num_ - 1] + count_[num_ - 1] - start_;
-    for (int i = 0; i < num_; ++i) first_[i] -= start_;
+    length_ = first_[num() - 1] + count_[num() - 1] - start_;
+    for (int i = 0; i < num(); ++i) first_[i] -= start_;
 }
 
 // Every output takes the same number of taps: an output near the end starts earlier, with weights of zero.
 bool Axis::make_pairs() noexcept {
-    const int most = *std::max_element(count_.data(), count_.data() + num_);
+    const int most = *std::max_element(count_.data(), count_.data() + num());
     const int taps = (most + taps_step_ - 1) / taps_step_ * taps_step_;
-    const int padded = (num_ + 3) & ~3;
+    const int padded = (num() + 3) & ~3;
     pairs_ = taps / 2;
     const std::size_t size = std::size_t(padded) * taps * 2;
     if (!vector_first_.reserve(padded) || !vector_.reserve(size)) return false;
     std::fill(vector_.data(), vector_.data() + size, std::int16_t(0));
     std::fill(vector_first_.data(), vector_first_.data() + padded, 0);
     has_pairs_ = true;
-    for (int i = 0; i < num_; ++i) {
+    for (int i = 0; i < num(); ++i) {
         const int first = std::min(first_[i], std::max(length_ - taps, 0));
         vector_first_[i] = first;
         std::int16_t* const pairs = vector_.data() + std::size_t(i) * taps * 2;
@@ -177,14 +173,13 @@ bool Axis::make_pairs() noexcept {
     return true;
 }
 
-const Axis* Axes::get(int in, int out, int from, int num, Filter filter, int taps_step) noexcept {
-    for (int i = 0; i < kKept; ++i) {
-        const Axis& axis = axes_[i];
-        if (axis.is(in, out, from, num, filter, taps_step)) return &axis;
+const Axis* Axes::get(const Course& course, int taps_step) noexcept {
+    for (const Axis& axis : axes_) {
+        if (axis.is(course, taps_step)) return &axis;
     }
     Axis& axis = axes_[next_];
     next_ = (next_ + 1) % kKept;
-    return axis.prepare(in, out, from, num, filter, taps_step) ? &axis : nullptr;
+    return axis.prepare(course, taps_step) ? &axis : nullptr;
 }
 
 }  // namespace turbo

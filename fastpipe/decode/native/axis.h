@@ -10,18 +10,36 @@ namespace turbo {
 constexpr int kLongestOut = 1 << 17;  // of an output's side; Pillow is asked for longer ones
 constexpr int kWeightBits = 22;
 
+// Outputs from..from+num of `out`, into which the pixels `begin` to `end` are resized, of `in` that are there: the
+// ends may lie within pixels, as in Pillow's resize(box=...).
+struct Course {
+    int in;
+    double begin, end;
+    int out, from, num;
+    Filter filter;
+
+    bool operator==(const Course& other) const noexcept {
+        return in == other.in && begin == other.begin && end == other.end && out == other.out && from == other.from &&
+               num == other.num && filter == other.filter;
+    }
+};
+
 class Axis {
 public:
-    // Outputs from..from+num of `in` -> `out` pixels. The vector form has a multiple of `taps_step` taps, and a
-    // multiple of four outputs. False where memory fails, or Pillow would fail.
-    bool prepare(int in, int out, int from, int num, Filter filter, int taps_step) noexcept;
+    // The vector form has a multiple of `taps_step` taps, and a multiple of four outputs. False where memory fails,
+    // or Pillow would fail.
+    bool prepare(const Course& course, int taps_step) noexcept;
 
-    bool is(int in, int out, int from, int num, Filter filter, int taps_step) const noexcept;
+    bool is(const Course& course, int taps_step) const noexcept {
+        return valid_ && course_ == course && taps_step_ == taps_step;
+    }
 
     int start() const noexcept { return start_; }  // of the source pixels that are needed
     int length() const noexcept { return length_; }
-    int num() const noexcept { return num_; }
-    bool copies() const noexcept { return in_ == out_; }
+    int num() const noexcept { return course_.num; }
+    bool copies() const noexcept {
+        return course_.in == course_.out && course_.begin == 0 && course_.end == course_.in;
+    }
 
     // Of output `i`, counted from `from`: the first source pixel, counted from start(), and its weights.
     int first(int i) const noexcept { return first_[i]; }
@@ -38,15 +56,16 @@ public:
     const std::int16_t* vector_pairs() const noexcept { return vector_.data(); }
 
 private:
-    bool copy_pixels() noexcept;
+    void copy_pixels() noexcept;
     bool pick_pixels() noexcept;
     bool weigh_pixels() noexcept;
     void weigh(int i, double center, double support, double inverse) noexcept;
     void set_span() noexcept;
     bool make_pairs() noexcept;
 
-    int in_ = 0, out_ = 0, from_ = 0, num_ = 0, taps_step_ = 0;
-    Filter filter_ = Filter::nearest;
+    Course course_{};
+    int taps_step_ = 0;
+    bool valid_ = false;
     int start_ = 0, length_ = 0, taps_ = 0, pairs_ = 0;
     bool has_pairs_ = false;
     Buffer<std::int32_t> first_, count_, weights_, vector_first_;
@@ -58,7 +77,7 @@ private:
 class Axes {
 public:
     // Valid until the next call; nullptr where prepare() fails.
-    const Axis* get(int in, int out, int from, int num, Filter filter, int taps_step) noexcept;
+    const Axis* get(const Course& course, int taps_step) noexcept;
 
 private:
     static constexpr int kKept = 8;

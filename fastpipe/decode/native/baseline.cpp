@@ -10,7 +10,7 @@ namespace {
 class Baseline {
 public:
     Baseline(Workshop& shop, Simd simd)
-        : shop_(shop), header_(shop.markers.header()), kernels_(run_kernels(simd)) {
+        : shop_(shop), simd_(simd), header_(shop.markers.header()), kernels_(run_kernels(simd)) {
         layout_.idct = idct_for(simd);
         layout_.idct_pair = idct_pair_for(simd);
     }
@@ -26,6 +26,7 @@ private:
     bool seek(std::int64_t mcu) noexcept;
 
     Workshop& shop_;
+    const Simd simd_;
     const Header& header_;
     const RunKernels& kernels_;
     Layout layout_{};
@@ -106,6 +107,9 @@ bool Baseline::seek(std::int64_t mcu) noexcept {
 
 Status Baseline::run(RowSink& sink) noexcept {
     auto& rows = shop_.rows;
+    for (int c = 0; c < header_.count; ++c) {
+        layout_.shrunk[c] = rows.edge(c) == 8 ? nullptr : idct_shrunk_for(rows.edge(c), simd_);
+    }
     const Range columns = rows.mcu_columns(), range = rows.mcu_rows();
     for (int row = range.first; row < range.end; ++row) {
         if (!seek(std::int64_t(row) * header_.mcus_wide + columns.first)) return Status::irregular;
@@ -123,10 +127,12 @@ Status Baseline::run(RowSink& sink) noexcept {
 
 }  // namespace
 
-Status decode_baseline(Workshop& workshop, Bytes file, const Box& region, Simd simd, RowSink& sink) noexcept {
-    Baseline baseline(workshop, simd);
+Status decode_baseline(Workshop& workshop, Bytes file, const View& view, RowSink& sink) noexcept {
+    Baseline baseline(workshop, view.simd);
     auto status = baseline.lay_out();
-    if (status == Status::done) status = workshop.rows.prepare(workshop.markers.header(), region, simd);
+    if (status == Status::done) {
+        status = workshop.rows.prepare(workshop.markers.header(), view.region, view.simd, view.shrink);
+    }
     if (status == Status::done) status = baseline.read(file);
     return status == Status::done ? baseline.run(sink) : status;
 }

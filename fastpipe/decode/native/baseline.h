@@ -5,6 +5,6 @@
 namespace turbo {
 
 // As decode_progressive().
-Status decode_baseline(Workshop& workshop, Bytes file, const Box& region, Simd simd, RowSink& sink) noexcept;
+Status decode_baseline(Workshop& workshop, Bytes file, const View& view, RowSink& sink) noexcept;
 
 }  // namespace turbo

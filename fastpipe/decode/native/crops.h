@@ -21,6 +21,7 @@ struct Step {
     double ratio_low, ratio_high;
     int padding[4];                   // left, top, right, bottom (random)
     bool tall_rows_first;             // the resize's order of passes: see resizer.h
+    bool fast;                        // a smaller image may be decoded where the result is smaller
 };
 
 // How many uniform numbers an image needs.

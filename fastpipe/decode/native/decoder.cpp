@@ -35,12 +35,12 @@ bool Decoder::progressive() const noexcept {
     return state_ && state_->shop.markers.header().process == Process::progressive;
 }
 
-Status Decoder::decode(const Box& region, RowSink& sink) noexcept {
+Status Decoder::decode(const Box& region, RowSink& sink, int shrink) noexcept {
     if (!state_) return Status::memory;
     if (!state_->opened) return Status::not_jpeg;
-    const auto simd = used_simd();
-    if (progressive()) return decode_progressive(state_->shop, state_->file, region, simd, sink);
-    return decode_baseline(state_->shop, state_->file, region, simd, sink);
+    const View view{region, shrink, used_simd()};
+    if (progressive()) return decode_progressive(state_->shop, state_->file, view, sink);
+    return decode_baseline(state_->shop, state_->file, view, sink);
 }
 
 Simd best_simd() noexcept {

@@ -48,9 +48,11 @@ public:
     int height() const noexcept;
     bool progressive() const noexcept;
 
-    // Decode a region that lies inside the image, at full scale. May be called again after open().
+    // Decode a region that lies inside the image. May be called again after open().
     // On any status but `done` some rows may have been given to the sink.
-    Status decode(const Box& region, RowSink& sink) noexcept;
+    // `shrink` 2, 4, 8: the image, and the region in it, are smaller by that (rounded up); its pixels are means of
+    // the low frequencies, and nobody else's.
+    Status decode(const Box& region, RowSink& sink, int shrink = 1) noexcept;
 
 private:
     struct State;

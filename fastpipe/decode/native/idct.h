@@ -14,6 +14,9 @@ using Idct = void (*)(const std::int16_t* coefficients, const std::uint16_t* qua
 
 Idct idct_for(Simd simd) noexcept;
 
+// edge x edge samples, for 4, 2 and 1, of the lowest frequencies; not libjpeg's.
+Idct idct_shrunk_for(int edge, Simd simd) noexcept;
+
 // A block, where it goes and with what factors.
 struct IdctTask {
     const std::int16_t* coefficients;

@@ -18,6 +18,33 @@ Box inside(const Plan& made) {
     return {left, top, std::max(right - left, 0), std::max(bottom - top, 0)};
 }
 
+// The largest of 8, 4, 2 and 1 that leaves at least as many pixels as the result has.
+int shrink_of(const Step& step, const Plan& made) {
+    if (Filter(step.filter) == Filter::nearest) return 1;
+    for (int shrink = 8; shrink > 1; shrink /= 2) {
+        if (made.in.width >= shrink * std::int64_t(made.out_width) &&
+            made.in.height >= shrink * std::int64_t(made.out_height)) {
+            return shrink;
+        }
+    }
+    return 1;
+}
+
+// A box of the image in the shrunk image: the pixels that it touches, and where it lies in them.
+struct Shrunk {
+    Box box;
+    Resizer::Part part;
+};
+
+Shrunk shrunk(const Box& box, int shrink) {
+    const int left = box.left / shrink, top = box.top / shrink;
+    const int right = (box.left + box.width + shrink - 1) / shrink, bottom = (box.top + box.height + shrink - 1) / shrink;
+    const auto x = [&](int at) { return double(at) / shrink - left; };
+    const auto y = [&](int at) { return double(at) / shrink - top; };
+    return {{left, top, right - left, bottom - top},
+            {x(box.left), y(box.top), x(box.left + box.width), y(box.top + box.height)}};
+}
+
 // Pillow's crop fills what lies outside the image with zeros, as torchvision's constant padding does.
 void blacken_around(const Target& target, const Box& within) {
     const std::size_t stride = std::size_t(3) * target.width;
@@ -74,14 +101,16 @@ Status ImageMaker::pixels(const Plan& made, const Step& step, const Target& targ
     // Nothing but black: Pillow still decodes the image, and reports its damage.
     if (part.width == 0 || part.height == 0) return Status::crop;
     const double start = now();
-    if (!resizer_.prepare({made.in.width, made.in.height}, {made.out_width, made.out_height}, part,
+    const int shrink = step.fast ? shrink_of(step, made) : 1;
+    const Shrunk from = shrunk(made.in, shrink);
+    if (!resizer_.prepare({from.box.width, from.box.height}, from.part, {made.out_width, made.out_height}, part,
                           Filter(step.filter), step.tall_rows_first)) {
         return Status::memory;
     }
     Box region = resizer_.source();
-    region.left += made.in.left;
-    region.top += made.in.top;
-    const Status status = decoder_.decode(region, resizer_);
+    region.left += from.box.left;
+    region.top += from.box.top;
+    const Status status = decoder_.decode(region, resizer_, shrink);
     const double decoded = now();
     seconds.decode += decoded - start;
     if (status != Status::done) return status;

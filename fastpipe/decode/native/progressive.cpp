@@ -15,7 +15,7 @@ public:
     Progressive(Workshop& shop, Bytes file, Simd simd) noexcept
         : shop_(shop), markers_(shop.markers), file_(file), simd_(simd), readers_(band_readers(simd)) {}
 
-    Status decode(const Box& region, RowSink& sink) noexcept;
+    Status decode(const View& view, RowSink& sink) noexcept;
 
 private:
     Status read_scans() noexcept;
@@ -45,8 +45,8 @@ private:
     int rows_needed_ = 0;  // of units
 };
 
-Status Progressive::decode(const Box& region, RowSink& sink) noexcept {
-    auto status = shop_.rows.prepare(header(), region, simd_);
+Status Progressive::decode(const View& view, RowSink& sink) noexcept {
+    auto status = shop_.rows.prepare(header(), view.region, simd_, view.shrink);
     if (status != Status::done) return status;
     status = shop_.coefficients.prepare(header(), shop_.rows, file_.size);
     if (status != Status::done) return status;
@@ -178,11 +178,11 @@ bool Progressive::ac_blocks(BandStream& stream, int row, int column, int count) 
 }
 
 void Progressive::transform(RowSink& sink) noexcept {
-    const auto idct = idct_for(simd_);
     const auto mcu_rows = shop_.rows.mcu_rows();
     for (int mcu_row = mcu_rows.first; mcu_row < mcu_rows.end; ++mcu_row) {
         for (int c = 0; c < header().count; ++c) {
             const auto& plane = shop_.coefficients.plane(c);
+            const auto idct = shop_.rows.edge(c) == 8 ? idct_for(simd_) : idct_shrunk_for(shop_.rows.edge(c), simd_);
             for (int v = 0; v < header().components[c].v; ++v) {
                 const int row = mcu_row * header().components[c].v + v;
                 if (!plane.rows.has(row)) continue;
@@ -201,8 +201,8 @@ void Progressive::transform(RowSink& sink) noexcept {
 
 }  // namespace
 
-Status decode_progressive(Workshop& workshop, Bytes file, const Box& region, Simd simd, RowSink& sink) noexcept {
-    return Progressive(workshop, file, simd).decode(region, sink);
+Status decode_progressive(Workshop& workshop, Bytes file, const View& view, RowSink& sink) noexcept {
+    return Progressive(workshop, file, view.simd).decode(view, sink);
 }
 
 }  // namespace turbo

@@ -16,8 +16,15 @@ struct Workshop {
     Coefficients coefficients;  // of progressive files
 };
 
+// What is wanted of an image, and with which instructions.
+struct View {
+    Box region;
+    int shrink;
+    Simd simd;
+};
+
 // `file` was opened by workshop.markers, whose first scan's header was read; they stay there. `region` lies inside
 // the image.
-Status decode_progressive(Workshop& workshop, Bytes file, const Box& region, Simd simd, RowSink& sink) noexcept;
+Status decode_progressive(Workshop& workshop, Bytes file, const View& view, RowSink& sink) noexcept;
 
 }  // namespace turbo

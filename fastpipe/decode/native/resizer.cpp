@@ -41,10 +41,17 @@ Resizer::Resizer() : state_(new (std::nothrow) State) {}
 Resizer::~Resizer() { delete state_; }
 
 bool Resizer::prepare(Size in, Size out, const Box& window, Filter filter, bool tall_rows_first) noexcept {
+    return prepare(in, {0, 0, double(in.width), double(in.height)}, out, window, filter, tall_rows_first);
+}
+
+bool Resizer::prepare(Size in, const Part& part, Size out, const Box& window, Filter filter,
+                      bool tall_rows_first) noexcept {
     if (state_ == nullptr) return false;
     State& state = *state_;
-    state.horizontal = state.columns.get(in.width, out.width, window.left, window.width, filter, 4);
-    state.vertical = state.rows.get(in.height, out.height, window.top, window.height, filter, 2);
+    state.horizontal =
+        state.columns.get({in.width, part.left, part.right, out.width, window.left, window.width, filter}, 4);
+    state.vertical =
+        state.rows.get({in.height, part.top, part.bottom, out.height, window.top, window.height, filter}, 2);
     if (state.horizontal == nullptr || state.vertical == nullptr) return false;
     state.method = state.choose(in, out, filter, tall_rows_first);
     const Passes chosen = passes(used_simd(), *state.horizontal, *state.vertical);

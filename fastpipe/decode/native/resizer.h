@@ -21,6 +21,10 @@ public:
     struct Size {
         int width, height;
     };
+    // A part of an image, whose ends may lie within pixels.
+    struct Part {
+        double left, top, right, bottom;
+    };
     Resizer();
     ~Resizer() override;
     Resizer(const Resizer&) = delete;
@@ -29,6 +33,9 @@ public:
     // False where memory fails. `in` equal to `out` copies, as Pillow does. `tall_rows_first`: the order of passes
     // that Pillow has since 13.0 where the height shrinks most; until 12 the horizontal one is always first.
     bool prepare(Size in, Size out, const Box& window, Filter filter, bool tall_rows_first = true) noexcept;
+    // Only `part` of `in`, with the pixels at its ends in part, as Pillow's resize(box=...).
+    bool prepare(Size in, const Part& part, Size out, const Box& window, Filter filter,
+                 bool tall_rows_first = true) noexcept;
     Box source() const noexcept;
     std::uint8_t* row(int y) noexcept override;   // y counts from source().top
     void written(int y) noexcept override;

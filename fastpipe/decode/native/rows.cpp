@@ -15,19 +15,26 @@ Range needed(int first, int end, int times, int size, bool fancy) {
     return {first == 0 ? 0 : (first - 1) >> 1, std::min(size, (end >> 1) + 1)};
 }
 
-Range blocks(Range samples) { return {samples.first >> 3, ((samples.end - 1) >> 3) + 1}; }
+Range blocks(Range samples, int edge) { return {samples.first / edge, (samples.end - 1) / edge + 1}; }
+
+int divided_up(int size, int by) { return (size + by - 1) / by; }
+
+// A component with fewer samples than the image keeps larger blocks in a smaller image, and needs no upsampling
+// there, as in libjpeg (jpeg_calc_output_dimensions).
+int edge_of(const Component& component, const Header& header, int unit) {
+    int edge = unit;
+    while (edge < 8 && header.max_h * unit % (component.h * edge * 2) == 0 &&
+           header.max_v * unit % (component.v * edge * 2) == 0) {
+        edge *= 2;
+    }
+    return edge;
+}
 
 }  // namespace
 
 // The choice of method is that of jinit_upsampler (jdsample.c).
-Status RowMaker::plan(Plane& plane, const Component& component, const Header& header) noexcept {
-    if (header.max_h % component.h != 0 || header.max_v % component.v != 0) return Status::sampling;
-    plane.h = header.max_h / component.h;
-    plane.v = header.max_v / component.v;
-    plane.width = component.width;
-    plane.height = component.height;
-    plane.lines = 8 * component.v;
-    const bool wide = component.width > 2;
+void RowMaker::choose_upsampling(Plane& plane) noexcept {
+    const bool wide = plane.width > 2;
     if (plane.h == 1 && plane.v == 1) {
         plane.up = Up::none;
     } else if (plane.h == 2 && plane.v == 1 && wide) {
@@ -39,10 +46,21 @@ Status RowMaker::plan(Plane& plane, const Component& component, const Header& he
     } else {
         plane.up = Up::replicate;
     }
+}
+
+Status RowMaker::plan(Plane& plane, const Component& component, const Header& header) noexcept {
+    if (header.max_h % component.h != 0 || header.max_v % component.v != 0) return Status::sampling;
+    plane.edge = edge_of(component, header, unit_);
+    plane.h = header.max_h * unit_ / (component.h * plane.edge);
+    plane.v = header.max_v * unit_ / (component.v * plane.edge);
+    plane.width = divided_up(header.width * component.h * plane.edge, header.max_h * 8);
+    plane.height = divided_up(header.height * component.v * plane.edge, header.max_v * 8);
+    plane.lines = plane.edge * component.v;
+    choose_upsampling(plane);
     const int right = region_.left + region_.width, bottom = region_.top + region_.height;
     const Range columns = needed(region_.left, right, plane.h, plane.width, fancy_h(plane));
-    plane.columns = blocks(columns);
-    plane.rows = blocks(needed(region_.top, bottom, plane.v, plane.height, fancy_v(plane)));
+    plane.columns = blocks(columns, plane.edge);
+    plane.rows = blocks(needed(region_.top, bottom, plane.v, plane.height, fancy_v(plane)), plane.edge);
     plane.at_left = fancy_h(plane) && columns.first == 0;
     plane.at_right = fancy_h(plane) && columns.end == plane.width;
     plane.first_sample = region_.left / plane.h;
@@ -56,15 +74,17 @@ Status RowMaker::plan(Plane& plane, const Component& component, const Header& he
     return Status::done;
 }
 
-Status RowMaker::prepare(const Header& header, const Box& region, Simd simd) noexcept {
+Status RowMaker::prepare(const Header& header, const Box& region, Simd simd, int shrink) noexcept {
+    const int width = divided_up(header.width, shrink), height = divided_up(header.height, shrink);
     if (region.left < 0 || region.top < 0 || region.width < 1 || region.height < 1 ||
-        region.left > header.width - region.width || region.top > header.height - region.height) {
+        region.left > width - region.width || region.top > height - region.height) {
         return Status::crop;
     }
     region_ = region;
     count_ = header.count;
     colour_ = header.colour;
-    mcu_lines_ = 8 * header.max_v;
+    unit_ = 8 / shrink;
+    mcu_lines_ = unit_ * header.max_v;
     waits_ = false;
     next_row_ = 0;
     kernels_ = &line_kernels(simd);
@@ -80,7 +100,7 @@ bool RowMaker::allocate() noexcept {
     std::size_t total = 0;
     for (int c = 0; c < count_; ++c) {
         auto& plane = planes_[c];
-        plane.stride = left_margin + 8 * (plane.columns.end - plane.columns.first) + right_margin;
+        plane.stride = left_margin + plane.edge * (plane.columns.end - plane.columns.first) + right_margin;
         total += std::size_t(plane.stride) * std::size_t(plane.lines + 1);
     }
     line_room_ = std::size_t(region_.width) + 4 * std::size_t(right_margin);
@@ -98,7 +118,7 @@ bool RowMaker::allocate() noexcept {
 void RowMaker::repeat_edges(Plane& plane) noexcept {
     if (!plane.at_left && !plane.at_right) return;
     auto* samples = plane.samples;
-    const std::ptrdiff_t after = plane.width - 8 * plane.columns.first;
+    const std::ptrdiff_t after = plane.width - plane.edge * plane.columns.first;
     for (int y = 0; y < plane.lines; ++y, samples += plane.stride) {
         if (plane.at_left) samples[-1] = samples[0];
         if (plane.at_right) samples[after] = samples[after - 1];
@@ -137,7 +157,8 @@ void RowMaker::make_row(int y, int mcu_row, std::uint8_t* out) noexcept {
 // last line stands in for those behind it, its first for the one before. Gives the region's first sample.
 const std::uint8_t* RowMaker::line(const Plane& plane, int y, int mcu_row) const noexcept {
     const int inside = std::max(0, std::min(y, plane.height - 1));
-    return plane.samples + plane.stride * (inside - mcu_row * plane.lines) + plane.first_sample - 8 * plane.columns.first;
+    const int column = plane.first_sample - plane.edge * plane.columns.first;
+    return plane.samples + plane.stride * (inside - mcu_row * plane.lines) + column;
 }
 
 const std::uint8_t* RowMaker::upsampled(int component, int y, int mcu_row) noexcept {

@@ -17,7 +17,8 @@ struct Range {
 class RowMaker {
 public:
     // `region` lies inside the image. Status::sampling where libjpeg would upsample in another way.
-    Status prepare(const Header& header, const Box& region, Simd simd) noexcept;
+    // `shrink` 2, 4 or 8: the region is one of the image whose blocks become smaller by that.
+    Status prepare(const Header& header, const Box& region, Simd simd, int shrink) noexcept;
 
     Range mcu_columns() const noexcept { return mcu_columns_; }
     Range mcu_rows() const noexcept { return mcu_rows_; }
@@ -29,8 +30,10 @@ public:
     // row, 0 <= row < v.
     std::uint8_t* block(int component, int column, int row) noexcept {
         auto& plane = planes_[component];
-        return plane.samples + plane.stride * (row * 8) + (column - plane.columns.first) * 8;
+        return plane.samples + plane.stride * (row * plane.edge) + (column - plane.columns.first) * plane.edge;
     }
+    // Samples along a block's side: 8, or fewer in a smaller image.
+    int edge(int component) const noexcept { return planes_[component].edge; }
     std::ptrdiff_t stride(int component) const noexcept { return planes_[component].stride; }
 
     void finish(int mcu_row, RowSink& sink) noexcept;
@@ -39,6 +42,7 @@ private:
     enum class Up : std::uint8_t { none, replicate, fancy_h2v1, fancy_h1v2, fancy_h2v2 };
     struct Plane {
         Up up;
+        int edge;                // of a block, in samples
         int h, v;                // columns and lines of the image for each sample
         int width, height;       // of the whole component, in samples
         Range columns, rows;     // blocks that the region needs
@@ -50,6 +54,7 @@ private:
         bool at_left, at_right;  // the region needs a sample beyond the component's edge
     };
     Status plan(Plane& plane, const Component& component, const Header& header) noexcept;
+    void choose_upsampling(Plane& plane) noexcept;
     bool allocate() noexcept;
     void repeat_edges(Plane& plane) noexcept;
     void make_row(int y, int mcu_row, std::uint8_t* out) noexcept;
@@ -64,6 +69,7 @@ private:
 
     Box region_{};
     int count_ = 0, mcu_lines_ = 8;
+    int unit_ = 8;                // 8 / shrink: pixels along a block of the component with the most samples
     bool waits_ = false;          // the last line of a row of MCUs needs the row below
     Colour colour_ = Colour::grey;
     const LineKernels* kernels_ = nullptr;

@@ -41,6 +41,11 @@ public:
     TURBO_ALWAYS void filled(int component, int last, std::uint8_t* out, std::ptrdiff_t stride) {
         auto* block = blocks_[waiting_];
         const auto* quant = layout_.quant[component];
+        if (const auto shrunk = layout_.shrunk[component]) {
+            shrunk(block, quant, last, out, stride);
+            if (last != 0) clear(block);
+            return;
+        }
         if (last == 0) {
             layout_.idct(block, quant, last, out, stride);
             return;  // the mean is written anew in each block

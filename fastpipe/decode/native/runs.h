@@ -20,6 +20,7 @@ struct Layout {
     std::uint16_t quant[max_components][64];
     Idct idct;
     IdctPair idct_pair;
+    Idct shrunk[max_components];  // of components whose blocks have fewer samples than 64, else nullptr
 };
 
 // Where the entropy decoder is.

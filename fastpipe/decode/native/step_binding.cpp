@@ -85,7 +85,7 @@ Step resize_crop(const py::object& resize, const std::optional<Pair>& crop, cons
 
 Step make_step(const std::string& kind, const std::optional<Pair>& size, const Range& scale, const Range& ratio,
                const py::object& resize, const std::optional<Pair>& crop, const std::string& where,
-               const std::array<std::int64_t, 4>& padding, const std::string& interpolation, bool tall_rows_first) {
+               const std::array<std::int64_t, 4>& padding, const std::string& interpolation, bool tall_rows_first, bool fast) {
     Step step{};
     if (kind == "resized_crop") {
         step = resized_crop(size, scale, ratio);
@@ -96,6 +96,7 @@ Step make_step(const std::string& kind, const std::optional<Pair>& size, const R
     }
     step.filter = filter_of(interpolation);
     step.tall_rows_first = tall_rows_first;
+    step.fast = fast;
     return step;
 }
 
@@ -152,7 +153,7 @@ void bind_step(py::module_& module) {
              py::arg("scale") = Range{0.08, 1.0}, py::arg("ratio") = Range{3.0 / 4.0, 4.0 / 3.0},
              py::arg("resize") = py::none(), py::arg("crop") = py::none(), py::arg("where") = "center",
              py::arg("padding") = std::array<std::int64_t, 4>{0, 0, 0, 0}, py::arg("interpolation") = "bilinear",
-             py::arg("tall_rows_first") = true)
+             py::arg("tall_rows_first") = true, py::arg("fast") = false)
         .def("boxes", &boxes, py::arg("sizes"), py::arg("uniforms"))
         .def("resized", &resized_size, py::arg("height"), py::arg("width"))
         .def_property_readonly("size", &size_of, "(height, width) of every result; None if it depends on the image.")
