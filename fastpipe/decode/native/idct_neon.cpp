@@ -26,8 +26,8 @@ TURBO_INLINE Wide plus(Wide sum, int16x8_t value, int factor) {
 }
 
 TURBO_INLINE Wide dot(int16x8_t a, int a_factor, int16x8_t b, int b_factor) {
-    const Wide first{vmull_n_s16(vget_low_s16(a), std::int16_t(a_factor)), vmull_high_n_s16(a, std::int16_t(a_factor))};
-    return plus(first, b, b_factor);
+    const auto factor = std::int16_t(a_factor);
+    return plus(Wide{vmull_n_s16(vget_low_s16(a), factor), vmull_high_n_s16(a, factor)}, b, b_factor);
 }
 
 // value * 8192, and half of what the descaling divides by.

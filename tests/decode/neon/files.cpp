@@ -15,30 +15,39 @@ Buffer content(const char* path) {
     std::FILE* const file = std::fopen(path, "rb");
     if (!file) std::exit(3);
     std::uint8_t some[4096];
-    while (const std::size_t count = std::fread(some, 1, sizeof(some), file)) bytes.insert(bytes.end(), some, some + count);
+    while (const std::size_t count = std::fread(some, 1, sizeof(some), file)) {
+        bytes.insert(bytes.end(), some, some + count);
+    }
     std::fclose(file);
     return bytes;
 }
 
-// One crop: a box of the image, the size it gets, and the part of the result that is made.
+// One crop: a box of the image, the size it gets, and the part of the result that is made. `shrink`: the box is one
+// of the image at 1 / shrink of its size.
 struct Crop {
+    int shrink;
     turbo::Box box;
     turbo::Resizer::Size size;
     turbo::Box window;
     turbo::Filter filter;
 };
 
+int divided(int size, int divisor) { return (size + divisor - 1) / divisor; }
+
 Crop whole(int width, int height, int divisor) {
-    const int out_width = (width + divisor - 1) / divisor, out_height = (height + divisor - 1) / divisor;
-    return {{0, 0, width, height}, {out_width, out_height}, {0, 0, out_width, out_height}, turbo::Filter::bilinear};
+    const turbo::Resizer::Size size{divided(width, divisor), divided(height, divisor)};
+    return {1, {0, 0, width, height}, size, {0, 0, size.width, size.height}, turbo::Filter::bilinear};
 }
 
-Crop random_crop(int width, int height, int n, Random& random) {
+Crop random_crop(int width, int height, int n, int shrink, Random& random) {
+    width = divided(width, shrink);
+    height = divided(height, shrink);
     const int left = random.below(width), top = random.below(height);
     const turbo::Box box{left, top, 1 + random.below(width - left), 1 + random.below(height - top)};
     const turbo::Resizer::Size size{1 + random.below(80), 1 + random.below(80)};
     const int x = random.below(size.width), y = random.below(size.height);
-    return {box, size, {x, y, 1 + random.below(size.width - x), 1 + random.below(size.height - y)}, turbo::Filter(n % 6)};
+    const turbo::Box window{x, y, 1 + random.below(size.width - x), 1 + random.below(size.height - y)};
+    return {shrink, box, size, window, turbo::Filter(n % 6)};
 }
 
 class Image {
@@ -57,7 +66,7 @@ public:
         need.left += crop.box.left;
         need.top += crop.box.top;
         out.assign(std::size_t(3) * std::size_t(crop.window.width) * std::size_t(crop.window.height), 0);
-        const auto status = decoder_.decode(need, resizer_);
+        const auto status = decoder_.decode(need, resizer_, crop.shrink);
         if (status == turbo::Status::done) resizer_.finish(out.data(), std::ptrdiff_t(3) * crop.window.width);
         return status;
     }
@@ -84,23 +93,26 @@ turbo::Status compare(Image& image, const char* name, const Crop& crop, Checksum
 
 }  // namespace
 
-// Prints the name, the status, and checksums: of the image, of the image at half its size, and of all crops.
+// Prints the name, the status, and checksums: of the image, of the image at half its size, of crops, and of crops of
+// images that are decoded to fewer pixels.
 void check_file(const char* path) {
     const char* const slash = std::strrchr(path, '/');
     const char* const name = slash ? slash + 1 : path;
     const Buffer file = content(path);
     Image image(file);
     auto status = image.open();
-    Checksum sums[3];
+    Checksum sums[4];
     if (status == turbo::Status::done) {
         const int width = image.width(), height = image.height();
         Random random(std::uint64_t(width) * 65536 + std::uint64_t(height));
         status = compare(image, name, whole(width, height, 1), sums[0]);
         compare(image, name, whole(width, height, 2), sums[1]);
-        for (int n = 0; n < 24; ++n) compare(image, name, random_crop(width, height, n, random), sums[2]);
+        for (int n = 0; n < 24; ++n) compare(image, name, random_crop(width, height, n, 1, random), sums[2]);
+        for (int n = 0; n < 9; ++n) compare(image, name, random_crop(width, height, n, 2 << n % 3, random), sums[3]);
     }
-    std::printf("%s %s %08x %08x %08x\n", name, turbo::kStatusNames[int(status)], unsigned(sums[0].value()),
-                unsigned(sums[1].value()), unsigned(sums[2].value()));
+    std::printf("%s %s", name, turbo::kStatusNames[int(status)]);
+    for (const auto& sum : sums) std::printf(" %08x", unsigned(sum.value()));
+    std::printf("\n");
 }
 
 }  // namespace checks

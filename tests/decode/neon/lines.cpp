@@ -13,7 +13,8 @@ constexpr std::size_t margin = 128;
 using Kernel = std::function<void(const turbo::LineKernels&, std::uint8_t*)>;
 
 // Runs a kernel that makes `size` bytes and may overwrite `slack` bytes behind them. `step` 4: each fourth byte is X.
-void compare(const char* name, std::size_t size, std::size_t slack, std::size_t step, const Kernel& run, Checksum& sum) {
+void compare(const char* name, std::size_t size, std::size_t slack, std::size_t step, const Kernel& run,
+             Checksum& sum) {
     Buffer scalar(size + 2 * margin, untouched), vector(scalar);
     run(turbo::line_kernels(turbo::Simd::scalar), &scalar[margin]);
     run(turbo::line_kernels(turbo::best_simd()), &vector[margin]);
