@@ -49,6 +49,8 @@ Simd best_simd() noexcept {
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2")) {
         return Simd::avx2;
     }
+#elif defined(__aarch64__)
+    return Simd::neon;
 #endif
     return Simd::scalar;
 }

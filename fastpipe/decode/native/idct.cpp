@@ -71,6 +71,8 @@ void pair_scalar(const IdctTask (&tasks)[2]) {
 Idct idct_for(Simd simd) noexcept {
 #if defined(__x86_64__)
     if (simd == Simd::avx2) return idct_avx2;
+#elif defined(__aarch64__)
+    if (simd == Simd::neon) return idct_neon;
 #endif
     (void)simd;
     return idct_scalar;
@@ -79,6 +81,8 @@ Idct idct_for(Simd simd) noexcept {
 IdctPair idct_pair_for(Simd simd) noexcept {
 #if defined(__x86_64__)
     if (simd == Simd::avx2) return idct_pair_avx2;
+#elif defined(__aarch64__)
+    if (simd == Simd::neon) return idct_pair_neon;
 #endif
     (void)simd;
     return pair_scalar;

@@ -38,6 +38,10 @@ __attribute__((target("avx2"))) inline bool only_first_row_avx2(const std::int16
     const __m256i all = _mm256_or_si256(six, second);
     return _mm256_testz_si256(all, all);
 }
+#elif defined(__aarch64__)
+void idct_neon(const std::int16_t* in, const std::uint16_t* quant, int last, std::uint8_t* out,
+               std::ptrdiff_t stride);
+void idct_pair_neon(const IdctTask (&tasks)[2]);
 #endif
 
 }  // namespace turbo

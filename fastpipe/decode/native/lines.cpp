@@ -61,6 +61,8 @@ constexpr LineKernels scalar{fancy_h2v1, fancy_h2v2, fancy_h1v2, ycc, rgb, grey}
 const LineKernels& line_kernels(Simd simd) noexcept {
 #if defined(__x86_64__)
     if (simd == Simd::avx2) return line_kernels_avx2;
+#elif defined(__aarch64__)
+    if (simd == Simd::neon) return line_kernels_neon;
 #endif
     (void)simd;
     return scalar;

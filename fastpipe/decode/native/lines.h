@@ -29,6 +29,8 @@ void replicate(const std::uint8_t* in, int times, int count, std::uint8_t* out) 
 
 #if defined(__x86_64__)
 extern const LineKernels line_kernels_avx2;
+#elif defined(__aarch64__)
+extern const LineKernels line_kernels_neon;
 #endif
 
 }  // namespace turbo

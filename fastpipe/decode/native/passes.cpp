@@ -50,21 +50,24 @@ void vertical(const Axis& axis, int i, const std::uint8_t* in, int begin, std::p
     }
 }
 
+const Passes& vector_passes(Simd simd) {
+#if defined(__x86_64__)
+    if (simd == Simd::avx2) return kAvx2Passes;
+#elif defined(__aarch64__)
+    if (simd == Simd::neon) return kNeonPasses;
+#endif
+    (void)simd;
+    return kScalarPasses;
+}
+
 }  // namespace
 
 const Passes kScalarPasses = {horizontal, pack, vertical};
 
 Passes passes(Simd simd, const Axis& horizontal, const Axis& vertical) noexcept {
-    Passes chosen = kScalarPasses;
-#if defined(__x86_64__)
-    if (simd == Simd::avx2) {
-        chosen.pack = kAvx2Passes.pack;
-        if (horizontal.has_pairs()) chosen.horizontal = kAvx2Passes.horizontal;
-        if (vertical.has_pairs()) chosen.vertical = kAvx2Passes.vertical;
-    }
-#else
-    (void)simd, (void)horizontal, (void)vertical;
-#endif
+    Passes chosen = vector_passes(simd);
+    if (!horizontal.has_pairs()) chosen.horizontal = kScalarPasses.horizontal;
+    if (!vertical.has_pairs()) chosen.vertical = kScalarPasses.vertical;
     return chosen;
 }
 

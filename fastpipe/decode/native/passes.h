@@ -23,6 +23,8 @@ Passes passes(Simd simd, const Axis& horizontal, const Axis& vertical) noexcept;
 extern const Passes kScalarPasses;
 #if defined(__x86_64__)
 extern const Passes kAvx2Passes;
+#elif defined(__aarch64__)
+extern const Passes kNeonPasses;
 #endif
 
 }  // namespace turbo
