@@ -58,6 +58,12 @@ TURBO_ALWAYS int one_coefficient(Bits& bits, const Huffman& ac, std::int16_t* ou
     return place;
 }
 
+TURBO_ALWAYS void store_pair(std::uint64_t e, std::int16_t* out, int place) {
+    const auto at = [&](int shift) { return zigzag[place + int(std::uint8_t(e >> shift))]; };
+    out[at(pair_entry::second)] = std::int16_t(e >> pair_entry::second_value);
+    out[at(pair_entry::first)] = std::int16_t(e >> pair_entry::first_value);
+}
+
 // Coefficients after the first, row by row, into a block of zeros. Returns the place of the last that may differ
 // from zero. `wrong` is set where they go past the 63rd.
 TURBO_ALWAYS int coefficients(Bits& bits, const Huffman& ac, std::int16_t* out, unsigned& wrong) {
@@ -70,8 +76,7 @@ TURBO_ALWAYS int coefficients(Bits& bits, const Huffman& ac, std::int16_t* out, 
             const int next = place + int(std::uint8_t(e >> pair_entry::places));
             if (__builtin_expect(next >= 64, 0)) goto leave;
             bits.drop_entry(e);
-            out[zigzag[place + int(std::uint8_t(e >> pair_entry::second))]] = std::int16_t(e >> pair_entry::second_value);
-            out[zigzag[place + int(std::uint8_t(e >> pair_entry::first))]] = std::int16_t(e >> pair_entry::first_value);
+            store_pair(e, out, place);
             place = next;
         }
         bits.fill();
@@ -82,8 +87,7 @@ TURBO_ALWAYS int coefficients(Bits& bits, const Huffman& ac, std::int16_t* out, 
         // An entry that goes past the 63rd coefficient holds symbols of the next block.
         if (__builtin_expect((e & pair_entry::length) != 0 && place + places <= 64, 1)) {
             bits.drop_entry(e);
-            out[zigzag[place + int(std::uint8_t(e >> pair_entry::second))]] = std::int16_t(e >> pair_entry::second_value);
-            out[zigzag[place + int(std::uint8_t(e >> pair_entry::first))]] = std::int16_t(e >> pair_entry::first_value);
+            store_pair(e, out, place);
             const bool end = e >> pair_entry::places & pair_entry::end;
             return place + places - 1 - int(end);
         }

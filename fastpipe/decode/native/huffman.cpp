@@ -108,7 +108,9 @@ std::uint64_t pair(const Huffman& table, unsigned window) {
         places += end ? 1 : moved;
     }
     if (count == 1) at[1] = at[0];
-    const unsigned next = unsigned(places) | (end ? pair_entry::end | pair_entry::leave : used ? 0 : pair_entry::leave);
+    unsigned next = unsigned(places);
+    if (end) next |= pair_entry::end | pair_entry::leave;
+    if (used == 0) next |= pair_entry::leave;
     return std::uint64_t(used) | std::uint64_t(at[0]) << pair_entry::first |
            std::uint64_t(at[1]) << pair_entry::second | std::uint64_t(next) << pair_entry::places |
            std::uint64_t(values[0]) << pair_entry::first_value |

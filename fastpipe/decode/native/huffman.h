@@ -21,19 +21,20 @@ constexpr std::uint32_t length = 63, special = 64, long_code = 128, places_mask 
 constexpr int places = 8, value = 16;
 }  // namespace entry
 
-// An entry of Huffman::skips: several symbols at once. Bits 0-7 length; bits 8-15 places to move on, plus 128 where
-// the fast path ends: at an end of block, which counts for one place, and where nothing fits the look-up (length
-// 0). It may only be taken while it stays within the block, place + places <= 64: its last symbols are the next
-// block's otherwise.
+// An entry of Huffman::skips: several symbols at once. Bits 0-7 length; bits 8-15 places to move on, plus 128
+// where the fast path ends: at an end of block, which counts for one place, and where nothing fits the look-up
+// (length 0). It may only be taken while it stays within the block, place + places <= 64: its last symbols are the
+// next block's otherwise.
 namespace skip_entry {
 constexpr unsigned length = 255, leave = 128;
 constexpr int places = 8;
 }  // namespace skip_entry
 
 // An entry of Huffman::pairs: up to two coefficients, then perhaps an end of block. Bits 0-7 length; bits 8-15
-// where the first value goes, counted from the current place; bits 16-23 the second, which is the first where there
-// is one only (it is to be stored before the first); bits 24-29 places to move on, where an end of block counts for
-// one; bit 30 end of block; bit 31 `leave` as above; bits 32-47 and 48-63 the values. ZRL is a value of 0.
+// where the first value goes, counted from the current place; bits 16-23 the second, which is the first where
+// there is one only (it is to be stored before the first); bits 24-29 places to move on, where an end of block
+// counts for one; bit 30 end of block; bit 31 `leave` as above; bits 32-47 and 48-63 the values. ZRL is a value
+// of 0.
 namespace pair_entry {
 constexpr unsigned length = 255, places_mask = 63, end = 64, leave = 128;
 constexpr int first = 8, second = 16, places = 24, first_value = 32, second_value = 48;

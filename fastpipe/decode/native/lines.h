@@ -16,7 +16,8 @@ struct LineKernels {
     // `bias`: 1 where `far` is above, 2 where it is below.
     void (*fancy_h1v2)(const std::uint8_t* near, const std::uint8_t* far, int bias, int count, std::uint8_t* out);
     // RGBX.
-    void (*ycc)(const std::uint8_t* y, const std::uint8_t* cb, const std::uint8_t* cr, int count, std::uint8_t* out);
+    void (*ycc)(const std::uint8_t* y, const std::uint8_t* cb, const std::uint8_t* cr, int count,
+                std::uint8_t* out);
     void (*rgb)(const std::uint8_t* r, const std::uint8_t* g, const std::uint8_t* b, int count, std::uint8_t* out);
     void (*grey)(const std::uint8_t* y, int count, std::uint8_t* out);
 };

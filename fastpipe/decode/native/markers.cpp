@@ -1,7 +1,8 @@
 #include "markers.h"
 
 #include <algorithm>
-#include <cstring>
+
+#include "segment.h"
 
 namespace turbo {
 
@@ -14,24 +15,7 @@ namespace {
 
 int divide_up(int a, int b) { return (a + b - 1) / b; }
 
-enum Marker : int {
-    SOF0 = 0xC0, SOF1 = 0xC1, SOF2 = 0xC2, DHT = 0xC4, DAC = 0xCC, SOF15 = 0xCF, SOI = 0xD8, EOI = 0xD9,
-    SOS = 0xDA, DQT = 0xDB, DRI = 0xDD, APP0 = 0xE0, APP1 = 0xE1, APP2 = 0xE2, APP13 = 0xED, APP14 = 0xEE,
-    APP15 = 0xEF, COM = 0xFE,
-};
-
 }  // namespace
-
-// The content of a segment, without its length.
-struct Markers::Segment {
-    const std::uint8_t* data;
-    std::size_t size;
-
-    int word(std::size_t at) const { return data[at] << 8 | data[at + 1]; }
-    bool starts(const char* text, std::size_t length) const {
-        return size >= length && std::memcmp(data, text, length) == 0;
-    }
-};
 
 Status Markers::open(Bytes bytes, const Limits& limits) noexcept {
     bytes_ = bytes;
@@ -68,7 +52,7 @@ Status Markers::until_scan(bool& at_end) noexcept {
             at_end = true;
             return Status::done;
         }
-        if (marker < SOF0 || (marker >= 0xD0 && marker <= SOI)) return Status::irregular;
+        if (marker < SOF0 || (marker >= RST0 && marker <= SOI)) return Status::irregular;
         if (bytes_.size - position_ < 2) return Status::truncated;
         const std::size_t length = std::size_t(data[position_]) << 8 | data[position_ + 1];
         if (length < 2) return Status::irregular;
@@ -219,56 +203,6 @@ Status Markers::scan(const Segment& content) noexcept {
     header_.scan = made;
     choose_colour();
     return Status::done;
-}
-
-// Also what makes Pillow's own reading of application segments stop with an error is refused here.
-Status Markers::application(int marker, const Segment& content) noexcept {
-    if (marker == APP0 && content.starts("JFIF", 4)) {
-        if (content.size < 7) return Status::irregular;
-        if (content.size >= 14 && content.data[4] == 0) has_jfif_ = true;
-    } else if (marker == APP14 && content.starts("Adobe", 5)) {
-        if (content.size < 7) return Status::irregular;
-        if (content.size >= 12) {
-            has_adobe_ = true;
-            adobe_transform_ = content.data[11];
-        }
-    } else if (marker == APP2 && content.starts("ICC_PROFILE", 12)) {
-        if (content.size < 14) return Status::irregular;
-    } else if (marker == APP2 && content.starts("MPF", 4)) {
-        return Status::irregular;  // several pictures in one file: Pillow reads their directory
-    } else if (marker == APP13 && content.starts("Photoshop 3.0", 14)) {
-        std::size_t at = 14;
-        while (content.size - at >= 4 && std::memcmp(content.data + at, "8BIM", 4) == 0) {
-            at += 6;
-            if (at > content.size) break;
-            if (at == content.size) return Status::irregular;
-            at += std::size_t(1) + content.data[at];
-            at += at & 1;
-            if (at + 4 > content.size) break;
-            const std::size_t size = std::size_t(content.word(at)) << 16 | std::size_t(content.word(at + 2));
-            at += 4;
-            if (size > content.size - at) break;
-            at += size;
-            at += at & 1;
-            if (at > content.size) break;
-        }
-    }
-    return Status::done;
-}
-
-// libjpeg's default_decompress_parms (jdapimin.c).
-void Markers::choose_colour() noexcept {
-    auto& h = header_;
-    const auto* c = h.components;
-    if (h.count == 1) {
-        h.colour = Colour::grey;
-    } else if (has_jfif_) {
-        h.colour = Colour::ycc;
-    } else if (has_adobe_) {
-        h.colour = adobe_transform_ == 0 ? Colour::rgb : Colour::ycc;
-    } else {
-        h.colour = c[0].id == 'R' && c[1].id == 'G' && c[2].id == 'B' ? Colour::rgb : Colour::ycc;
-    }
 }
 
 }  // namespace turbo

@@ -157,7 +157,8 @@ void RowMaker::make_row(int y, int mcu_row, std::uint8_t* out) noexcept {
 // last line stands in for those behind it, its first for the one before. Gives the region's first sample.
 const std::uint8_t* RowMaker::line(const Plane& plane, int y, int mcu_row) const noexcept {
     const int inside = std::max(0, std::min(y, plane.height - 1));
-    return plane.samples + plane.stride * (inside - mcu_row * plane.lines) + plane.first_sample - plane.edge * plane.columns.first;
+    const int column = plane.first_sample - plane.edge * plane.columns.first;
+    return plane.samples + plane.stride * (inside - mcu_row * plane.lines) + column;
 }
 
 const std::uint8_t* RowMaker::upsampled(int component, int y, int mcu_row) noexcept {

@@ -56,7 +56,7 @@ def main(folder: Path) -> None:
     corpus = folder / "corpus"
     corpus.mkdir(parents=True, exist_ok=True)
     for number, data in enumerate(files(rng)):
-        for mode in range(8):
+        for mode in range(12):
             choice = bytes([mode, *rng.integers(0, 256, 7).tolist()])
             (corpus / f"{number}-{mode}").write_bytes(choice + data)
     words = ('"' + "".join(f"\\x{byte:02x}" for byte in word) + '"\n' for word in WORDS)

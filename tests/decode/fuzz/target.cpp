@@ -1,6 +1,7 @@
 // What libFuzzer runs: some bytes that choose the work, then the bytes of a file. Built by scripts/fuzz.
 // AddressSanitizer and UndefinedBehaviorSanitizer watch; this file adds what they cannot know: rows come in order,
 // each once, and a crop has the pixels of the whole image, whatever the instruction set.
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -8,13 +9,13 @@
 #include <vector>
 
 #include "decoder.h"
-#include "resizer.h"
+#include "image.h"
 
 namespace {
 
 using namespace turbo;
 
-constexpr std::int64_t max_pixels = 8192;  // small images are fast: the loops do not change beyond some MCUs
+constexpr std::int64_t max_pixels = 4096;  // small images are fast: the loops do not change beyond some MCUs
 constexpr int max_out = 40;
 
 struct Choice {
@@ -22,6 +23,7 @@ struct Choice {
     bool avx2() const { return mode & 1; }
     bool compares() const { return mode & 2; }
     bool resizes() const { return mode & 4; }
+    bool makes() const { return mode & 8; }
 };
 
 void expect(bool holds, const char* what) {
@@ -77,30 +79,62 @@ void compare(Decoder& decoder, const Box& box, const Rows& crop, Status status) 
 
 std::vector<std::uint8_t> resized(Decoder& decoder, Resizer& resizer, const Box& box, const Choice& choice) {
     const Resizer::Size out{1 + choice.out_width % max_out, 1 + choice.out_height % max_out};
-    const Box window{choice.left % out.width, choice.top % out.height, 1, 1};
-    const Box asked{window.left, window.top, 1 + choice.width % (out.width - window.left),
-                    1 + choice.height % (out.height - window.top)};
-    if (!resizer.prepare({box.width, box.height}, out, asked, Filter(choice.filter % 6))) return {};
+    const int left = choice.left % out.width, top = choice.top % out.height;
+    const Box asked{left, top, 1 + choice.width % (out.width - left), 1 + choice.height % (out.height - top)};
+    expect(resizer.prepare({box.width, box.height}, out, asked, Filter(choice.filter % 6)), "no memory");
     const Box need = resizer.source();
-    if (decoder.decode({box.left + need.left, box.top + need.top, need.width, need.height}, resizer) != Status::done) {
-        return {};
-    }
+    const Box part{box.left + need.left, box.top + need.top, need.width, need.height};
+    if (decoder.decode(part, resizer) != Status::done) return {};
     std::vector<std::uint8_t> pixels(std::size_t(asked.width) * std::size_t(asked.height) * 3);
     resizer.finish(pixels.data(), std::ptrdiff_t(3) * asked.width);
     return pixels;
 }
 
-void work(Decoder& decoder, Resizer& resizer, const Choice& choice, Bytes file) {
-    use_simd(choice.avx2() ? best_simd() : Simd::scalar);
-    if (decoder.open(file, {max_pixels}) != Status::done) return;
-    const Box box = region_of(choice, decoder.width(), decoder.height());
-    if (choice.resizes()) {
-        const auto pixels = resized(decoder, resizer, box, choice);
-        if (!choice.compares() || pixels.empty()) return;
-        use_simd(choice.avx2() ? Simd::scalar : best_simd());
-        expect(pixels == resized(decoder, resizer, box, choice), "resizing depends on the instruction set");
-        return;
+// Any step that the bindings let pass, of small sizes.
+Step step_of(const Choice& choice) {
+    Step step{};
+    step.where = Where(choice.left % 4);
+    step.filter = choice.filter % 6;
+    const bool crops = step.where == Where::resized_crop || choice.top % 4;
+    step.out_height = crops ? 1 + choice.out_height % max_out : 0;
+    step.out_width = crops ? 1 + choice.out_width % max_out : 0;
+    step.resize_height = choice.height % max_out;
+    step.resize_width = step.resize_height && choice.height & 64 ? 1 + choice.width % max_out : 0;
+    step.scale_low = double(1 + choice.width) / 512;
+    step.scale_high = step.scale_low * (1 + choice.height);
+    step.ratio_low = double(1 + choice.top) / 128;
+    step.ratio_high = step.ratio_low * (1 + choice.height);
+    step.log_low = std::log(step.ratio_low);
+    step.log_high = std::log(step.ratio_high);
+    for (int i = 0; i < 4; ++i) step.padding[i] = choice.width >> 2 * i & 3;
+    return step;
+}
+
+std::vector<std::uint8_t> made(ImageMaker& maker, const Choice& choice, Bytes file) {
+    const Step step = step_of(choice);
+    double uniforms[kCropUniforms];
+    unsigned state = choice.width * 256u + choice.height;
+    for (auto& uniform : uniforms) {
+        state = state * 1664525u + 1013904223u;
+        uniform = double(state) / 4294967296.0;
     }
+    int height = 0, width = 0;
+    if (maker.measure(file, step, uniforms, {max_pixels}, height, width) != Status::done) return {};
+    std::vector<std::uint8_t> pixels(std::size_t(height) * std::size_t(width) * 3);
+    Seconds seconds{};
+    const auto status = maker.make(file, step, uniforms, {max_pixels}, {pixels.data(), height, width}, seconds);
+    if (status != Status::done) return {};
+    return pixels;
+}
+
+// Kept from input to input, as the loader's threads keep them: what one image leaves may harm the next.
+struct Tools {
+    Decoder decoder;
+    Resizer resizer;
+    ImageMaker maker;
+};
+
+void decode_crop(Decoder& decoder, const Choice& choice, const Box& box) {
     Rows rows(box);
     const auto status = decoder.decode(box, rows);
     expect(status != Status::done || rows.complete(), "rows are missing");
@@ -109,15 +143,28 @@ void work(Decoder& decoder, Resizer& resizer, const Choice& choice, Bytes file) 
     compare(decoder, box, rows, status);
 }
 
+std::vector<std::uint8_t> pixels_of(Tools& tools, const Choice& choice, const Box& box, Bytes file) {
+    return choice.makes() ? made(tools.maker, choice, file) : resized(tools.decoder, tools.resizer, box, choice);
+}
+
+void work(Tools& tools, const Choice& choice, Bytes file) {
+    use_simd(choice.avx2() ? best_simd() : Simd::scalar);
+    if (tools.decoder.open(file, {max_pixels}) != Status::done) return;
+    const Box box = region_of(choice, tools.decoder.width(), tools.decoder.height());
+    if (!choice.makes() && !choice.resizes()) return decode_crop(tools.decoder, choice, box);
+    const auto pixels = pixels_of(tools, choice, box, file);
+    if (!choice.compares()) return;
+    use_simd(choice.avx2() ? Simd::scalar : best_simd());
+    expect(pixels == pixels_of(tools, choice, box, file), "the pixels depend on the instruction set");
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-    // Kept from input to input, as the loader's threads keep them: what one image leaves may harm the next.
-    static Decoder decoder;
-    static Resizer resizer;
+    static Tools tools;
     Choice choice;
     if (size < sizeof choice) return 0;
     std::memcpy(&choice, data, sizeof choice);
-    work(decoder, resizer, choice, {data + sizeof choice, size - sizeof choice});
+    work(tools, choice, {data + sizeof choice, size - sizeof choice});
     return 0;
 }
