@@ -39,7 +39,8 @@ def fitted_here(
         indexes = open_data(config.data or "", held_out=config.held_out)
     if "held_out" in explicit and not indexes.held_out:
         warnings.warn(
-            f"held_out applies to a single file, and {config.data!r} already has images to measure on",
+            f"held_out applies to a single .beton or list, and {config.data!r} already has images to "
+            f"measure on",
             NoEffectWarning,
             stacklevel=2,
         )
