@@ -335,9 +335,12 @@ def test_hostile_names_stay_text(browser, address):
     page.choose("other", "run-1")
     page.click("#tab-chart")
     page.run(
-        "const last = document.getElementById('plot').data.length - 1;"
-        "Plotly.Fx.hover('plot', [{curveNumber: last, pointNumber: 0}])"
+        "const all = document.getElementById('plot').data, curve = all.findIndex("
+        "t => t.customdata?.includes(arguments[0])), point = all[curve].customdata.indexOf(arguments[0]);"
+        "Plotly.Fx.hover('plot', [{curveNumber: curve, pointNumber: point}])",
+        HOSTILE,
     )
+    assert HOSTILE in page.run("return document.querySelector('.hoverlayer').textContent")
     assert page.run("return [window.pwned ?? null, document.images.length]") == [None, 0]
 
 
