@@ -32,6 +32,8 @@ setup(
         for name, folder in ROOMS.items()
         for package in (name, *(f"{name}.{sub}" for sub in find_packages(folder)))
     ],
+    # The native sources are for the source archive; a wheel holds what they were compiled to.
+    include_package_data=False,
     package_data={
         "fastpipe": ["py.typed", "_turbo.pyi"],
         "fastpipe.train": ["recipes/*.yaml"],

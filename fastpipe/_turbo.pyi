@@ -13,6 +13,9 @@ from typing_extensions import Buffer
 STATUSES: tuple[str, ...]
 """What became of one image, by its number: "done" is 0; every other one hands the image to Pillow."""
 
+INTERFACE: int
+"""Of the functions below: a module that an older source was compiled to has another one, or none."""
+
 class Step:
     """A decode step: RandomResizedCrop ("resized_crop"), ResizeCrop ("resize_crop"), or none ("whole").
 
@@ -82,11 +85,23 @@ class Worker:
         uniforms: npt.NDArray[np.float64],
         images: npt.NDArray[np.uint8],
         max_pixels: int,
+        *,
+        sizes: npt.NDArray[np.int64] | None = None,
+        opened: bool = False,
     ) -> npt.NDArray[np.uint8]:
-        """The same for bytes at hand."""
+        """The same for bytes at hand.
+
+        sizes: (height, width) of each as a table has it, (0, 0) unknown. opened: Pillow read each header.
+        """
 
     def measure(
-        self, data: Buffer, step: Step, uniforms: npt.NDArray[np.float64], max_pixels: int
+        self,
+        data: Buffer,
+        step: Step,
+        uniforms: npt.NDArray[np.float64],
+        max_pixels: int,
+        *,
+        opened: bool = False,
     ) -> tuple[int, int, int]:
         """(status, height, width) of one image's result, from its header and `uniforms` [K]."""
 
@@ -119,6 +134,9 @@ class Resizer:
         filter: 0 nearest, 1 bilinear, 2 bicubic, 3 box, 4 hamming, 5 lanczos. ahead: rows at a time.
         ValueError where the native code leaves a resize to Pillow.
         """
+
+def pillow_opens(data: Buffer) -> bool:
+    """Whether Pillow opens the file without an error or a warning, by its segments: for tests."""
 
 def use_simd(simd: int) -> None:
     """For the whole process: 0 scalar, 1 AVX2, 2 NEON. Ignored where the machine lacks it."""

@@ -124,13 +124,18 @@ class HostBatch:
     """A decoded batch on the host: `images` uint8 [B,H,W,3] C-contiguous, `labels` as collated.
 
     `request` holds the ids that are really in the batch (shorter after `on_error="skip"`).
-    `incidents` says which samples were skipped, replaced or rescued.
+    `incidents` says which samples were skipped, replaced or rescued. What is not known is None: `to_pillow`,
+    how many images the backend handed to Pillow, by reason; `cpu_seconds` of the thread that made the batch;
+    `index_hits`, images that the row index made cheaper.
     """
 
     images: torch.Tensor
     labels: Any
     request: Request
     incidents: tuple[Incident, ...] = ()
+    to_pillow: dict[str, int] | None = None
+    cpu_seconds: float | None = None
+    index_hits: int | None = None
 
     def pin_memory(self, device: str | None = None) -> HostBatch:
         """Copy tensors that are not on a GPU to page-locked memory, so their transfer is asynchronous."""

@@ -48,6 +48,7 @@ WARM: Final = Id("run-warm")
 COLD: Final = Id("run-cold")
 # Fixes, and the loaders that show their gain.
 WORKERS: Final = Id("workers")
+TURBO: Final = Id("turbo")
 DALI: Final = Id("dali")
 BETON: Final = Id("beton")
 BETON_FFCV: Final = Id("beton-ffcv")
@@ -91,6 +92,7 @@ WORDS: Final[Mapping[str, str]] = {
     WARM: "warm",
     COLD: "cold",
     WORKERS: "{} worker{s}",
+    TURBO: "backend turbo",
     DALI: "backend dali",
     BETON: ".beton, bytes kept",
     BETON_FFCV: ".beton, backend ffcv",

@@ -18,7 +18,8 @@ CLASSES = ("birch", "granite", "water")
 PER_CLASS = 8
 LEFT_OUT = pytest.StashKey[Counter[str]]()
 # What FASTPIPE_REQUIRE may name. The tests of a file with such a name in its own carry the mark.
-PARTS = ("ffcv", "dali", "kornia", "cuda_gates")
+PARTS = ("ffcv", "dali", "kornia", "cuda_gates", "turbo_built")
+NATIVE = importlib.util.find_spec("fastpipe._turbo") is not None
 OPTIONAL_DATA = "FASTPIPE_TEST_DATA"
 
 
@@ -40,6 +41,8 @@ class Parts:
         for part in PARTS:
             if part in item.path.stem:
                 item.add_marker(part)
+        if item.get_closest_marker("turbo_built") and not NATIVE:
+            item.add_marker(pytest.mark.skip(reason="fastpipe._turbo was not built: no C++ compiler"))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(

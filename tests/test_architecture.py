@@ -13,9 +13,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ROOMS = ("fastpipe", "kernels", "train", "profiling")
 FACADE = "fastpipe/__init__.py"
+NATIVE = "_turbo"  # missing where there was no compiler
 # A module may import only equal or lower rank.
 RANKS = {
     **dict.fromkeys(("broken", "errors", "extras", "installed", "types", "rng", "system", "kernels"), 0),
+    NATIVE: 0,
     "storage": 1,
     **dict.fromkeys(("decode", "transforms", "augment"), 2),
     "batch": 3,
@@ -32,7 +34,7 @@ CUDA_LANGUAGE = (("numba", "cuda"), ("numba.cuda", "types"))
 OPTIONAL = (
     *("ffcv", "nvidia", "kornia", "numba.cuda", "timm", "jsonargparse", "skimage", "sklearn", "plotly"),
     *("tensorboard", "torch.utils.tensorboard", "wandb", "onnx", "onnxscript"),
-    *("accelerate", "lightning"),
+    *("accelerate", "lightning", f"fastpipe.{NATIVE}"),
 )
 
 
@@ -140,7 +142,7 @@ def _rank_problem(own: str, found: Import, dotted: str) -> str:
     if APART.get(own) == other and found.module not in ("fastpipe", f"fastpipe.{other}"):
         return f"{own} may use only what fastpipe.{other} itself exports, not {found.module}"
     private = [part for part in dotted.split(".") if part.startswith("_") and not part.endswith("__")]
-    if private and other != own:
+    if private and other not in (own, NATIVE):
         return f"{private[0]} is private to {other or 'fastpipe'}"
     return ""
 
@@ -217,6 +219,7 @@ def test_a_circle_is_found_also_inside_functions() -> None:
         ),
         ("train/loop.py", "from torch.utils import tensorboard", "torch.utils.tensorboard is optional"),
         ("kernels/flip.py", "from numba import cuda", "numba.cuda is optional"),
+        ("fastpipe/backends/a.py", "from fastpipe import _turbo", "fastpipe._turbo is optional"),
         ("fastpipe/utils.py", "", "utils has no rank"),
         ("fastpipe/loader/dataloader.py", "from fastpipe.utils import x", "utils has no rank"),
     ],

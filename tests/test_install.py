@@ -23,6 +23,7 @@ def clone(tmp_path):
     shutil.copytree(ROOT / "scripts", tmp_path / "clone" / "scripts")
     for name in ("pyproject.toml", "setup.py"):
         shutil.copy(ROOT / name, tmp_path / "clone")
+    shutil.copytree(ROOT / "fastpipe/decode/native", tmp_path / "clone/fastpipe/decode/native")
     programs, log = tmp_path / "bin", tmp_path / "log"
     venv = tmp_path / "clone" / ".venv" / "bin"
     venv.mkdir(parents=True)
@@ -63,7 +64,7 @@ def test_ffcv_is_built_with_what_the_environment_has(clone):
     done, asked = _install(clone, "dev,ffcv,dali")
     assert done.returncode == 0, done.stderr
     first, second = (line for line in asked if line.startswith("pip"))
-    assert {"numpy", "torch", "setuptools>=77"} <= set(first.split())
+    assert {"numpy", "torch", "setuptools>=77", "pybind11>=2.13"} <= set(first.split())
     assert second == "pip install --no-build-isolation --editable .[dev,ffcv,dali]"
 
 
@@ -71,6 +72,14 @@ def test_what_was_installed_is_not_installed_again(clone):
     _install(clone, "train,demo,dev,dali")
     assert _install(clone, "train,demo,dev")[1] == []
     assert _install(clone, "dev,kornia")[1] == ["pip install --editable .[dev,kornia]"]
+
+
+def test_it_is_installed_again_when_the_native_sources_change(clone):
+    _install(clone, "dev")
+    assert _install(clone, "dev")[1] == []
+    source = clone[0] / "fastpipe/decode/native/status.h"
+    source.write_text(source.read_text() + "// changed\n")
+    assert _install(clone, "dev")[1] == ["pip install --editable .[dev]"]
 
 
 def test_what_bears_the_old_name_leaves_first(clone):

@@ -8,11 +8,13 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parent.parent
 ROOMS = {
@@ -22,10 +24,18 @@ ROOMS = {
     "profiling": "fastpipe/profiling",
 }
 COMMANDS = ("fastpipe-train", "fastpipe-profile", "fastpipe-write")
-NOT_IN_A_CLONE = (".git", ".venv", "build", "dist", "runs", "*.egg-info", "__pycache__", ".*_cache")
+NOT_IN_A_CLONE = (".git", ".venv", "build", "dist", "runs", "*.egg-info", "__pycache__", ".*_cache", "*.so")
+PROBE = """
+from fastpipe.backends.registry import load
+from fastpipe.system.machine import this_machine
+found = load("turbo").probe(this_machine())
+assert not found.ok
+print(found.reason, found.remedy)
+"""
 IMPORT_ALL = """
 import importlib.metadata, json, sys
 import fastpipe, fastpipe.kernels, fastpipe.train, fastpipe.profiling, fastpipe.profiling.observe.cli
+import fastpipe._turbo
 points = importlib.metadata.distribution("fastpipe-vision").entry_points.select(group="console_scripts")
 for point in points:
     assert callable(point.load()), point
@@ -34,31 +44,48 @@ print(json.dumps({"files": files, "commands": sorted(point.name for point in poi
 """
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of a copy without build products: a stale build/lib puts deleted modules into a wheel."""
-    folder = tmp_path_factory.mktemp("wheel")
+def built(folder: Path, kind: str, pattern: str, **environment: str) -> Path:
+    """What `build` makes of a copy without build products: a stale build/lib puts deleted modules into it."""
     shutil.copytree(ROOT, folder / "clone", ignore=shutil.ignore_patterns(*NOT_IN_A_CLONE))
-    command = [sys.executable, "-P", "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
-    built = subprocess.run([*command, str(folder / "clone")], capture_output=True, text=True)
-    assert built.returncode == 0, built.stdout + built.stderr
-    (found,) = folder.glob("*.whl")
+    command = [sys.executable, "-P", "-m", "build", kind, "--no-isolation", "--outdir", str(folder)]
+    ran = subprocess.run(
+        [*command, str(folder / "clone")], capture_output=True, text=True, env={**os.environ, **environment}
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    (found,) = folder.glob(pattern)
     return found
 
 
 @pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, with the native module."""
+    return built(tmp_path_factory.mktemp("wheel"), "--wheel", "*.whl")
+
+
+@pytest.fixture(scope="module")
+def without_compiler(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of a machine whose compiler does not work."""
+    folder = tmp_path_factory.mktemp("without")
+    return built(folder, "--wheel", "*.whl", CC="/bin/false", CXX="/bin/false")
+
+
+@pytest.fixture(scope="module")
 def elsewhere(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment with the wheel; torch and the like are borrowed from the running one.
+    """A virtual environment with the wheel."""
+    return environment_of(wheel, tmp_path_factory.mktemp("elsewhere"))
+
+
+def environment_of(wheel: Path, folder: Path) -> Path:
+    """A virtual environment in `folder`; torch and the like are borrowed from the running one.
 
     A .pth file adds a folder to the search without running the .pth files there: the editable install is out
     of sight.
     """
-    folder = tmp_path_factory.mktemp("elsewhere")
     venv.create(folder, with_pip=False, symlinks=True)
     install = [sys.executable, "-P", "-m", "pip", "--python", str(folder / "bin" / "python"), "install"]
     subprocess.run([*install, "--quiet", "--no-deps", "--no-index", str(wheel)], check=True)
     paths = sysconfig.get_paths(vars={"base": str(folder), "platbase": str(folder)})
-    borrowed = sysconfig.get_paths()["purelib"]
+    borrowed = Path(torch.__file__).parents[1]
     Path(paths["purelib"], "borrowed.pth").write_text(f"{borrowed}\n", encoding="utf-8")
     return folder
 
@@ -83,11 +110,31 @@ def test_wheel_holds_every_module_and_recipe(wheel: Path) -> None:
     wanted = {
         f"{target}/{path.relative_to(ROOT / folder).as_posix()}"
         for folder, target in ROOMS.items()
-        for pattern in ("*.py", "*.yaml", "*.json", "py.typed")
+        for pattern in ("*.py", "*.pyi", "*.yaml", "*.json", "py.typed")
         for path in (ROOT / folder).rglob(pattern)
     }
     assert {"fastpipe/py.typed", "fastpipe/train/recipes/mild.yaml"} <= wanted
-    assert wanted == {name for name in packed if name.startswith("fastpipe/")}
+    found = {name for name in packed if name.startswith("fastpipe/")}
+    assert wanted == {name for name in found if not name.endswith(".so")}
+    assert [name.split(".")[0] for name in found - wanted] == ["fastpipe/_turbo"]
+
+
+def test_the_source_archive_holds_what_the_native_module_is_built_from(tmp_path: Path) -> None:
+    with tarfile.open(built(tmp_path, "--sdist", "*.tar.gz")) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    native = {path.relative_to(ROOT).as_posix() for path in (ROOT / "fastpipe/decode/native").iterdir()}
+    assert len(native) > 10 and {path.rpartition(".")[2] for path in native} == {"cpp", "h"}
+    assert native - names == set()
+
+
+def test_without_a_compiler_the_installation_succeeds_and_says_so(
+    without_compiler: Path, tmp_path: Path
+) -> None:
+    assert not [name for name in zipfile.ZipFile(without_compiler).namelist() if name.endswith(".so")]
+    folder = environment_of(without_compiler, tmp_path / "elsewhere")
+    ran = run_in(folder, "python", "-c", PROBE)
+    assert ran.returncode == 0, ran.stderr
+    assert "was not built" in ran.stdout and "C++ compiler" in ran.stdout
 
 
 def test_wheel_works_away_from_the_repository(elsewhere: Path) -> None:

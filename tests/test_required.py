@@ -14,6 +14,7 @@ markers =
     dali: a part
     kornia: a part
     cuda_gates: a part
+    turbo_built: a part
 """
 GOOD = "import pytest\n@pytest.mark.dali\ndef test_a(): pass\n"
 SKIPS = "import pytest\n@pytest.mark.dali\n@pytest.mark.skipif(True, reason='REASON')\ndef test_b(): pass\n"

@@ -12,6 +12,7 @@ __all__ = ["BACKENDS", "load"]
 
 BACKENDS: dict[str, str] = {
     "torchvision": "fastpipe.backends.torchvision:TorchvisionBackend",
+    "turbo": "fastpipe.backends.turbo.backend:TurboBackend",
     "ffcv": "fastpipe.backends.ffcv.backend:FfcvBackend",
     "dali": "fastpipe.backends.dali.backend:DaliBackend",
 }

@@ -26,16 +26,22 @@ from fastpipe.storage import Leaf
 from fastpipe.transforms import with_size
 from fastpipe.types import HostBatch, Plan, Request, Size, Spec
 
-__all__ = ["Packing", "Pixels", "about", "decode_step"]
+__all__ = ["Packing", "Pixels", "about", "decode_draws", "decode_step"]
 
 Pixels = npt.NDArray[np.uint8]
 
 
 def decode_step(plan: Plan, request: Request) -> tuple[Spec | None, Sequence[Sequence[float]]]:
     """The decode step at the request's size, and its uniform numbers by place."""
+    spec, draws = decode_draws(plan, request)
+    return spec, draws.tolist()
+
+
+def decode_draws(plan: Plan, request: Request) -> tuple[Spec | None, npt.NDArray[np.float64]]:
+    """The same with the numbers as an array, float64 [B, num_uniforms(spec)]."""
     spec = plan.decode if request.size is None else with_size(plan, request.size)
     keys = (request.seed, request.epoch, request.ids, request.repeats)
-    return spec, uniforms(*keys, Stream.CROP, num_uniforms(spec)).tolist()
+    return spec, uniforms(*keys, Stream.CROP, num_uniforms(spec))
 
 
 @contextmanager

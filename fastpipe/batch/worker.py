@@ -7,8 +7,9 @@ Ctrl-C behave as torch users know them.
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,11 +73,12 @@ class InitWorker:
 
 
 class Collated(NamedTuple):
-    """What the script's `collate_fn` made of a batch; `empty`: there were no samples to collate."""
+    """What the script's `collate_fn` made of `num` samples; `empty`: there were no samples to collate."""
 
     data: Any
     incidents: tuple[Incident, ...]
     number: int
+    num: int
     empty: bool = False
 
 
@@ -110,7 +112,7 @@ class KeyedWork(torch.utils.data.Dataset[Any]):
         if self.on_error == "raise":
             fetcher = _MapDatasetFetcher(self.dataset, self.batched, self.collate_fn, False)
             data = fetcher.fetch(request.asked)  # type: ignore[no-untyped-call]
-            return Collated(data, (), request.batch)
+            return Collated(data, (), request.batch, len(request.ids))
         return self._fetch(request, None)
 
     def _fetch(self, request: Request, seeds: Sequence[int] | None) -> Collated:
@@ -127,9 +129,9 @@ class KeyedWork(torch.utils.data.Dataset[Any]):
                     raise
                 incidents.append(_skipped(self.dataset, sample_id, error))
         if incidents and not samples:
-            return Collated(None, tuple(incidents), request.batch, empty=True)
+            return Collated(None, tuple(incidents), request.batch, 0, empty=True)
         data = self.collate_fn(samples if self.batched else samples[0])
-        return Collated(data, tuple(incidents), request.batch)
+        return Collated(data, tuple(incidents), request.batch, len(samples))
 
     def _sample(self, sample_id: Any) -> Any:
         """As torch's fetcher asks for a batch of one, so that `__getitems__` is preferred here too."""
@@ -159,10 +161,11 @@ class FolderWork(torch.utils.data.Dataset[Any]):
         self.mender = Mender(dataset, policy or Policy())
 
     def __getitem__(self, request: Request) -> HostBatch:
-        if not self.reseed:
-            return _Assembly(self, request).run()
-        with own_generators():
-            return _Assembly(self, request).run()
+        began = time.thread_time()
+        with own_generators() if self.reseed else nullcontext():
+            batch = _Assembly(self, request).run()
+        batch.to_pillow, batch.cpu_seconds = {}, time.thread_time() - began
+        return batch
 
 
 class _Assembly:

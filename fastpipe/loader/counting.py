@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from typing import Any
 
@@ -14,6 +15,7 @@ from fastpipe.batch import read_one, read_samples
 from fastpipe.batch.forks import garbage_stays_here
 from fastpipe.batch.host_draws import Seeded
 from fastpipe.loader.epoch import Position, Whereabouts
+from fastpipe.loader.stats import Made
 from fastpipe.types import IntArray
 
 _log = logging.getLogger("fastpipe")
@@ -55,6 +57,7 @@ class _Counted:
         return index
 
     def __next__(self) -> Any:
+        began = time.perf_counter()
         try:
             data = super().__next__()  # type: ignore[misc]
         except StopIteration:
@@ -63,10 +66,14 @@ class _Counted:
         except Exception:
             self._raised += 1
             raise
-        for _ in range(self._raised + 1):
+        finally:
+            self._where.tally.seconds_waited += time.perf_counter() - began
+        for delivered in range(self._raised, -1, -1):
             self._place.delivered += 1
             if self._place.trail is not None and self._asked:
-                self._place.trail.add(self._asked.popleft())
+                ids = self._asked.popleft()
+                self._place.trail.add(ids)
+                self._where.tally.add(Made(0 if delivered else len(ids)))
         self._raised = 0
         return data
 

@@ -41,6 +41,7 @@ from fastpipe.loader.replay import (
     sampler_state,
 )
 from fastpipe.loader.state import EpochClock, check_replay, fitted, make_state
+from fastpipe.loader.stats import LoaderStats
 from fastpipe.loader.supply import Supply, drawer_of, lane_of
 from fastpipe.transforms import with_size
 from fastpipe.types import Choice, Spec
@@ -264,6 +265,7 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
                 in_order=self.in_order,
                 ahead=self.num_workers * (self.prefetch_factor or 0) if lane.overlaps else 0,
                 again=saved is not None and not draws_base_seed(saved, asked),
+                tally=self._where.tally,
             )
             drawer.fast_forward()
         if saved is not None:
@@ -335,6 +337,10 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
         """How many of the samples delivered so far were "skipped", "replaced" and "rescued"."""
         return dict(self._supply.incidents(self._asked).counts)
 
+    def stats(self) -> LoaderStats:
+        """What was delivered so far, over all epochs: images, those handed to Pillow, waiting, CPU time."""
+        return self._where.tally.stats()
+
     def explain(self) -> Explanation:
         """Each step of the transform, where it runs and why; which backend serves, and why not the others."""
         planned = self.planned()
@@ -344,7 +350,7 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
             reason=planned.reason,
             steps=planned.notes,
             choice=choice,
-            facts=facts_of(self._asked, planned, choice),
+            facts=facts_of(self._asked, planned, choice, self._where.tally),
         )
 
     def state_dict(self) -> dict[str, Any]:

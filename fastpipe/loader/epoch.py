@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -15,6 +16,7 @@ from fastpipe.batch.worker import Collated
 from fastpipe.device import DeviceStage, MixedBatch
 from fastpipe.device.transfer import Transfer
 from fastpipe.errors import DataError
+from fastpipe.loader.stats import Made, Tally
 from fastpipe.types import Batch, HostBatch, Incident
 
 # One batch waits while the next is made. More would only hold memory: workers prefetch as well.
@@ -43,9 +45,10 @@ class Position:
 
 @dataclass(slots=True)
 class Whereabouts:
-    """The position of a loader's latest iterator, shared so that neither keeps the other alive."""
+    """The position of a loader's latest iterator, and the sums over all: neither keeps the other alive."""
 
     position: Position | None = None
+    tally: Tally = field(default_factory=Tally)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,6 +61,7 @@ class Ready:
     number: int
     payload: Any
     incidents: tuple[Incident, ...]
+    made: Made
     empty: bool = False
 
 
@@ -93,9 +97,17 @@ class LiftedLane:
     def prepare(self, result: HostBatch) -> Ready:
         """Run the device stage."""
         if not len(result.request.ids):
-            return Ready(number=result.request.batch, payload=None, incidents=result.incidents, empty=True)
+            return Ready(
+                number=result.request.batch,
+                payload=None,
+                incidents=result.incidents,
+                made=Made.of(result),
+                empty=True,
+            )
         batch = self.stage(result)
-        return Ready(number=batch.request.batch, payload=batch, incidents=result.incidents)
+        return Ready(
+            number=batch.request.batch, payload=batch, incidents=result.incidents, made=Made.of(result)
+        )
 
     def release(self, ready: Ready) -> list[Any]:
         """The batch as scripts expect it."""
@@ -121,9 +133,9 @@ class PlainLane:
 
     def prepare(self, result: Collated) -> Ready:
         """Start the transfer."""
-        data, incidents, number, empty = result
+        data, incidents, number, num, empty = result
         moved = (data, None) if self.transfer is None or empty else self.transfer(data)
-        return Ready(number=number, payload=moved, incidents=incidents, empty=empty)
+        return Ready(number=number, payload=moved, incidents=incidents, made=Made(num), empty=empty)
 
     def release(self, ready: Ready) -> Any:
         """The batch itself."""
@@ -143,6 +155,7 @@ class EpochIterator(Iterator[Any]):
     thread prepares, so that the device stage overlaps with the consumer's work. The sampler then stays in the
     consumer's thread: it is asked for that many batches at once, as torch asks it, and for one more after
     each delivered batch. again: the workers' seed was drawn before; draw none from the user's generator.
+    tally: counts what is delivered.
     """
 
     def __init__(
@@ -156,7 +169,9 @@ class EpochIterator(Iterator[Any]):
         in_order: bool,
         ahead: int,
         again: bool,
+        tally: Tally | None = None,
     ) -> None:
+        self._tally = Tally() if tally is None else tally
         self._in_order = in_order
         self._drawer = drawer
         self._stream = RequestStream(drawer)
@@ -193,10 +208,13 @@ class EpochIterator(Iterator[Any]):
         # The label that profilers and the TensorBoard plug-in look for.
         with torch.autograd.profiler.record_function(self._label):
             while True:
+                began = time.perf_counter()
                 ready = self._take()
+                self._tally.seconds_waited += time.perf_counter() - began
                 if fault := self._drawer.faults.pop(ready.number, None):
                     raise fault
                 self._incidents.note(ready.incidents)
+                self._tally.add(ready.made, ready.incidents)
                 batch = None if ready.empty else self._lane.release(ready)
                 self._count(ready.number)
                 if not ready.empty:

@@ -8,6 +8,7 @@ from fastpipe.backends.registry import load
 from fastpipe.device.engines.make import engine_note
 from fastpipe.loader.asked import Asked
 from fastpipe.loader.plan import Planned, count_classes
+from fastpipe.loader.stats import Tally
 from fastpipe.transforms import output_dtype
 from fastpipe.types import Choice, StepNote
 
@@ -45,8 +46,10 @@ class Explanation:
         return [f"  {name}: {value}" for name, value in self.facts]
 
 
-def facts_of(asked: Asked, planned: Planned, choice: Choice | None) -> tuple[tuple[str, str], ...]:
-    """The facts that hold for every batch of this loader."""
+def facts_of(
+    asked: Asked, planned: Planned, choice: Choice | None, tally: Tally
+) -> tuple[tuple[str, str], ...]:
+    """The facts that hold for every batch of this loader, and what went to Pillow so far."""
     drawn_by = "torch" if asked.seed is None else f"seed {asked.seed}"
     sampler = asked.deciding_sampler
     facts = [("order", f"{type(sampler).__name__}, drawn by {drawn_by}")]
@@ -67,6 +70,8 @@ def facts_of(asked: Asked, planned: Planned, choice: Choice | None) -> tuple[tup
         ", except the policy's operations, which are kornia's" if policy and asked.engine == "kornia" else ""
     )
     facts.append(("numerics", asked.kept_numerics + own))
+    if handed := tally.handed():
+        facts.append(("handed to Pillow", handed))
     return tuple(facts)
 
 

@@ -26,10 +26,11 @@ Encoded = bytes | memoryview
 class Located(NamedTuple):
     """Where samples lie in files, for readers that open them natively.
 
-    files: paths. file: int64 [B], which of them. offset, length: int64 [B], bytes; length -1: to the end.
+    files: paths, as the system has them. file: int64 [B], which of them. offset, length: int64 [B], bytes;
+    length -1: to the end.
     """
 
-    files: tuple[str, ...]
+    files: tuple[bytes, ...]
     file: IntArray
     offset: IntArray
     length: IntArray
@@ -42,6 +43,7 @@ class Leaf(ABC):
 
     kind:      the word that backends claim and messages show.
     words:     what one is called, and what several are called.
+    mapped:    `encoded` gives views of memory, which a native reader takes instead of opening a file.
     numerics:  what the loader promises where the script does not say.
     """
 
@@ -49,6 +51,7 @@ class Leaf(ABC):
 
     kind: ClassVar[str]
     words: ClassVar[tuple[str, str]]
+    mapped: ClassVar[bool] = False
     numerics: ClassVar[Literal["exact", "fast"]] = "exact"
 
     def __init__(self, dataset: Any) -> None:
@@ -102,6 +105,11 @@ class Leaf(ABC):
     def size(self, i: int) -> Size | None:
         """(height, width) where a table has it, so that nothing is read for it; else None."""
         return None
+
+    def sizes(self, ids: IntArray) -> IntArray:
+        """The sizes of several, int64 [B,2]; (0, 0) where no table has it."""
+        sizes = [self.size(i) or (0, 0) for i in ids.tolist()]
+        return np.array(sizes, dtype=np.int64).reshape(-1, 2)
 
     def raw(self, i: int) -> bool:
         """Whether `encoded` gives pixels as they are, uint8 [H,W,3] of `size`, and no image file."""

@@ -102,6 +102,8 @@ def _loader_prices(
     rows = (
         ("torchvision, folder", Variant(workers=1)),
         ("torchvision, .beton", Variant(workers=1, beton=path)),
+        ("turbo, folder", Variant(workers=1, backend="turbo")),
+        ("turbo, .beton", Variant(workers=1, backend="turbo", beton=path)),
         ("dali, folder", Variant(workers=1, backend="dali")),
         ("dali, .beton", Variant(workers=1, backend="dali", beton=path)),
         ("ffcv, .beton", Variant(workers=1, backend="ffcv", beton=path)),

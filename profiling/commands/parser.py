@@ -60,7 +60,7 @@ def _profile_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="worker processes of the loader (default: the number of usable CPUs, at most 8)",
     )
-    add("--backend", default="torchvision", help="torchvision, ffcv or dali (default: torchvision)")
+    add("--backend", default="torchvision", help="torchvision, turbo, ffcv or dali (default: torchvision)")
     add(
         "--target-images-per-s",
         metavar="RATE",

@@ -239,6 +239,7 @@ def _prefetch(basis: Basis) -> Fix:
 
 
 _ACCURACY = {
+    names.TURBO: "none: the same pixels",
     names.DALI: "none: the same pixels within the documented tolerance",
     names.BETON: "none",
     names.BETON_FFCV: "tolerance: FFCV's decoder and area resize give other pixels",

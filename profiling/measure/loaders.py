@@ -142,6 +142,8 @@ def _others(setting: Setting, inputs: Inputs, stack: ExitStack) -> dict[Id, Vari
     if workload.quick or workload.workers == 0 or workload.backend != "torchvision":
         return {}
     found = {}
+    if unavailable("turbo", setting.plan, beton=False) is None:
+        found[names.TURBO] = Variant(workers=1, backend="turbo")
     if unavailable("dali", setting.plan, beton=False) is None:
         found[names.DALI] = Variant(workers=1, backend="dali")
     path, _ = stack.enter_context(beton_of(inputs))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 _MARK = "_fastpipe_original"
@@ -53,6 +53,22 @@ class Calls:
             whole = time.perf_counter_ns() - entered
             self.hooks.append(whole - wall)
             self.inner_wall, self.inner_cpu = outer_wall + whole, outer_cpu + cpu
+
+    def move(self, name: str, seconds: Mapping[str, float]) -> None:
+        """Count parts of the last call of the stage `name` for other stages: what the call itself measured.
+
+        A part's CPU time is its share of the call's: native code reads one clock only.
+        """
+        walls, cpus = self.totals[name]
+        wall, cpu = walls[-1], cpus[-1]
+        for part, passed in seconds.items():
+            own = min(int(passed * 1e9), walls[-1])
+            own_cpu = cpu * own // max(wall, 1)
+            walls[-1] -= own
+            cpus[-1] -= own_cpu
+            total = self.totals.setdefault(part, ([], []))
+            total[0].append(own)
+            total[1].append(own_cpu)
 
     def on_threads(self, each: Callable[..., Any], function: Callable[[Any], Any], items: Any) -> Any:
         """`each(function, items)`, which may run on other threads: their work counts for this batch.

@@ -1,7 +1,7 @@
 """Hooks for fastpipe's own loader: the loader of a batch, and the backends without worker processes.
 
 The worker processes of fastpipe's loader are torch's, so `StageHooks` sees their batches. This module covers
-the parts that torch does not run: FFCV's threads, DALI's threads, and the device stage.
+the parts that torch does not run: threads of FFCV and turbo, DALI's threads, and the device stage.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from fastpipe.backends import registry
 from fastpipe.device import DeviceStage
 from fastpipe.profiling.observe.calls import marked, raw
 from fastpipe.profiling.observe.ours_dali import DaliHooks
+from fastpipe.profiling.observe.ours_turbo import hook_turbo
 from fastpipe.profiling.observe.patches import Patches
 from fastpipe.profiling.observe.recorder import Control, Recorder
 from fastpipe.profiling.observe.stages import ASSEMBLY, StageHooks, size_of
@@ -114,9 +115,11 @@ class OwnHooks:
         return load
 
     def _hook_backends(self) -> None:
-        work = getattr(sys.modules.get("fastpipe.backends.ffcv.batch"), "BatchWork", None)
-        if work is not None and raw(work.__call__) is work.__call__:
-            self._patches.set(work, "__call__", marked(self._observed_work(work.__call__), work.__call__))
+        for name in ("ffcv", "turbo"):
+            work = getattr(sys.modules.get(f"fastpipe.backends.{name}.batch"), "BatchWork", None)
+            if work is not None and raw(work.__call__) is work.__call__:
+                self._patches.set(work, "__call__", marked(self._observed_work(work.__call__), work.__call__))
+        hook_turbo(self._patches)
         if not self._dali.installed:
             self._dali.install(self._patches)
 

@@ -22,7 +22,7 @@ from torch.utils.data import ConcatDataset, Subset
 from torchvision import transforms
 
 from fastpipe import BackendError, DataLoader, SampleError
-from fastpipe.backends.ffcv import threads as ffcv_threads
+from fastpipe.backends import threads as backend_threads
 from fastpipe.backends.ffcv.backend import FfcvBackend
 from fastpipe.batch import packing
 from fastpipe.errors import NoEffectWarning
@@ -274,14 +274,14 @@ class Counting:
 def borrowed(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
     """The threads that loaders of this test took: other tests' may be on their way back to the idle ones."""
     threads: list[threading.Thread] = []
-    borrow = ffcv_threads._borrow
+    borrow = backend_threads._borrow
 
-    def noted(num: int) -> list[ffcv_threads._Thread]:
+    def noted(num: int) -> list[backend_threads._Thread]:
         taken = borrow(num)
         threads.extend(taken)
         return taken
 
-    monkeypatch.setattr(ffcv_threads, "_borrow", noted)
+    monkeypatch.setattr(backend_threads, "_borrow", noted)
     return threads
 
 

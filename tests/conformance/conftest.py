@@ -39,11 +39,12 @@ SEED = 7
 SIZE = 32
 CLASSES = ("birch", "granite", "water")
 WORKERS = (0, 1, pytest.param(3, marks=pytest.mark.slow))
-MARKS = {"ffcv": pytest.mark.ffcv, "dali": pytest.mark.dali}
+MARKS = {"turbo": pytest.mark.turbo_built, "ffcv": pytest.mark.ffcv, "dali": pytest.mark.dali}
 # Largest mean and single error in levels of 0..255 that a backend may have against Pillow, by its numerics.
 TOLERANCE: dict[tuple[str, str], tuple[float, float]] = {
     ("torchvision", "exact"): (0.0, 0.0),
     ("torchvision", "fast"): (0.0, 0.0),
+    ("turbo", "exact"): (0.0, 0.0),
     ("ffcv", "exact"): (0.0, 0.0),
     ("ffcv", "fast"): (3.0, 40.0),
     ("dali", "exact"): (0.0, 0.0),

@@ -200,11 +200,12 @@ def test_wrong_words_are_refused_before_anything_is_measured(
     assert says in error_of(["./no/such/folder", *wrong], capsys, 2)
 
 
-@pytest.mark.parametrize("backend", ["dali", "ffcv"])
+@pytest.mark.parametrize("backend", [pytest.param("turbo", marks=pytest.mark.turbo_built), "dali", "ffcv"])
 def test_another_backend_is_one_stage(
     folder: Path, tmp_path: Path, backend: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip({"dali": "nvidia.dali", "ffcv": "ffcv"}[backend], reason=f"{backend} is an extra")
+    module = {"turbo": "fastpipe._turbo", "dali": "nvidia.dali", "ffcv": "ffcv"}[backend]
+    pytest.importorskip(module, reason=f"{backend} is not installed")
     report = tmp_path / "profile.json"
     more = ["--backend", backend, "--target-images-per-s", "1e6", "--json", str(report)]
     assert main([str(folder), *SMALL, *more]) == 0

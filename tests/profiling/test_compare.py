@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -28,6 +29,7 @@ def test_the_price_list_has_every_loader_and_augmentation(
     rows = json.loads(report.read_text(encoding="utf-8"))["prices"]
     assert {row["by"] for row in rows} >= {
         *("torchvision, folder", "torchvision, .beton", "dali, folder", "ffcv, .beton"),
+        "turbo, folder",
         *("torchvision on Pillow, in workers", "fastpipe engine fused, whole batch"),
     }
     assert {row["step"] for row in rows} >= {"RandAugment", "TrivialAugmentWide", "ColOut", "MixUp"}
@@ -35,6 +37,9 @@ def test_the_price_list_has_every_loader_and_augmentation(
         # A row without a price says why.
         assert (row["cpu_ms_per_image"] is None) == bool(row["reason"])
     priced = {(row["step"], row["by"]): row["cpu_ms_per_image"] for row in rows}
+    turbo = priced["read + decode + crop + resize", "turbo, folder"]
+    if importlib.util.find_spec("fastpipe._turbo") is not None:
+        assert turbo is not None and turbo["median"] > 0.0
     fused = priced["flip + normalise", "fastpipe engine fused, whole batch"]
     assert fused is not None and fused["median"] > 0.0
     assert "CPU-ms per image at 32 pixels" in capsys.readouterr().out

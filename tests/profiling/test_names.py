@@ -56,6 +56,7 @@ def fixes() -> tuple[Fix, ...]:
         notes=(),
     )
     others = {
+        names.TURBO: Variant(workers=1, backend="turbo"),
         names.DALI: Variant(workers=1, backend="dali"),
         names.BETON: Variant(workers=1, beton="x"),
         names.BETON_FFCV: Variant(workers=1, backend="ffcv", beton="x"),
@@ -68,7 +69,7 @@ def fixes() -> tuple[Fix, ...]:
 
 def test_other_words_change_no_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
     before = {fix.id: fix for fix in fixes()}
-    assert len(before) == 12
+    assert len(before) == 13
     shown = [fix.name for fix in before.values()]
     assert "1 worker" in shown and "4 workers" in shown and ".beton, max resolution 352" in shown
     monkeypatch.setattr(names, "WORDS", dict.fromkeys(names.WORDS, "another word {}"))

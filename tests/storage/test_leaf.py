@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -218,6 +219,7 @@ def test_every_leaf_gives_the_pixels_labels_and_bytes(folder: Path, beton: Beton
             assert leaf.raw(i) or np.array_equal(np.asarray(leaf.rgb(i, data)), np.asarray(image))
         assert leaf.labels(ids).tolist() == [expected.targets[i] for i in ids]
         assert leaf.labels(ids).dtype == np.int64
+        assert leaf.sizes(ids).tolist() == [list(leaf.size(i) or (0, 0)) for i in ids.tolist()]
         assert [bytes(one) for one in leaf.encoded_many(ids)] == [bytes(leaf.encoded(i)) for i in ids]  # type: ignore[arg-type]
 
 
@@ -227,7 +229,7 @@ def test_a_native_reader_finds_the_bytes(folder: Path, beton: BetonDataset) -> N
         located = leaf.locate(ids)
         assert located is not None
         for place, i in enumerate(ids.tolist()):
-            data = Path(located.files[located.file[place]]).read_bytes()[located.offset[place] :]
+            data = Path(os.fsdecode(located.files[located.file[place]])).read_bytes()[located.offset[place] :]
             length = int(located.length[place])
             assert (data if length < 0 else data[:length]) == bytes(leaf.encoded(i))
     memory = leaf_of(in_memory(folder))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +55,11 @@ def train(photos: Path, folder: Path, *arguments: str) -> list[float]:
 
 @pytest.mark.parametrize(
     "backend",
-    [pytest.param("ffcv", marks=pytest.mark.ffcv), pytest.param("dali", marks=pytest.mark.dali)],
+    [
+        pytest.param("turbo", marks=pytest.mark.turbo_built),
+        pytest.param("ffcv", marks=pytest.mark.ffcv),
+        pytest.param("dali", marks=pytest.mark.dali),
+    ],
 )
 def test_every_backend_trains_alike(photos: Path, tmp_path: Path, backend: str) -> None:
     """Losses and accuracy to the bit: order, boxes, flips, operations and pixels are the same."""
@@ -64,6 +71,40 @@ def test_every_backend_trains_alike(photos: Path, tmp_path: Path, backend: str) 
         assert summary["backend"] == name
     assert len(runs[backend][0]) == 4
     assert runs[backend] == runs["torchvision"]
+
+
+KILLED = """
+import os, signal, sys
+from fastpipe.train import cli
+from fastpipe.train.loop import Trainer
+labels, taken = Trainer._labels, 0
+def killed(trainer, batch):
+    global taken
+    taken += 1
+    if taken == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return labels(trainer, batch)
+Trainer._labels = killed
+cli.main(sys.argv[1:])
+"""
+
+
+@pytest.mark.turbo_built
+@pytest.mark.parametrize("other", ["torchvision", "turbo"])
+def test_killed_on_turbo_the_run_continues_with_the_next_sample(
+    photos: Path, tmp_path: Path, other: str
+) -> None:
+    """kill -9 in mid-epoch, then another backend: the losses of a run that nobody interrupted."""
+    whole = train(photos, tmp_path / "whole", "--backend", "torchvision", "--num-workers", "1")
+    run = tmp_path / "run"
+    given = ("--recipe", "mild", "--data", str(photos), "--output-dir", str(run), *TINY)
+    given += ("--num-workers", "2", "--checkpoint-interval", "0.25ep")
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, *given, "--backend", "turbo"], capture_output=True, text=True
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    losses = train(photos, run, "--backend", other, "--num-workers", "1", "--resume", "auto")
+    assert losses == whole
 
 
 @pytest.mark.dali

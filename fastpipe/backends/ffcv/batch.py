@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -11,7 +13,7 @@ from fastpipe.backends.ffcv.exact import fill_exact, has_pillows_pixels
 from fastpipe.backends.ffcv.fast import fill_fast
 from fastpipe.backends.ffcv.native import Native
 from fastpipe.backends.ffcv.sample import Sample, ThreadState
-from fastpipe.backends.ffcv.threads import Stop
+from fastpipe.backends.threads import Stop
 from fastpipe.batch.locate import locate
 from fastpipe.batch.mend import Mender, first_that_decodes
 from fastpipe.batch.packing import Packing, Pixels, about, decode_step
@@ -36,7 +38,11 @@ class BatchWork:
 
     def __call__(self, request: Request, state: ThreadState, stop: Stop) -> HostBatch:
         """The batch of one request. Raises SampleError, or RuntimeError for images of unequal size."""
-        return _Assembly(self, request, state).run(stop)
+        began = time.thread_time()
+        assembly = _Assembly(self, request, state)
+        batch = assembly.run(stop)
+        batch.to_pillow, batch.cpu_seconds = dict(assembly.handed), time.thread_time() - began
+        return batch
 
 
 class _Assembly:
@@ -47,6 +53,7 @@ class _Assembly:
         self.state = state
         self.spec, self.draws = decode_step(work.plan, request)
         self.packing = Packing(request, work.mender, pin=work.pin)
+        self.handed: Counter[str] = Counter()
 
     def run(self, stop: Stop) -> HostBatch:
         for place in range(len(self.packing.request.ids)):
@@ -60,6 +67,7 @@ class _Assembly:
         with about(leaf, index, sample_id):
             _, rejected = first_that_decodes(self._decoders(leaf, index, place))
         if rejected is not None:
+            self.handed["rejected"] += 1
             self.packing.mending.rescued(place, rejected)
         self.packing.label(place, leaf, leaf.label(index))
 
@@ -74,6 +82,7 @@ class _Assembly:
         if self.work.numerics == "fast":
             return [("FFCV", partial(fill_fast, self.work.native, self.state, sample, room)), pillow]
         if not has_pillows_pixels(sample):
+            self.handed["raw" if sample.raw else "other pixels"] += 1
             return [pillow]
         return [("FFCV", partial(fill_exact, self.state, sample, room)), pillow]
 

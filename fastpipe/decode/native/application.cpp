@@ -39,8 +39,6 @@ Status Markers::application(int marker, const Segment& content) noexcept {
         }
     } else if (marker == APP2 && content.starts("ICC_PROFILE", 12)) {
         if (content.size < 14) return Status::irregular;
-    } else if (marker == APP2 && content.starts("MPF", 4)) {
-        return Status::irregular;  // several pictures in one file: Pillow reads their directory
     } else if (marker == APP13 && content.starts("Photoshop 3.0", 14)) {
         if (!pillow_reads_photoshop(content.data, content.size)) return Status::irregular;
     }

@@ -15,6 +15,15 @@ Status Worker::find(const Bytes& given, Bytes& bytes) noexcept {
     return Status::done;
 }
 
+namespace {
+
+Known known(const Batch& batch, std::size_t i) {
+    if (batch.sizes == nullptr) return {batch.opened, 0, 0};
+    return {batch.opened, batch.sizes[2 * i], batch.sizes[2 * i + 1]};
+}
+
+}  // namespace
+
 template <typename Input>
 void Worker::fill(const Batch& batch, const Input* inputs) noexcept {
     const std::size_t pixels = std::size_t(3) * batch.height * batch.width;
@@ -24,7 +33,8 @@ void Worker::fill(const Batch& batch, const Input* inputs) noexcept {
         Status status = find(inputs[i], bytes);
         if (status == Status::done) {
             const Target target{batch.images + i * pixels, batch.height, batch.width};
-            status = maker_.make(bytes, *batch.step, batch.uniforms + i * draws, batch.limits, target, seconds_);
+            status = maker_.make(bytes, known(batch, i), *batch.step, batch.uniforms + i * draws, batch.limits,
+                                 target, seconds_);
         }
         batch.statuses[i] = std::uint8_t(status);
     }
@@ -34,9 +44,9 @@ void Worker::fill(const Batch& batch, const Input* inputs) noexcept {
 template void Worker::fill(const Batch&, const Piece*) noexcept;
 template void Worker::fill(const Batch&, const Bytes*) noexcept;
 
-Status Worker::measure(Bytes bytes, const Step& step, const double* uniforms, const Limits& limits, int& height,
+Status Worker::measure(Bytes bytes, const Known& known, const Step& step, const double* uniforms, const Limits& limits, int& height,
                        int& width) noexcept {
-    return maker_.measure(bytes, step, uniforms, limits, height, width);
+    return maker_.measure(bytes, known, step, uniforms, limits, height, width);
 }
 
 Seconds Worker::seconds() noexcept {

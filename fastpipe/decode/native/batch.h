@@ -15,6 +15,8 @@ struct Batch {
     std::uint8_t* images;  // num_images x height x width x 3
     int height, width;
     Limits limits;
+    const std::int64_t* sizes;  // num_images x (height, width) of a table; nullptr: there is none
+    bool opened;                // by Pillow, each image
     std::uint8_t* statuses;
 };
 
@@ -30,7 +32,7 @@ public:
     template <typename Input>
     void fill(const Batch& batch, const Input* inputs) noexcept;
 
-    Status measure(Bytes bytes, const Step& step, const double* uniforms, const Limits& limits, int& height,
+    Status measure(Bytes bytes, const Known& known, const Step& step, const double* uniforms, const Limits& limits, int& height,
                    int& width) noexcept;
 
     // Since the last call.

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "segments.h"
+
 namespace turbo {
 
 namespace {
@@ -68,31 +70,34 @@ double now() noexcept {
     return double(time.tv_sec) + 1e-9 * double(time.tv_nsec);
 }
 
-Status ImageMaker::make(Bytes bytes, const Step& step, const double* uniforms, const Limits& limits,
+Status ImageMaker::make(Bytes bytes, const Known& known, const Step& step, const double* uniforms, const Limits& limits,
                         const Target& target, Seconds& seconds) noexcept {
     const double start = now();
     Plan made;
-    const Status status = header(bytes, step, uniforms, limits, made);
+    const Status status = header(bytes, known, step, uniforms, limits, made);
     seconds.decode += now() - start;
     if (status != Status::done) return status;
     if (made.window.height != target.height || made.window.width != target.width) return Status::crop;
     return pixels(made, step, target, seconds);
 }
 
-Status ImageMaker::measure(Bytes bytes, const Step& step, const double* uniforms, const Limits& limits,
+Status ImageMaker::measure(Bytes bytes, const Known& known, const Step& step, const double* uniforms, const Limits& limits,
                            int& height, int& width) noexcept {
     Plan made;
-    const Status status = header(bytes, step, uniforms, limits, made);
+    const Status status = header(bytes, known, step, uniforms, limits, made);
     if (status != Status::done) return status;
     height = made.window.height;
     width = made.window.width;
     return status;
 }
 
-Status ImageMaker::header(Bytes bytes, const Step& step, const double* uniforms, const Limits& limits,
+Status ImageMaker::header(Bytes bytes, const Known& known, const Step& step, const double* uniforms, const Limits& limits,
                           Plan& made) noexcept {
     const Status status = decoder_.open(bytes, limits);
     if (status != Status::done) return status;
+    const bool sized = known.height != 0 || known.width != 0;
+    if (sized && (known.height != decoder_.height() || known.width != decoder_.width())) return Status::table;
+    if (!known.opened && !pillow_opens(bytes)) return Status::metadata;
     return plan(step, uniforms, decoder_.height(), decoder_.width(), limits, made);
 }
 

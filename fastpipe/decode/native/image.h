@@ -11,6 +11,13 @@ struct Target {
     int height, width;
 };
 
+// What the caller knows about an image. `opened`: Pillow has read the header without an error or a warning.
+// Height and width as the storage's table has them; 0, 0: there is no table.
+struct Known {
+    bool opened;
+    std::int64_t height, width;
+};
+
 // Wall clock of the phases; of `decode`, the horizontal pass of the resize is a part, as rows arrive.
 struct Seconds {
     double read, decode, resize;
@@ -22,15 +29,15 @@ double now() noexcept;  // CLOCK_MONOTONIC, in seconds
 class ImageMaker {
 public:
     // Every byte of the target is written where the status is `done`; none may be, or some, elsewhere.
-    Status make(Bytes bytes, const Step& step, const double* uniforms, const Limits& limits,
+    Status make(Bytes bytes, const Known& known, const Step& step, const double* uniforms, const Limits& limits,
                 const Target& target, Seconds& seconds) noexcept;
 
     // The size that make() would need.
-    Status measure(Bytes bytes, const Step& step, const double* uniforms, const Limits& limits, int& height,
+    Status measure(Bytes bytes, const Known& known, const Step& step, const double* uniforms, const Limits& limits, int& height,
                    int& width) noexcept;
 
 private:
-    Status header(Bytes bytes, const Step& step, const double* uniforms, const Limits& limits,
+    Status header(Bytes bytes, const Known& known, const Step& step, const double* uniforms, const Limits& limits,
                   Plan& made) noexcept;
     Status pixels(const Plan& made, const Step& step, const Target& target, Seconds& seconds) noexcept;
 

@@ -9,6 +9,7 @@
 
 #include "bindings.h"
 #include "decoder.h"
+#include "segments.h"
 
 namespace py = pybind11;
 using turbo::Box;
@@ -57,9 +58,15 @@ PYBIND11_MODULE(_turbo, module) {
     module.doc() = "JPEG crops with libjpeg-turbo's pixels, resized with Pillow's.";
     module.def("decode", &decode, py::arg("data"), py::arg("region") = py::none(),
                py::arg("max_pixels") = std::int64_t(1) << 40);
+    module.attr("INTERFACE") = 1;  // fastpipe/backends/turbo/native.py expects this number
     turbo::bind_resize(module);
     turbo::bind_step(module);
     turbo::bind_worker(module);
+    module.def("pillow_opens", [](const py::buffer& data) {
+        const auto info = data.request();
+        return turbo::pillow_opens(
+            {static_cast<const std::uint8_t*>(info.ptr), std::size_t(info.size * info.itemsize)});
+    });
     module.def("use_simd", [](int simd) { turbo::use_simd(turbo::Simd(simd)); });
     module.def("used_simd", [] { return int(turbo::used_simd()); });
     module.def("best_simd", [] { return int(turbo::best_simd()); });

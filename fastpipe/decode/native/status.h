@@ -18,13 +18,16 @@ enum class Status : std::uint8_t {
     too_large,         // more pixels than `Limits` allows
     crop,              // a crop that does not fit the image
     memory,            // no memory
+    table,             // another size than the storage's table says
+    metadata,          // segments that Pillow might refuse or warn about: it reads the header first
 };
 
 // In the order of the enum.
 constexpr const char* kStatusNames[] = {
     "done",       "unreadable", "not_jpeg",  "components", "process", "sampling", "scans",
-    "incomplete", "irregular",  "truncated", "too_large",  "crop",    "memory",
+    "incomplete", "irregular",  "truncated", "too_large",  "crop",    "memory",   "table",
+    "metadata",
 };
-static_assert(sizeof(kStatusNames) / sizeof(*kStatusNames) == int(Status::memory) + 1, "a name for each");
+static_assert(sizeof(kStatusNames) / sizeof(*kStatusNames) == int(Status::metadata) + 1, "a name for each");
 
 }  // namespace turbo

@@ -127,11 +127,17 @@ py::array fill(Worker& worker, const py::list& files, const Array<std::int64_t>&
 }
 
 py::array fill_bytes(Worker& worker, const py::sequence& data, const Step& step, const Array<double>& uniforms,
-                     py::array images, std::int64_t max_pixels) {
+                     py::array images, std::int64_t max_pixels, const std::optional<Array<std::int64_t>>& sizes,
+                     bool opened) {
     const Entry entry(worker);
     Array<std::uint8_t> statuses;
-    const Batch batch = batch_of(step, uniforms, images, max_pixels, statuses);
+    Batch batch = batch_of(step, uniforms, images, max_pixels, statuses);
     if (std::int64_t(data.size()) != batch.num_images) throw py::value_error("data and images differ in length");
+    if (sizes && (sizes->ndim() != 2 || sizes->shape(0) != batch.num_images || sizes->shape(1) != 2)) {
+        throw py::value_error("sizes must be int64 [N,2], with N of images");
+    }
+    batch.sizes = sizes ? sizes->data() : nullptr;
+    batch.opened = opened;
     Buffers buffers(data.size());
     std::vector<Bytes> inputs;
     inputs.reserve(data.size());
@@ -144,14 +150,14 @@ py::array fill_bytes(Worker& worker, const py::sequence& data, const Step& step,
 }
 
 py::tuple measure(Worker& worker, const py::object& data, const Step& step, const Array<double>& uniforms,
-                  std::int64_t max_pixels) {
+                  std::int64_t max_pixels, bool opened) {
     const Entry entry(worker);
     const Array<double> row({py::ssize_t(1), uniforms.size()}, uniforms.data());
     check_uniforms(step, row, 1);
     Buffers buffers(1);
     const Bytes bytes = buffers.add(data);
     int height = 0, width = 0;
-    const Status status = worker.measure(bytes, step, row.data(), {max_pixels}, height, width);
+    const Status status = worker.measure(bytes, {opened, 0, 0}, step, row.data(), {max_pixels}, height, width);
     return py::make_tuple(int(status), height, width);
 }
 
@@ -172,8 +178,10 @@ void bind_worker(py::module_& module) {
         .def("fill", &fill, py::arg("files"), py::arg("file"), py::arg("offset"), py::arg("length"),
              py::arg("step"), py::arg("uniforms"), py::arg("images"), py::arg("max_pixels"))
         .def("fill_bytes", &fill_bytes, py::arg("data"), py::arg("step"), py::arg("uniforms"),
-             py::arg("images"), py::arg("max_pixels"))
-        .def("measure", &measure, py::arg("data"), py::arg("step"), py::arg("uniforms"), py::arg("max_pixels"))
+             py::arg("images"), py::arg("max_pixels"), py::kw_only(), py::arg("sizes") = py::none(),
+             py::arg("opened") = false)
+        .def("measure", &measure, py::arg("data"), py::arg("step"), py::arg("uniforms"), py::arg("max_pixels"),
+             py::kw_only(), py::arg("opened") = false)
         .def("seconds", &seconds);
 }
 

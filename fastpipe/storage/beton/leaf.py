@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from fastpipe.errors import SampleError
 from fastpipe.storage.beton.dataset import BetonDataset
 from fastpipe.storage.beton.file import Beton, is_beton
 from fastpipe.storage.beton.format import RAW
@@ -26,6 +28,7 @@ class BetonLeaf(Leaf):
     dataset: BetonDataset
     kind: ClassVar[str] = "beton"
     words: ClassVar[tuple[str, str]] = ("a .beton file", ".beton files")
+    mapped: ClassVar[bool] = True
     numerics: ClassVar[Literal["exact", "fast"]] = "fast"
 
     @classmethod
@@ -52,6 +55,11 @@ class BetonLeaf(Leaf):
         beton = self.dataset.beton
         return int(beton.heights[i]), int(beton.widths[i])
 
+    def sizes(self, ids: IntArray) -> IntArray:
+        """By the file's table."""
+        beton = self.dataset.beton
+        return np.stack([beton.heights[ids], beton.widths[ids]], axis=1).astype(np.int64)
+
     def raw(self, i: int) -> bool:
         """By the file's table."""
         return bool(self.dataset.beton.modes[i] == RAW)
@@ -59,6 +67,14 @@ class BetonLeaf(Leaf):
     def encoded(self, i: int) -> Encoded:
         """Not copied: a view of the file."""
         return self.dataset.beton.encoded(i)
+
+    def encoded_many(self, ids: IntArray) -> list[Encoded | SampleError]:
+        """Not copied: 0.3 us each, where `encoded` takes 4."""
+        beton = self.dataset.beton
+        starts = beton.pointers[ids].astype(np.int64)
+        stops = starts + beton.lengths[ids].astype(np.int64)
+        file = beton.data().data
+        return [file[a:b] for a, b in zip(starts.tolist(), stops.tolist(), strict=True)]
 
     def rgb(self, i: int, data: Encoded | None = None) -> Image.Image:
         """As `Leaf.rgb`; the bytes are always at hand."""
@@ -72,7 +88,7 @@ class BetonLeaf(Leaf):
         """Pieces of the one file, all inside it."""
         beton = self.dataset.beton
         offset, length = (column[ids].astype(np.int64) for column in (beton.pointers, beton.lengths))
-        return Located((beton.path,), np.zeros(len(ids), dtype=np.int64), offset, length)
+        return Located((os.fsencode(beton.path),), np.zeros(len(ids), dtype=np.int64), offset, length)
 
     def pages(self) -> IntArray:
         """FFCV's pages."""

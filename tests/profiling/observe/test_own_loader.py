@@ -118,6 +118,31 @@ for function in (fastpipe.DataLoader.__iter__, type(iter(train)).__next__, Devic
     assert observe(source).status == 0
 
 
+@pytest.mark.turbo_built
+def test_turbos_native_calls_are_seen_as_stages(run_whole: Any, folder: Path, tmp_path: Path) -> None:
+    source = (
+        script(folder, OURS).partition("train = ")[0]
+        + """
+for workers in (0, 2):
+    loader = DataLoader(ImageFolder(sys.argv[1], transform), 6, num_workers=workers, backend="turbo")
+    for batch in loader: pass
+"""
+    )
+    options = ("--warmup", "0", "--steps", "14", "--json", "run.json")
+    ran = run_whole(source.replace("sys.argv[1]", repr(str(folder))), *options)
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
+    assert [loader["steps"] for loader in report["loaders"]] == [7] * 2
+    for loader, workers in zip(report["loaders"], [0, 2], strict=True):
+        assert (loader["backend"], loader["num_workers"]) == ("turbo", workers)
+        assert loader["images_per_batch"] == pytest.approx(34 / 6) and loader["batches_timed"] > 0
+        stages = {stage["name"]: stage for stage in loader["stages"]}
+        assert {"read", "decode", "crop+resize", "batch assembly", "device stage"} <= set(stages)
+        for name in ("read", "decode", "crop+resize"):
+            assert stages[name]["where"] == ("thread" if workers else "main")
+            assert stages[name]["cpu_ms_per_image"] > 0
+
+
 @pytest.mark.ffcv
 @pytest.mark.dali
 def test_threads_that_decode_are_seen_with_their_stages(run_whole: Any, folder: Path, tmp_path: Path) -> None:

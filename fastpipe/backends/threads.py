@@ -2,6 +2,7 @@
 
 The threads belong to the process and pass from one epoch, or loader, to the next. FFCV's library keeps 11 KiB
 for every thread that ever decoded (its pthread keys have no destructor), so new threads per epoch would leak.
+Each carries the name of the backend that it works for: "fastpipe-ffcv", "fastpipe-turbo".
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class _Thread(threading.Thread):
     """Runs one task after another, and waits in `_idle` between them."""
 
     def __init__(self) -> None:
-        super().__init__(name="fastpipe-ffcv", daemon=True)
+        super().__init__(name="fastpipe-idle", daemon=True)
         self.tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
 
     def run(self) -> None:
@@ -44,6 +45,7 @@ class _Thread(threading.Thread):
     def give_back(self) -> None:
         """Called at the end of a task: the next one may be put."""
         with _lock:
+            self.name = "fastpipe-idle"
             _idle.append(self)
 
 
@@ -97,13 +99,14 @@ class _Job(Generic[T]):
 class _Crew(Generic[S, T]):
     """Borrowed threads that take jobs from one queue. They never see `Batches`, so it can be collected."""
 
-    def __init__(self, num: int, work: Work[S, T], make_state: Callable[[], S]) -> None:
+    def __init__(self, num: int, work: Work[S, T], make_state: Callable[[], S], name: str) -> None:
         self.jobs: queue.SimpleQueue[_Job[T] | None] = queue.SimpleQueue()
         self.stop = threading.Event()
         self.error: BaseException | None = None
         self.threads = _borrow(num)
         self._ended = [threading.Event() for _ in self.threads]
         for thread, ended in zip(self.threads, self._ended, strict=True):
+            thread.name = f"fastpipe-{name}"
             thread.tasks.put(partial(self._serve, thread, work, make_state, ended))
 
     def _serve(
@@ -137,11 +140,11 @@ class _Crew(Generic[S, T]):
 class Batches(Iterator[T], Generic[S, T]):
     """The results of `work` for each request, in order; the first `depth` are requested at once.
 
-    threads: how many. make_state: called in each thread, for what it reuses from batch to batch. timeout:
-    seconds to wait for one batch, 0 for no limit. From a stream that is fed, whatever is there is taken. An
-    error of `work` is raised in its batch's turn, and the next batch follows. An error of `requests` is
-    raised in its turn too, but nothing follows: every later call raises it again. The same holds for the
-    RuntimeError of a thread that died or of a timeout.
+    threads: how many. name: of the backend. make_state: called in each thread, for what it reuses from batch
+    to batch. timeout: seconds to wait for one batch, 0 for no limit. From a stream that is fed, whatever is
+    there is taken. An error of `work` is raised in its batch's turn, and the next batch follows. An error of
+    `requests` is raised in its turn too, but nothing follows: every later call raises it again. The same
+    holds for the RuntimeError of a thread that died or of a timeout.
     """
 
     def __init__(
@@ -150,6 +153,7 @@ class Batches(Iterator[T], Generic[S, T]):
         work: Work[S, T],
         make_state: Callable[[], S],
         *,
+        name: str,
         threads: int,
         depth: int,
         timeout: float = 0,
@@ -158,7 +162,7 @@ class Batches(Iterator[T], Generic[S, T]):
         self._ended = False
         self._timeout = timeout
         self._error: BaseException | None = None
-        self._crew: _Crew[S, T] = _Crew(threads, work, make_state)
+        self._crew: _Crew[S, T] = _Crew(threads, work, make_state, name)
         self._finalizer = weakref.finalize(self, self._crew.close)
         self._pending: deque[_Job[T]] = deque()
         for _ in range(depth):
