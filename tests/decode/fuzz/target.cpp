@@ -119,10 +119,10 @@ std::vector<std::uint8_t> made(ImageMaker& maker, const Choice& choice, Bytes fi
         uniform = double(state) / 4294967296.0;
     }
     int height = 0, width = 0;
-    if (maker.measure(file, step, uniforms, {max_pixels}, height, width) != Status::done) return {};
+    if (maker.measure(file, {}, step, uniforms, {max_pixels}, height, width) != Status::done) return {};
     std::vector<std::uint8_t> pixels(std::size_t(height) * std::size_t(width) * 3);
     Seconds seconds{};
-    const auto status = maker.make(file, step, uniforms, {max_pixels}, {pixels.data(), height, width}, seconds);
+    const auto status = maker.make(file, {}, step, uniforms, {max_pixels}, {pixels.data(), height, width}, seconds);
     if (status != Status::done) return {};
     return pixels;
 }
