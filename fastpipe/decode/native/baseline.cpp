@@ -107,9 +107,14 @@ bool Baseline::seek(std::int64_t mcu) noexcept {
 
 Status Baseline::run(RowSink& sink) noexcept {
     auto& rows = shop_.rows;
+    bool shrinks = false;
     for (int c = 0; c < header_.count; ++c) {
-        layout_.shrunk[c] = rows.edge(c) == 8 ? nullptr : idct_shrunk_for(rows.edge(c), simd_);
+        const int edge = rows.edge(c);
+        layout_.shrunk[c] = edge == 8 ? nullptr : idct_shrunk_for(edge, simd_);
+        layout_.limit[c] = edge == 4 ? 24 : edge == 2 ? 4 : 0;  // where zigzag order reaches the corner
+        shrinks = shrinks || edge != 8;
     }
+    const auto decode = shrinks ? kernels_.decode_shrunk : kernels_.decode;
     const Range columns = rows.mcu_columns(), range = rows.mcu_rows();
     for (int row = range.first; row < range.end; ++row) {
         if (!seek(std::int64_t(row) * header_.mcus_wide + columns.first)) return Status::irregular;
@@ -117,7 +122,7 @@ Status Baseline::run(RowSink& sink) noexcept {
         const bool done = advance(columns.end - columns.first, [&](int count) {
             const int from = column;
             column += count;
-            return kernels_.decode(stream_, layout_, from, row, count, rows);
+            return decode(stream_, layout_, from, row, count, rows);
         });
         if (!done) return Status::irregular;
         rows.finish(row, sink);

@@ -101,9 +101,8 @@ TURBO_ALWAYS int coefficients(Bits& bits, const Huffman& ac, std::int16_t* out, 
     return 63;
 }
 
-// Moves past the coefficients.
-TURBO_ALWAYS void skip_coefficients(Bits& bits, const Huffman& ac, unsigned& wrong) {
-    int place = 1;
+// Moves past the coefficients from `place` on.
+TURBO_ALWAYS void skip_coefficients(Bits& bits, const Huffman& ac, unsigned& wrong, int place = 1) {
     for (;;) {
         unsigned e;
         // Four look-ups are 44 bits.
@@ -129,6 +128,23 @@ TURBO_ALWAYS void skip_coefficients(Bits& bits, const Huffman& ac, unsigned& wro
         if (place >= 64) break;
     }
     wrong |= unsigned(place > 64);
+}
+
+// Those up to place `limit`, and perhaps one after it; the rest is skipped.
+TURBO_ALWAYS int low_coefficients(Bits& bits, const Huffman& ac, std::int16_t* out, int limit, unsigned& wrong) {
+    int place = 1;
+    while (place <= limit) {
+        const int next = one_coefficient(bits, ac, out, place, wrong);
+        bits.fill();
+        if (next < 0) return place - 1;
+        place = next;
+        if (place >= 64) {
+            wrong |= unsigned(place > 64);
+            return 63;
+        }
+    }
+    skip_coefficients(bits, ac, wrong, place);
+    return place - 1;
 }
 
 }  // namespace turbo

@@ -41,11 +41,6 @@ public:
     TURBO_ALWAYS void filled(int component, int last, std::uint8_t* out, std::ptrdiff_t stride) {
         auto* block = blocks_[waiting_];
         const auto* quant = layout_.quant[component];
-        if (const auto shrunk = layout_.shrunk[component]) {
-            shrunk(block, quant, last, out, stride);
-            if (last != 0) clear(block);
-            return;
-        }
         if (last == 0) {
             layout_.idct(block, quant, last, out, stride);
             return;  // the mean is written anew in each block
@@ -69,6 +64,17 @@ private:
     int waiting_ = 0;
 };
 
+// The same for a block of fewer samples. Blocks of a component are all of one kind.
+TURBO_ALWAYS void shrunk_block(Bits& bits, const Layout& layout, const Place& place, int mean, std::uint8_t* out,
+                               std::ptrdiff_t stride, unsigned& wrong) {
+    alignas(32) std::int16_t block[64];
+    clear(block);
+    const int last = low_coefficients(bits, *place.ac, block, layout.limit[place.component], wrong);
+    block[0] = std::int16_t(mean);
+    layout.shrunk[place.component](block, layout.quant[place.component], last, out, stride);
+}
+
+template <bool shrinks>
 TURBO_ALWAYS bool decode(Stream& stream, const Layout& layout, int column, int row, int count, RowMaker& rows) {
     Bits bits = stream.bits;
     unsigned wrong = 0;
@@ -80,6 +86,11 @@ TURBO_ALWAYS bool decode(Stream& stream, const Layout& layout, int column, int r
             stream.means[c] += difference(bits, *place.dc, wrong);
             const int block_column = column * layout.h[c] + place.column, block_row = row * layout.v[c] + place.row;
             if (rows.block_columns(c).has(block_column) && rows.block_rows(c).has(block_row)) {
+                if (shrinks && layout.shrunk[c]) {
+                    shrunk_block(bits, layout, place, stream.means[c], rows.block(c, block_column, place.row),
+                                 rows.stride(c), wrong);
+                    continue;
+                }
                 auto* block = transforms.block();
                 const int last = coefficients(bits, *place.ac, block, wrong);
                 block[0] = std::int16_t(stream.means[c]);
@@ -98,10 +109,14 @@ TURBO_ALWAYS bool decode(Stream& stream, const Layout& layout, int column, int r
 bool skip_plain(Stream& stream, const Layout& layout, int count) { return skip(stream, layout, count); }
 
 bool decode_plain(Stream& stream, const Layout& layout, int column, int row, int count, RowMaker& rows) {
-    return decode(stream, layout, column, row, count, rows);
+    return decode<false>(stream, layout, column, row, count, rows);
 }
 
-constexpr RunKernels plain{skip_plain, decode_plain};
+bool decode_shrunk_plain(Stream& stream, const Layout& layout, int column, int row, int count, RowMaker& rows) {
+    return decode<true>(stream, layout, column, row, count, rows);
+}
+
+constexpr RunKernels plain{skip_plain, decode_plain, decode_shrunk_plain};
 
 #if defined(__x86_64__)
 #define TURBO_BMI2 __attribute__((target("avx2,bmi,bmi2")))
@@ -109,10 +124,15 @@ constexpr RunKernels plain{skip_plain, decode_plain};
 TURBO_BMI2 bool skip_bmi2(Stream& stream, const Layout& layout, int count) { return skip(stream, layout, count); }
 
 TURBO_BMI2 bool decode_bmi2(Stream& stream, const Layout& layout, int column, int row, int count, RowMaker& rows) {
-    return decode(stream, layout, column, row, count, rows);
+    return decode<false>(stream, layout, column, row, count, rows);
 }
 
-constexpr RunKernels bmi2{skip_bmi2, decode_bmi2};
+TURBO_BMI2 bool decode_shrunk_bmi2(Stream& stream, const Layout& layout, int column, int row, int count,
+                                   RowMaker& rows) {
+    return decode<true>(stream, layout, column, row, count, rows);
+}
+
+constexpr RunKernels bmi2{skip_bmi2, decode_bmi2, decode_shrunk_bmi2};
 #endif
 
 }  // namespace

@@ -20,7 +20,9 @@ struct Layout {
     std::uint16_t quant[max_components][64];
     Idct idct;
     IdctPair idct_pair;
-    Idct shrunk[max_components];  // of components whose blocks have fewer samples than 64, else nullptr
+    // Of components whose blocks have fewer samples than 64, else nullptr; and the last place these need.
+    Idct shrunk[max_components];
+    int limit[max_components];
 };
 
 // Where the entropy decoder is.
@@ -39,6 +41,7 @@ struct RunKernels {
     bool (*skip)(Stream& stream, const Layout& layout, int count);
     // Decodes MCUs from `column` of the row of MCUs `row` into `rows`.
     bool (*decode)(Stream& stream, const Layout& layout, int column, int row, int count, RowMaker& rows);
+    bool (*decode_shrunk)(Stream& stream, const Layout& layout, int column, int row, int count, RowMaker& rows);
 };
 
 const RunKernels& run_kernels(Simd simd) noexcept;
