@@ -24,6 +24,9 @@ struct Choice {
     bool compares() const { return mode & 2; }
     bool resizes() const { return mode & 4; }
     bool makes() const { return mode & 8; }
+    bool other_order() const { return filter & 64; }
+    bool fast() const { return filter & 128; }
+    int shrink() const { return fast() ? 1 << (filter / 8 % 4) : 1; }
 };
 
 void expect(bool holds, const char* what) {
@@ -61,10 +64,12 @@ Box region_of(const Choice& choice, int width, int height) {
     return {left, top, 1 + choice.width * (width - left) / 256, 1 + choice.height * (height - top) / 256};
 }
 
-void compare(Decoder& decoder, const Box& box, const Rows& crop, Status status) {
-    const Box whole{0, 0, decoder.width(), decoder.height()};
+int smaller(int side, int shrink) { return (side + shrink - 1) / shrink; }
+
+void compare(Decoder& decoder, int shrink, const Box& box, const Rows& crop, Status status) {
+    const Box whole{0, 0, smaller(decoder.width(), shrink), smaller(decoder.height(), shrink)};
     Rows all(whole);
-    const auto other = decoder.decode(whole, all);
+    const auto other = decoder.decode(whole, all, shrink);
     // Only below the crop may a file be damaged and the crop be good.
     expect(status == Status::done || other != Status::done, "a crop of a good image is refused");
     if (status != Status::done || other != Status::done) return;
@@ -81,7 +86,8 @@ std::vector<std::uint8_t> resized(Decoder& decoder, Resizer& resizer, const Box&
     const Resizer::Size out{1 + choice.out_width % max_out, 1 + choice.out_height % max_out};
     const int left = choice.left % out.width, top = choice.top % out.height;
     const Box asked{left, top, 1 + choice.width % (out.width - left), 1 + choice.height % (out.height - top)};
-    expect(resizer.prepare({box.width, box.height}, out, asked, Filter(choice.filter % 6)), "no memory");
+    expect(resizer.prepare({box.width, box.height}, out, asked, Filter(choice.filter % 6), choice.other_order()),
+           "no memory");
     const Box need = resizer.source();
     const Box part{box.left + need.left, box.top + need.top, need.width, need.height};
     if (decoder.decode(part, resizer) != Status::done) return {};
@@ -95,6 +101,8 @@ Step step_of(const Choice& choice) {
     Step step{};
     step.where = Where(choice.left % 4);
     step.filter = choice.filter % 6;
+    step.tall_rows_first = choice.other_order();
+    step.fast = choice.fast();
     const bool crops = step.where == Where::resized_crop || choice.top % 4;
     step.out_height = crops ? 1 + choice.out_height % max_out : 0;
     step.out_width = crops ? 1 + choice.out_width % max_out : 0;
@@ -134,13 +142,15 @@ struct Tools {
     ImageMaker maker;
 };
 
-void decode_crop(Decoder& decoder, const Choice& choice, const Box& box) {
+void decode_crop(Decoder& decoder, const Choice& choice) {
+    const int shrink = choice.shrink();
+    const Box box = region_of(choice, smaller(decoder.width(), shrink), smaller(decoder.height(), shrink));
     Rows rows(box);
-    const auto status = decoder.decode(box, rows);
+    const auto status = decoder.decode(box, rows, shrink);
     expect(status != Status::done || rows.complete(), "rows are missing");
     if (!choice.compares()) return;
     use_simd(choice.avx2() ? Simd::scalar : best_simd());
-    compare(decoder, box, rows, status);
+    compare(decoder, shrink, box, rows, status);
 }
 
 std::vector<std::uint8_t> pixels_of(Tools& tools, const Choice& choice, const Box& box, Bytes file) {
@@ -150,8 +160,8 @@ std::vector<std::uint8_t> pixels_of(Tools& tools, const Choice& choice, const Bo
 void work(Tools& tools, const Choice& choice, Bytes file) {
     use_simd(choice.avx2() ? best_simd() : Simd::scalar);
     if (tools.decoder.open(file, {max_pixels}) != Status::done) return;
+    if (!choice.makes() && !choice.resizes()) return decode_crop(tools.decoder, choice);
     const Box box = region_of(choice, tools.decoder.width(), tools.decoder.height());
-    if (!choice.makes() && !choice.resizes()) return decode_crop(tools.decoder, choice, box);
     const auto pixels = pixels_of(tools, choice, box, file);
     if (!choice.compares()) return;
     use_simd(choice.avx2() ? Simd::scalar : best_simd());
