@@ -52,6 +52,7 @@ def checksum(image: Image.Image) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.debian
 @pytest.mark.timeout(1800)
 def test_neon(tmp_path: Path) -> None:
     """scripts/neon fails where NEON, scalar code, or the code of this machine differ."""

@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
+@pytest.mark.debian
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(
     not shutil.which("clang++"), reason="clang++ is missing: scripts/apt clang libclang-rt-14-dev"

@@ -16,7 +16,7 @@ from fastpipe.explore.payload import payload
 from fastpipe.explore.prices import SHIPPED, read_prices
 from fastpipe.explore.run import IMAGENET, Collection, Curve, Minutes, Run
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.slow, pytest.mark.debian, pytest.mark.timeout(280)]
 
 HOSTILE = '</script><img src=x onerror="window.pwned=1"><b>\'`${window.pwned=1}=1+1'
 

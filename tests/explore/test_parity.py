@@ -12,7 +12,7 @@ from fastpipe.efficiency.frontier import frontier, frontier_shares
 from fastpipe.efficiency.resampling import Group, hashed, picks
 from fastpipe.efficiency.savings import quality_gained, time_saved
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.slow, pytest.mark.debian, pytest.mark.timeout(200)]
 SOURCE = (Path(build.__file__).parent / "methods.js").read_text(encoding="utf-8")
 
 
