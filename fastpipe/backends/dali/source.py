@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 import weakref
 from collections import deque
@@ -109,6 +110,7 @@ class _Session:
         self._ended = False
         self._dry = False
         self._runner: Runner | None = None
+        self._exiting = sys.is_finalizing  # held here: this module's own names may be gone
         self._threads: ThreadPoolExecutor | None = None
         if source.job.workers.num_workers > 1:
             self._threads = ThreadPoolExecutor(source.threads, thread_name_prefix="fastpipe-dali")
@@ -133,7 +135,8 @@ class _Session:
                 self._source.keep(self._runner)
         finally:
             self._runner = None
-            if self._threads is not None:
+            # A forked process may come here as its modules are torn down; the pool's are gone by then.
+            if self._threads is not None and not self._exiting():
                 self._threads.shutdown(cancel_futures=True)
 
     def _start_runs(self) -> bool:
