@@ -35,7 +35,7 @@ from fastpipe.profiling.measure.stages import StageResult, loader_stages, overhe
 from fastpipe.profiling.measure.together import time_variants, time_with_model
 from fastpipe.profiling.measure.variants import Variant, make_loader
 from fastpipe.profiling.measure.workload import transform_of
-from fastpipe.storage import folder_leaf
+from fastpipe.storage import files_leaf
 from fastpipe.system.cgroups import usable_cpus
 
 SIZE, BATCH, SECONDS, FAR = 64, 16, 0.25, 1e6
@@ -61,7 +61,7 @@ def spend(ms: float, sleeps: bool) -> None:
 @contextmanager
 def planted(function: str, ms: float, sleeps: bool) -> Iterator[None]:
     """`function` costs `ms` more, in the stage alone and in the workers, which are forked."""
-    places = [place for place in (stages, worker, folder_leaf) if hasattr(place, function)]
+    places = [place for place in (stages, worker, files_leaf) if hasattr(place, function)]
     real = [getattr(place, function) for place in places]
 
     def slow(*args: Any) -> Any:

@@ -13,7 +13,7 @@ from fastpipe.device import DeviceStage
 from fastpipe.profiling import Options, Profile, make_workload, names, profile
 from fastpipe.profiling.measure import stages
 from fastpipe.profiling.names import Id
-from fastpipe.storage import folder_leaf
+from fastpipe.storage import files_leaf
 
 PLANTED_MS = 6.0
 
@@ -53,7 +53,7 @@ def test_a_planted_host_stage_is_measured_and_named(
     plant_model(0.0)
     slow = slowed(getattr(stages, function), burn)
     monkeypatch.setattr(stages, function, slow)
-    where = worker if hasattr(worker, function) else folder_leaf
+    where = worker if hasattr(worker, function) else files_leaf
     monkeypatch.setattr(where, function, slow)  # the workers are forked, so they inherit it
     result = run(folder)
     assert result.verdict.bottleneck == id == result.verdict.slowest_loader_stage
