@@ -1,6 +1,6 @@
 """Every row of the speed table of `turbo`: CPU-milliseconds per image beside its peers, alternating.
 
-    OMP_NUM_THREADS=1 python benchmarks/turbo_cpu.py --photos FOLDER [--small FOLDER] [--rounds 10]
+    OMP_NUM_THREADS=1 python benchmarks/turbo_cpu.py [--photos FOLDER] [--small FOLDER] [--rounds 10]
         [--rows NAME ...] [--json FILE]
 
 FOLDERs hold JPEGs at any depth: photographs shaped like ImageNet's, and small ones of 4:2:0. Each row is a
@@ -35,7 +35,7 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 import fastpipe
-from fastpipe.storage import BetonDataset, write_beton
+from fastpipe.storage import BetonDataset, demo_splits, write_beton
 
 HERE = Path(__file__).parent
 NATIVE = HERE.parent / "fastpipe" / "decode" / "native"
@@ -173,7 +173,7 @@ def by_threads(folder: Path) -> dict[str, Side]:
 
 
 def mosaics(folder: Path, scratch: Path) -> tuple[Path, float]:
-    """24 photographs of 4000 x 3000, 4:2:0, quality 90, each a mosaic of real ones; their bits per pixel."""
+    """24 photographs of 4000 x 3000, 4:2:0, quality 90, each a mosaic of 64 real ones; their bits per pixel."""
     rng, photos = np.random.default_rng(0), jpegs(folder)
     target, size = scratch / "mosaics" / "all", 0
     target.mkdir(parents=True)
@@ -183,11 +183,11 @@ def mosaics(folder: Path, scratch: Path) -> tuple[Path, float]:
             x = 0
             while x < 4000:
                 with Image.open(photos[rng.integers(len(photos))]) as photo:
-                    scale = 800 / photo.width
-                    tile = photo.convert("RGB").resize((800, max(1, round(photo.height * scale))))
-                canvas.paste(tile.crop((0, 0, 800, 600)), (x, y))
-                x += 800
-            y += 600
+                    scale = 500 / photo.width
+                    tile = photo.convert("RGB").resize((500, max(1, round(photo.height * scale))))
+                canvas.paste(tile.crop((0, 0, 500, 375)), (x, y))
+                x += 500
+            y += 375
         canvas.save(target / f"{number}.jpg", quality=90, subsampling=2)
         size += (target / f"{number}.jpg").stat().st_size
     return target.parent, 8 * size / (24 * 4000 * 3000)
@@ -341,18 +341,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--photos", type=Path, required=True, help="an image folder (root/class/*)")
+    parser.add_argument("--photos", type=Path, help="an image folder (root/class/*); default: the demo's")
     parser.add_argument("--small", type=Path, help="small 4:2:0 photographs; default: --photos")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--rows", nargs="+", choices=LIMITS, default=list(LIMITS))
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
+    photos = given.photos or demo_splits().train
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     record: dict[str, Any] = {"versions": versions(), "cpus": os.cpu_count(), "rows": {}}
     for name in given.rows:
         with tempfile.TemporaryDirectory() as scratch:
-            spent = measure(name, given.photos, given.small or given.photos, Path(scratch), given.rounds)
+            spent = measure(name, photos, given.small or photos, Path(scratch), given.rounds)
             record["rows"][name] = row(name, spent)
     if given.json:
         given.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
