@@ -173,7 +173,7 @@ def by_threads(folder: Path) -> dict[str, Side]:
 
 
 def mosaics(folder: Path, scratch: Path) -> tuple[Path, float]:
-    """24 photographs of 4000 x 3000, 4:2:0, quality 90, each a mosaic of 64 real ones; their bits per pixel."""
+    """24 mosaics of 64 real photographs each, 4000 x 3000, 4:2:0, quality 90; their bits per pixel."""
     rng, photos = np.random.default_rng(0), jpegs(folder)
     target, size = scratch / "mosaics" / "all", 0
     target.mkdir(parents=True)

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = ROOT / "benchmarks"
 PICTURE = ROOT / "docs" / "host-cost.svg"
-LOADER = "2026-11-22_loader_cpu_2-cores.json"
+LOADER = "2026-11-29_turbo_cpu_2-cores.json"
 DEVICE_STAGE = "2026-11-25_device_stage_cpu_2-cores.json"
 RANDAUGMENT = "RandAugment depth 1 + flip + normalise"
-# The record's name of each data set, and the name in the picture.
-DATA = {"photos-like-imagenet": "photos", "demo-validation": "small crops"}
+# The record's name of a row and of its peer, the peer's name in the picture, and where the photos come from.
+LOADERS = (("whole_path", "torch", "torch", "folder"), ("on_beton", "ffcv", "FFCV", ".beton"))
 # The record's name of each side, and the name in the picture.
 SIDES = {
     "Pillow/torchvision per image": "torchvision, Pillow",
@@ -59,17 +59,15 @@ class Panel(NamedTuple):
 
 
 def loader_panel(record: dict[str, Any]) -> Panel:
-    """CPU time per image of both loaders, on photos like ImageNet's and on small crops, 2 workers."""
+    """CPU time per image of loaders on the same photos, from a folder and from a `.beton`."""
     bars, counts = [], set()
-    for data, name in DATA.items():
-        (found,) = (row for row in record[data]["results"] if row["workers"] == 2)
-        costs = found["cpu_ms_per_image"]
-        bars += [
-            Bar(f"{side}, {name}", costs[side], f"{costs[side]:.2f} ms") for side in ("torch", "fastpipe")
-        ]
-        counts.add(found["n"])
+    for row, peer, peer_name, source in LOADERS:
+        costs = record["rows"][row]["ms"]
+        names = {peer: f"{peer_name}, {source}", "turbo": f"fastpipe, {source}"}
+        bars += [Bar(name, costs[side], f"{costs[side]:.2f} ms") for side, name in names.items()]
+        counts |= {ratio["n"] for ratio in record["rows"][row]["ratios"].values()}
     (count,) = counts
-    subtitle = f"decode, crop, flip, normalise; 2 workers, n = {count} pairs"
+    subtitle = f"decode, crop; 2 workers, backend turbo, n = {count} rounds"
     return Panel("DataLoader: CPU time per image", subtitle, tuple(bars))
 
 
