@@ -1,4 +1,4 @@
-"""Every row of the speed table of `turbo`: CPU-milliseconds per image beside its peers, alternating.
+"""Every row of the speed table of `turbo`: CPU-milliseconds per image next to its peers, alternating.
 
     OMP_NUM_THREADS=1 python benchmarks/turbo_cpu.py [--photos FOLDER] [--small FOLDER] [--rounds 10]
         [--rows NAME ...] [--json FILE]

@@ -1,1 +1,1 @@
-"""The explorer: runs beside the published points, on one page that needs no network."""
+"""The explorer: runs with the published points, on one page that needs no network."""

@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     """The options."""
     made = argparse.ArgumentParser(
         prog="fastpipe-explore",
-        description="Show training runs beside the published points of ResNet-50: accuracy against minutes,\n"
+        description="Show training runs with the published points of ResNet-50: accuracy against minutes,\n"
         "dollars or epochs, time saved at equal quality, and quality at equal time.",
         epilog=_MORE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
