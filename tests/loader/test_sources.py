@@ -105,6 +105,21 @@ def test_dali_gives_the_batches_of_the_folder(folder: Path, make: Make) -> None:
     same(batches(make(folder, rows_of(folder)), backend="dali"), expected)
 
 
+@pytest.mark.turbo_built
+@pytest.mark.parametrize("make", SOURCES)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_turbo_gives_the_batches_of_the_folder(folder: Path, make: Make, workers: int) -> None:
+    dataset = make(folder, rows_of(folder))
+    expected = batches(ImageFolder(str(folder), TRAIN))
+    same(batches(dataset, backend="turbo", num_workers=workers), expected)
+    chosen = [7, 3, -1, 7]
+    joined: Any = ConcatDataset([Subset(dataset, chosen), ImageFolder(str(folder), TRAIN)])
+    parts: Any = ConcatDataset(
+        [Subset(ImageFolder(str(folder), TRAIN), chosen), ImageFolder(str(folder), TRAIN)]
+    )
+    same(batches(joined, backend="turbo", num_workers=workers), batches(parts))
+
+
 def test_a_path_to_a_csv_is_a_data_set(folder: Path) -> None:
     as_csv(folder, rows_of(folder))
     loader = DataLoader(str(folder.parent / "photos.csv"), 5, transform=TRAIN, seed=3, shuffle=True)
@@ -193,14 +208,22 @@ FORMS: dict[str, Any] = {
 }
 
 
+BY = ["torchvision", pytest.param("turbo", marks=pytest.mark.turbo_built)]
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("workers", [0, 2])
-def test_labels_of_every_form_are_collated_as_torch_does(folder: Path, form: str, workers: int) -> None:
+@pytest.mark.parametrize("backend", BY)
+def test_labels_of_every_form_are_collated_as_torch_does(
+    folder: Path, form: str, workers: int, backend: str
+) -> None:
     labels = [f"text {i % 5}" for i in range(24)] if form == "text" else FORMS[form]
     dataset = labelled(folder, labels, classes=False if form == "text" else None)
     options = {"shuffle": False, "seed": None, "num_workers": workers}
     for found, expected in zip(
-        batches(dataset, **options), batches(dataset, backend="torch", **options), strict=True
+        batches(dataset, backend=backend, **options),
+        batches(dataset, backend="torch", **options),
+        strict=True,
     ):
         assert torch.utils._pytree.tree_structure(found[1]) == torch.utils._pytree.tree_structure(expected[1])
         leaves = zip(*map(torch.utils._pytree.tree_leaves, (found[1], expected[1])), strict=True)
@@ -209,12 +232,12 @@ def test_labels_of_every_form_are_collated_as_torch_does(folder: Path, form: str
             assert same_type and (torch.equal(one, two) if isinstance(one, torch.Tensor) else one == two)
 
 
-@pytest.mark.parametrize("backend", ["torchvision", "torch"])
+@pytest.mark.parametrize("backend", [*BY, "torch"])
 def test_without_labels_a_batch_is_images_alone(folder: Path, backend: str) -> None:
     dataset = labelled(folder, None)
     found = batches(dataset, backend=backend, shuffle=False)
     assert [len(batch) for batch in found] == [1] * 5
-    if backend == "torchvision":
+    if backend != "torch":
         expected = batches(ImageFolder(str(folder), TRAIN), shuffle=False)
         same(found, [batch[:1] for batch in expected])
 

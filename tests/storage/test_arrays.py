@@ -38,7 +38,14 @@ def test_every_layout_gives_the_image_it_holds(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("backend", ["torchvision", pytest.param("dali", marks=pytest.mark.dali)])
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "torchvision",
+        pytest.param("turbo", marks=pytest.mark.turbo_built),
+        pytest.param("dali", marks=pytest.mark.dali),
+    ],
+)
 def test_batches_are_those_of_the_same_files(form: str, backend: str, tmp_path: Any) -> None:
     if backend == "dali":
         pytest.importorskip("nvidia.dali")

@@ -125,9 +125,9 @@ IN_MEMORY: dict[str, tuple[Any, Callable[[Any], Any]]] = {
 }
 
 
-def check(dataset: Any, **options: Any) -> None:
+def check(dataset: Any, *, backend: str = "torchvision", **options: Any) -> None:
     """The lifted batches are those that torch's DataLoader makes of `__getitem__`."""
-    loader: Any = DataLoader(dataset, 5, backend="torchvision", **options)
+    loader: Any = DataLoader(dataset, 5, backend=backend, **options)
     assert loader.explain().lifted, loader.explain().reason
     expected = torch.utils.data.DataLoader(dataset, 5)
     for (images, labels), (others, their_labels) in zip(loader, expected, strict=True):
@@ -143,6 +143,13 @@ def test_lists_of_files_give_torchvisions_samples(files: list[Path], name: str) 
     assert (
         leaf is not None and leaf.key(3) == str(files[3]) and leaf.labels(np.array([4, 0])).tolist() == [1, 0]
     )
+
+
+@pytest.mark.turbo_built
+@pytest.mark.parametrize("name", [*OF_FILES, *IN_MEMORY])
+def test_turbo_gives_torchvisions_samples(files: list[Path], name: str) -> None:
+    made = OF_FILES[name](files, PLAIN) if name in OF_FILES else IN_MEMORY[name][1](IN_MEMORY[name][0])
+    check(made, backend="turbo")
 
 
 @pytest.mark.dali

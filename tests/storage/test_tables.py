@@ -146,6 +146,12 @@ def test_dali_reads_an_image_column(folder: Path) -> None:
     same(batches(dataset, backend="dali"), batches(ImageFolder(str(folder), TRAIN), backend="dali"))
 
 
+@pytest.mark.turbo_built
+def test_turbo_reads_an_image_column(folder: Path) -> None:
+    dataset = from_hugging_face(hugging(folder), transform=TRAIN)
+    same(batches(dataset, backend="turbo"), batches(ImageFolder(str(folder), TRAIN)))
+
+
 def test_torchs_own_code_gives_the_same_samples(folder: Path) -> None:
     plain = transforms.Compose([transforms.Resize((20, 30)), transforms.ToTensor()])
     dataset, reference = from_hugging_face(hugging(folder), transform=plain), ImageFolder(str(folder), plain)
