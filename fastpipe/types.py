@@ -125,8 +125,7 @@ class HostBatch:
 
     `request` holds the ids that are really in the batch (shorter after `on_error="skip"`).
     `incidents` says which samples were skipped, replaced or rescued. What is not known is None: `to_pillow`,
-    how many images the backend handed to Pillow, by reason; `cpu_seconds` of the thread that made the batch;
-    `index_hits`, images that the row index made cheaper.
+    how many images the backend handed to Pillow, by reason; `cpu_seconds` of the thread that made the batch.
     """
 
     images: torch.Tensor
@@ -135,7 +134,6 @@ class HostBatch:
     incidents: tuple[Incident, ...] = ()
     to_pillow: dict[str, int] | None = None
     cpu_seconds: float | None = None
-    index_hits: int | None = None
 
     def pin_memory(self, device: str | None = None) -> HostBatch:
         """Copy tensors that are not on a GPU to page-locked memory, so their transfer is asynchronous."""

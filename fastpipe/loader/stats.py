@@ -21,7 +21,6 @@ class LoaderStats:
     seconds_waited: wall time that the script spent waiting in `next()`.
     cpu_seconds:    of the threads or processes that made the batches, without the device stage; None if that
                     is not known.
-    index_hits:     images for which the row index saved decoding; None for backends without one.
     """
 
     images: int
@@ -30,7 +29,6 @@ class LoaderStats:
     replaced: int
     seconds_waited: float
     cpu_seconds: float | None
-    index_hits: int | None
 
 
 @dataclass(slots=True)
@@ -40,12 +38,11 @@ class Made:
     images: int
     to_pillow: Mapping[str, int] | None = None
     cpu_seconds: float | None = None
-    index_hits: int | None = None
 
     @classmethod
     def of(cls, batch: HostBatch) -> Made:
         """What the backend wrote into the batch."""
-        return cls(len(batch.request.ids), batch.to_pillow, batch.cpu_seconds, batch.index_hits)
+        return cls(len(batch.request.ids), batch.to_pillow, batch.cpu_seconds)
 
 
 @dataclass(slots=True)
@@ -57,7 +54,6 @@ class Tally:
     actions: Counter[str] = field(default_factory=Counter)
     to_pillow: Counter[str] | None = None
     cpu_seconds: float | None = None
-    index_hits: int | None = None
 
     def add(self, made: Made, incidents: Iterable[Incident] = ()) -> None:
         """Count a delivered batch."""
@@ -67,8 +63,6 @@ class Tally:
             self.to_pillow = (self.to_pillow or Counter()) + Counter(made.to_pillow)
         if made.cpu_seconds is not None:
             self.cpu_seconds = (self.cpu_seconds or 0.0) + made.cpu_seconds
-        if made.index_hits is not None:
-            self.index_hits = (self.index_hits or 0) + made.index_hits
 
     def stats(self) -> LoaderStats:
         """The sums so far."""
@@ -79,7 +73,6 @@ class Tally:
             replaced=self.actions["replaced"],
             seconds_waited=self.seconds_waited,
             cpu_seconds=self.cpu_seconds,
-            index_hits=self.index_hits,
         )
 
     def handed(self) -> str:
