@@ -176,8 +176,9 @@ def _dataset(config: TrainConfig, images: Images, transform: Any) -> Any:
     dataset = dataset_of(images, transform)
     if config.backend in BACKENDS and not load(config.backend).capabilities.reads(storage_kind(dataset)):
         if isinstance(images, TablePart):
+            reads = [name for name in BACKENDS if load(name).capabilities.reads(storage_kind(dataset))]
             raise ArgumentError(
-                f"backend must be auto, torchvision or dali for {images.root!r}, which is no .beton file. "
+                f"backend must be auto or one of {', '.join(reads)} for {images.root!r}, no .beton file. "
                 f"Found: {config.backend!r}"
             )
         return open_images(as_beton(cast("FolderIndex", images)), transform)

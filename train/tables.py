@@ -108,17 +108,13 @@ def table_splits(file: Path, share: float) -> TableSplits:
 
 def _by_column(file: Path) -> TableSplits:
     found = {}
-    for name, values in _VALUES.items():
-        for value in values:
-            try:
-                part = whole_table(file, where={_SPLIT: value})
-            except EmptyDatasetError:
-                continue
-            if name in found:
-                raise DataError(
-                    f"the column 'split' of {str(file)!r} has several values for {name}: {values}"
-                )
-            found[name] = part
+    for value in _split_values(file):
+        (name,) = (name for name, values in _VALUES.items() if value in values)
+        if name in found:
+            raise DataError(
+                f"the column 'split' of {str(file)!r} has several values for {name}: {_VALUES[name]}"
+            )
+        found[name] = whole_table(file, where={_SPLIT: value})
     if "train" not in found or len(found) < 2:
         raise EmptyDatasetError(
             f"the column 'split' of {str(file)!r} must have train, and val or test. Found: "
@@ -130,6 +126,20 @@ def _by_column(file: Path) -> TableSplits:
         assert test is not None
         return TableSplits(found["train"], test, None, note, held_out=False)
     return TableSplits(found["train"], validation, test, note, held_out=False)
+
+
+def _split_values(file: Path) -> list[str]:
+    """The values of the column `split`, sorted. DataError for one that names no part: its rows would be lost."""
+    column = from_csv(file, label=_SPLIT, labels="text", check_files=False).label_values
+    found = sorted(set() if column is None else set(column.tolist()))
+    known = [value for values in _VALUES.values() for value in values]
+    unknown = [value for value in found if value not in known]
+    if unknown:
+        raise DataError(
+            f"the column 'split' of {str(file)!r} must have the values {', '.join(map(repr, known))}. Found: "
+            f"{', '.join(map(repr, unknown[:5]))}"
+        )
+    return found
 
 
 def _held_out(file: Path, share: float) -> TableSplits:

@@ -13,7 +13,8 @@ from fastpipe.types import HostBatch, Incident
 class LoaderStats:
     """What a loader has delivered since it was made, over all epochs; what is still prefetched is not in it.
 
-    images:         in the delivered batches. Those of an IterableDataset are not counted.
+    images:         in the delivered batches. Not counted: those of an IterableDataset, and those that
+                    torch's own code delivers with in_order=False.
     to_pillow:      images that the backend handed to Pillow, by reason; empty for `torchvision`, which is
                     Pillow. None if that is not known: dali, and everything that is not lifted.
     skipped:        samples left out by on_error="skip".

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy.typing as npt
 from torch.utils.data import Dataset
 
-from fastpipe.errors import ArgumentError, EmptyDatasetError, SampleError
+from fastpipe.errors import ArgumentError, DataError, EmptyDatasetError, SampleError
 from fastpipe.storage.image import decode_rgb, read
 from fastpipe.storage.leaf import Encoded, Leaf
 from fastpipe.storage.lists.cells import LabelColumns, columns_of, read_labels
 from fastpipe.storage.lists.labels import Labelling, are_numbers, label_at, labels_at
+from fastpipe.storage.lists.listing import some
 from fastpipe.storage.lists.table import Table, check_columns
 from fastpipe.types import IntArray
 
@@ -34,6 +35,7 @@ def from_hugging_face(
     image: the column with the images; None: the only one of type Image. label: as for `from_csv`: a column, a
     sequence or a dict of them, or None for batches `[images]`. A ClassLabel keeps its numbers and names; a
     sequence of ClassLabel becomes 0 or 1 for each class, float32 [K].
+    Images are RGB as stored, without rotation by EXIF, as ImageFolder gives them; `datasets` itself rotates.
     The data set's own format and `set_transform` are not used. Raises ArgumentError and DataError.
     """
     return HuggingFaceDataset(dataset, image, label, transform, target_transform)
@@ -142,7 +144,7 @@ def _labels(dataset: Any, label: LabelColumns) -> Labelling:
         known = tuple(getattr(getattr(feature, "feature", feature), "names", None) or ()) or None
     of_one = known is not None and not hasattr(feature, "feature")
     if known is not None and not of_one and isinstance(label, str):
-        columns[label] = [[known[number] for number in row] for row in columns[label]]
+        columns[label] = _named(columns[label], known, label)
     table = Table(
         file=_NAME,
         names=dataset.column_names,
@@ -155,6 +157,21 @@ def _labels(dataset: Any, label: LabelColumns) -> Labelling:
         numbers, _ = read_labels(table, label, kind="numbers", classes=None, separator=None)
         return numbers, known or ()
     return read_labels(table, label, kind=None, classes=known, separator=None)
+
+
+def _named(rows: Sequence[Any], known: Sequence[str], label: str) -> list[list[str]]:
+    """Lists of numbers as lists of names. DataError lists rows without a list or class."""
+    wrong = [
+        f"row {i}: {row!r}"
+        for i, row in enumerate(rows, 1)
+        if row is None or not all(number is not None and 0 <= number < len(known) for number in row)
+    ]
+    if wrong:
+        raise DataError(
+            f"the column {label!r} of {_NAME} must have lists of numbers in 0..{len(known) - 1}, which its "
+            f"classes have. Found: {some(wrong)}"
+        )
+    return [[known[number] for number in row] for row in rows]
 
 
 def _columns(dataset: Any, names: list[str]) -> dict[str, list[Any]]:

@@ -210,8 +210,8 @@ def words_for(kinds: set[str]) -> str:
 
 
 def array_of(labels: Sequence[Any]) -> npt.NDArray[Any]:
-    """Labels as an array [B]: int64 where all are integers, else objects."""
-    if all(issubclass(kind, int | np.integer) for kind in set(map(type, labels))):
+    """Labels as an array [B]: int64 where all are plain integers, else objects, which keep their type."""
+    if all(kind is int or kind is np.int64 for kind in set(map(type, labels))):
         return np.fromiter(labels, dtype=np.int64, count=len(labels))
     found = np.empty(len(labels), dtype=object)
     for place, label in enumerate(labels):  # numpy would take a list of lists for a matrix

@@ -242,6 +242,20 @@ def test_without_labels_a_batch_is_images_alone(folder: Path, backend: str) -> N
         same(found, [batch[:1] for batch in expected])
 
 
+@pytest.mark.parametrize("missing", [None, float("nan"), 3])
+@pytest.mark.parametrize("classes", [None, False, ["a", "b"]])
+def test_a_name_that_is_missing_is_told(folder: Path, missing: Any, classes: Any) -> None:
+    with pytest.raises(fastpipe.ArgumentError, match=f"must all be text where one is.*{missing}"):
+        labelled(folder, [*["a", "b"] * 11, missing, "a"], classes=classes)
+
+
+def test_classes_are_not_taken_for_labels_that_have_none(folder: Path) -> None:
+    for labels in (np.linspace(0, 1, 24), HOT, [True] * 24):
+        with pytest.raises(fastpipe.ArgumentError, match="classes must be None for labels that are neither"):
+            labelled(folder, labels, classes=["a", "b"])
+    assert labelled(folder, list(np.array(["b", "a"] * 12))).targets[:2] == [1, 0]
+
+
 def test_images_with_and_without_labels_do_not_join(folder: Path) -> None:
     joined: Any = ConcatDataset([labelled(folder, None), labelled(folder, list(range(24)))])
     with pytest.raises(RuntimeError, match="cannot join images with and without labels"):

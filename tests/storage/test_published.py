@@ -19,6 +19,7 @@ from torchvision.datasets.vision import StandardTransform
 from torchvision.transforms import v2
 
 from fastpipe import DataLoader, augment
+from fastpipe.batch.at_once import batch_at_once
 from fastpipe.storage import leaf_of
 
 NUM = 12
@@ -183,6 +184,20 @@ def test_workers_give_torchvisions_samples(files: list[Path], name: str) -> None
     check(made, num_workers=2)
 
 
+@pytest.fixture
+def cut_at_once(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether each batch was cut at once, without an image object for each."""
+    seen: list[bool] = []
+
+    def spy(*arguments: Any) -> Any:
+        batch = batch_at_once(*arguments)
+        seen.append(batch is not None)
+        return batch
+
+    monkeypatch.setattr("fastpipe.batch.worker.batch_at_once", spy)
+    return seen
+
+
 @pytest.mark.parametrize("name", ["CIFAR10", "SVHN", "MNIST"])
 @pytest.mark.parametrize(
     "steps",
@@ -195,12 +210,18 @@ def test_workers_give_torchvisions_samples(files: list[Path], name: str) -> None
     ],
     ids=["whole", "centre", "beyond", "unknown step", "flip"],
 )
-def test_a_batch_cut_at_once_has_torchvisions_pixels(name: str, steps: list[Any]) -> None:
+def test_a_batch_cut_at_once_has_torchvisions_pixels(
+    name: str, steps: list[Any], cut_at_once: list[bool]
+) -> None:
     start = [transforms.Grayscale(3)] if name == "MNIST" else []
     check(IN_MEMORY[name][1](transforms.Compose([*start, *steps, transforms.ToTensor()])))
+    own_step = any(isinstance(step, transforms.Pad) for step in steps)  # it runs on image objects
+    assert own_step or (cut_at_once and all(cut_at_once))
 
 
-def test_a_random_crop_at_once_has_the_boxes_of_the_crop_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_random_crop_at_once_has_the_boxes_of_the_crop_one_by_one(
+    monkeypatch: pytest.MonkeyPatch, cut_at_once: list[bool]
+) -> None:
     steps = [
         transforms.RandomCrop((14, 16), padding=4),
         transforms.RandomHorizontalFlip(),
@@ -209,6 +230,7 @@ def test_a_random_crop_at_once_has_the_boxes_of_the_crop_one_by_one(monkeypatch:
     dataset = IN_MEMORY["CIFAR10"][1](transforms.Compose(steps))
     options: Any = {"batch_size": 5, "shuffle": True, "seed": 7, "backend": "torchvision"}
     at_once = list(DataLoader(dataset, **options))
+    assert cut_at_once and all(cut_at_once)
     monkeypatch.setattr("fastpipe.batch.worker.batch_at_once", lambda *arguments: None)
     for (images, labels), (others, their_labels) in zip(at_once, DataLoader(dataset, **options), strict=True):
         assert torch.equal(images, others) and torch.equal(labels, their_labels)
@@ -234,17 +256,24 @@ def test_a_crop_that_does_not_fit_is_an_error_or_is_skipped() -> None:
         list(DataLoader(dataset, 5, backend="torchvision", on_error="skip", quarantine=False))
 
 
-def test_subsets_of_arrays_are_cut_at_once_too() -> None:
+def test_subsets_of_arrays_are_cut_at_once_too(cut_at_once: list[bool]) -> None:
     dataset = IN_MEMORY["SVHN"][1](PLAIN)
     part: Any = torch.utils.data.Subset(torch.utils.data.Subset(dataset, [7, 3, -1, 0, 5]), [4, 2, -4])
     dataset.transform = transforms.Compose([transforms.CenterCrop(9), transforms.ToTensor()])
     check(part)
+    assert cut_at_once and all(cut_at_once)
 
 
-def test_labels_that_a_script_puts_into_cifar_are_kept() -> None:
-    dataset = IN_MEMORY["CIFAR10"][1](PLAIN)
-    dataset.targets = [np.float32(number / 7) for number in range(NUM)]
+@pytest.mark.parametrize("kind", [int, bool, np.float32, np.int32, np.int64, np.uint8])
+@pytest.mark.parametrize("steps", [[], [transforms.Resize((9, 11))]], ids=["at once", "one by one"])
+def test_labels_that_a_script_puts_into_cifar_keep_their_type(kind: Any, steps: list[Any]) -> None:
+    dataset = IN_MEMORY["CIFAR10"][1](transforms.Compose([*steps, transforms.ToTensor()]))
+    dataset.targets = [kind(number % 3) for number in range(NUM)]
     check(dataset)
+
+
+def test_a_target_transform_of_cifar_is_kept() -> None:
+    dataset = IN_MEMORY["CIFAR10"][1](PLAIN)
     dataset.target_transform = str
     loader: Any = DataLoader(dataset, 5, backend="torchvision")
     assert next(iter(loader))[1] == tuple(str(label) for label in dataset.targets[:5])

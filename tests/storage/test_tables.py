@@ -191,6 +191,10 @@ def test_labels_of_all_columns(folder: Path) -> None:
         and tags[1][1].tolist() == [0, 1, 1]
         and tags[2][1].tolist() == [0, 0, 1]
     )
+    for row, said in (([-1], r"row 2: \[-1\]"), (None, "row 2: None")):
+        wrong = hugging(folder, tags=([[0], row, *[[1]] * (num - 2)], several))
+        with pytest.raises(DataError, match=said):
+            from_hugging_face(wrong, label="tags")
     assert from_hugging_face(made, label="age")[3][1] == np.float32(0.75)
     assert from_hugging_face(made, label="name").classes == ["n0", "n1", "n2", "n3"]
     assert from_hugging_face(made, label="number")[5][1] == 5

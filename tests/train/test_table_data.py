@@ -121,7 +121,8 @@ def test_validation_has_the_classes_of_training(folder: Path, tmp_path: Path) ->
         (["0.5", "1.5"], ["", ""], DataError, "numbers with fractions"),
         (["a", "a"], ["train", "val"], DataError, "one class"),
         (["a", "b"], ["train", "train"], EmptyDatasetError, "must have train, and val or test. Found: train"),
-        (["a", "b"], ["x", "y"], EmptyDatasetError, "Found: none of them"),
+        (["a", "b"], ["x", "y"], DataError, "must have the values 'train', .*Found: 'x', 'y'"),
+        (["a", "b", "a"], ["train", "val", "Train"], DataError, "Found: 'Train'"),
         (["a", "b"], ["", ""], EmptyDatasetError, "one image of each class"),
     ],
 )
@@ -152,4 +153,4 @@ def test_ffcv_is_refused_by_name(folder: Path, tmp_path: Path, capsys: pytest.Ca
     file = write(folder / "all.csv", rows_of(folder), split=True)
     args = [*SMALL, "--data", str(file), "--output-dir", str(tmp_path / "run"), "--backend", "ffcv"]
     assert main(args) != 0
-    assert "backend must be auto, torchvision or dali" in capsys.readouterr().err
+    assert "backend must be auto or one of torchvision, turbo, dali" in capsys.readouterr().err

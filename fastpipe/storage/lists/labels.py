@@ -26,7 +26,8 @@ def labelling(labels: Any, classes: Classes, where: Where) -> Labelling:
 
     Text becomes class numbers: the place of its name in `classes`, by default the sorted names, as in
     ImageFolder; classes=False keeps text. Integers stay as they are, and must be in 0..len(classes) - 1 if
-    names are given. Raises ArgumentError that names the labels at fault by `where`.
+    names are given; vectors must then have a column for each. Raises ArgumentError that names the labels at
+    fault by `where`.
     """
     names = () if classes is None or classes is False else _checked_names(classes)
     if labels is None:
@@ -34,11 +35,19 @@ def labelling(labels: Any, classes: Classes, where: Where) -> Labelling:
             raise ArgumentError(f"classes must be None where there are no labels. Found: {classes!r}")
         return None, ()
     values = _as_array(labels)
-    if values.dtype == object and len(values) and all(type(value) is str for value in values):
-        if classes is False:
-            return values, ()
-        return numbered(values.tolist(), names, where)
-    if names and values.dtype == np.int64 and values.ndim == 1:
+    texts = _texts(values, where)
+    if texts and classes is False:
+        return array_of(texts), ()
+    if texts:
+        return numbered(texts, names, where)
+    if names and values.shape[1:] == (len(names),):
+        return values, names  # one column a class
+    if names and not are_numbers(values):
+        raise ArgumentError(
+            f"classes must be None for labels that are neither names, nor whole numbers, nor vectors with a "
+            f"column for each class. Found: {len(names)} classes, and labels such as {values[0]!r}"
+        )
+    if names:
         wrong = np.flatnonzero((values < 0) | (values >= len(names)))
         if len(wrong):
             found = some([f"{where(i)}: {values[i]}" for i in wrong.tolist()])
@@ -60,6 +69,19 @@ def numbered(texts: Sequence[str], names: Sequence[str], where: Where) -> tuple[
             f"name all classes with classes="
         )
     return np.fromiter((number_of[text] for text in texts), dtype=np.int64, count=len(texts)), names
+
+
+def _texts(values: npt.NDArray[Any], where: Where) -> list[str]:
+    """The labels as text; empty if none is. ArgumentError if some are: a missing name is no class."""
+    if values.dtype != object:
+        return []
+    other = [i for i, value in enumerate(values) if not isinstance(value, str)]
+    if len(other) == len(values):
+        return []
+    if other:
+        found = some([f"{where(i)}: {values[i]!r}" for i in other])
+        raise ArgumentError(f"labels must all be text where one is. Found: {found}")
+    return [str(value) for value in values]  # numpy's own text becomes Python's
 
 
 def are_numbers(values: npt.NDArray[Any] | None) -> bool:
@@ -106,7 +128,8 @@ def _as_array(labels: Any) -> npt.NDArray[Any]:
         return _int64(labels)
     if isinstance(labels, np.ndarray) and (labels.dtype.kind == "f" or labels.ndim > 1):
         return labels
-    return array_of(labels.tolist() if isinstance(labels, np.ndarray) else list(labels))
+    values = labels.tolist() if isinstance(labels, np.ndarray) else list(labels)
+    return array_of([int(one) if isinstance(one, np.integer) else one for one in values])
 
 
 def _int64(labels: npt.NDArray[Any]) -> IntArray:
