@@ -116,7 +116,7 @@ def _values(collector: Collector, prices: Sequence[Price], *, serving: bool) -> 
 
 
 def _write(path: str, values: dict[str, Any]) -> None:
-    text = page(values).encode()
+    text = page(values).encode(errors="backslashreplace")
     try:
         replace_file(path, lambda file: file.write(text))
     except OSError as error:
@@ -131,7 +131,7 @@ def _write(path: str, values: dict[str, Any]) -> None:
 
 def _serve(port: int, collector: Collector, prices: Sequence[Price]) -> None:
     with Server(port, lambda: _values(collector, prices, serving=True)) as server:
-        server.fresh.values()  # a missing package is reported here, and not to a browser
+        page(server.fresh.values()[0])  # a missing package is reported here, and not to a browser
         put(f"{server.address} (Ctrl-C ends it)\n")
         with contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()

@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from fastpipe.efficiency.published import read_points
-from fastpipe.errors import ArgumentError, DataError
+from fastpipe.errors import ArgumentError, DataError, MissingExtraError
 from fastpipe.explore.events import EVENTS
 from fastpipe.explore.folders import CONFIG, METRICS, SUMMARY, read_run, run_folders
+from fastpipe.explore.payload import as_json
 from fastpipe.explore.published import runs_of, shipped_runs
 from fastpipe.explore.run import IMAGENET, Collection, Run
 
@@ -76,11 +77,24 @@ class Collector:
         places.add(place)
         stamp = _stamp(folder)
         if self._known.get(place, (None,))[0] != stamp:
-            self._known[place] = (stamp, read_run(folder, name))
+            self._known[place] = (stamp, _read(folder, name))
         run, wrong = self._known[place][1]
         problems += wrong
         if run is not None:
             yield run
+
+
+def _read(folder: Path, name: str) -> tuple[Run | None, list[str]]:
+    """What read_run gives; what a foreign file makes it raise is a problem of that folder and of no other."""
+    try:
+        run, problems = read_run(folder, name)
+        if run is not None:
+            as_json(run.config)
+        return run, problems
+    except MissingExtraError:
+        raise
+    except Exception as error:
+        return None, [f"{name}: not a run that can be read: {type(error).__name__}: {error}"]
 
 
 def _of_csv(path: Path, places: set[Path], problems: list[str]) -> Iterator[Run]:

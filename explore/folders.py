@@ -129,11 +129,14 @@ def _run(
     train = [number(epoch.get("train_s")) or 0.0 for epoch in epochs]
     validation = [number(epoch.get("validation_s")) or 0.0 for epoch in epochs]
     recipe = str(summary.get("recipe") or config.get("recipe") or "unknown recipe")
-    curve, lost = _curve(epochs, train, validation)
+    whole = _timed(epochs)
+    curve, lost = _curve(epochs[:whole], train, validation)
     quality = number(summary.get("top1"))
     if quality is None and not summary:
         quality = curve.quality[-1] / 100 if curve.quality else None
-    seconds = number(summary.get("time_to_train_s")) or time_to_train(train)
+    complete = whole == len(epochs)
+    seconds = number(summary.get("time_to_train_s")) or (time_to_train(train) if complete else 0.0)
+    measured = (mlperf_time(train, validation) or 0.0) if complete else 0.0
     data = str(summary.get("data") or config.get("data") or "unknown data")
     resolution = number(config.get("train_resolution"))
     return Run(
@@ -143,14 +146,12 @@ def _run(
         title=title_of(recipe),
         group=identity_of({**config, "data": data}) if config else identity,
         dataset=data,
-        hardware=str(summary.get("device") or "not stated"),
+        hardware=_hardware(summary),
         model=str(summary.get("model") or config.get("model") or "unknown model"),
         epochs=number(summary.get("epochs")) or len(epochs),
         resolution=int(resolution) if resolution else None,
         quality=None if quality is None else 100 * quality,
-        minutes=Minutes(
-            text=seconds / 60 or None, mlperf=(mlperf_time(train, validation) or 0.0) / 60 or None
-        ),
+        minutes=Minutes(text=seconds / 60 or None, mlperf=measured / 60 or None),
         methods=methods_of(config),
         finished=bool(summary),
         seed=config.get(SEED) if isinstance(config.get(SEED), int) else None,
@@ -166,11 +167,27 @@ def _run(
     )
 
 
+def _timed(epochs: list[Mapping[str, Any]]) -> int:
+    """How many epochs from the first on have their time: behind a gap no sum of minutes is known."""
+    for place, epoch in enumerate(epochs):
+        if epoch["epoch"] != place or number(epoch.get("train_s")) is None:
+            return place
+    return len(epochs)
+
+
+def _hardware(summary: Mapping[str, Any]) -> str:
+    """The device and how many: a run folder does not name the machine."""
+    device, count = summary.get("device"), summary.get("processes")
+    if not device:
+        return "not stated"
+    return f"{count}x {device}" if isinstance(count, int) and count > 1 else str(device)
+
+
 def _curve(epochs: list[Mapping[str, Any]], train: list[float], validation: list[float]) -> tuple[Curve, int]:
     """The curve, and how many epochs have no finite accuracy and are not on it."""
     points: dict[float, tuple[float, float]] = {}
     spent = 0.0
-    for epoch, train_s, validation_s in zip(epochs, train, validation, strict=True):
+    for epoch, train_s, validation_s in zip(epochs, train, validation, strict=False):
         spent += train_s + validation_s
         top1 = number(epoch.get("top1"))
         if top1 is not None:

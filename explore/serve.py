@@ -38,7 +38,9 @@ class Fresh:
             if time.monotonic() - self._at_s >= _FRESH_S:
                 self._values = self._look()
                 told = {key: value for key, value in self._values.items() if key != "created"}
-                self._tag = f'"{hashlib.sha256(as_json(told).encode()).hexdigest()[:32]}"'
+                self._tag = (
+                    f'"{hashlib.sha256(as_json(told).encode(errors="backslashreplace")).hexdigest()[:32]}"'
+                )
                 self._at_s = time.monotonic()
             return self._values, self._tag
 
@@ -84,11 +86,15 @@ class _Handler(BaseHTTPRequestHandler):
             return
         values, tag = self.server.fresh.values()
         if path == "/":
-            self._send(HTTPStatus.OK, "text/html; charset=utf-8", page(values).encode())
+            self._send(
+                HTTPStatus.OK, "text/html; charset=utf-8", page(values).encode(errors="backslashreplace")
+            )
         elif self.headers.get("If-None-Match") == tag:
             self._send(HTTPStatus.NOT_MODIFIED, "application/json", b"", tag)
         else:
-            self._send(HTTPStatus.OK, "application/json", as_json(values).encode(), tag)
+            self._send(
+                HTTPStatus.OK, "application/json", as_json(values).encode(errors="backslashreplace"), tag
+            )
 
     def _send(self, status: HTTPStatus, kind: str, body: bytes, tag: str = "") -> None:
         self.send_response(status)

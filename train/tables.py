@@ -129,7 +129,7 @@ def _by_column(file: Path) -> TableSplits:
 
 
 def _split_values(file: Path) -> list[str]:
-    """The values of the column `split`, sorted. DataError for one that names no part: its rows would be lost."""
+    """The values of the column `split`, sorted. DataError for one that names no part."""
     column = from_csv(file, label=_SPLIT, labels="text", check_files=False).label_values
     found = sorted(set() if column is None else set(column.tolist()))
     known = [value for values in _VALUES.values() for value in values]

@@ -96,7 +96,12 @@ function layoutOf(title, more = {}) {
 const CONFIG = { displaylogo: false, responsive: true, modeBarButtons: [["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]] };
 
 // Shares take a bootstrap of all groups together: not for thousands.
-const sharesOf = groups => groups.length <= MOST_SHARES && groups.some(group => group.runs.length > 1) ? frontierShares(groups) : null;
+const sharesOf = groups => {
+  const finished = groups.filter(group => group.finished);
+  if (finished.length > MOST_SHARES || !finished.some(group => group.runs.length > 1)) return null;
+  const shares = new Map(frontierShares(finished).map((share, at) => [finished[at], share]));
+  return groups.map(group => shares.get(group));
+};
 
 function drawChart(runs) {
   const groups = groupsOf(runs), place = byId("plot");

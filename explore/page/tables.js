@@ -62,27 +62,32 @@ function comparisonColumns(saved) {
 function drawComparison(runs) {
   const saved = state.tab === "saved", { series, base, rows, ends, fixed } = comparisons(runs), key = saved ? "at" : "atcost";
   const options = [...series].map(([key, members]) => [key, `${seriesTitle(members[0].first)} (${members.length})`]).sort((a, b) => a[1].localeCompare(b[1]));
-  const chips = (ends ?? []).map(value => saved ? String(Number(value.toFixed(3))) : String(Number(value.toPrecision(4))));
+  // The state has the exact value: a rounded one may lie outside the curve.
+  const chips = (ends ?? []).map(value => ({ value: String(value), label: String(Number(saved ? value.toFixed(3) : value.toPrecision(4))) }));
   const unit = saved ? "%" : AXES[state.x].title;
   const input = el("input", { id: "at", type: "number", step: "any", min: "0", value: state[key], placeholder: "each one's own", onchange: event => change({ [key]: event.target.value }) });
   fill("compare-controls",
     options.length ? select("base", "Baseline", options, base, value => change({ base: value })) : el("p", {}, "No series to compare: change the filters."),
     el("label", {}, el("span", {}, saved ? "At a top-1 of (%)" : `At (${AXES[state.x].title})`), input),
     el("div", { class: "chips", role: "group", "aria-label": saved ? "qualities of the baseline" : "costs of the baseline" },
-      chips.slice(0, 12).map(value => el("button", { class: "chip", "data-at": value, "aria-pressed": String(fixed !== null && Number(value) === fixed), onclick: () => change({ [key]: value }) }, `${value} ${unit}`)),
+      chips.slice(0, 12).map(({ value, label }) => el("button", { class: "chip", "data-at": value, "aria-pressed": String(fixed !== null && Number(value) === fixed), onclick: () => change({ [key]: value }) }, `${label} ${unit}`)),
       el("button", { class: "chip", "data-at": "", "aria-pressed": String(fixed === null), onclick: () => change({ [key]: "" }) }, "each one's own")),
     check("cross", "also other hardware", state.cross === "1", on => change({ cross: on ? "1" : "" })));
   const columns = comparisonColumns(saved).filter(column => column.key !== "note" || rows.some(row => row.note));
   fill("compare-answer", answer(rows, saved, fixed));
   fill("compare-table", rows.length ? table("comparison", columns, rows, state.sort || "-value", sort => change({ sort })) : el("p", { class: "sub" }, fixed === null ? "Nothing to compare." : "No series has a figure there: curves are not extrapolated."));
-  byId("compare-csv").onclick = () => download(saved ? "time-saved.csv" : "quality-gained.csv", "text/csv", csvText(columns.map(column => ({ ...column, title: column.title || "note" })), sortedRows(columns, rows, state.sort || "-value")));
+  byId("compare-csv").onclick = () => download(saved ? "time-saved.csv" : "quality-gained.csv", "text/csv", csvText(exported(columns), sortedRows(columns, rows, state.sort || "-value")));
 }
+
+// One column shows both ends of the interval; a file has one for each.
+const exported = columns => columns.flatMap(column => column.key !== "low" ? [{ ...column, title: column.title || "note" }]
+  : [{ title: "95 % interval, low", value: row => row.low }, { title: "95 % interval, high", value: row => row.high }]);
 
 function answer(rows, saved, fixed) {
   const best = rows.filter(row => finite(row.value) && !row.isBase).sort((a, b) => b.value - a.value)[0];
   if (!best) return "";
   const title = familyTitle(best.first), unit = AXES[state.x].title;
-  const range = finite(best.low) ? ` (95 % interval ${spanText(best)})` : " (one run on each side: no interval)";
+  const range = finite(best.low) ? ` (95 % interval ${spanText(best)})` : " (too few runs for an interval)";
   if (saved) return `${title} reaches ${percent(best.at)} % in ${figures(best.candidate)} ${unit}; the baseline takes ${figures(best.baseline)}, ${best.value.toPrecision(2 + (best.value >= 10))} times as much${range}.`;
   return `With ${figures(best.at)} ${unit}, ${title} reaches ${percent(best.candidate)} %, the baseline ${percent(best.baseline)} %${range}.`;
 }

@@ -148,6 +148,21 @@ def test_how_much_does_mild_save_at_76_6_in_three_clicks(browser, alone):
     )
 
 
+@pytest.mark.parametrize("tab", ["saved", "gained"])
+def test_every_chip_gives_the_baseline_a_figure(browser, alone, tab):
+    page = Page(browser, alone, f"tab={tab}")
+    options = browser.find_elements("css selector", "#base option")
+    longest = max(options, key=lambda option: int(option.text.rpartition("(")[2].rstrip(")")))
+    page.choose("base", longest.get_attribute("value"))
+    at = [chip.get_attribute("data-at") for chip in browser.find_elements("css selector", ".chip[data-at]")]
+    assert len([value for value in at if value]) >= 3
+    for value in filter(None, at):
+        page.click(f".chip[data-at='{value}']")
+        named = dict(zip(page.column("recipe"), page.column("ours"), strict=True))
+        (own,) = (figure for recipe, figure in named.items() if recipe.endswith("baseline"))
+        assert own != "–", (tab, value)
+
+
 def test_published_points_and_own_runs_are_told_apart(browser, address):
     page = Page(browser, address, "seeds=each&dataset=ImageNet-1k")
     for trace in page.traces():
@@ -367,7 +382,11 @@ def test_export_of_runs_and_comparisons_as_csv(browser, address):
     page.click("#tab-saved")
     page.click("#compare-csv")
     rows = list(csv.DictReader(io.StringIO(downloaded(browser, "time-saved.csv").decode())))
-    assert float(rows[0]["times faster"]) > 7 and {"note", "95 % interval"} <= set(rows[0])
+    assert float(rows[0]["times faster"]) > 7 and {
+        "note",
+        "95 % interval, low",
+        "95 % interval, high",
+    } <= set(rows[0])
 
 
 def test_export_of_the_picture(browser, address):

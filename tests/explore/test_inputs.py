@@ -106,7 +106,9 @@ def test_a_damaged_line_in_the_middle_is_named(make_run, tmp_path):
     lines[2] = lines[2][:30]
     (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     found = collect(tmp_path)
-    assert list(found.runs[0].curve.epochs) == [1, 3]
+    # The minutes behind the gap are not known: the curve ends before it, and the sum is left out.
+    assert list(found.runs[0].curve.epochs) == [1] and found.runs[0].minutes.mlperf is None
+    assert found.runs[0].minutes.text is not None  # the summary has that one
     assert found.problems == ["one: metrics.jsonl: 1 damaged lines were left out"]
 
 
@@ -264,3 +266,23 @@ def test_replace_keeps_a_curve_checked():
     curve = Collector([]).collect().runs[-1].curve
     with pytest.raises(ArgumentError, match="equally long"):
         replace(curve, epochs=[1.0])
+
+
+def test_a_folder_that_nobody_can_read_does_not_hide_the_others(make_run, tmp_path):
+    make_run("good")
+    for name, config in (
+        ("infinite", "recipe: mild\nlr: .inf\n"),
+        ("dated", "recipe: mild\nday: 2024-13-45\n"),
+    ):
+        (make_run(name) / "config.yaml").write_text(config)
+    (make_run("huge") / "summary.json").write_text('{"top1": 1' + "0" * 400 + "}")
+    found = collect(tmp_path)
+    assert [run.id for run in found.runs] == ["good"]
+    assert sorted(problem.split(":")[0] for problem in found.problems) == ["dated", "huge", "infinite"]
+
+
+def test_runs_on_one_and_on_eight_devices_are_not_seeds_of_one_another(make_run, tmp_path):
+    for name, count in (("one", 1), ("eight", 8)):
+        path = make_run(name) / "summary.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "processes": count}))
+    assert {run.hardware for run in collect(tmp_path).runs} == {"cpu", "8x cpu"}
