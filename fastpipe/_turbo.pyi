@@ -47,7 +47,8 @@ class Step:
         """Uniform numbers an image needs: 22, 2 or 0."""
 
     def boxes(self, sizes: npt.NDArray[np.int64], uniforms: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-        """draw_box for each (height, width): int64 [N,4] of top, left, height, width. ValueError as there."""
+        """draw_box for each (height, width): int64 [N,4] of top, left, height, width. ValueError as there, or
+        for a box without pixels."""
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
         """The size to which ResizeCrop resizes a whole image."""
@@ -108,7 +109,7 @@ class Worker:
     def seconds(self) -> tuple[float, float, float]:
         """Seconds spent reading, decoding and resizing since the last call.
 
-        Decoding contains the horizontal pass of the resize, which runs as rows arrive.
+        Decoding contains the passes of the resize that run as rows arrive.
         """
 
 def decode(

@@ -5,13 +5,15 @@ import os
 import threading
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
-from fastpipe import _turbo as turbo
 from fastpipe.decode import crop_and_resize, decode_rgb, num_uniforms
 from fastpipe.decode.pillow import pixels
 from fastpipe.transforms.specs import RandomResizedCrop, ResizeCrop
+
+turbo = pytest.importorskip("fastpipe._turbo", reason="turbo_built: fastpipe._turbo was not built")
 
 NAMES = turbo.STATUSES
 MOST = 1 << 40
@@ -288,3 +290,25 @@ def test_wrong_arguments_raise(changed, message):
     with pytest.raises((ValueError, TypeError, IndexError), match=message):
         worker.fill(**{**arguments, **changed})
     assert worker.fill(**arguments).tolist() == [NAMES.index("unreadable")] * 2
+
+
+def test_the_memory_of_an_unusual_image_is_given_back():
+    """Its coefficients are 2 bytes a sample: 54 MB for 3000 x 3000 without subsampling."""
+    levels = np.random.default_rng(0).integers(0, 256, (375, 375, 3)).astype(np.uint8)
+    files = []
+    for size in (3000, 60):
+        stream = io.BytesIO()
+        picture = Image.fromarray(levels).resize((size, size))
+        picture.save(stream, "JPEG", progressive=True, subsampling=0)
+        files.append(stream.getvalue())
+    large, small = files
+    worker, step = turbo.Worker(), turbo.Step("resize_crop", resize=(8, 8))
+    images, draws = np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 0))
+
+    def used(data):
+        assert worker.fill_bytes([data], step, draws, images, 1 << 40).tolist() == [0]
+        return psutil.Process().memory_info().rss / 2**20
+
+    before = used(small)
+    used(large)
+    assert used(small) - before < 20

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from fastpipe import _turbo as turbo
 from fastpipe.decode.boxes import draw_box, num_uniforms, short_side
 from fastpipe.transforms.specs import RandomResizedCrop, ResizeCrop
+
+turbo = pytest.importorskip("fastpipe._turbo", reason="turbo_built: fastpipe._turbo was not built")
 
 NUM = 3000
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastpipe import _turbo as turbo
+turbo = pytest.importorskip("fastpipe._turbo", reason="turbo_built: fastpipe._turbo was not built")
+
 
 R = Image.Resampling
 FILTERS = (R.NEAREST, R.BILINEAR, R.BICUBIC, R.BOX, R.HAMMING, R.LANCZOS)  # by the native number

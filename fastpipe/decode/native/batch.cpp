@@ -39,6 +39,7 @@ void Worker::fill(const Batch& batch, const Input* inputs) noexcept {
         batch.statuses[i] = std::uint8_t(status);
     }
     files_.release();
+    maker_.trim();
 }
 
 template void Worker::fill(const Batch&, const Piece*) noexcept;

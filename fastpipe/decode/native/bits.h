@@ -1,10 +1,13 @@
 // A reader of bits. It takes eight bytes at a time from unstuffed data with `scan_padding` zeros behind them, so
 // it needs no check for each read: whoever reads looks at ends_within() once an MCU.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
 namespace turbo {
+
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ && sizeof(std::size_t) == 8, "Pillow does it all elsewhere");
 
 struct Bits {
     const std::uint8_t* next;   // the first byte of which no bit counts

@@ -27,6 +27,10 @@ public:
     // Zeros for the blocks that `rows` needs. `file_size` bounds the memory: 1 kB for each byte of the file.
     Status prepare(const Header& header, const RowMaker& rows, std::size_t file_size) noexcept;
     const CoefficientPlane& plane(int component) const noexcept { return planes_[component]; }
+    void trim() noexcept {
+        values_.trim();
+        nonzero_.trim();
+    }
 
 private:
     CoefficientPlane planes_[max_components]{};

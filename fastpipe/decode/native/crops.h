@@ -31,7 +31,7 @@ int num_uniforms(const Step& step) noexcept;
 bool fixed_size(const Step& step, int& height, int& width) noexcept;
 
 // draw_box: in the image for RandomResizedCrop, in the resized image for ResizeCrop, where it may reach outside.
-// False where Python raises.
+// False where Python raises, and for a box without pixels.
 bool draw_box(const Step& step, const double* uniforms, int height, int width, Box& box) noexcept;
 
 // The size that ResizeCrop resizes a whole image to; its own without a resize. False beyond kMostResizedPixels.

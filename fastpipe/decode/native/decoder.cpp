@@ -43,6 +43,13 @@ Status Decoder::decode(const Box& region, RowSink& sink, int shrink) noexcept {
     return decode_baseline(state_->shop, state_->file, view, sink);
 }
 
+void Decoder::trim() noexcept {
+    if (!state_) return;
+    state_->shop.scan.trim();
+    state_->shop.rows.trim();
+    state_->shop.coefficients.trim();
+}
+
 Simd best_simd() noexcept {
 #if defined(__x86_64__)
     __builtin_cpu_init();

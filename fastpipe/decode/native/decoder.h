@@ -53,6 +53,7 @@ public:
     // `shrink` 2, 4, 8: the image, and the region in it, are smaller by that (rounded up); its pixels are means of
     // the low frequencies, and nobody else's.
     Status decode(const Box& region, RowSink& sink, int shrink = 1) noexcept;
+    void trim() noexcept;  // gives back what an unusual image needed
 
 private:
     struct State;

@@ -11,8 +11,6 @@ namespace turbo {
 
 namespace {
 
-constexpr std::size_t kKept = std::size_t(1) << 24;  // memory that stays from call to call
-
 // The size of a regular file; -1 for anything else.
 std::int64_t size_of(int descriptor) {
     struct stat facts;
@@ -49,7 +47,7 @@ Status Files::read(const char* path, std::int64_t offset, std::int64_t length, B
 
 void Files::release() noexcept {
     close();
-    if (capacity_ <= kKept) return;
+    if (capacity_ <= kept_memory) return;
     memory_.reset();
     capacity_ = 0;
 }

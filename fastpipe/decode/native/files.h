@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "decoder.h"
+#include "memory.h"
 
 namespace turbo {
 

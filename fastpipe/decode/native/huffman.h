@@ -51,7 +51,7 @@ struct Huffman {
     std::uint64_t pairs[1 << pair_bits];    // of an AC table, where it was asked for
     std::uint16_t skips[1 << skip_bits];    // with `pairs`
     std::uint16_t symbols[look_size];       // length << 8 | symbol; 0: a longer code, or none
-    std::uint32_t limits[18];               // first 16-bit window above the codes of up to 0..16 bits
+    std::uint32_t limits[17];               // first 16-bit window above the codes of up to 0..16 bits
     int firsts[17];                         // index in spec.values of the first code of 1..16 bits
     std::uint64_t used;                     // the time of the last use
     bool dc, has_skips;

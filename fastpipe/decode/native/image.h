@@ -18,7 +18,7 @@ struct Known {
     std::int64_t height, width;
 };
 
-// Wall clock of the phases; of `decode`, the horizontal pass of the resize is a part, as rows arrive.
+// Wall clock of the phases; of `decode`, the passes of the resize that run as rows arrive are a part.
 struct Seconds {
     double read, decode, resize;
 };
@@ -35,6 +35,11 @@ public:
     // The size that make() would need.
     Status measure(Bytes bytes, const Known& known, const Step& step, const double* uniforms, const Limits& limits, int& height,
                    int& width) noexcept;
+
+    void trim() noexcept {
+        decoder_.trim();
+        resizer_.trim();
+    }
 
 private:
     Status header(Bytes bytes, const Known& known, const Step& step, const double* uniforms, const Limits& limits,

@@ -159,7 +159,8 @@ Status Markers::huffman_tables(const Segment& content) noexcept {
         if (content.size - at < 17) return Status::irregular;
         const int kind = content.data[at] >> 4, which = content.data[at] & 15;
         if (kind > 1 || which > 3) return Status::irregular;
-        const auto* counts = content.data + at + 1;
+        std::uint8_t counts[16];  // copied before they are added: the caller's memory may change meanwhile
+        std::memcpy(counts, content.data + at + 1, 16);
         int total = 0;
         for (int i = 0; i < 16; ++i) total += counts[i];
         at += 17;

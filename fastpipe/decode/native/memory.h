@@ -6,6 +6,9 @@
 
 namespace turbo {
 
+// Beyond this a buffer was grown by an unusual image, and trim() gives it back.
+constexpr std::size_t kept_memory = std::size_t(16) << 20;
+
 template <class T>
 class Buffer {
     static_assert(std::is_trivially_copyable<T>::value, "the content is not constructed");
@@ -32,7 +35,12 @@ public:
     }
     T* data() noexcept { return data_; }
     const T* data() const noexcept { return data_; }
-    std::size_t capacity() const noexcept { return capacity_; }
+    void trim() noexcept {
+        if (capacity_ * sizeof(T) <= kept_memory) return;
+        std::free(data_);
+        data_ = nullptr;
+        capacity_ = 0;
+    }
     T& operator[](std::size_t i) noexcept { return data_[i]; }
     const T& operator[](std::size_t i) const noexcept { return data_[i]; }
 

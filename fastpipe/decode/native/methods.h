@@ -8,6 +8,7 @@ class Method : public RowSink {
 public:
     virtual bool prepare(const Axis& horizontal, const Axis& vertical, const Passes& passes) noexcept = 0;
     virtual void finish(std::uint8_t* target, std::ptrdiff_t stride) noexcept = 0;
+    virtual void trim() noexcept = 0;  // gives back what an unusual image needed
 
 protected:
     void set(const Axis& horizontal, const Axis& vertical, const Passes& passes) noexcept {
@@ -40,6 +41,7 @@ protected:
 class Ring : public Method {
 public:
     std::uint8_t* row(int y) noexcept override;
+    void trim() noexcept override { ring_.trim(); }
 
 protected:
     bool prepare_ring() noexcept;
@@ -58,6 +60,10 @@ public:
     bool prepare(const Axis& horizontal, const Axis& vertical, const Passes& passes) noexcept override;
     void written(int y) noexcept override;
     void finish(std::uint8_t* target, std::ptrdiff_t stride) noexcept override;
+    void trim() noexcept override {
+        Ring::trim();
+        middle_.trim();
+    }
 
 private:
     std::uint8_t* middle(int y) noexcept { return middle_.data() + stride_ * std::size_t(y); }
@@ -74,6 +80,11 @@ public:
     std::uint8_t* row(int y) noexcept override;
     void written(int y) noexcept override;
     void finish(std::uint8_t* target, std::ptrdiff_t stride) noexcept override;
+    void trim() noexcept override {
+        arriving_.trim();
+        between_.trim();
+        made_.trim();
+    }
 
 private:
     bool is_ready(int output) const noexcept;
@@ -92,6 +103,10 @@ public:
     bool prepare(const Axis& horizontal, const Axis& vertical, const Passes& passes) noexcept override;
     void written(int y) noexcept override;
     void finish(std::uint8_t* target, std::ptrdiff_t stride) noexcept override;
+    void trim() noexcept override {
+        Ring::trim();
+        made_.trim();
+    }
 
 private:
     Buffer<std::uint8_t> made_;

@@ -33,11 +33,10 @@ private:
 };
 
 // One image's region, for tests: (status, RGB uint8 [H,W,3] or None).
-py::tuple decode(const py::buffer& data, py::object region, std::int64_t max_pixels) {
-    const auto info = data.request();
+py::tuple decode(const py::object& data, py::object region, std::int64_t max_pixels) {
+    turbo::Buffers buffers(1);
     turbo::Decoder decoder;
-    auto status = decoder.open({static_cast<const std::uint8_t*>(info.ptr), std::size_t(info.size * info.itemsize)},
-                               {max_pixels});
+    auto status = decoder.open(buffers.add(data), {max_pixels});
     if (status != turbo::Status::done) return py::make_tuple(int(status), py::none());
     Box box{0, 0, decoder.width(), decoder.height()};
     if (!region.is_none()) {
@@ -62,10 +61,9 @@ PYBIND11_MODULE(_turbo, module) {
     turbo::bind_resize(module);
     turbo::bind_step(module);
     turbo::bind_worker(module);
-    module.def("pillow_opens", [](const py::buffer& data) {
-        const auto info = data.request();
-        return turbo::pillow_opens(
-            {static_cast<const std::uint8_t*>(info.ptr), std::size_t(info.size * info.itemsize)});
+    module.def("pillow_opens", [](const py::object& data) {
+        turbo::Buffers buffers(1);
+        return turbo::pillow_opens(buffers.add(data));
     });
     module.def("use_simd", [](int simd) { turbo::use_simd(turbo::Simd(simd)); });
     module.def("used_simd", [] { return int(turbo::used_simd()); });

@@ -1,6 +1,7 @@
-// fastpipe._turbo.resize: the resizer alone, for tests and benchmarks.
+// fastpipe._turbo.Resizer: the resizer alone, for tests.
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 

@@ -40,6 +40,13 @@ Method* Resizer::State::choose(Size in, Size out, Filter filter, bool tall_rows_
 Resizer::Resizer() : state_(new (std::nothrow) State) {}
 Resizer::~Resizer() { delete state_; }
 
+void Resizer::trim() noexcept {
+    if (state_ == nullptr) return;
+    state_->columns_first.trim();
+    state_->rows_first.trim();
+    state_->nearest.trim();
+}
+
 bool Resizer::prepare(Size in, Size out, const Box& window, Filter filter, bool tall_rows_first) noexcept {
     return prepare(in, {0, 0, double(in.width), double(in.height)}, out, window, filter, tall_rows_first);
 }

@@ -1,4 +1,4 @@
-// Pillow's resize of RGB images, byte for byte: horizontally as rows arrive, then vertically.
+// Pillow's resize of RGB images, byte for byte: the first pass, or both, as rows arrive.
 // Formula: Pillow's ImagingResample (two passes, each rounded to 8 bits, coefficients with 22 fractional bits).
 #pragma once
 #include <cstddef>
@@ -40,6 +40,7 @@ public:
     std::uint8_t* row(int y) noexcept override;   // y counts from source().top
     void written(int y) noexcept override;
     void finish(std::uint8_t* target, std::ptrdiff_t stride) noexcept;  // window.height rows of 3 * window.width
+    void trim() noexcept;  // gives back what an unusual image needed
 
 private:
     struct State;

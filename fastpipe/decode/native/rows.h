@@ -16,6 +16,10 @@ struct Range {
 // Only blocks in block_columns() and block_rows() need to be written.
 class RowMaker {
 public:
+    void trim() noexcept {
+        samples_.trim();
+        lines_.trim();
+    }
     // `region` lies inside the image. Status::sampling where libjpeg would upsample in another way.
     // `shrink` 2, 4 or 8: the region is one of the image whose blocks become smaller by that.
     Status prepare(const Header& header, const Box& region, Simd simd, int shrink) noexcept;

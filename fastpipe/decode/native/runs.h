@@ -30,7 +30,6 @@ struct Stream {
     Bits bits{nullptr};
     const std::uint8_t* end = nullptr;  // of the segment
     int means[max_components] = {};
-    unsigned wrong = 0;
 };
 
 // No more MCUs in one call, so that the means cannot overflow: 4096 * 8 blocks * 32767 < 2^30.

@@ -14,6 +14,7 @@ public:
     // Read from `position` to the first marker that is no restart marker. There must be one restart marker after
     // each `restart_interval` of the scan's `mcus` (0: none), and their numbers must be in order.
     Status read(Bytes file, std::size_t position, int restart_interval, std::int64_t mcus) noexcept;
+    void trim() noexcept { bytes_.trim(); }
     std::size_t file_end() const noexcept { return file_end_; }  // where that marker is
     int marker() const noexcept { return marker_; }              // its second byte
 

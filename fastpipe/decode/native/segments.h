@@ -7,7 +7,7 @@ namespace turbo {
 // Whether Pillow opens the JPEG without an error and without a warning, judged by the segments up to the first
 // scan. False means that only Pillow can tell: segments that it might refuse (JFIF, ICC, Adobe or Photoshop
 // shorter than it expects), that it reads further (EXIF without a density in JFIF, MPF), or markers that it does
-// not know. The frame header is the decoder's to check.
+// not know.
 // Source: Pillow 13, JpegImagePlugin.py: APP, SOF, DQT, JpegImageFile._open, jpeg_factory.
 bool pillow_opens(Bytes file) noexcept;
 

@@ -17,7 +17,7 @@ enum class Status : std::uint8_t {
     truncated,         // the end marker does not follow the scan
     too_large,         // more pixels than `Limits` allows
     crop,              // a crop that does not fit the image
-    memory,            // no memory
+    memory,            // no memory, or a resize beyond our bounds
     table,             // another size than the storage's table says
     metadata,          // segments that Pillow might refuse or warn about: it reads the header first
 };

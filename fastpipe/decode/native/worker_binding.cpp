@@ -1,7 +1,7 @@
 // fastpipe._turbo.Worker: arguments are checked here, with the GIL; the work runs without it.
 #include <pybind11/stl.h>
 
-#include <climits>
+#include <cstring>
 #include <optional>
 #include <vector>
 
@@ -11,32 +11,10 @@
 namespace py = pybind11;
 
 namespace turbo {
-
 namespace {
 
 template <typename T>
 using Array = py::array_t<T, py::array::c_style>;
-
-// The buffers of one call; they are given back with the GIL held, also after an exception.
-class Buffers {
-public:
-    explicit Buffers(std::size_t num) { views_.reserve(num); }
-    ~Buffers() {
-        for (auto& view : views_) PyBuffer_Release(&view);
-    }
-    Buffers(const Buffers&) = delete;
-    Buffers& operator=(const Buffers&) = delete;
-
-    Bytes add(const py::handle& object) {
-        Py_buffer view;
-        if (PyObject_GetBuffer(object.ptr(), &view, PyBUF_SIMPLE) != 0) throw py::error_already_set();
-        views_.push_back(view);
-        return {static_cast<const std::uint8_t*>(view.buf), std::size_t(view.len)};
-    }
-
-private:
-    std::vector<Py_buffer> views_;
-};
 
 // One thread at a time.
 class Entry {
