@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from fastpipe import ArgumentError, DataError, EmptyDatasetError, ImageList, from_csv
@@ -122,7 +123,10 @@ def test_paths_are_relative_to_the_file_or_to_root(
         ((3, 10, 7), {"labels": "classes"}, ["10", "3", "7"], [1, 0, 2]),
         ((3, 10, "n/a"), {"labels": "classes"}, ["10", "3", "n/a"], [1, 0, 2]),
         ((3, 10, 7), {"labels": "text"}, [], ["3", "10", "7"]),
-        ((0, 1, 1), {"labels": "numbers", "classes": ["no", "yes"]}, ["0", "1"], None),
+        ((0, 1, 1), {"labels": "numbers", "classes": ["no", "yes"]}, ["no", "yes"], [0, 1, 1]),
+        ((0, 1, 1), {"classes": ["no", "yes"]}, ["no", "yes"], [0, 1, 1]),
+        ((0, 1, 1), {"classes": ["1", "0"]}, ["1", "0"], [1, 0, 0]),
+        ((0, 1, 1), {"labels": "numbers", "classes": ["1", "0"]}, ["1", "0"], [0, 1, 1]),
         (("b", "a", "b"), {"classes": ["b", "a", "c"]}, ["b", "a", "c"], [0, 1, 0]),
         (("b", "a", "b"), {"classes": False}, [], ["b", "a", "b"]),
         (("b", "a", "b"), {"labels": "text"}, [], ["b", "a", "b"]),
@@ -131,10 +135,6 @@ def test_paths_are_relative_to_the_file_or_to_root(
 def test_labels_are_classes_or_numbers(
     place: Path, labels: Any, options: Any, classes: list[str], expected: Any
 ) -> None:
-    if expected is None:
-        with pytest.raises(ArgumentError, match="classes"):
-            from_csv(csv_of(place, *labels), **options)
-        return
     found = from_csv(csv_of(place, *labels), **options)
     assert found.classes == classes and list(found.targets) == expected
     assert [type(label) for label in found.targets] == [type(label) for label in expected]
@@ -165,6 +165,8 @@ def test_several_names_in_a_cell_are_a_one_for_each(place: Path) -> None:
     found = from_csv(csv_of(place, "dog|cat", "dog", "bird| cat"), separator="|")
     assert found.classes == ["bird", "cat", "dog"]
     assert np.stack(list(found.targets)).tolist() == [[0, 1, 1], [0, 0, 1], [1, 1, 0]]
+    found = from_csv(csv_of(place, "dog|cat", " ", ""), separator="|")  # an image of no class
+    assert np.stack(list(found.targets)).tolist() == [[1, 1], [0, 0], [0, 0]]
     lines = [json.dumps({"path": n, "label": c}) for n, c in zip(NAMES, (["b"], [], ["a", "b"]), strict=True)]
     found = from_csv(write(place, "\n".join(lines), "l.jsonl"), classes=["b", "a", "c"])
     assert np.stack(list(found.targets)).tolist() == [[1, 0, 0], [0, 0, 0], [1, 1, 0]]
@@ -214,6 +216,30 @@ BAD: dict[str, tuple[str | bytes, dict[str, Any], type[Exception], str]] = {
     "more than float32": (HEAD + "a.jpg,0.5\nb.jpg,1e39\n", {}, DataError, "in line 3: '1e39'"),
     "too large": (HEAD + "a.jpg,9999999999999999999\n", {}, DataError, "do not fit into int64"),
     "no kind": (HEAD, {"labels": "class"}, ArgumentError, "labels must be None or one of 'classes'"),
+    "a kind of lists": (
+        HEAD + "a.jpg,x\n",
+        {"labels": "text", "separator": "|"},
+        ArgumentError,
+        "labels must be None where a label is a list. Found: 'text'",
+    ),
+    "a kind of vectors": (
+        "path,a,b\na.jpg,1,2\n",
+        {"labels": "classes", "label": ["a", "b"]},
+        ArgumentError,
+        "labels must be None where label names several columns",
+    ),
+    "a kind of nothing": (
+        HEAD + "a.jpg,x\n",
+        {"labels": "text", "label": None},
+        ArgumentError,
+        "labels must be None where there is no label",
+    ),
+    "no class of this number": (
+        HEAD + "a.jpg,1\nb.jpg,2\n",
+        {"classes": ["x", "y"]},
+        ArgumentError,
+        r"must be in 0\.\.1, .*line 3: 2",
+    ),
     "other classes": (
         HEAD + "a.jpg,x\nb.jpg,y\n",
         {"classes": ["x"]},
@@ -326,6 +352,7 @@ def test_another_ending_is_refused(place: Path) -> None:
         (["a.jpg"], None, {"target_transform": int}, "target_transform must be None"),
         (["a.jpg"], np.float32(3), {}, "labels must be one for each image"),
         (["a.jpg"], np.array([2**63], np.uint64), {}, "fit into int64"),
+        (["a.jpg"], torch.ones(1, dtype=torch.bfloat16), {}, r"bfloat16\. Pass labels\.float"),
     ],
 )
 def test_a_wrong_list_is_refused(paths: Any, labels: Any, options: Any, message: str) -> None:

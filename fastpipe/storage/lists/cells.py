@@ -42,27 +42,38 @@ def read_labels(
     table: Table, label: LabelColumns, *, kind: LabelKind | None, classes: Classes, separator: str | None
 ) -> Labelling:
     """The labels of all rows, and the names of the classes. See `from_csv` for the rules."""
-    if label is None or isinstance(label, str):
-        if label is None:
-            return labelling(None, classes, table.where)
-        cells = _filled(table, label)
+    if label is None:
+        _check_no_kind(kind, "there is no label")
+        return labelling(None, classes, table.where)
+    if isinstance(label, str):
+        # With a separator, nothing between two delimiters is an image of no class; null is a lack.
+        cells = _filled(table, label, empty_text=separator is not None)
         if separator is not None or all(isinstance(cell, list) for cell in cells):
+            _check_no_kind(kind, "a label is a list")
             return _several(table, label, cells, separator, classes)
         return _one(table, label, cells, kind, classes)
     if classes not in (None, False) or separator is not None:
         raise ArgumentError("classes and separator must be None where label names several columns")
+    _check_no_kind(kind, "label names several columns")
     if isinstance(label, Mapping):
-        return _dicts(table, label, kind), ()
+        return _dicts(table, label), ()
     vectors = np.empty((len(table.numbers), len(label)), dtype=np.float32)
     for place, column in enumerate(label):
         vectors[:, place] = _numbers(table, column, _filled(table, column))
     return vectors, tuple(label)
 
 
-def _filled(table: Table, column: str) -> list[Any]:
+def _check_no_kind(kind: LabelKind | None, why: str) -> None:
+    if kind is not None:
+        raise ArgumentError(f"labels must be None where {why}. Found: {kind!r}")
+
+
+def _filled(table: Table, column: str, *, empty_text: bool = False) -> list[Any]:
     """The cells without the white space around text. DataError lists empty ones."""
     cells = [cell.strip() if isinstance(cell, str) else cell for cell in table.columns[column]]
-    empty = [table.where(i) for i, cell in enumerate(cells) if cell is None or cell == ""]
+    empty = [
+        table.where(i) for i, cell in enumerate(cells) if cell is None or (cell == "" and not empty_text)
+    ]
     if empty:
         raise DataError(f"the column {column!r} of {table.file!r} has no label in {some(empty)}")
     return cells
@@ -74,13 +85,18 @@ def _one(table: Table, column: str, cells: list[Any], kind: LabelKind | None, cl
     if kind == "text" or classes is False:
         return labelling([str(cell) for cell in cells], False, table.where)
     names = classes or None
-    if kind == "classes" or (is_text and names is not None):
+    if kind == "classes" or (kind is None and is_text and names and not _are_numbers_of(names, cells, table)):
         return labelling([str(cell) for cell in cells], names, table.where)
     if not is_text and all(isinstance(cell, dict) for cell in cells):
         return labelling(cells, classes, table.where)
     if kind is None and is_text and (table.typed or not any(map(_is_number, cells))):
         return labelling(cells, names, table.where)
     return labelling(_numbers(table, column, cells), names, table.where)
+
+
+def _are_numbers_of(names: Sequence[str], cells: Sequence[str], table: Table) -> bool:
+    """Whether text without a type, such as CSV's, holds the numbers of the classes and not their names."""
+    return not table.typed and all(map(_is_whole, cells)) and not {*cells} & {*names}
 
 
 def _is_number(cell: Any) -> bool:
@@ -152,10 +168,8 @@ def _split(table: Table, i: int, column: str, cell: Any, separator: str | None) 
     )
 
 
-def _dicts(table: Table, label: Mapping[str, str], kind: LabelKind | None) -> npt.NDArray[Any]:
+def _dicts(table: Table, label: Mapping[str, str]) -> npt.NDArray[Any]:
     """A dict for each row; a column of text stays text, since several columns have no one list of classes."""
-    if kind is not None:
-        raise ArgumentError(f"labels must be None where label is a dict. Found: {kind!r}")
     parts = {}
     for key, column in label.items():
         cells = _filled(table, column)

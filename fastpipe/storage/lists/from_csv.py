@@ -53,11 +53,12 @@ def from_csv(
                gives dicts; None: no labels, so a batch is `[images]`.
     labels:    None: text is a class, a column of whole numbers stays int64, other numbers become float32;
                a column with both is an error. "classes": each different text is a class, numbers too.
-               "numbers": nothing but numbers. "text": kept as text.
+               "numbers": nothing but numbers. "text": kept as text. Lists, vectors and dicts need None.
     classes:   the names of the classes by number; None: the sorted names in the whole file, whatever `where`
-               leaves of it. Give training's to validation: another name is an error.
-    separator: splits a cell into names ("cat|dog"): 0 or 1 for each class, float32 [K]. Lists in JSON lines
-               and Parquet are split already.
+               leaves of it. Give training's to validation: another name is an error. Whole numbers of which
+               none is such a name are the numbers of the classes.
+    separator: splits a cell into names ("cat|dog"): 0 or 1 for each class, float32 [K]; an empty cell names
+               no class. Lists in JSON lines and Parquet are split already.
     where:     columns and the value that rows must have, such as {"split": "train"}.
     delimiter, encoding: of a CSV; None: found from the header, and UTF-8 or what the byte order mark says.
     check_files: whether missing files are looked for now, all at once, with one listing of each folder.

@@ -121,7 +121,7 @@ def _checked_names(classes: Any) -> tuple[str, ...]:
 def _as_array(labels: Any) -> npt.NDArray[Any]:
     """Numbers in arrays keep their type, but for whole numbers, one a sample, which become int64."""
     if isinstance(labels, torch.Tensor):
-        labels = labels.detach().cpu().numpy()
+        labels = _numpy_of(labels)
     if not isinstance(labels, Iterable) or isinstance(labels, str) or getattr(labels, "ndim", 1) == 0:
         raise ArgumentError(f"labels must be one for each image. Found: {labels!r}")
     if isinstance(labels, np.ndarray) and labels.dtype.kind in "iu" and labels.ndim == 1:
@@ -130,6 +130,15 @@ def _as_array(labels: Any) -> npt.NDArray[Any]:
         return labels
     values = labels.tolist() if isinstance(labels, np.ndarray) else list(labels)
     return array_of([int(one) if isinstance(one, np.integer) else one for one in values])
+
+
+def _numpy_of(labels: torch.Tensor) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(labels.detach().cpu().numpy())
+    except TypeError as error:  # bfloat16, float8: numpy has no such type
+        raise ArgumentError(
+            f"labels must be of a type that numpy has. Found: {labels.dtype}. Pass labels.float()"
+        ) from error
 
 
 def _int64(labels: npt.NDArray[Any]) -> IntArray:
