@@ -3,6 +3,7 @@
 from fastpipe.decode.boxes import Box as Box
 from fastpipe.decode.boxes import draw_box as draw_box
 from fastpipe.decode.boxes import num_uniforms as num_uniforms
+from fastpipe.decode.boxes import random_corners as random_corners
 from fastpipe.decode.pillow import crop_and_resize as crop_and_resize
 from fastpipe.decode.pillow import output_size as output_size
 from fastpipe.storage.image import decode_rgb as decode_rgb

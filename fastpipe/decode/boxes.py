@@ -9,11 +9,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from fastpipe.errors import ArgumentError
 from fastpipe.transforms.specs import RandomResizedCrop, ResizeCrop
-from fastpipe.types import Size, Spec
+from fastpipe.types import IntArray, Size, Spec
 
-__all__ = ["Box", "draw_box", "num_uniforms", "short_side"]
+__all__ = ["Box", "draw_box", "num_uniforms", "random_corners", "short_side"]
 
 _TRIES = 10  # torchvision's number of attempts before it takes the central crop
 
@@ -95,6 +98,27 @@ def random_box(
     uniforms: Sequence[float], height: int, width: int, crop: Size, padding: tuple[int, int, int, int]
 ) -> Box:
     """torchvision's RandomCrop after padding by (left, top, right, bottom)."""
+    tops, lefts = _places(height, width, crop, padding)
+    top = int(uniforms[0] * tops) - padding[1]
+    left = int(uniforms[1] * lefts) - padding[0]
+    return Box(top, left, crop[0], crop[1])
+
+
+def random_corners(
+    uniforms: npt.NDArray[np.float64],
+    height: int,
+    width: int,
+    crop: Size,
+    padding: tuple[int, int, int, int],
+) -> tuple[IntArray, IntArray]:
+    """The tops and lefts, int64 [B], of `random_box` for images of one size and numbers float64 [B,2]."""
+    places = np.array(_places(height, width, crop, padding))
+    corners = (uniforms * places).astype(np.int64) - (padding[1], padding[0])
+    return corners[:, 0], corners[:, 1]
+
+
+def _places(height: int, width: int, crop: Size, padding: tuple[int, int, int, int]) -> Size:
+    """How many tops and lefts there are. ValueError for a crop that does not fit."""
     padded_height = height + padding[1] + padding[3]
     padded_width = width + padding[0] + padding[2]
     if padded_height < crop[0] or padded_width < crop[1]:
@@ -102,9 +126,7 @@ def random_box(
             f"the crop of {crop[0]} x {crop[1]} pixels is larger than the image, which has {padded_height} x "
             f"{padded_width} with its padding; use a smaller crop, a Resize before it, or pad_if_needed"
         )
-    top = int(uniforms[0] * (padded_height - crop[0] + 1)) - padding[1]
-    left = int(uniforms[1] * (padded_width - crop[1] + 1)) - padding[0]
-    return Box(top, left, crop[0], crop[1])
+    return padded_height - crop[0] + 1, padded_width - crop[1] + 1
 
 
 def short_side(height: int, width: int, size: int) -> Size:

@@ -10,7 +10,7 @@ from scipy import stats
 from torchvision import transforms
 from torchvision.transforms import functional
 
-from fastpipe.decode import crop_and_resize, draw_box, num_uniforms
+from fastpipe.decode import crop_and_resize, draw_box, num_uniforms, random_corners
 from fastpipe.decode.boxes import center_box, resized_crop_box, short_side
 from fastpipe.rng import Stream, uniforms
 from fastpipe.transforms.specs import RandomResizedCrop, ResizeCrop
@@ -131,3 +131,15 @@ def test_center_box_of_the_same_size_is_the_image():
     box = center_box(5, 6, (5, 6))
     assert (box.top, box.left, box.height, box.width) == (0, 0, 5, 6)
     assert math.prod((box.height, box.width)) == 30
+
+
+@pytest.mark.parametrize("padding", [(0, 0, 0, 0), (4, 4, 4, 4), (1, 2, 3, 0)])
+def test_the_corners_of_a_batch_are_those_of_each_image(padding):
+    spec = ResizeCrop(crop=(20, 27), where="random", padding=padding)
+    draws = np.random.default_rng(3).random((2000, 2))
+    draws[:2] = [0.0, 0.0], [1 - 2**-53, 1 - 2**-53]
+    boxes = [draw_box(spec, row, 31, 33) for row in draws.tolist()]
+    tops, lefts = random_corners(draws, 31, 33, spec.crop, padding)
+    assert [(box.top, box.left) for box in boxes] == list(zip(tops.tolist(), lefts.tolist(), strict=True))
+    with pytest.raises(ValueError, match="larger than the image"):
+        random_corners(draws, 10, 33, spec.crop, padding)

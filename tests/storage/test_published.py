@@ -219,15 +219,18 @@ def test_a_batch_cut_at_once_has_torchvisions_pixels(
     assert own_step or (cut_at_once and all(cut_at_once))
 
 
+@pytest.mark.parametrize("name", ["CIFAR10", "SVHN", "MNIST"])
+@pytest.mark.parametrize("padding", [None, 4, (1, 2, 3, 0), 40], ids=str)
 def test_a_random_crop_at_once_has_the_boxes_of_the_crop_one_by_one(
-    monkeypatch: pytest.MonkeyPatch, cut_at_once: list[bool]
+    name: str, padding: Any, monkeypatch: pytest.MonkeyPatch, cut_at_once: list[bool]
 ) -> None:
+    start = [transforms.Grayscale(3)] if name == "MNIST" else []
     steps = [
-        transforms.RandomCrop((14, 16), padding=4),
+        transforms.RandomCrop((5, 7), padding=padding),
         transforms.RandomHorizontalFlip(),
         transforms.ToTensor(),
     ]
-    dataset = IN_MEMORY["CIFAR10"][1](transforms.Compose(steps))
+    dataset = IN_MEMORY[name][1](transforms.Compose([*start, *steps]))
     options: Any = {"batch_size": 5, "shuffle": True, "seed": 7, "backend": "torchvision"}
     at_once = list(DataLoader(dataset, **options))
     assert cut_at_once and all(cut_at_once)
