@@ -65,7 +65,8 @@ class Collector:
         else:
             found = list(run_folders(root))
             if not found:
-                problems.append(f"{root}: no run folder in it (none with {METRICS}, {SUMMARY} or {EVENTS}*)")
+                marks = f"{METRICS}, {SUMMARY}, {EVENTS}* or run-*.wandb"
+                problems.append(f"{root}: no run folder in it (none with {marks})")
             for folder in found:
                 yield from self._of_folder(folder, _name(folder, root), places, problems)
 
@@ -124,8 +125,8 @@ def _free(identity: str, taken: dict[str, Run]) -> str:
 
 def _stamp(folder: Path) -> Stamp:
     found: list[tuple[int, int] | None] = []
-    events = sorted(folder.glob(f"{EVENTS}*"))
-    for path in (folder / CONFIG, folder / METRICS, folder / SUMMARY, *events):
+    others = [*sorted(folder.glob(f"{EVENTS}*")), *sorted(folder.glob("run-*.wandb"))]
+    for path in (folder / CONFIG, folder / METRICS, folder / SUMMARY, *others):
         try:
             status = path.stat()
         except OSError:

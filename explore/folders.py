@@ -16,6 +16,7 @@ from fastpipe.explore.events import EVENTS, read_events
 from fastpipe.explore.families import title_of
 from fastpipe.explore.run import Curve, Minutes, Run
 from fastpipe.explore.settings import SEED, command_of, flat, identity_of, methods_of
+from fastpipe.explore.wandb_folders import is_wandb, read_wandb
 
 METRICS, SUMMARY, CONFIG = "metrics.jsonl", "summary.json", "config.yaml"
 _MARKS = (METRICS, SUMMARY)
@@ -27,7 +28,7 @@ _NO_SETTINGS = "no config.yaml that can be read, so neither recipe nor methods a
 def run_folders(root: Path) -> Iterator[Path]:
     """`root` and the folders below it that hold a run, in order; it does not look inside a run folder."""
     for folder, below, files in os.walk(root):
-        if any(name in _MARKS or name.startswith(EVENTS) for name in files):
+        if any(name in _MARKS or name.startswith(EVENTS) or is_wandb(name) for name in files):
             below.clear()
             yield Path(folder)
         else:
@@ -37,7 +38,8 @@ def run_folders(root: Path) -> Iterator[Path]:
 def read_run(folder: Path, identity: str) -> tuple[Run | None, list[str]]:
     """The run in `folder`, and what is wrong with it; None if it has neither an epoch nor a summary."""
     if not any((folder / name).exists() for name in _MARKS):
-        return read_events(folder, identity)
+        theirs = read_events if any(folder.glob(f"{EVENTS}*")) else read_wandb
+        return theirs(folder, identity)
     problems: list[str] = []
     config = flat(_config(folder, problems))
     summary = _summary(folder, problems)
