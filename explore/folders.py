@@ -20,6 +20,8 @@ from fastpipe.explore.wandb_folders import is_wandb, read_wandb
 
 METRICS, SUMMARY, CONFIG = "metrics.jsonl", "summary.json", "config.yaml"
 _MARKS = (METRICS, SUMMARY)
+# Pages that the reader put beside a run: fastpipe-profile's --html, and the trainer's report.
+PAGES = ("report.html", "profile.html")
 _FROM_FIRST = 10
 _EPOCH = re.compile(r'\{"kind": ?"epoch"')
 _NO_SETTINGS = "no config.yaml that can be read, so neither recipe nor methods are known"
@@ -165,6 +167,7 @@ def _run(
         config=config,
         command=command_of(config, str(folder / CONFIG)) if config else "",
         place=str(folder),
+        pages=[name for name in PAGES if (folder / name).is_file()],
         notes=_notes(summary, lost),
     )
 
@@ -178,11 +181,16 @@ def _timed(epochs: list[Mapping[str, Any]]) -> int:
 
 
 def _hardware(summary: Mapping[str, Any]) -> str:
-    """The device and how many: a run folder does not name the machine."""
-    device, count = summary.get("device"), summary.get("processes")
-    if not device:
-        return "not stated"
-    return f"{count}x {device}" if isinstance(count, int) and count > 1 else str(device)
+    """Accelerators and processor. Older runs name the kind of device alone."""
+    device, given, machine = summary.get("device"), summary.get("processes"), summary.get("machine")
+    count = given if isinstance(given, int) else 1
+    if not isinstance(machine, Mapping) or not machine.get("processor"):
+        return f"{count}x {device}" if device and count > 1 else str(device or "not stated")
+    if machine.get("accelerator"):
+        return f"{count}x {machine['accelerator']}, {machine['processor']}"
+    processes = f", {count} processes" if count > 1 else ""
+    cpus = number(machine.get("cpus"))
+    return str(machine["processor"]) + ("" if cpus is None else f", {cpus:g} CPUs") + processes
 
 
 def _curve(epochs: list[Mapping[str, Any]], train: list[float], validation: list[float]) -> tuple[Curve, int]:
