@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -104,15 +105,18 @@ def _run(args: argparse.Namespace) -> int:
     collector = Collector(args.runs, imagenet=args.imagenet, published=not args.no_published)
     collector.check()
     if args.output is not None:
-        _write(args.output, _values(collector, prices, serving=False))
+        beside = os.path.dirname(os.path.abspath(args.output))
+        _write(args.output, _values(collector, prices, serving=False, beside=beside))
     if args.serve is not None:
         _serve(args.serve, collector, prices)
     return 0
 
 
-def _values(collector: Collector, prices: Sequence[Price], *, serving: bool) -> dict[str, Any]:
+def _values(
+    collector: Collector, prices: Sequence[Price], *, serving: bool, beside: str = "."
+) -> dict[str, Any]:
     created = time.strftime("%Y-%m-%d %H:%M")
-    return payload(collector.collect(), prices, serving=serving, created=created)
+    return payload(collector.collect(), prices, serving=serving, created=created, beside=beside)
 
 
 def _write(path: str, values: dict[str, Any]) -> None:

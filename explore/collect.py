@@ -9,7 +9,7 @@ from pathlib import Path
 from fastpipe.efficiency.published import read_points
 from fastpipe.errors import ArgumentError, DataError, MissingExtraError
 from fastpipe.explore.events import EVENTS
-from fastpipe.explore.folders import CONFIG, METRICS, SUMMARY, read_run, run_folders
+from fastpipe.explore.folders import CONFIG, METRICS, PAGES, SUMMARY, read_run, run_folders
 from fastpipe.explore.payload import as_json
 from fastpipe.explore.published import runs_of, shipped_runs
 from fastpipe.explore.run import IMAGENET, Collection, Run
@@ -65,7 +65,8 @@ class Collector:
         else:
             found = list(run_folders(root))
             if not found:
-                problems.append(f"{root}: no run folder in it (none with {METRICS}, {SUMMARY} or {EVENTS}*)")
+                marks = f"{METRICS}, {SUMMARY}, {EVENTS}* or run-*.wandb"
+                problems.append(f"{root}: no run folder in it (none with {marks})")
             for folder in found:
                 yield from self._of_folder(folder, _name(folder, root), places, problems)
 
@@ -124,8 +125,9 @@ def _free(identity: str, taken: dict[str, Run]) -> str:
 
 def _stamp(folder: Path) -> Stamp:
     found: list[tuple[int, int] | None] = []
-    events = sorted(folder.glob(f"{EVENTS}*"))
-    for path in (folder / CONFIG, folder / METRICS, folder / SUMMARY, *events):
+    others = [*sorted(folder.glob(f"{EVENTS}*")), *sorted(folder.glob("run-*.wandb"))]
+    own = [folder / name for name in (CONFIG, METRICS, SUMMARY, *PAGES)]
+    for path in (*own, *others):
         try:
             status = path.stat()
         except OSError:

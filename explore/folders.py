@@ -16,9 +16,12 @@ from fastpipe.explore.events import EVENTS, read_events
 from fastpipe.explore.families import title_of
 from fastpipe.explore.run import Curve, Minutes, Run
 from fastpipe.explore.settings import SEED, command_of, flat, identity_of, methods_of
+from fastpipe.explore.wandb_folders import is_wandb, read_wandb
 
 METRICS, SUMMARY, CONFIG = "metrics.jsonl", "summary.json", "config.yaml"
 _MARKS = (METRICS, SUMMARY)
+# Pages that the reader put beside a run: fastpipe-profile's --html, and the trainer's report.
+PAGES = ("report.html", "profile.html")
 _FROM_FIRST = 10
 _EPOCH = re.compile(r'\{"kind": ?"epoch"')
 _NO_SETTINGS = "no config.yaml that can be read, so neither recipe nor methods are known"
@@ -27,7 +30,7 @@ _NO_SETTINGS = "no config.yaml that can be read, so neither recipe nor methods a
 def run_folders(root: Path) -> Iterator[Path]:
     """`root` and the folders below it that hold a run, in order; it does not look inside a run folder."""
     for folder, below, files in os.walk(root):
-        if any(name in _MARKS or name.startswith(EVENTS) for name in files):
+        if any(name in _MARKS or name.startswith(EVENTS) or is_wandb(name) for name in files):
             below.clear()
             yield Path(folder)
         else:
@@ -37,7 +40,8 @@ def run_folders(root: Path) -> Iterator[Path]:
 def read_run(folder: Path, identity: str) -> tuple[Run | None, list[str]]:
     """The run in `folder`, and what is wrong with it; None if it has neither an epoch nor a summary."""
     if not any((folder / name).exists() for name in _MARKS):
-        return read_events(folder, identity)
+        theirs = read_events if any(folder.glob(f"{EVENTS}*")) else read_wandb
+        return theirs(folder, identity)
     problems: list[str] = []
     config = flat(_config(folder, problems))
     summary = _summary(folder, problems)
@@ -163,6 +167,7 @@ def _run(
         config=config,
         command=command_of(config, str(folder / CONFIG)) if config else "",
         place=str(folder),
+        pages=[name for name in PAGES if (folder / name).is_file()],
         notes=_notes(summary, lost),
     )
 
@@ -176,11 +181,16 @@ def _timed(epochs: list[Mapping[str, Any]]) -> int:
 
 
 def _hardware(summary: Mapping[str, Any]) -> str:
-    """The device and how many: a run folder does not name the machine."""
-    device, count = summary.get("device"), summary.get("processes")
-    if not device:
-        return "not stated"
-    return f"{count}x {device}" if isinstance(count, int) and count > 1 else str(device)
+    """Accelerators and processor. Older runs name the kind of device alone."""
+    device, given, machine = summary.get("device"), summary.get("processes"), summary.get("machine")
+    count = given if isinstance(given, int) else 1
+    if not isinstance(machine, Mapping) or not machine.get("processor"):
+        return f"{count}x {device}" if device and count > 1 else str(device or "not stated")
+    if machine.get("accelerator"):
+        return f"{count}x {machine['accelerator']}, {machine['processor']}"
+    processes = f", {count} processes" if count > 1 else ""
+    cpus = number(machine.get("cpus"))
+    return str(machine["processor"]) + ("" if cpus is None else f", {cpus:g} CPUs") + processes
 
 
 def _curve(epochs: list[Mapping[str, Any]], train: list[float], validation: list[float]) -> tuple[Curve, int]:

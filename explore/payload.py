@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from fastpipe.explore.families import title_of
+from fastpipe.explore.hardware import split_hardware
 from fastpipe.explore.prices import Price, price_of
 from fastpipe.explore.run import Collection, Curve, Run
 from fastpipe.system.output import version
@@ -19,9 +22,9 @@ _MOST_POINTS_IN_ALL = 400_000
 
 
 def payload(
-    collection: Collection, prices: Sequence[Price], *, serving: bool, created: str
+    collection: Collection, prices: Sequence[Price], *, serving: bool, created: str, beside: str = "."
 ) -> dict[str, Any]:
-    """The data of the page; `created` is a time in words."""
+    """The data of the page; `created` is a time in words. beside: the folder of the page, if it is a file."""
     runs = collection.runs
     usual = usual_settings([run.config for run in runs if run.config])
     most = min(_MOST_POINTS, max(2, _MOST_POINTS_IN_ALL // max(1, len(runs))))
@@ -29,7 +32,9 @@ def payload(
         "version": version(),
         "created": created,
         "serving": serving,
-        "runs": [_plain(run, usual, prices, most) for run in runs],
+        "runs": [
+            {**_plain(run, usual, prices, most), **_links(run, None if serving else beside)} for run in runs
+        ],
         "usual": usual,
         "families": {name: title_of(name) for name in dict.fromkeys(run.family for run in runs)},
         "prices": [price.as_dict() for price in prices],
@@ -55,10 +60,22 @@ def _plain(run: Run, usual: Mapping[str, Any], prices: Sequence[Price], most: in
     values["quality"] = _rounded(run.quality)
     del values["config"]
     values["changed"] = {key: value for key, value in run.config.items() if usual.get(key, run) != value}
+    values |= split_hardware(run.hardware)._asdict()
     price = price_of(run.hardware, prices)
     values["price"] = None if price is None else price.usd_per_hour
     empty: tuple[Any, ...] = ("", None, [], (), {})
     return {key: value for key, value in values.items() if value not in empty}
+
+
+def _links(run: Run, beside: str | None) -> dict[str, dict[str, str]]:
+    """The addresses of a run's other pages by name: relative to the folder `beside`, or to the server's."""
+    if not run.pages:
+        return {}
+    if beside is None:
+        return {"links": {name: "page?" + urlencode({"run": run.id, "name": name}) for name in run.pages}}
+    return {
+        "links": {name: quote(os.path.relpath(os.path.join(run.place, name), beside)) for name in run.pages}
+    }
 
 
 def _rounded(value: float | None) -> float | None:

@@ -81,6 +81,8 @@ class Run:
     command: str = ""
     place: str = ""
     """Its folder or file."""
+    pages: Sequence[str] = ()
+    """Other pages about it, files in its folder."""
     notes: str = ""
     citation: str = ""
 

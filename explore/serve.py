@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 from fastpipe.errors import ArgumentError
 from fastpipe.explore.page.build import page
@@ -46,7 +48,7 @@ class Fresh:
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `/` and `/data.json`; another machine cannot reach it, nor another site through a browser."""
+    """Serves `/`, `/data.json` and the pages beside runs, to this machine alone and to no other site."""
 
     daemon_threads = True
     allow_reuse_address = False  # a port that another program holds is an error, on every system
@@ -80,7 +82,10 @@ class _Handler(BaseHTTPRequestHandler):
         if host not in _NAMES:  # a site whose name was pointed here must not read the runs
             self._send(HTTPStatus.FORBIDDEN, "text/plain", b"open this page as http://127.0.0.1\n")
             return
-        path = self.path.partition("?")[0]
+        path, _, query = self.path.partition("?")
+        if path == "/page":
+            self._send_page(dict(parse_qsl(query)))
+            return
         if path not in ("/", "/data.json"):
             self._send(HTTPStatus.NOT_FOUND, "text/plain", b"not here\n")
             return
@@ -96,7 +101,21 @@ class _Handler(BaseHTTPRequestHandler):
                 HTTPStatus.OK, "application/json", as_json(values).encode(errors="backslashreplace"), tag
             )
 
-    def _send(self, status: HTTPStatus, kind: str, body: bytes, tag: str = "") -> None:
+    def _send_page(self, asked: Mapping[str, str]) -> None:
+        """A page beside a run. It is sandboxed: what a run folder holds must not read this page's data."""
+        values, _ = self.server.fresh.values()
+        run = next((run for run in values["runs"] if run["id"] == asked.get("run")), {})
+        name = asked.get("name")
+        try:
+            found = Path(run["place"], name).read_bytes() if name and name in run.get("pages", ()) else None
+        except OSError:
+            found = None
+        if found is None:
+            self._send(HTTPStatus.NOT_FOUND, "text/plain", b"not here\n")
+        else:
+            self._send(HTTPStatus.OK, "text/html; charset=utf-8", found, policy="sandbox allow-scripts")
+
+    def _send(self, status: HTTPStatus, kind: str, body: bytes, tag: str = "", policy: str = "") -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
@@ -104,6 +123,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("X-Content-Type-Options", "nosniff")
         if tag:
             self.send_header("ETag", tag)
+        if policy:
+            self.send_header("Content-Security-Policy", policy)
         self.end_headers()
         self.wfile.write(body)
 

@@ -17,7 +17,19 @@ from fastpipe.profiling.report.page.theme import DARK, LIGHT, RULES
 
 _HERE = Path(__file__).parent
 # In the order in which one uses the other.
-_SCRIPTS = ("methods", "dom", "state", "model", "chart", "tables", "run", "controls", "main")
+_SCRIPTS = (
+    "methods",
+    "dom",
+    "state",
+    "model",
+    "chart",
+    "tables",
+    "run",
+    "controls",
+    "hosts",
+    "settings",
+    "main",
+)
 # plotly's WebGL traces compile their drawing code: unsafe-eval. `connect-src` is for --serve alone.
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
@@ -98,38 +110,39 @@ _MIXED = "Runs of several data sets are shown together, as asked: their accuraci
 
 
 def _panels() -> list[Markup]:
-    csv = "CSV"
+    csv, note = "CSV", {"class_": "sub"}
     return [
-        el(
-            "div",
+        _panel(
+            "chart",
             el("div", id="plot", class_="plot", role="img"),
-            el(
-                "div",
-                el("p", id="plot-note", class_="sub"),
-                _actions(el("button", "PNG", id="png")),
-                class_="bar",
-            ),
-            id="panel-chart",
-            role="tabpanel",
+            el("div", el("p", id="plot-note", **note), _actions(el("button", "PNG", id="png")), class_="bar"),
         ),
-        el(
-            "div",
+        _panel(
+            "compare",
             el("div", id="compare-controls", class_="bar"),
             el("p", id="compare-answer"),
             el("div", id="compare-table"),
             _actions(el("button", csv, id="compare-csv")),
-            id="panel-compare",
-            role="tabpanel",
         ),
-        el(
-            "div",
-            el("div", id="runs-table"),
-            _actions(el("button", csv, id="runs-csv")),
-            id="panel-runs",
-            role="tabpanel",
+        _panel(
+            "hosts",
+            el("p", id="hosts-note", **note),
+            el("div", id="hosts-table"),
+            _actions(el("button", csv, id="hosts-csv")),
         ),
-        el("div", el("div", id="run-body"), id="panel-run", role="tabpanel"),
+        _panel(
+            "settings",
+            el("div", id="settings-controls", class_="bar"),
+            el("div", id="coordinates", class_="plot", role="img"),
+            el("p", id="settings-note", **note),
+        ),
+        _panel("runs", el("div", id="runs-table"), _actions(el("button", csv, id="runs-csv"))),
+        _panel("run", el("div", id="run-body")),
     ]
+
+
+def _panel(name: str, *children: Markup) -> Markup:
+    return el("div", *children, id=f"panel-{name}", role="tabpanel")
 
 
 def _actions(*buttons: Markup) -> Markup:

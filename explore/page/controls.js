@@ -4,13 +4,13 @@ const countsOf = (runs, key) => {
   for (const run of runs) found.set(key(run), (found.get(key(run)) || 0) + 1);
   return found;
 };
-const TABS = [["chart", "Accuracy against cost"], ["saved", "Time saved at equal quality"], ["gained", "Quality at equal time"], ["runs", "Runs"], ["run", "Run"]];
+const TABS = [["chart", "Accuracy against cost"], ["saved", "Time saved at equal quality"], ["gained", "Quality at equal time"], ["hosts", "Same GPUs, other CPUs"], ["settings", "Settings"], ["runs", "Runs"], ["run", "Run"]];
 
 function drawTabs() {
   fill("tabs", TABS.map(([key, title]) => el("button", { role: "tab", id: "tab-" + key, "aria-selected": String(state.tab === key), "aria-controls": PANELS[key], tabindex: state.tab === key ? "0" : "-1",
     onclick: () => change({ tab: key, sort: "" }), onkeydown: event => moveTab(event, key) }, key === "gained" && state.x !== "minutes" ? `Quality at equal ${AXES[state.x].title}` : key === "saved" && state.x !== "minutes" ? `${AXES[state.x].title} saved at equal quality` : title)));
 }
-const PANELS = { chart: "panel-chart", saved: "panel-compare", gained: "panel-compare", runs: "panel-runs", run: "panel-run" };
+const PANELS = { chart: "panel-chart", saved: "panel-compare", gained: "panel-compare", hosts: "panel-hosts", settings: "panel-settings", runs: "panel-runs", run: "panel-run" };
 
 function moveTab(event, key) {
   const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
@@ -68,7 +68,7 @@ function drawMeasures() {
   fill("measures",
     select("x", "Cost", axes.map(([key, axis]) => [key, axis.title]), state.x, value => change({ x: value })),
     timed ? select("rule", "Time counted", RULES, state.rule, value => change({ rule: value })) : "",
-    select("seeds", "Seeds", [["mean", "their mean"], ["each", "each run"]], state.seeds, value => change({ seeds: value })),
+    ["hosts", "settings"].includes(state.tab) ? "" : select("seeds", "Seeds", [["mean", "their mean"], ["each", "each run"]], state.seeds, value => change({ seeds: value })),
     state.tab === "chart" ? select("front", "Frontier", [["series", "of each recipe and machine"], ["all", "of all shown"], ["none", "none"]], state.front, value => change({ front: value })) : "",
     state.tab === "chart" ? check("log", "logarithmic", state.log === "1", on => change({ log: on ? "1" : "0" })) : "",
     state.tab === "chart" ? check("unfinished", "unfinished runs", state.unfinished === "1", on => change({ unfinished: on ? "1" : "" })) : "");

@@ -32,6 +32,8 @@ function draw() {
   const runs = passing();
   byId("runs-csv").onclick = () => exportRuns(runs);
   if (state.tab === "chart") drawChart(runs);
+  else if (state.tab === "hosts") drawHosts(runs);
+  else if (state.tab === "settings") drawSettings(runs);
   else if (state.tab === "runs") drawRuns(runs);
   else if (state.tab === "run") drawRun();
   else drawComparison(runs);

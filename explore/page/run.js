@@ -13,7 +13,8 @@ function factsOf(run) {
     fact("epochs", run.epochs && figures(run.epochs)), fact("resolution", run.resolution && `${run.resolution} px`), fact("seed", run.seed),
     fact("images/s", finite(run.images_per_s) ? figures(run.images_per_s) : ""), fact("methods", run.methods.join(", ")),
     fact("extrapolation", finite(run.extrapolation_error) ? `from its first 10 epochs the whole would have been predicted ${figures(Math.abs(100 * run.extrapolation_error), 2)} % too ${run.extrapolation_error < 0 ? "short" : "long"}` : ""),
-    fact("state", run.finished ? "" : "not finished"), fact("notes", run.notes), fact("source", run.citation), fact("place", run.place));
+    fact("state", run.finished ? "" : "not finished"), fact("notes", run.notes), fact("source", run.citation), fact("place", run.place),
+    fact("pages", run.links && Object.entries(run.links).map(([name, href]) => [el("a", { href, target: "_blank", rel: "noopener", "data-page": name }, name.replace(".html", "")), " "]).flat()));
 }
 
 function drawRun() {

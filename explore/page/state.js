@@ -2,7 +2,7 @@
 const DEFAULTS = {
   tab: "chart", x: "minutes", rule: "any", log: "1", front: "series", seeds: "mean", unfinished: "",
   kind: "", dataset: "", model: "", res: "", find: "", family: [], hw: [], on: [], off: [],
-  base: "", at: "", atcost: "", cross: "", sort: "", run: "", other: "", axis: "epochs", theme: "",
+  base: "", at: "", atcost: "", cross: "", sort: "", run: "", other: "", axis: "epochs", axes: [], theme: "",
 };
 let state = readState();
 

@@ -310,6 +310,71 @@ def test_tabs_and_runs_are_reached_without_a_mouse(browser, address):
     assert unnamed == []
 
 
+def test_the_same_gpus_with_other_cpus(browser, alone):
+    """Table 3 of the reference text: Hot waits for the weaker CPU, Mild hardly does."""
+    page = Page(browser, alone)
+    page.click("#tab-hosts")
+    names = ("gpus", "recipe", "source", "host", "rate", "share")
+    rows = list(zip(*(page.column(name, "hosts") for name in names), strict=True))
+    assert {row[3:] for row in rows if row[2] == "reference text" and row[1] == "MosaicML Hot"} == {
+        ("Oracle BM.GPU4.8", "14,388", "100 %"),
+        ("AWS p4d.24xlarge", "9,225", "64 %"),
+    }
+    assert ("8x A100-40GB", "MosaicML Mild", "reference text", "AWS p4d.24xlarge", "21,582", "97 %") in rows
+    for gpus, recipe, source, *_ in rows:
+        assert len({row[3] for row in rows if row[:3] == (gpus, recipe, source)}) > 1
+    page.click("#hosts-csv")
+    assert len(list(csv.DictReader(io.StringIO(downloaded(browser, "hosts.csv").decode())))) == len(rows)
+
+
+def coordinates(page):
+    return page.run(
+        "return (document.getElementById('coordinates').data ?? []).flatMap(t => t.dimensions.map(d => "
+        "[d.label, [...d.values], d.ticktext ? [...d.ticktext] : null]))"
+    )
+
+
+def test_settings_as_parallel_coordinates(browser, tmp_path):
+    kinds = ("sgd", HOSTILE, "lamb")
+    runs = [
+        own(
+            n,
+            group=f"g{n}",
+            config={"optimizer.name": kinds[n % 3], "optimizer.lr": n / 10, "blurpool": True},
+        )
+        for n in range(1, 7)
+    ]
+    page = Page(browser, write(tmp_path / "page.html", runs), "kind=own")
+    page.click("#tab-settings")
+    found = {label: (values, ticks) for label, values, ticks in coordinates(page)}
+    assert set(found) == {"optimizer.name", "optimizer.lr", "epochs", "minutes", "top-1 %"}, (
+        "those that differ"
+    )
+    assert found["optimizer.lr"][0] == [n / 10 for n in range(1, 7)]
+    values, ticks = found["optimizer.name"]
+    assert "lamb" in ticks and "<img" not in "".join(ticks)
+    assert [ticks[value] for value in values][1] == "lamb"
+    page.click("#axes summary")
+    page.click("#axes input[value='optimizer.lr']")
+    assert "axes=optimizer.lr" in page.state
+    assert "optimizer.name" not in {label for label, *_ in coordinates(page)}
+    page.choose("kind", "published")
+    assert {label for label, *_ in coordinates(page)} == {"minutes", "top-1 %"}, "points have no settings"
+    assert page.run("return window.pwned") is None
+
+
+def test_the_pages_beside_a_run(browser, tmp_path, make_run):
+    folder = make_run("runs/one")
+    (folder / "profile.html").write_text("<title>the profile</title>")
+    collection = Collector([str(tmp_path / "runs")], published=False).collect()
+    values = payload(collection, (), serving=False, created="now", beside=str(tmp_path))
+    (tmp_path / "page.html").write_text(page(values), encoding="utf-8")
+    opened = Page(browser, (tmp_path / "page.html").as_uri(), "tab=run&run=one")
+    link = opened.run("return document.querySelector('a[data-page]').href")
+    browser.get(link)
+    assert browser.title == "the profile"
+
+
 def test_the_page_of_a_run(browser, address):
     page = Page(browser, address, "tab=runs&kind=own&dataset=ImageNet-1k")
     page.click("#runs button[data-run='run-1']")

@@ -13,6 +13,7 @@ import pytest
 from fastpipe.efficiency.published import POINTS
 from fastpipe.errors import ArgumentError
 from fastpipe.explore.collect import Collector
+from fastpipe.explore.hardware import split_hardware
 from fastpipe.explore.run import IMAGENET
 from fastpipe.explore.settings import flat, identity_of, methods_of
 from fastpipe.train import load_recipe
@@ -286,3 +287,52 @@ def test_runs_on_one_and_on_eight_devices_are_not_seeds_of_one_another(make_run,
         path = make_run(name) / "summary.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), "processes": count}))
     assert {run.hardware for run in collect(tmp_path).runs} == {"cpu", "8x cpu"}
+
+
+@pytest.mark.parametrize(
+    ("summary", "name", "parts"),
+    [
+        ({"device": "cuda", "processes": 2}, "2x cuda", ("2x cuda", "")),
+        ({"device": "cpu", "machine": {"processor": "AMD EPYC", "cpus": 2.0}}, "AMD EPYC, 2 CPUs", ("", "")),
+        (
+            {
+                "device": "cuda",
+                "processes": 8,
+                "machine": {
+                    "accelerator": "NVIDIA A100-SXM4-80GB",
+                    "processor": "AMD EPYC 7742",
+                    "cpus": 128,
+                },
+            },
+            "8x NVIDIA A100-SXM4-80GB, AMD EPYC 7742",
+            ("8x A100-SXM-80GB", "AMD EPYC 7742"),
+        ),
+        ({"device": "cpu", "machine": "broken"}, "cpu", ("", "")),
+    ],
+)
+def test_a_run_names_its_machine(make_run, tmp_path, summary, name, parts):
+    folder = make_run("one")
+    written = json.loads((folder / "summary.json").read_text())
+    for key in ("device", "processes", "machine"):
+        written.pop(key, None)
+    (folder / "summary.json").write_text(json.dumps(written | summary))
+    (run,) = collect(tmp_path).runs
+    assert run.hardware == name and split_hardware(name) == parts
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        (
+            "Dell DSS8440x10A100-PCIE-80GB: 10x NVIDIA A100-PCIE-80GB (300W), 2x Intel(R) Xeon(R) Gold 6248R "
+            "CPU @ 3.00GHz",
+            ("10x A100-PCIE-80GB 300W", "2x Intel Xeon Gold 6248R"),
+        ),
+        ("MosaicML 8xA100-SXM4-80GB, 2x EPYC 7513", ("8x A100-SXM-80GB", "2x AMD EPYC 7513")),
+        ("AWS p4d.24xlarge 8xA100-40GB", ("8x A100-40GB", "AWS p4d.24xlarge")),
+        ("8xA100", ("8x A100", "")),
+        ("RTX 3090, PyTorch 1.12 CUDA 11.3", ("", "")),
+    ],
+)
+def test_machines_are_spelt_alike(name, parts):
+    assert split_hardware(name) == parts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections import Counter
 from html.parser import HTMLParser
 
 import pytest
@@ -13,6 +14,7 @@ from fastpipe.efficiency.published import POINTS
 from fastpipe.errors import ArgumentError
 from fastpipe.explore.cli import main
 from fastpipe.explore.collect import Collector
+from fastpipe.explore.page.build import script
 from fastpipe.explore.payload import as_json, payload, usual_settings
 from fastpipe.explore.prices import SHIPPED, Price, dollars, price_of, read_prices
 from fastpipe.explore.run import Collection, Curve, Run
@@ -88,6 +90,12 @@ def test_a_hostile_name_stays_text():
     text = as_json(values)
     assert not set(text) & set("<>&\u2028")
     assert json.loads(text)["runs"][0]["title"] == HOSTILE
+
+
+def test_no_name_is_declared_twice():
+    """The files are the body of one function, in which a second declaration silently replaces the first."""
+    names = re.findall(r"^(?:const|let|function|async function) (\w+)", script(), re.MULTILINE)
+    assert [name for name, count in Counter(names).items() if count > 1] == [] and len(names) > 60
 
 
 def test_scripts_never_make_markup_out_of_text():

@@ -51,6 +51,25 @@ def test_the_page_and_its_data(server):
     assert get(server, "/etc/passwd")[0].status == 404
 
 
+def test_a_page_beside_a_run_is_served_in_a_sandbox_and_nothing_else_is(server, make_run, tmp_path):
+    (tmp_path / "runs/one/profile.html").write_text("the profile")
+    (tmp_path / "runs/one/secret.html").write_text("not a page of ours")
+    make_run("runs/two")
+    links = {run["id"]: run.get("links") for run in json.loads(get(server, "/data.json")[1])["runs"]}
+    assert links["two"] is None
+    answer, body = get(server, "/" + links["one"]["profile.html"])
+    assert body == b"the profile" and answer.headers["Content-Security-Policy"] == "sandbox allow-scripts"
+    for query in (
+        "",
+        "?run=one",
+        "?run=two&name=profile.html",
+        "?run=one&name=secret.html",
+        "?run=one&name=..%2Fone%2Fprofile.html",
+        "?run=none&name=profile.html",
+    ):
+        assert get(server, "/page" + query)[0].status == 404
+
+
 def test_figures_stay_fresh_and_what_did_not_change_is_not_sent(server, make_run, tmp_path):
     answer, _ = get(server, "/data.json")
     tag = answer.headers["ETag"]

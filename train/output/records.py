@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fastpipe.efficiency.durations import time_to_train
 from fastpipe.storage import DEMO_NOTE
+from fastpipe.system.machine import processor_name, this_machine
 from fastpipe.train.accuracy import per_class, top1, top5
 from fastpipe.train.broken import Counts, broken_counts, summed_counts
 from fastpipe.train.loop import Trainer
@@ -64,6 +65,12 @@ def peak_memory(device: torch.device) -> Record:
     if device.type == "cuda":
         peak["peak_cuda_mib"] = round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
     return peak
+
+
+def machine_record(device: torch.device) -> dict[str, Any]:
+    """What this rank computed on: the accelerator's name (None on a CPU), the processor's, usable CPUs."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {"accelerator": name, "processor": processor_name(), "cpus": this_machine().cpus}
 
 
 def step_record(
@@ -121,6 +128,7 @@ def summary_record(
         "time_to_train_s": round(time_to_train(trainer.epoch_seconds), 3),
         "device": trainer.device.type,
         "precision": trainer.precision,
+        "machine": machine_record(trainer.device),
         "skipped_steps": trainer.skipped,
         "left_out_steps": trainer.left_out,
         "on_error": config.on_error,
