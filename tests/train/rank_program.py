@@ -126,7 +126,7 @@ def train(config: TrainConfig, folder: Path, shard: Shard) -> dict[str, Any]:
         "first": first,
         "model": trainer.model.state_dict(),
         "ema": trainer.ema.state_dict() if trainer.ema is not None else {},
-        "counts": trainer.evaluate(eval_loader(config, open_index(folder), shard)),
+        "counts": trainer.evaluate(eval_loader(config, open_index(folder), shard)).counts,
     }
 
 
