@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from fastpipe.errors import DataError
-from fastpipe.train.checkpoint import link_checkpoint, load_checkpoint
+from fastpipe.train.checkpoint import BEST, link_checkpoint, load_checkpoint
 from fastpipe.train.metrics.table import Metric
-
-BEST = "best.ckpt"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ from fastpipe.train.disk import clear_away, save_tensors, why_not_written
 
 FORMAT = 3
 PREVIOUS = "previous.ckpt"
+BEST = "best.ckpt"
 
 
 def save_checkpoint(state: dict[str, Any], path: Path) -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fastpipe.errors import ArgumentError
-from fastpipe.train.best import BEST
-from fastpipe.train.checkpoint import PREVIOUS, load_checkpoint, load_newest
+from fastpipe.train.checkpoint import BEST, PREVIOUS, load_checkpoint, load_newest
 from fastpipe.train.config.keys import check_keys, config_from_dict, config_to_dict, differing
 from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.loop import Trainer

@@ -16,8 +16,8 @@ from rich.console import Console
 
 from fastpipe.errors import ArgumentError, NoEffectWarning
 from fastpipe.system.stop_signals import listening, note_only
-from fastpipe.train.best import BEST, Best, is_its_own_best, settled
-from fastpipe.train.checkpoint import link_checkpoint, save_checkpoint
+from fastpipe.train.best import Best, is_its_own_best, settled
+from fastpipe.train.checkpoint import BEST, link_checkpoint, save_checkpoint
 from fastpipe.train.config.checks import check_from_scratch
 from fastpipe.train.config.fit import Fitted
 from fastpipe.train.config.no_effect import warn_clipping_without_effect, warn_length_without_effect
