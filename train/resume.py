@@ -25,7 +25,7 @@ MAY_CHANGE = (
     # How the same thing is computed, and where.
     *("precision", "channels_last", "compile", "backend", "num_workers"),
     # What is written and where; the same images may have moved.
-    *("recipe", "data", "table", "output_dir", "checkpoint_interval", "validate_raw"),
+    *("recipe", "data", "output_dir", "checkpoint_interval", "validate_raw"),
     *("table.path", "table.label", "table.split", "table.separator"),
     *("metric", "best_metric", "early_stopping"),
     # These change other keys, or decide what labels are, which is compared.
