@@ -40,13 +40,14 @@ class Best:
         """Whether the last `patience` of `epochs` measured epochs brought nothing better."""
         return patience is not None and epochs - self.since >= patience
 
-    def state_dict(self) -> dict[str, Any]:
-        """As plain values, for a checkpoint."""
+    def state_dict(self, *, own: bool) -> dict[str, Any]:
+        """As plain values, for a checkpoint; own: it is the checkpoint of the best epoch."""
         return {
             "metric": self.metric.name,
             "epoch": self.epoch,
             "value": self.value,
             "since": self.since,
+            "own": own,
         }
 
     def summary(self) -> dict[str, Any] | None:
@@ -74,10 +75,8 @@ def saved_best(state: Mapping[str, Any], metric: Metric) -> Best | None:
 
 
 def is_its_own_best(state: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint was written right after the validation of the best epoch so far."""
-    saved, done = state.get("best") or {}, state["epochs_measured"]
-    at_an_epoch = state["epoch"] == done and state["epoch_so_far"]["fresh"]
-    return bool(saved and saved["epoch"] == done and at_an_epoch)
+    """Whether a checkpoint is that of the best epoch it knows of."""
+    return bool(state["best"]["own"])
 
 
 def settled(state: Mapping[str, Any], path: Path, folder: Path, metric: Metric) -> tuple[Best, str]:

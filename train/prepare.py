@@ -17,6 +17,7 @@ from fastpipe.loader import DataLoader
 from fastpipe.train.config.checks import check_on_error, check_world_size
 from fastpipe.train.config.fit import Fitted, fit_to_data
 from fastpipe.train.config.fit_task import fit_to_task
+from fastpipe.train.config.groups import TableConfig
 from fastpipe.train.config.no_effect import warn_without_effect
 from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.data import train_loader
@@ -48,6 +49,10 @@ def fitted_here(
             f"measure on",
             NoEffectWarning,
             stacklevel=2,
+        )
+    if config.table != TableConfig() and not isinstance(indexes.train, TablePart):
+        warnings.warn(
+            f"table names columns of a list, and {config.data!r} is none", NoEffectWarning, stacklevel=2
         )
     num = len(indexes.train)
     fitted = fit_to_data(told.config, num, explicit=explicit, recipe_batch_size=recipe_batch_size)

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from fastpipe.errors import ArgumentError, NoEffectWarning
 from fastpipe.system.stop_signals import listening, note_only
-from fastpipe.train.best import Best, is_its_own_best, settled
+from fastpipe.train.best import Best, settled
 from fastpipe.train.checkpoint import BEST, link_checkpoint, save_checkpoint
 from fastpipe.train.config.checks import check_from_scratch
 from fastpipe.train.config.fit import Fitted
@@ -133,6 +133,7 @@ class _Run:
         self.wall_before_s, self.validation_s = 0.0, 0.0
         self.metrics = together(lambda: metrics_of(self.config, indexes))
         self.best, self.best_note = Best(metric=self.metrics.best), ""
+        self.improved = False  # whether the last validation was the best so far
         loader, model = together(lambda: make_parts(self.config, indexes, shard, device, explicit=explicit))
         self.pauses = Pauses(
             parse_interval(self.config.checkpoint_interval), steps_per_epoch=len(loader), rank=shard.rank
@@ -196,8 +197,9 @@ class _Run:
         """All epochs, then the summary, all written to the run folder."""
         try:
             self._choose_backend()
-            # With the chosen backend, so that the file repeats this run and not the choice.
-            self.folder.write_config(to_yaml(replace(self.config, backend=self.backend)))
+            # With what was chosen, so that the file repeats this run and not the choice.
+            task = self.config.task if self.indexes.task == "classes" else self.indexes.task
+            self.folder.write_config(to_yaml(replace(self.config, backend=self.backend, task=task)))
             self._announce()
             with listening(note_only):  # before this there is nothing to save
                 return self._train()
@@ -233,8 +235,7 @@ class _Run:
                 self._epoch()
             measured = self._after_epoch()
             self.epochs_measured += 1
-            is_best = self.best.epoch == self.epochs_measured
-            if self.pauses.after_epoch(self.trainer.step) or is_best or self._is_over():
+            if self.pauses.after_epoch(self.trainer.step) or self.improved or self._is_over():
                 self._save()
             if not self._is_over():
                 self._stop_without_reader()
@@ -251,18 +252,20 @@ class _Run:
     def _save(self) -> None:
         """Write a checkpoint; the ranks add their generators' states, rank 0 writes."""
         self.trainer.check_weights()
+        # Not in the middle of the next epoch, nor after it.
+        own = self.improved and self.trainer.fresh and self.trainer.epoch == self.epochs_measured
         state = {
             **self.trainer.state_dict(),
             "classes": list(self.indexes.classes),
             "epochs_measured": self.epochs_measured,
-            "best": self.best.state_dict(),
+            "best": self.best.state_dict(own=own),
             "changed": self.changed,
             "seconds": {"wall": self._wall_s(), "validation": self.validation_s},
         }
         self.folder.flush()
         if self.shard.rank == 0:
             save_checkpoint(state, self.folder.checkpoint)
-            if is_its_own_best(state):
+            if own:
                 link_checkpoint(self.folder.checkpoint, self.folder.path / BEST)
         self.saved = self._reached()
         self.pauses.saved()
@@ -350,10 +353,10 @@ class _Run:
         loss = self.trainer.loss_sum / max(1, self.trainer.losses)
         self.folder.log("epoch", self.trainer.step, epoch_record(epoch, loss, clock, measured))
         self.folder.flush()
-        self.best = self.best.after(epoch + 1, measured.values[self.best.metric.key])
+        before, self.best = self.best, self.best.after(epoch + 1, measured.values[self.best.metric.key])
+        self.improved = self.best is not before
         line = epoch_line(epoch, self.config.epochs, loss, clock, measured, self.metrics.shown)
-        mark = "  best" if self.best.epoch == epoch + 1 else ""
-        self.show.line(line + mark + self.show.run_left())
+        self.show.line(f"{line}{'  best' if self.improved else ''}{self.show.run_left()}")
         return measured
 
     def _measure(self, *, raw: bool) -> Measured:

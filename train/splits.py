@@ -9,12 +9,11 @@ x.csv, x.jsonl, x.parquet                         by a column `split`, or as x.b
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastpipe.errors import ArgumentError, DataError, NoEffectWarning
+from fastpipe.errors import ArgumentError, DataError
 from fastpipe.storage import NAMED, FolderIndex, Splits, is_beton, is_table, open_index, resolve
 from fastpipe.train.betons import BetonPart, beton_parts, beton_splits, in_folder, split_in_name, whole
 from fastpipe.train.config.groups import TableConfig, Task
@@ -65,7 +64,7 @@ def open_data(data: str, *, held_out: float, table: TableConfig = _COLUMNS, task
     if is_table(data):
         found = table_splits(path, held_out, table, task)
         return _checked(Indexes(**found._asdict()))
-    _check_columns(data, table, task)
+    _check_task(data, task)
     train = path if is_beton(data) else _train_in(data, path)
     if train is None:
         return open_indexes(resolve(data))
@@ -83,14 +82,12 @@ def open_data(data: str, *, held_out: float, table: TableConfig = _COLUMNS, task
     return _checked(Indexes(train=learnt, validation=held, test=None, note=note, held_out=True))
 
 
-def _check_columns(data: str, table: TableConfig, task: Asked) -> None:
+def _check_task(data: str, task: Asked) -> None:
     if task not in ("auto", "classes"):
         raise ArgumentError(
             f"task must be classes for {data!r}, where each image has one. Found: {task!r}. Labels of "
             "another kind are read from a list: a .csv, .jsonl or .parquet file"
         )
-    if table != _COLUMNS:
-        warnings.warn(f"table names columns of a list, and {data!r} is none", NoEffectWarning, stacklevel=3)
 
 
 def _train_in(data: str, folder: Path) -> Path | None:

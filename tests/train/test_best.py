@@ -86,6 +86,12 @@ def epoch_of(file: Path) -> tuple[int, float]:
     return state["epochs_measured"], float(next(iter(state["model"].values())).flatten()[0])
 
 
+def saved_own(file: Path) -> bool:
+    """Whether a checkpoint says that it is that of the best epoch."""
+    own: bool = load_checkpoint(file)["best"]["own"]
+    return own
+
+
 def _damage(file: Path) -> None:
     """Another file with that name: the old one may be best.ckpt as well."""
     file.unlink()
@@ -205,7 +211,16 @@ def test_an_older_last_ckpt_goes_on_with_the_newer_best(
         assert train(photos, folder) == 0
     assert "best.ckpt is of epoch 4, which is trained again" in capsys.readouterr().out
     assert summary_of(folder)["best"]["epoch"] == 4 and epoch_of(folder / BEST) == (4, 4.0)
-    scripted[4] = 9  # as on a GPU, where epochs do not repeat bit for bit
+    scripted[4] = 7  # as on a GPU, where epochs do not repeat bit for bit: what is worse replaces nothing
+    _damage(folder / "last.ckpt")
+    (folder / "previous.ckpt").write_bytes(third)
+    with pytest.warns(UserWarning, match=r"Continuing from previous\.ckpt"):
+        assert train(photos, folder) == 0
+    assert saved_best(load_checkpoint(folder / BEST), TOP1) == Best(
+        metric=TOP1, epoch=4, value=pytest.approx(0.8), since=4
+    )
+    assert not saved_own(folder / "last.ckpt") and saved_own(folder / BEST)
+    scripted[4] = 9
     _damage(folder / "last.ckpt")
     (folder / "previous.ckpt").write_bytes(third)
     with pytest.warns(UserWarning, match=r"Continuing from previous\.ckpt"):

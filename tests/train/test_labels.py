@@ -16,8 +16,10 @@ from fastpipe.train import load_recipe
 from fastpipe.train.config.fit_task import fit_to_task
 from fastpipe.train.config.groups import LossConfig, TableConfig
 from fastpipe.train.config.schema import TrainConfig
+from fastpipe.train.prepare import fitted_here
 from fastpipe.train.splits import open_data, splits_to_measure
 from fastpipe.train.tables import TablePart
+from fastpipe.types import Shard
 
 TAGS = TableConfig(label="tags", separator="|")
 XY = TableConfig(label="x, y")
@@ -217,8 +219,10 @@ def test_what_is_no_list_has_classes(tmp_path: Path) -> None:
             Image.new("RGB", (40, 40)).save(tmp_path / split / name / "0.jpg")
     with pytest.raises(ArgumentError, match=r"task must be classes .*Found: 'regression'.*\.csv"):
         open_data(str(tmp_path), held_out=0.1, task="regression")
+    config = TrainConfig(data=str(tmp_path), table=TAGS, batch_size=2)
     with pytest.warns(NoEffectWarning, match="table names columns of a list"):
-        assert open_data(str(tmp_path), held_out=0.1, table=TAGS).task == "classes"
+        _, found = fitted_here(config, Shard(), explicit=(), recipe_batch_size=None)
+    assert found.task == "classes"
 
 
 def test_a_recipe_fits_to_labels_and_says_so() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -151,9 +152,15 @@ def test_evaluation_repeats_the_figures_of_the_run(
     folder: Path = request.getfixturevalue(run)
     key = "mae" if run == "numbers" else "map"
     assert main(["--export", str(folder / "last.ckpt"), str(tmp_path / "model.pt")]) == 0
-    for weights, name in ((folder / "last.ckpt", "ema"), (tmp_path / "model.pt", "exported")):
+    shutil.copy(tmp_path / "model.pt", tmp_path / "bare.pt")  # without its card
+    recipe = ("--recipe", str(folder / "config.yaml"))
+    for weights, name, told in (
+        (folder / "last.ckpt", "ema", ()),
+        (tmp_path / "model.pt", "exported", ()),
+        (tmp_path / "bare.pt", "exported", recipe),
+    ):
         capsys.readouterr()
-        assert main(["--evaluate", str(weights), "--data", str(data), "--json"]) == 0
+        assert main(["--evaluate", str(weights), "--data", str(data), "--json", *told]) == 0
         found = json.loads(capsys.readouterr().out)["weights"][name]["validation"]
         assert found["images"] == HELD
         assert found[key] == pytest.approx(summary_of(folder)[key], rel=1e-5)
