@@ -18,6 +18,9 @@ Counts = Mapping[str, int]
 _KINDS = ("skipped", "replaced")
 # The names of the loader's arguments in its messages, and the options here.
 _REMEDY = re.compile(r"""pass on_error=['"]skip['"] or on_error=['"]replace['"] to the DataLoader""")
+# The same of `from_csv`, whose columns are keys here.
+_AS_CLASSES = re.compile(r"pass labels='classes'( \(each different text is a class\))?( or labels='text')?")
+_COLUMN = re.compile(r"^(path|label)(?= must name a column)")
 _LIST_REMEDY = "Name another file, or pass quarantine=False"
 
 
@@ -65,6 +68,7 @@ def in_options(error: BaseException) -> str:
         ways = "--on-error replace"  # skip is refused there
     text = _REMEDY.sub(f"give {ways}", str(error))
     text = text.replace("max_bad=", "--max-bad ").replace("or raise max_bad", "or give a larger --max-bad")
+    text = _COLUMN.sub(r"--table.\1", _AS_CLASSES.sub("give --task classes", text))
     text = text.replace(_LIST_REMEDY, "Make it readable, or delete it")
     if isinstance(error, SampleError) and "--on-error" not in text and "replacement" not in text:
         text = f"{text.rstrip('. ')}. Or give {ways}"

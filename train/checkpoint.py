@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import warnings
 import zipfile
 from pathlib import Path
@@ -21,6 +22,7 @@ from fastpipe.train.disk import clear_away, save_tensors, why_not_written
 
 FORMAT = 3
 PREVIOUS = "previous.ckpt"
+BEST = "best.ckpt"
 
 
 def save_checkpoint(state: dict[str, Any], path: Path) -> None:
@@ -37,7 +39,7 @@ def save_checkpoint(state: dict[str, Any], path: Path) -> None:
         if path.exists():
             os.replace(path, path.with_name(PREVIOUS))
         os.replace(temporary, path)
-        _sync_folder(path.parent)
+        _sync(path.parent)
     except (OSError, RuntimeError) as error:
         raise DataError(
             f"checkpoint {str(path)!r} could not be written: {why_not_written(error)}. The previous one is "
@@ -47,9 +49,37 @@ def save_checkpoint(state: dict[str, Any], path: Path) -> None:
         clear_away(temporary)
 
 
-def _sync_folder(folder: Path) -> None:
-    # The rename itself is on the disk only when the folder is.
-    descriptor = os.open(folder, os.O_RDONLY)
+def link_checkpoint(path: Path, other: Path) -> None:
+    """Give the checkpoint at `path` the second name `other` in one move; a copy where links are not possible.
+
+    Checkpoints are replaced, never changed, so a link keeps what it was made for. Raises DataError when the
+    disk refuses it.
+    """
+    if other.exists() and other.samefile(path):
+        return
+    temporary = other.with_name(f".{other.name}.{os.getpid()}.tmp")
+    for stale in other.parent.glob(f".{other.name}.*.tmp"):
+        clear_away(stale)
+    try:
+        try:
+            os.link(path, temporary)
+        except OSError:  # another disk, or one without links
+            shutil.copyfile(path, temporary)
+            _sync(temporary)
+        os.replace(temporary, other)
+        _sync(other.parent)
+    except OSError as error:
+        raise DataError(
+            f"checkpoint {str(other)!r} could not be written: {why_not_written(error)}. {str(path)!r} is "
+            "whole: make room and continue with --resume auto"
+        ) from error
+    finally:
+        clear_away(temporary)
+
+
+def _sync(path: Path) -> None:
+    # A rename is on the disk only when its folder is.
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -126,6 +126,18 @@ def summed(counts: Tensor) -> Tensor:
     return counts
 
 
+def joined_rows(rows: Tensor) -> Tensor:
+    """The rows of all ranks in rank order, on the CPU; a rank may have another number of rows, or none."""
+    if _alone():
+        return rows
+    counts = gathered(len(rows))
+    padded = torch.zeros(max(counts), *rows.shape[1:], dtype=rows.dtype)
+    padded[: len(rows)] = rows
+    found = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(found, padded)
+    return torch.cat([part[:count] for part, count in zip(found, counts, strict=True)])
+
+
 def averaged(values: Tensor) -> Tensor:
     """The mean over all ranks; NaN if any rank has NaN."""
     if _alone():

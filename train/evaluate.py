@@ -19,7 +19,8 @@ from fastpipe.train.checkpoint import FORMAT, is_checkpoint, load_plain
 from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.data import eval_loader
 from fastpipe.train.distributed import device_of_rank
-from fastpipe.train.splits import Images, same_classes, splits_to_measure
+from fastpipe.train.metrics.evaluated import of_vectors, vector_words
+from fastpipe.train.splits import Images, same_classes, splits_to_measure, task_of
 from fastpipe.train.step import autocast, resolved_precision
 from fastpipe.train.weights import Told, Trained, read_exported, trained_of
 
@@ -43,10 +44,17 @@ def evaluate(
     """
     state = load_plain(checkpoint)
     own = state["config"] if is_checkpoint(state) else {}
+    described = _trained(state, checkpoint, told, ())
     splits = splits_to_measure(
-        data, trained_on=own.get("data"), held_out=own.get("held_out", TrainConfig().held_out)
+        data,
+        trained_on=own.get("data"),
+        held_out=own.get("held_out", TrainConfig().held_out),
+        table=described.config.table,
+        task=described.task,
+        names=described.classes or None,
     )
-    trained = _trained(state, checkpoint, told, next(iter(splits.values())).classes)
+    # Weights that a recipe describes have no names: those of the data.
+    trained = replace(described, classes=described.classes or next(iter(splits.values())).classes)
     given = {"batch_size": batch_size, "num_workers": num_workers, "on_error": on_error, "max_bad": max_bad}
     config = _with_given(trained.config, data=data, **given)
     for images in splits.values():
@@ -55,12 +63,13 @@ def evaluate(
     return {
         "checkpoint": str(checkpoint),
         "model": config.model,
+        "task": trained.task,
         "data": data,
         "step": trained.step,
         "device": device.type,
         "precision": resolved_precision(config.precision, device),
         "weights": {
-            name: _measure(config, trained.model(weights, device), splits, trained.classes, device)
+            name: _measure(config, trained.model(weights, device), splits, trained, device)
             for name, weights in trained.weights().items()
         },
     }
@@ -87,7 +96,7 @@ def _with_given(config: TrainConfig, **given: Any) -> TrainConfig:
 
 
 def _check_classes(trained: Trained, images: Images, data: str) -> None:
-    if same_classes(trained.classes, images):
+    if task_of(images) == trained.task and same_classes(trained.classes, images):
         return
     found = images.classes
     missing, other = sorted(set(trained.classes) - set(found)), sorted(set(found) - set(trained.classes))
@@ -102,23 +111,37 @@ def _measure(
     config: TrainConfig,
     model: nn.Module,
     splits: Mapping[str, Images],
-    classes: tuple[str, ...],
+    trained: Trained,
     device: torch.device,
 ) -> dict[str, Any]:
-    """By split: images, top1, top5 (None below six classes, since it means nothing there), per class."""
+    """By split: images, top1, top5 (None below six classes, since it means nothing there), per class.
+
+    For labels of another kind all metrics of their task instead, but for the loss.
+    """
     forward = _forward(config, model, device)
     results: dict[str, Any] = {}
     for name, images in splits.items():
         loader = eval_loader(config, images)
-        counts = sum_counts(forward, _on_device(loader, config, device), num_classes=len(classes))
-        results[name] = {
-            "images": int(counts[:, 0].sum()),
-            "top1": top1(counts),
-            "top5": top5(counts),
-            "per_class": per_class(counts, classes),
-            "broken_samples": broken_counts(loader),
-        }
+        batches = _on_device(loader, config, device)
+        results[name] = (
+            _of_classes(forward, batches, trained.classes)
+            if trained.task == "classes"
+            else of_vectors(forward, batches, trained.task, len(trained.classes))
+        )
+        results[name]["broken_samples"] = broken_counts(loader)
     return results
+
+
+def _of_classes(
+    forward: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]], classes: tuple[str, ...]
+) -> dict[str, Any]:
+    counts = sum_counts(forward, batches, num_classes=len(classes))
+    return {
+        "images": int(counts[:, 0].sum()),
+        "top1": top1(counts),
+        "top5": top5(counts),
+        "per_class": per_class(counts, classes),
+    }
 
 
 def _forward(config: TrainConfig, model: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
@@ -153,6 +176,10 @@ def evaluation_lines(result: Mapping[str, Any]) -> Iterator[str]:
     )
     for weights, splits in result["weights"].items():
         for split, found in splits.items():
+            if result["task"] != "classes":
+                yield f"{weights:4s} {split}: {vector_words(found)}"
+                yield from (f"    {words}" for words in broken_words({split: found["broken_samples"]}))
+                continue
             five = "" if found["top5"] is None else f"  top-5 {found['top5']:.3f}"
             yield f"{weights:4s} {split}: top-1 {found['top1']:.3f}{five}  ({found['images']} images)"
             for words in broken_words({split: found["broken_samples"]}):

@@ -74,6 +74,7 @@ def _card(trained: Trained, weights: str, rebuild: list[str]) -> dict[str, Any]:
         "model": c.model,
         "num_classes": len(trained.classes),
         "classes": list(trained.classes),
+        "task": trained.task,
         "weights": weights,
         "step": trained.step,
         "recipe": c.recipe,

@@ -21,19 +21,22 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from fastpipe.train.accuracy import sum_counts
-from fastpipe.train.algorithms.label_smoothing import targets_as_composer
+from fastpipe.train.algorithms.label_smoothing import dense_targets, targets_as_composer
 from fastpipe.train.algorithms.test_time_flip import flipped_logits
 from fastpipe.train.broken import Counts, added, broken_counts, summed_counts
 from fastpipe.train.checkpoint import rng_state, set_rng_state
+from fastpipe.train.config.groups import Task
 from fastpipe.train.config.keys import config_to_dict
-from fastpipe.train.distributed import current_shard, gathered, maxima, summed, tensors_of_first
+from fastpipe.train.distributed import current_shard, gathered, maxima, tensors_of_first
 from fastpipe.train.errors import StoppedError
 from fastpipe.train.losses import StepLog, UnreadLosses, diverged
+from fastpipe.train.metrics.outcome import Outcome, outcome_of
+from fastpipe.train.metrics.table import LOSS, Chosen, chosen
 from fastpipe.train.optimizers import continue_optimizer
 from fastpipe.train.pauses import Pauses
-from fastpipe.train.step import Updater
+from fastpipe.train.step import Updater, loss_of
 from fastpipe.train.timing import EpochClock
+from fastpipe.train.units import Units, units_from
 
 # Steps between two reads of a CUDA loss: reading it waits for the device.
 _CUDA_READ_INTERVAL = 20
@@ -75,6 +78,11 @@ class Trainer(Updater):
     """Everything that changes while training: steps become epochs, epochs a run that can be continued."""
 
     loader: Loader
+    task: Task = "classes"
+    units: Units | None = None
+    """Of labels that are numbers, which the model learns standardised."""
+    metrics: Chosen | None = None
+    """What a validation measures; default: the usual ones of the task."""
     pauses: Pauses = field(default_factory=Pauses)
     save: Callable[[], None] = lambda: None
     """Writes a checkpoint; called by all ranks at the same step."""
@@ -101,6 +109,7 @@ class Trainer(Updater):
         self._broken_at_start = broken_counts(self.loader)
         shard = current_shard()
         self.rank, self.world_size = shard.rank, shard.world_size
+        self.chosen = self.metrics or chosen(self.task, None, None, num_classes=self.num_classes)
 
     def train_epoch(self, watch: Watch) -> EpochClock:
         """Train on the rest of the current epoch. Returns its clock.
@@ -164,15 +173,15 @@ class Trainer(Updater):
         if loss.label_smoothing_mixup == "composer":
             return targets_as_composer(batch, self.num_classes, loss.label_smoothing)
         labels: Tensor = batch[1]
-        return labels
+        return labels if self.units is None else self.units.standard(labels)
 
     def _to_device(self, images: Tensor) -> Tensor:
         layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
         return images.to(self.device, memory_format=layout, non_blocking=True)
 
     @torch.no_grad()
-    def evaluate(self, loader: Any, *, averaged: bool = True) -> Tensor:
-        """`count_right`'s counts [K, 3] over all ranks: images, top class right, right class among five.
+    def evaluate(self, loader: Any, *, averaged: bool = True) -> Outcome:
+        """What `metrics` need to know of a pass over `loader`, over all ranks.
 
         `averaged` uses the EMA weights if there are any. All ranks use rank 0's BatchNorm statistics.
         `loader` has this rank's images; another rank may have a batch more. Raises StoppedError, as training.
@@ -182,12 +191,31 @@ class Trainer(Updater):
                 return self.evaluate(loader, averaged=False)
         self.model.eval()
         tensors_of_first(list(self.model.buffers()))
+        return outcome_of(
+            self._outputs,
+            self._on_device(loader),
+            num_outputs=self.num_classes,
+            classes=self.task == "classes",
+            keep=self.chosen.keep,
+            loss=self._validation_loss if LOSS in self.chosen.measured else None,
+        )
+
+    def _outputs(self, images: Tensor) -> Tensor:
+        """Outputs [B, K] as a user of the model sees them: with the test-time flip, in the labels' units."""
         forward = functools.partial(flipped_logits, self.forward) if self.config.tta else self.forward
-        return summed(sum_counts(forward, self._on_device(loader), num_classes=self.num_classes))
+        outputs = forward(images)
+        return outputs if self.units is None else self.units.given(outputs)
+
+    def _validation_loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """The loss of training, of labels that are neither mixed nor smoothed."""
+        if self.units is not None:
+            outputs, labels = self.units.standard(outputs), self.units.standard(labels)
+        return loss_of(self.config.loss, outputs, dense_targets(labels, self.num_classes, 0.0))
 
     def _on_device(self, loader: Any) -> Iterator[tuple[Tensor, Tensor]]:
         for batch in self._polled(loader):
-            yield self._to_device(batch[0]), hard_labels(batch).to(self.device, non_blocking=True)
+            labels = hard_labels(batch) if self.task == "classes" else batch[1]
+            yield self._to_device(batch[0]), labels.to(self.device, non_blocking=True)
 
     def _polled(self, loader: Any) -> Iterator[Any]:
         """This rank's batches; in between, all ranks ask equally often whether to stop."""
@@ -201,6 +229,8 @@ class Trainer(Updater):
         return {
             "config": config_to_dict(self.config),
             "num_classes": self.num_classes,
+            "task": self.task,
+            "units": {} if self.units is None else self.units.state_dict(),
             "epoch": self.epoch,
             "step": self.step,
             "schedule": {
@@ -239,6 +269,8 @@ class Trainer(Updater):
         if state["scaler"] and self.scaler.is_enabled():  # another precision or device starts a new scale
             self.scaler.load_state_dict(state["scaler"])
         self.loader.load_state_dict(state["loader"])
+        if self.units is not None:  # the weights were learnt in these
+            self.units = units_from(state["units"])
         self.epoch, self.step = state["epoch"], state["step"]
         self.epoch_seconds = list(state["epoch_seconds"])
         self.wait_seconds = list(state["wait_seconds"])

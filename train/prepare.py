@@ -16,12 +16,17 @@ from fastpipe.errors import NoEffectWarning
 from fastpipe.loader import DataLoader
 from fastpipe.train.config.checks import check_on_error, check_world_size
 from fastpipe.train.config.fit import Fitted, fit_to_data
+from fastpipe.train.config.fit_task import fit_to_task
+from fastpipe.train.config.groups import TableConfig
 from fastpipe.train.config.no_effect import warn_without_effect
 from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.data import train_loader
 from fastpipe.train.distributed import one_at_a_time
+from fastpipe.train.metrics.table import Chosen, chosen
 from fastpipe.train.model import build_model
 from fastpipe.train.splits import Indexes, open_data
+from fastpipe.train.tables import TablePart
+from fastpipe.train.units import Units, units_of
 from fastpipe.types import Shard
 
 # Between the seeds of two ranks.
@@ -36,7 +41,8 @@ def fitted_here(
     Raises ArgumentError if the batch cannot be divided among the ranks.
     """
     with one_at_a_time():
-        indexes = open_data(config.data or "", held_out=config.held_out)
+        indexes = open_data(config.data or "", held_out=config.held_out, table=config.table, task=config.task)
+    told = fit_to_task(config, indexes.task, explicit=explicit)
     if "held_out" in explicit and not indexes.held_out:
         warnings.warn(
             f"held_out applies to a single .beton or list, and {config.data!r} already has images to "
@@ -44,8 +50,13 @@ def fitted_here(
             NoEffectWarning,
             stacklevel=2,
         )
+    if config.table != TableConfig() and not isinstance(indexes.train, TablePart):
+        warnings.warn(
+            f"table names columns of a list, and {config.data!r} is none", NoEffectWarning, stacklevel=2
+        )
     num = len(indexes.train)
-    fitted = fit_to_data(config, num, explicit=explicit, recipe_batch_size=recipe_batch_size)
+    fitted = fit_to_data(told.config, num, explicit=explicit, recipe_batch_size=recipe_batch_size)
+    fitted = replace(fitted, of_task=told.changes)
     check_world_size(fitted.config, shard.world_size)
     check_on_error(config, shard.world_size)
     return fitted, indexes
@@ -64,6 +75,18 @@ def make_parts(
     if shard.rank > 0:  # stochastic depth draws masks of its own on every rank
         seed_everything(config.seed + _FAR * shard.rank)
     return loader, model
+
+
+def metrics_of(config: TrainConfig, indexes: Indexes) -> Chosen:
+    """The metrics of the run. Raises ArgumentError for one that has no meaning for the labels."""
+    return chosen(indexes.task, config.metric, config.best_metric, num_classes=len(indexes.classes))
+
+
+def units_here(indexes: Indexes, model: nn.Module) -> Units | None:
+    """The units of labels that are numbers; None for others. Raises what `units_of` raises."""
+    if not isinstance(indexes.train, TablePart) or indexes.task != "regression":
+        return None
+    return units_of(indexes.train.labels, indexes.classes, model)
 
 
 def seed_everything(seed: int) -> None:

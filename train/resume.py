@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fastpipe.errors import ArgumentError
-from fastpipe.train.checkpoint import PREVIOUS, load_newest
+from fastpipe.train.checkpoint import BEST, PREVIOUS, load_checkpoint, load_newest
 from fastpipe.train.config.keys import check_keys, config_from_dict, config_to_dict, differing
 from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.loop import Trainer
@@ -26,8 +26,10 @@ MAY_CHANGE = (
     *("precision", "channels_last", "compile", "backend", "num_workers"),
     # What is written and where; the same images may have moved.
     *("recipe", "data", "output_dir", "checkpoint_interval", "validate_raw"),
-    # These change other keys, which are compared.
-    *("fit_to_data", "schedule_scale"),
+    *("table.path", "table.label", "table.split", "table.separator"),
+    *("metric", "best_metric", "early_stopping"),
+    # These change other keys, or decide what labels are, which is compared.
+    *("fit_to_data", "schedule_scale", "task"),
 )
 
 
@@ -46,7 +48,9 @@ def checkpoint_to_resume(resume: str | None, output_dir: str | None) -> Path | N
 def load_to_resume(resume: str | None, output_dir: str | None) -> tuple[dict[str, Any], Path] | None:
     """The state to continue from and its file, or None. A damaged file is replaced by the previous one."""
     path = checkpoint_to_resume(resume, output_dir)
-    return None if path is None else load_newest(path)
+    if path is None:
+        return None
+    return (load_checkpoint(path), path) if path.name == BEST else load_newest(path)
 
 
 def changes(saved: Mapping[str, Any], config: TrainConfig) -> dict[str, tuple[Any, Any]]:
@@ -75,6 +79,7 @@ def check_fits(
 
     Also for a checkpoint past `last_epoch`, at which this run ends.
     """
+    _check_data(path, "labels that are", state.get("task", "classes"), trainer.task)
     _check_data(path, "classes", list(state["classes"]), list(classes))
     refused = {
         key: pair for key, pair in changes(state["config"], trainer.config).items() if key not in MAY_CHANGE

@@ -16,7 +16,8 @@ from rich.console import Console
 
 from fastpipe.errors import ArgumentError, NoEffectWarning
 from fastpipe.system.stop_signals import listening, note_only
-from fastpipe.train.checkpoint import save_checkpoint
+from fastpipe.train.best import Best, settled
+from fastpipe.train.checkpoint import BEST, link_checkpoint, save_checkpoint
 from fastpipe.train.config.checks import check_from_scratch
 from fastpipe.train.config.fit import Fitted
 from fastpipe.train.config.no_effect import warn_clipping_without_effect, warn_length_without_effect
@@ -52,7 +53,7 @@ from fastpipe.train.output.records import (
 from fastpipe.train.output.report import announcement, conclusion
 from fastpipe.train.output.trackers import WandbRun, import_wandb
 from fastpipe.train.pauses import Pauses
-from fastpipe.train.prepare import fitted_here, make_parts
+from fastpipe.train.prepare import fitted_here, make_parts, metrics_of, units_here
 from fastpipe.train.resume import changed_with, check_fits, load_to_resume
 from fastpipe.train.splits import Indexes
 from fastpipe.train.timing import EpochClock
@@ -124,12 +125,15 @@ class _Run:
     ) -> None:
         self.started_s, self.options = started_s, options
         self.last_epoch = options.extrapolate_from or fitted.config.epochs
-        self.config, self.changes = fitted.config, fitted.changes
+        self.config, self.changes, self.of_task = fitted.config, fitted.changes, fitted.of_task
         self.indexes, self.show, self.shard, self.device = indexes, show, shard, device
         self.epochs_measured, self.resumed = 0, ""
         self.changed: list[dict[str, Any]] = []  # settings that this run was resumed with
         self.saved: tuple[int, int] | None = None  # the step and the measured epochs of the last checkpoint
         self.wall_before_s, self.validation_s = 0.0, 0.0
+        self.metrics = together(lambda: metrics_of(self.config, indexes))
+        self.best, self.best_note = Best(metric=self.metrics.best), ""
+        self.improved = False  # whether the last validation was the best so far
         loader, model = together(lambda: make_parts(self.config, indexes, shard, device, explicit=explicit))
         self.pauses = Pauses(
             parse_interval(self.config.checkpoint_interval), steps_per_epoch=len(loader), rank=shard.rank
@@ -140,6 +144,9 @@ class _Run:
             loader=loader,
             num_classes=len(indexes.classes),
             device=device,
+            task=indexes.task,
+            units=together(lambda: units_here(indexes, model)),
+            metrics=self.metrics,
             pauses=self.pauses,
             save=self._save,
         )
@@ -163,6 +170,7 @@ class _Run:
         self.changed = changed_with(state, self.config)
         self.wall_before_s, self.validation_s = state["seconds"]["wall"], state["seconds"]["validation"]
         self.resumed = f"resumed from {path} after epoch {self.epochs_measured}, step {self.trainer.step}"
+        self.resumed_from = state, path
 
     def make_folder(self, output_dir: str | None) -> None:
         """The run folder, made and written by rank 0 alone."""
@@ -172,6 +180,14 @@ class _Run:
         self.folder: RunFolder | NoFolder = RunFolder(made, self._tracker(made)) if made else NoFolder()
         if self.resumed:
             self.folder.rewind(self.trainer.step, self.epochs_measured)
+            self._settle_best()
+
+    def _settle_best(self) -> None:
+        """Go on from the best epoch of the checkpoint that was resumed; rank 0 looks after its file."""
+        (state, path), first = self.resumed_from, self.shard.rank == 0
+        found = together(lambda: settled(state, path, self.folder.path, self.best.metric) if first else None)
+        self.best, self.best_note = from_first(lambda: found or (self.best, ""))
+        del self.resumed_from
 
     def _tracker(self, folder: Path) -> WandbRun | None:
         project, quiet = self.options.wandb, self.options.quiet
@@ -181,8 +197,9 @@ class _Run:
         """All epochs, then the summary, all written to the run folder."""
         try:
             self._choose_backend()
-            # With the chosen backend, so that the file repeats this run and not the choice.
-            self.folder.write_config(to_yaml(replace(self.config, backend=self.backend)))
+            # With what was chosen, so that the file repeats this run and not the choice.
+            task = self.config.task if self.indexes.task == "classes" else self.indexes.task
+            self.folder.write_config(to_yaml(replace(self.config, backend=self.backend, task=task)))
             self._announce()
             with listening(note_only):  # before this there is nothing to save
                 return self._train()
@@ -212,31 +229,44 @@ class _Run:
 
     def _epochs(self) -> Measured | None:
         measured = None
-        while self.epochs_measured < self.last_epoch:
+        while not self._is_over():
             self.pauses.check()
             if self.trainer.epoch == self.epochs_measured:
                 self._epoch()
             measured = self._after_epoch()
             self.epochs_measured += 1
-            if self.pauses.after_epoch(self.trainer.step) or self.epochs_measured == self.last_epoch:
+            if self.pauses.after_epoch(self.trainer.step) or self.improved or self._is_over():
                 self._save()
-            if self.epochs_measured < self.last_epoch:
+            if not self._is_over():
                 self._stop_without_reader()
-        return measured
+        # Whoever stops early has not measured the raw weights, which the summary names.
+        return None if self._stopped_early() and self.trainer.ema is not None else measured
+
+    def _is_over(self) -> bool:
+        return self.epochs_measured >= self.last_epoch or self._stopped_early()
+
+    def _stopped_early(self) -> bool:
+        early = self.best.is_over(self.epochs_measured, self.config.early_stopping)
+        return early and self.epochs_measured < self.last_epoch
 
     def _save(self) -> None:
         """Write a checkpoint; the ranks add their generators' states, rank 0 writes."""
         self.trainer.check_weights()
+        # Not in the middle of the next epoch, nor after it.
+        own = self.improved and self.trainer.fresh and self.trainer.epoch == self.epochs_measured
         state = {
             **self.trainer.state_dict(),
             "classes": list(self.indexes.classes),
             "epochs_measured": self.epochs_measured,
+            "best": self.best.state_dict(own=own),
             "changed": self.changed,
             "seconds": {"wall": self._wall_s(), "validation": self.validation_s},
         }
         self.folder.flush()
         if self.shard.rank == 0:
             save_checkpoint(state, self.folder.checkpoint)
+            if own:
+                link_checkpoint(self.folder.checkpoint, self.folder.path / BEST)
         self.saved = self._reached()
         self.pauses.saved()
 
@@ -249,20 +279,29 @@ class _Run:
         self.folder.write_summary(summary)
         if "note" in summary:
             self.show.line(f"note: {summary['note']}")
-        self.show.last(conclusion(summary))
+        self.show.last(conclusion(summary, self.metrics.shown, self.best))
         return summary
 
     def _announce(self) -> None:
         c = self.config
         sizes = (len(self.indexes.train), len(self.indexes.classes), self.trainer.steps_per_epoch)
-        for line in announcement(c, self.changes, *sizes, self.shard.world_size, self.device):
+        told = announcement(
+            c,
+            self.changes,
+            *sizes,
+            self.shard.world_size,
+            self.device,
+            task=self.indexes.task,
+            of_task=self.of_task,
+        )
+        for line in told:
             self.show.line(line)
         if self.indexes.note:
             self.show.line(self.indexes.note)
         self.show.line(f"backend: {self.backend} ({self.why_backend})")
         self.show.line(f"run folder: {self.folder.path}")
-        if self.resumed:
-            self.show.line(self.resumed)
+        for line in filter(None, (self.resumed, self.best_note)):
+            self.show.line(line)
         for change in self.changed:
             self.show.line("changed after step {step}: {key} {before} -> {after}".format(**change))
         if self.options.extrapolate_from:
@@ -314,8 +353,10 @@ class _Run:
         loss = self.trainer.loss_sum / max(1, self.trainer.losses)
         self.folder.log("epoch", self.trainer.step, epoch_record(epoch, loss, clock, measured))
         self.folder.flush()
-        line = epoch_line(epoch, self.config.epochs, loss, clock, measured)
-        self.show.line(line + self.show.run_left())
+        before, self.best = self.best, self.best.after(epoch + 1, measured.values[self.best.metric.key])
+        self.improved = self.best is not before
+        line = epoch_line(epoch, self.config.epochs, loss, clock, measured, self.metrics.shown)
+        self.show.line(f"{line}{'  best' if self.improved else ''}{self.show.run_left()}")
         return measured
 
     def _measure(self, *, raw: bool) -> Measured:
@@ -331,6 +372,8 @@ class _Run:
         longer = extrapolation_record(seconds, self.config.epochs) if self.options.extrapolate_from else {}
         return {
             **summary_record(self.trainer, measured, test, self.indexes.classes),
+            "best": self.best.summary(),
+            "stopped_early": self.epochs_measured if self._stopped_early() else None,
             "backend": self.backend,
             "processes": self.shard.world_size,
             "fit_to_data": {key: list(change) for key, change in self.changes.items()},

@@ -20,12 +20,13 @@ from fastpipe.train.config.options import Options
 from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.disk import why_not_written
 from fastpipe.train.distributed import current_shard
+from fastpipe.train.metrics.table import METRICS
 from fastpipe.train.output.folder import CHECKPOINT, make_folder, replace_text
 from fastpipe.train.output.progress import Display
 from fastpipe.train.runner import run
 
 RESULTS = "seeds.json"
-_REPEATED = ("top1", "top5", "time_to_train_s")
+_TIME = "time_to_train_s"
 
 
 def run_seeds(
@@ -54,11 +55,13 @@ def run_seeds(
             recipe_batch_size=recipe_batch_size,
             display=Display(Console(quiet=True)) if options.quiet else None,  # the last line is of them all
         )
-        runs.append({"seed": seed, "folder": own.name, **{name: summary[name] for name in _REPEATED}})
+        repeated = (*summary["metrics"], _TIME)
+        found = {name: summary[name] for name in repeated}
+        runs.append({"seed": seed, "folder": own.name, "best": summary["best"], **found})
         results = {
             "seeds": seeds,
             "runs": runs,
-            "statistics": {name: spread([one[name] for one in runs]) for name in _REPEATED},
+            "statistics": {name: spread([one[name] for one in runs]) for name in repeated},
         }
         _write(folder / RESULTS, results)
     show.last(seeds_line(results))
@@ -136,11 +139,11 @@ def seeds_line(results: Mapping[str, Any]) -> str:
     """The contents of seeds.json in one line."""
     found = results["statistics"]
     parts = [
-        _shown("top-1", found["top1"], ".3f"),
-        _shown("time to train", found["time_to_train_s"], ".1f", " s"),
+        _shown(metric.title, found[metric.key], ".3f")
+        for metric in METRICS
+        if found.get(metric.key) is not None
     ]
-    if found["top5"] is not None:
-        parts.insert(1, _shown("top-5", found["top5"], ".3f"))
+    parts.append(_shown("time to train", found[_TIME], ".1f", " s"))
     return f"{len(results['runs'])} seeds (mean ± standard deviation, range): {', '.join(parts)}"
 
 

@@ -9,15 +9,18 @@ x.csv, x.jsonl, x.parquet                         by a column `split`, or as x.b
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastpipe.errors import DataError
+from fastpipe.errors import ArgumentError, DataError
 from fastpipe.storage import NAMED, FolderIndex, Splits, is_beton, is_table, open_index, resolve
 from fastpipe.train.betons import BetonPart, beton_parts, beton_splits, in_folder, split_in_name, whole
+from fastpipe.train.config.groups import TableConfig, Task
+from fastpipe.train.labels import Asked
 from fastpipe.train.tables import TablePart, has_splits, table_splits, whole_table
 
+_COLUMNS = TableConfig()
 Images = FolderIndex | BetonPart | TablePart
 _KNOWN = {"val": "validation", "validation": "validation", "test": "test"}
 
@@ -38,16 +41,30 @@ class Indexes:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names by label."""
+        """The names of the classes, or of the labels or columns, by output."""
         return self.train.classes
 
+    @property
+    def task(self) -> Task:
+        """What the labels are."""
+        return task_of(self.train)
 
-def open_data(data: str, *, held_out: float) -> Indexes:
-    """The splits of `data`. Raises DataError when their classes differ, or there is only one class."""
+
+def task_of(images: Images) -> Task:
+    """What the labels of a split are; only a list has others than one class an image."""
+    return images.task if isinstance(images, TablePart) else "classes"
+
+
+def open_data(data: str, *, held_out: float, table: TableConfig = _COLUMNS, task: Asked = "auto") -> Indexes:
+    """The splits of `data`. Raises DataError when their classes differ, or there is only one class.
+
+    Also ArgumentError for another `task` than classes where an image has one class.
+    """
     path = Path(os.path.expanduser(data))
     if is_table(data):
-        found = table_splits(path, held_out)
+        found = table_splits(path, held_out, table, task)
         return _checked(Indexes(**found._asdict()))
+    _check_task(data, task)
     train = path if is_beton(data) else _train_in(data, path)
     if train is None:
         return open_indexes(resolve(data))
@@ -63,6 +80,14 @@ def open_data(data: str, *, held_out: float) -> Indexes:
         f"{held_out:.0%} of each class (--held-out), the same ones in every run"
     )
     return _checked(Indexes(train=learnt, validation=held, test=None, note=note, held_out=True))
+
+
+def _check_task(data: str, task: Asked) -> None:
+    if task not in ("auto", "classes"):
+        raise ArgumentError(
+            f"task must be classes for {data!r}, where each image has one. Found: {task!r}. Labels of "
+            "another kind are read from a list: a .csv, .jsonl or .parquet file"
+        )
 
 
 def _train_in(data: str, folder: Path) -> Path | None:
@@ -91,7 +116,7 @@ def _checked(indexes: Indexes) -> Indexes:
                 f"the {name} split {other.root!r} has other classes than {indexes.train.root!r}: "
                 f"{different[:5]}. Every split must hold the same classes"
             )
-    if len(indexes.classes) < 2:
+    if indexes.task == "classes" and len(indexes.classes) < 2:
         raise DataError(
             f"{indexes.train.root!r} has one class ({indexes.classes[0]!r}): there is nothing to learn"
         )
@@ -104,21 +129,31 @@ def same_classes(classes: tuple[str, ...], images: Images) -> bool:
     return found == classes or (images.numbered and found == classes[: len(found)])
 
 
-def splits_to_measure(data: str, *, trained_on: str | None, held_out: float) -> Mapping[str, Images]:
+def splits_to_measure(
+    data: str,
+    *,
+    trained_on: str | None,
+    held_out: float,
+    table: TableConfig = _COLUMNS,
+    task: Asked = "auto",
+    names: Sequence[str] | None = None,
+) -> Mapping[str, Images]:
     """The images to evaluate on, by the name of their split; no training images are needed.
 
     If `data` has training images: the splits that a run on it measures. Otherwise val/, validation/ and
-    test/, or the files of those names; otherwise `data` itself, under the name "data".
+    test/, or the files of those names; otherwise `data` itself, under the name "data". `task` and `names` are
+    the model's: a list need not have all of its labels.
     """
     path = Path(os.path.expanduser(data))
-    if is_table(data) and not has_splits(path) and not _same_file(data, trained_on):
-        return {_KNOWN.get(split_in_name(path) or "", "data"): whole_table(path)}
+    if is_table(data) and not has_splits(path, table) and not _same_file(data, trained_on):
+        known = names if task == "multi-label" else None
+        return {_KNOWN.get(split_in_name(path) or "", "data"): whole_table(path, table, task, names=known)}
     if is_beton(data) and beton_splits(path) is None and not _same_file(data, trained_on):
         return {_KNOWN.get(split_in_name(path) or "", "data"): whole(path)}
     is_folder = not is_beton(data) and not is_table(data) and data not in ("demo", *NAMED) and path.is_dir()
     if is_folder and not (path / "train").is_dir() and in_folder(path) is None:
         return _without_train(path)
-    indexes = open_data(data, held_out=held_out)
+    indexes = open_data(data, held_out=held_out, table=table, task=task)
     found = {"validation": indexes.validation, "test": indexes.test}
     return {name: images for name, images in found.items() if images is not None}
 

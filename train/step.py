@@ -22,6 +22,7 @@ from fastpipe.train.algorithms.ema import EMA
 from fastpipe.train.algorithms.label_smoothing import dense_targets
 from fastpipe.train.algorithms.sam import SAM
 from fastpipe.train.algorithms.schedule import Schedule, set_lr
+from fastpipe.train.config.groups import LossConfig
 from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.distributed import maxima, unsynchronised, wrapped
 from fastpipe.train.losses import StepLog, diverged
@@ -61,6 +62,16 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     """Forward passes in the block run in `precision`, which `resolved_precision` returned."""
     half = torch.bfloat16 if precision == "amp_bf16" else torch.float16
     return torch.autocast(device.type, dtype=half, enabled=precision != "fp32")
+
+
+def loss_of(loss: LossConfig, outputs: Tensor, targets: Tensor) -> Tensor:
+    """The recipe's loss, a float32 scalar. `outputs` and `targets` are float [B, K]."""
+    outputs = outputs.float()
+    if loss.name == "bce":
+        return bce_loss(outputs, targets, reduction=loss.reduction)
+    if loss.name == "cross_entropy":
+        return F.cross_entropy(outputs, targets)
+    return F.mse_loss(outputs, targets) if loss.name == "mse" else F.l1_loss(outputs, targets)
 
 
 @dataclass(kw_only=True)
@@ -106,10 +117,7 @@ class Updater:
         """The recipe's loss, a float32 scalar. `logits` [B, K]; `labels` int64 [B] or float32 [B, K]."""
         smoothed = self.config.loss.label_smoothing_mixup == "composer"  # when they were read
         smoothing = 0.0 if smoothed else self.config.loss.label_smoothing
-        targets = dense_targets(labels, self.num_classes, smoothing)
-        if self.config.loss.name == "bce":
-            return bce_loss(logits, targets, reduction=self.config.loss.reduction)
-        return F.cross_entropy(logits.float(), targets)
+        return loss_of(self.config.loss, logits, dense_targets(labels, self.num_classes, smoothing))
 
     def forward(self, images: Tensor, *, training: bool = False) -> Tensor:
         """Logits [B, K], in half precision inside where the device has it."""

@@ -13,17 +13,20 @@ from torch import Tensor, nn
 
 from fastpipe.errors import ArgumentError, DataError
 from fastpipe.train.checkpoint import load_checkpoint
+from fastpipe.train.config.groups import Task
 from fastpipe.train.config.keys import check_keys, config_from_dict, config_to_dict
 from fastpipe.train.config.recipe import config_from_values, load_recipe
 from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.model import build_model
+from fastpipe.train.units import in_units
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
     """The model of a checkpoint. `averaged` are the EMA weights, empty without an average.
 
-    `step` is None if it is unknown; `name` is the name of `raw`.
+    `step` is None if it is unknown; `name` is the name of `raw`. `classes` are the names of the outputs: of
+    classes, of labels, or of columns of numbers, in whose units the outputs of these weights are.
     """
 
     path: Path
@@ -33,6 +36,7 @@ class Trained:
     raw: Mapping[str, Tensor]
     averaged: Mapping[str, Tensor]
     name: str = "raw"
+    task: Task = "classes"
 
     def weights(self) -> dict[str, Mapping[str, Tensor]]:
         """The sets of weights by name; the first is the one whose top-1 a run reports."""
@@ -59,13 +63,15 @@ def read_trained(path: Path) -> Trained:
 def trained_of(state: Mapping[str, Any], path: Path) -> Trained:
     """The trained model in a checkpoint's state, which was read from `path`."""
     check_keys(state["config"], where=f"checkpoint {str(path)!r}")
+    units = state.get("units")
     return Trained(
         path=path,
         config=config_from_dict(state["config"]),
         classes=tuple(state["classes"]),
         step=state["step"],
-        raw=state["model"],
-        averaged=state["ema"],
+        raw=in_units(state["model"], units) if units else state["model"],
+        averaged=in_units(state["ema"], units) if units else state["ema"],
+        task=state.get("task", "classes"),
     )
 
 
@@ -103,10 +109,12 @@ def read_exported(path: Path, weights: Mapping[str, Tensor], told: Told, classes
     """
     if told.recipe is not None:
         config, step = load_recipe(told.recipe), None
+        task: Task = "classes" if config.task == "auto" else config.task
     else:
         card = _card_of(path)
         config = config_from_values(card["config"], where=f"the card of {str(path)!r}", recipe="custom")
         classes, step = tuple(map(str, card["classes"])), int(card["step"])
+        task = card.get("task", "classes")
     changes = {key: value for key, value in told.given().items() if key != "recipe"}
     return Trained(
         path=path,
@@ -116,6 +124,7 @@ def read_exported(path: Path, weights: Mapping[str, Tensor], told: Told, classes
         raw=weights,
         averaged={},
         name="exported",
+        task=task,
     )
 
 

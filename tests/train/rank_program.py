@@ -27,10 +27,11 @@ from fastpipe.train.config.options import Options
 from fastpipe.train.config.recipe import load_recipe
 from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.data import eval_loader, train_loader
-from fastpipe.train.distributed import current_shard, gathered, process_group
+from fastpipe.train.distributed import current_shard, gathered, joined_rows, process_group
 from fastpipe.train.errors import StoppedError
 from fastpipe.train.loop import Trainer
 from fastpipe.train.losses import StepLog
+from fastpipe.train.metrics.table import chosen
 from fastpipe.train.model import build_model
 from fastpipe.train.prepare import fitted_here
 from fastpipe.train.runner import run
@@ -78,6 +79,8 @@ RUN = replace(
     ema=EMAConfig(half_life_batches=4, update_interval=4),  # the stop is between two updates
     progressive_resizing=ProgressiveResizingConfig(delay_fraction=0.2, finetune_fraction=0.2),
     train_resolution=64,
+    metric="macro-f1",
+    best_metric="loss",
 )
 CONFIGS: dict[str, TrainConfig] = {
     "equal": EQUAL,
@@ -91,7 +94,14 @@ def made(config: TrainConfig, folder: Path, shard: Shard) -> Trainer:
     torch.manual_seed(0)
     model = build_model(config, len(index.classes), CPU)
     loader = train_loader(config, index, shard)
-    return Trainer(config=config, model=model, loader=loader, num_classes=len(index.classes), device=CPU)
+    return Trainer(
+        config=config,
+        model=model,
+        loader=loader,
+        num_classes=len(index.classes),
+        device=CPU,
+        metrics=chosen("classes", "macro-f1,loss", None, num_classes=len(index.classes)),
+    )
 
 
 def train(config: TrainConfig, folder: Path, shard: Shard) -> dict[str, Any]:
@@ -118,6 +128,8 @@ def train(config: TrainConfig, folder: Path, shard: Shard) -> dict[str, Any]:
     first = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     for _ in range(config.epochs):
         trainer.train_epoch(watch)
+    outcome = trainer.evaluate(eval_loader(config, open_index(folder), shard))
+    rows = torch.full((3 * shard.rank, 2), float(shard.rank))  # rank 0 has none
     return {
         "batches": batches,
         "grads": grads,
@@ -126,7 +138,10 @@ def train(config: TrainConfig, folder: Path, shard: Shard) -> dict[str, Any]:
         "first": first,
         "model": trainer.model.state_dict(),
         "ema": trainer.ema.state_dict() if trainer.ema is not None else {},
-        "counts": trainer.evaluate(eval_loader(config, open_index(folder), shard)),
+        "counts": outcome.counts,
+        "labels": outcome.labels,
+        "values": trainer.chosen.values(outcome),
+        "rows": joined_rows(rows),
     }
 
 

@@ -121,6 +121,12 @@ def test_validation_counts_every_image_once(seen: Callable[[str, int, int], Seen
     counts = [seen("equal", 2, rank)["counts"] for rank in range(2)]
     assert torch.equal(counts[0], counts[1])
     assert counts[0][:, 0].tolist() == [IMAGES // 2, IMAGES - IMAGES // 2]
+    one, two = seen("equal", 1, 0), [seen("equal", 2, rank) for rank in range(2)]
+    for rank in two:  # what torchmetrics gets, on every rank; the ranks have 22 and 21 images
+        assert torch.equal(rank["labels"], two[0]["labels"])
+        assert rank["labels"].bincount().tolist() == one["labels"].bincount().tolist()
+        assert rank["values"] == pytest.approx(one["values"], rel=1e-4)
+        assert rank["rows"].tolist() == [[1.0, 1.0]] * 3
 
 
 def test_first_gradients_of_a_resnet_are_the_mean_over_the_ranks_micro_batches(
@@ -206,7 +212,7 @@ def _leaves(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _logged(folder: Path) -> list[dict[str, Any]]:
-    kept = ("kind", "step", "epoch", "loss", "lr", "resolution", "top1", "top1_raw")
+    kept = ("kind", "step", "epoch", "loss", "lr", "resolution", "top1", "top1_raw", "macro_f1", "val_loss")
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [{key: line.get(key) for key in kept} for line in lines]
 
@@ -227,6 +233,9 @@ def test_two_processes_stopped_in_mid_epoch_and_resumed_equal_undisturbed(
             same = torch.equal(value, other) if isinstance(value, Tensor) else value == other
             assert where == there and same, f"{part}{where}"
     assert _logged(tmp_path / "straight") == _logged(tmp_path / "stopped")
+    best = [torch.load(tmp_path / name / "best.ckpt", weights_only=True) for name in ("straight", "stopped")]
+    assert best[0]["best"] == best[1]["best"] == one["best"] and one["best"]["metric"] == "loss"
+    assert all(torch.equal(value, best[1]["model"][name]) for name, value in best[0]["model"].items())
 
 
 def test_ranks_that_prepare_one_data_set_at_once_make_it_once(splits: Path, tmp_path: Path) -> None:

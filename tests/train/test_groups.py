@@ -18,6 +18,7 @@ from fastpipe.train.config.recipe import load_recipe
 OTHER: dict[str, dict[str, Any]] = {
     "optimizer": {"lr": 0.5},
     "schedule": {"warmup_epochs": 1.5},
+    "table": {"label": "age"},
     "loss": {"label_smoothing": 0.03},
     "randaugment": {"depth": 3},
     "ema": {"half_life_batches": 33},

@@ -118,8 +118,9 @@ def test_accuracy_is_counted_per_class_with_averaged_or_raw_weights() -> None:
     assert trainer.ema is not None
     _run(trainer, 3)
     trainer.ema.shadow = {k: torch.zeros_like(v) for k, v in trainer.ema.shadow.items()}
-    averaged = trainer.evaluate(Batches())
-    raw = trainer.evaluate(Batches(), averaged=False)
+    averaged = trainer.evaluate(Batches()).counts
+    raw = trainer.evaluate(Batches(), averaged=False).counts
+    assert averaged is not None and raw is not None
     assert averaged[:, 0].tolist() == raw[:, 0].tolist() and raw[:, 0].sum() == 24
     assert averaged[:, 1].tolist() == [averaged[0, 0].item(), 0]  # zero weights: ties go to class 0
     assert raw[:, 1].sum() > 18
@@ -185,7 +186,8 @@ def test_an_epoch_with_a_batch_less_leaves_schedule_and_checkpoints_in_step() ->
 
 def test_validation_with_a_batch_less_counts_what_came() -> None:
     trainer = _trainer()
-    assert trainer.evaluate(Fewer())[:, 0].sum() == 20
+    counts = trainer.evaluate(Fewer()).counts
+    assert counts is not None and counts[:, 0].sum() == 20
 
 
 def test_losses_are_read_in_groups_and_the_rest_at_the_end() -> None:

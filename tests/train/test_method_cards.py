@@ -28,7 +28,8 @@ OF_THE_RUN = {
     "output_dir",
 }
 OF_THE_RUN |= {"fit_to_data", "checkpoint_interval", "skip_nonfinite", "validate_raw"}
-OF_THE_RUN |= {"held_out", "on_error", "max_bad"}
+OF_THE_RUN |= {"held_out", "on_error", "max_bad", "task", "metric", "best_metric", "early_stopping"}
+OF_THE_RUN |= {"table", *(f"table.{column}" for column in ("path", "label", "split", "separator"))}
 
 
 def part(text: str, name: str) -> str:

@@ -20,6 +20,7 @@ from fastpipe.train.cli import main
 from fastpipe.train.config.recipe import load_recipe
 from fastpipe.train.data import resolution_of, resolve_workers, steps_per_epoch
 from fastpipe.train.loop import Trainer
+from fastpipe.train.metrics.outcome import Outcome
 from fastpipe.train.model import create_model
 from fastpipe.train.output.folder import make_folder
 from fastpipe.train.splits import open_indexes
@@ -124,9 +125,9 @@ def test_raw_weights_after_every_epoch_and_one_validation_without_an_average(
 ) -> None:
     passes: list[bool] = []
 
-    def counted(self: Trainer, loader: Any, *, averaged: bool = True) -> torch.Tensor:
+    def counted(self: Trainer, loader: Any, *, averaged: bool = True) -> Outcome:
         passes.append(averaged)
-        return torch.tensor([[6, 3 if averaged else 2, 6]] * 2)
+        return Outcome(counts=torch.tensor([[6, 3 if averaged else 2, 6]] * 2))
 
     monkeypatch.setattr(Trainer, "evaluate", counted)
     (tmp_path / "data").mkdir()

@@ -118,7 +118,7 @@ def test_validation_has_the_classes_of_training(folder: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("labels", "splits", "error", "message"),
     [
-        (["0.5", "1.5"], ["", ""], DataError, "numbers with fractions"),
+        (["0.5", "n/a"], ["", ""], DataError, "no numbers: 'n/a'.*--task classes"),
         (["a", "a"], ["train", "val"], DataError, "one class"),
         (["a", "b"], ["train", "train"], EmptyDatasetError, "must have train, and val or test. Found: train"),
         (["a", "b"], ["x", "y"], DataError, "must have the values 'train', .*Found: 'x', 'y'"),

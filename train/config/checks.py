@@ -90,6 +90,8 @@ def _check_counts(c: TrainConfig) -> None:
     require(c.schedule_scale > 0.0, "schedule_scale", "above 0", c.schedule_scale)
     require(c.repeated_augmentation >= 1, "repeated_augmentation", "at least 1", c.repeated_augmentation)
     require(c.grad_clip >= 0.0, "grad_clip", "0 (off) or above", c.grad_clip)
+    patience = c.early_stopping
+    require(patience is None or patience >= 1, "early_stopping", "null (off) or at least 1 epoch", patience)
     require(c.grad_accumulation >= 1, "grad_accumulation", "at least 1", c.grad_accumulation)
 
 

@@ -11,7 +11,7 @@ Keys set by the user are left alone. Every change is returned, so that it can be
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fastpipe.errors import ArgumentError
@@ -33,10 +33,14 @@ _SMALLEST_BATCH = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """The configuration to run, and what was changed: key -> (before, after)."""
+    """The configuration to run, and what was changed: key -> (before, after).
+
+    of_task: what was changed before, since labels are not one class an image.
+    """
 
     config: TrainConfig
     changes: dict[str, tuple[Any, Any]]
+    of_task: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
 
 def fitted_batch_size(num_images: int, largest: int) -> int:

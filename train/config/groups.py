@@ -11,6 +11,42 @@ from typing import Literal
 from fastpipe.train.augment import policy_spec
 from fastpipe.train.config.checks import check_choices, require
 
+Task = Literal["classes", "multi-label", "regression"]
+"""What a label is: one class; 0 or 1 for each label; one number or several."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableConfig:
+    """The columns of a list of images: a .csv, .jsonl or .parquet file."""
+
+    path: str = "path"
+    """The column with the paths of the images."""
+    label: str = "label"
+    """The column with the labels, or several columns with commas in between."""
+    split: str = "split"
+    """The column that says train, val or test, if there is one."""
+    separator: str | None = None
+    """What separates several names in a cell of the label column, such as |."""
+
+    def __post_init__(self) -> None:
+        for name in ("path", "split"):
+            require(bool(getattr(self, name)), f"table.{name}", "the name of a column", getattr(self, name))
+        columns = self.labels
+        different = all(columns) and len(set(columns)) == len(columns)
+        require(different, "table.label", "the names of different columns", self.label)
+        require(self.separator != "", "table.separator", "at least one character, or null", self.separator)
+        require(
+            self.separator is None or len(columns) == 1,
+            "table.separator",
+            "null where table.label names several columns",
+            self.separator,
+        )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The label columns."""
+        return tuple(part.strip() for part in self.label.split(","))
+
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
@@ -70,8 +106,8 @@ class ScheduleConfig:
 class LossConfig:
     """What is minimised."""
 
-    name: Literal["bce", "cross_entropy"] = "bce"
-    """bce: binary cross-entropy over dense targets."""
+    name: Literal["bce", "cross_entropy", "mse", "l1"] = "bce"
+    """bce: binary cross-entropy over dense targets. mse, l1: the squared or absolute error, of numbers."""
     reduction: Literal["sum", "mean"] = "sum"
     """How bce combines the classes: sum as in Composer, mean as in timm. Both average over the batch."""
     bias_init: bool = True

@@ -23,6 +23,12 @@ def warn_without_effect(config: TrainConfig, *, explicit: Collection[str] = ()) 
 def warn_length_without_effect(config: TrainConfig, steps_per_epoch: int) -> None:
     """Warn of each method that never acts in a run of this length."""
     steps = config.epochs * steps_per_epoch
+    if config.early_stopping is not None and config.early_stopping >= config.epochs - 1:
+        warnings.warn(
+            f"early_stopping {config.early_stopping} stops nothing in {config.epochs} epochs",
+            NoEffectWarning,
+            stacklevel=3,
+        )
     if config.sam is not None and config.sam.interval > steps:
         warnings.warn(
             f"sam makes no second pass: sam.interval {config.sam.interval} is longer than the {steps} steps "

@@ -61,6 +61,11 @@ def check_options(options: Options, config: TrainConfig) -> None:
         f"at least 2, since the first epoch's time is not used, and below the run's {config.epochs} epochs",
         last,
     )
+    if config.early_stopping is not None:
+        raise ArgumentError(
+            "--extrapolate-from trains a given number of epochs, and --early-stopping may end sooner. Leave "
+            "out one of them"
+        )
     if config.progressive_resizing is not None:
         raise ArgumentError(
             "--extrapolate-from assumes that all epochs take equally long, but with progressive_resizing the "

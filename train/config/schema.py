@@ -21,6 +21,8 @@ from fastpipe.train.config.groups import (
     SAMConfig,
     ScheduleConfig,
     StochasticDepthConfig,
+    TableConfig,
+    Task,
 )
 
 __all__ = ["TrainConfig"]
@@ -36,6 +38,15 @@ class TrainConfig:
     """demo, a folder, a .beton or .csv file, or the name of a data set of torchvision (cifar10, ...)."""
     held_out: float = 0.1
     """With one .beton or .csv and no val.*: the share of each class held out to measure accuracy on."""
+    table: TableConfig = field(default_factory=TableConfig)
+    task: Literal["auto"] | Task = "auto"
+    """auto: vectors of 0 and 1 are multi-label, numbers with fractions regression, other labels classes."""
+    metric: str | None = None
+    """Further metrics of a validation, with commas in between: macro-f1, rmse, r2, loss, ..."""
+    best_metric: str | None = None
+    """What best.ckpt and early_stopping go by; null: top-1 of classes, map of multi-label, mae of numbers."""
+    early_stopping: int | None = None
+    """Stop after this many epochs without a better best_metric; null: train all epochs."""
     model: str = "resnet50"
     """A name that timm.create_model knows."""
     epochs: int = 36

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from fastpipe.errors import ArgumentError, DataError, MissingExtraError
-from fastpipe.train.checkpoint import PREVIOUS
+from fastpipe.train.checkpoint import BEST, PREVIOUS
 from fastpipe.train.disk import why_not_written
 from fastpipe.train.output.trackers import WandbRun
 
@@ -28,7 +28,7 @@ def make_folder(output_dir: str | None, recipe: str, *, resuming: bool) -> Path:
     """
     if output_dir is not None:
         folder = Path(output_dir)
-        if any((folder / name).exists() for name in (CHECKPOINT, PREVIOUS)) and not resuming:
+        if any((folder / name).exists() for name in (CHECKPOINT, PREVIOUS, BEST)) and not resuming:
             raise ArgumentError(
                 f"output_dir {output_dir!r} already holds a run. Continue it with --resume auto, or name "
                 "another folder"

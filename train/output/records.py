@@ -10,51 +10,59 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from fastpipe.efficiency.durations import time_to_train
 from fastpipe.storage import DEMO_NOTE
 from fastpipe.system.machine import processor_name, this_machine
-from fastpipe.train.accuracy import per_class, top1, top5
+from fastpipe.train.accuracy import per_class
 from fastpipe.train.broken import Counts, broken_counts, summed_counts
+from fastpipe.train.distributed import from_first
 from fastpipe.train.loop import Trainer
 from fastpipe.train.losses import StepLog
+from fastpipe.train.metrics.outcome import Outcome
+from fastpipe.train.metrics.table import Metric
 from fastpipe.train.timing import EpochClock
 
 Record = dict[str, float | int | None]
+Values = dict[str, float | None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """One validation. `counts` [K, 3] belong to the averaged weights, or to the only ones.
+    """One validation. `outcome` and `values` belong to the averaged weights, or to the only ones.
 
-    `raw` belong to the raw weights if there is an average as well; None without an average or a request.
+    `raw` are the values of the raw weights if there is an average as well; None without an average or a
+    request. Values are by the metrics' keys.
     """
 
-    counts: Tensor
-    raw: Tensor | None
+    outcome: Outcome
+    values: Values
+    raw: Values | None
     seconds: float
     broken: Counts = field(default_factory=dict)
     """Samples that were skipped or replaced in it."""
 
     def shares(self) -> Record:
-        """top1 and top5; with an average, also those of the raw weights, with `_raw` after the name."""
-        sets = {"": self.counts} | ({"_raw": self.raw} if self.raw is not None else {})
-        return {
-            f"{name}{suffix}": share(counts)
-            for suffix, counts in sets.items()
-            for name, share in (("top1", top1), ("top5", top5))
-        }
+        """The values; with an average, also those of the raw weights, with `_raw` after the name."""
+        return {**self.values, **{f"{key}_raw": value for key, value in (self.raw or {}).items()}}
+
+    def per_class(self, names: Sequence[str]) -> dict[str, float | None]:
+        """Top-1 of each class by name, where an image has one class."""
+        assert self.outcome.counts is not None
+        return per_class(self.outcome.counts, names)
 
 
 def measure(trainer: Trainer, loader: Any, *, raw: bool) -> Measured:
     """Validate on this rank's `loader`; with EMA and `raw` twice, which takes twice as long."""
     started_s = time.perf_counter()
-    before = broken_counts(loader)
-    counts = trainer.evaluate(loader)
+    before, values = broken_counts(loader), trainer.chosen.values
+    outcome = trainer.evaluate(loader)
     broken = summed_counts(broken_counts(loader), before)
-    second = trainer.evaluate(loader, averaged=False) if raw and trainer.ema is not None else None
-    return Measured(counts=counts, raw=second, seconds=time.perf_counter() - started_s, broken=broken)
+    second = values(trainer.evaluate(loader, averaged=False)) if raw and trainer.ema is not None else None
+    # Rank 0's figures for all, since ranks that differ in the last bit could differ in when they stop.
+    found, second = from_first(lambda: (values(outcome), second))
+    seconds = time.perf_counter() - started_s
+    return Measured(outcome=outcome, values=found, raw=second, seconds=seconds, broken=broken)
 
 
 def peak_memory(device: torch.device) -> Record:
@@ -102,12 +110,20 @@ def epoch_record(epoch: int, loss: float, clock: EpochClock, measured: Measured)
     }
 
 
-def epoch_line(epoch: int, epochs: int, loss: float, clock: EpochClock, measured: Measured) -> str:
-    """The same for people."""
+def epoch_line(
+    epoch: int, epochs: int, loss: float, clock: EpochClock, measured: Measured, shown: Sequence[Metric]
+) -> str:
+    """The same for people, with the metrics `shown`."""
+    figures = "  ".join(f"{metric.title} {figure(measured.values[metric.key])}" for metric in shown)
     return (
-        f"epoch {epoch + 1}/{epochs}  loss {loss:.3f}  top-1 {top1(measured.counts):.3f}  "
+        f"epoch {epoch + 1}/{epochs}  loss {loss:.3f}  {figures}  "
         f"{clock.images_per_s:.0f} images/s  data wait {clock.wait_share:.0%}  {clock.total_s:.1f} s"
     )
+
+
+def figure(value: float | None) -> str:
+    """The value of a metric in a line."""
+    return "nan" if value is None else f"{value:.3f}"
 
 
 def summary_record(
@@ -115,11 +131,13 @@ def summary_record(
 ) -> dict[str, Any]:
     """The contents of summary.json after a finished training; all ranks call it together."""
     config, seconds = trainer.config, sum(trainer.epoch_seconds)
-    both = replace(measured, raw=measured.counts if measured.raw is None else measured.raw)
+    both = replace(measured, raw=measured.values if measured.raw is None else measured.raw)
     summary: dict[str, Any] = {
         "recipe": config.recipe,
         "model": config.model,
         "data": config.data,
+        "task": trainer.task,
+        "metrics": [metric.key for metric in trainer.chosen.measured],
         **both.shares(),
         "epochs": trainer.epoch,
         "steps": trainer.step - trainer.left_out,
@@ -133,11 +151,12 @@ def summary_record(
         "left_out_steps": trainer.left_out,
         "on_error": config.on_error,
         "broken_samples": {"train": trainer.broken(), "validation": measured.broken},
-        "per_class": {"validation": per_class(measured.counts, classes)},
     }
+    splits = {"validation": measured} | ({"test": test} if test is not None else {})
+    if trainer.task == "classes":
+        summary["per_class"] = {name: split.per_class(classes) for name, split in splits.items()}
     if test is not None:
-        summary |= {"test_top1": top1(test.counts), "test_top5": top5(test.counts)}
-        summary["per_class"]["test"] = per_class(test.counts, classes)
+        summary |= {f"test_{key}": value for key, value in test.values.items()}
         summary["broken_samples"]["test"] = test.broken
     if config.data == "demo":
         summary["note"] = DEMO_NOTE

@@ -88,9 +88,11 @@ def from_csv(
     )
 
 
-def columns_in(file: str | os.PathLike[str]) -> tuple[str, ...]:
-    """The names of the columns of such a file, which must have `path` and `label`."""
-    return tuple(_read(os.fsdecode(file), {"path": "path", "label": "label"}, None, None).names)
+def columns_in(
+    file: str | os.PathLike[str], path: str = "path", label: LabelColumns = "label"
+) -> tuple[str, ...]:
+    """The names of the columns of such a file, which must have those of `path` and `label`."""
+    return tuple(_read(os.fsdecode(file), {path: "path", **columns_of(label)}, None, None).names)
 
 
 def _read(file: str, wanted: Wanted, delimiter: str | None, encoding: str | None) -> Table:

@@ -1,0 +1,97 @@
+"""One pass over a split: counts, outputs, labels and losses, of each image once, over all ranks.
+
+Letters in shapes: B batch, N images, K classes or outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fastpipe.train.accuracy import count_right
+from fastpipe.train.distributed import joined_rows, summed
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a pass over a split found, over all ranks.
+
+    counts:  int64 [K, 3] of `count_right` where an image has one class, else None.
+    outputs: the predicted class, int64 [N], or the model's outputs, float32 [N, K]; None if not kept.
+    labels:  the class, int64 [N], or float32 [N, K]; None if not kept.
+    loss:    the mean over the images; None if not asked for. NaN without images.
+    """
+
+    counts: Tensor | None = None
+    outputs: Tensor | None = None
+    labels: Tensor | None = None
+    loss: float | None = None
+
+
+@torch.no_grad()
+def outcome_of(
+    forward: Callable[[Tensor], Tensor],
+    batches: Iterable[tuple[Tensor, Tensor]],
+    *,
+    num_outputs: int,
+    classes: bool = True,
+    keep: bool = False,
+    loss: Loss | None = None,
+) -> Outcome:
+    """The outcome of `forward` on this rank's and all other ranks' images; all ranks call it together.
+
+    classes: labels are class numbers int64 [B], else float32 [B, K]. keep: outputs and labels are kept, too.
+    loss: the mean loss of a batch's outputs and labels. A rank may have no batch, as of a small split.
+    """
+    counts = torch.zeros(num_outputs, 3, dtype=torch.int64)
+    seen = _Seen(num_outputs=num_outputs, classes=classes)
+    for images, labels in batches:  # kept on the device: reading would wait for it
+        outputs = forward(images).float()
+        if classes:
+            counts = counts.to(labels.device) + count_right(outputs, labels, num_classes=num_outputs)
+        if keep:
+            seen.keep(outputs, labels)
+        if loss is not None:
+            seen.losses.append(loss(outputs, labels).double() * len(labels))
+            seen.images += len(labels)
+    kept_outputs, kept_labels = seen.rows() if keep else (None, None)
+    return Outcome(
+        counts=summed(counts.cpu()) if classes else None,
+        outputs=kept_outputs,
+        labels=kept_labels,
+        loss=None if loss is None else seen.mean_loss(),
+    )
+
+
+class _Seen:
+    """What is kept of every batch, on the device until the end."""
+
+    def __init__(self, *, num_outputs: int, classes: bool) -> None:
+        self._classes = classes
+        empty = torch.zeros(0, dtype=torch.int64) if classes else torch.zeros(0, num_outputs)
+        self._outputs, self._labels = [empty], [empty]
+        self.losses: list[Tensor] = []
+        self.images = 0
+
+    def keep(self, outputs: Tensor, labels: Tensor) -> None:
+        """The class or all outputs of each image, and its label."""
+        self._outputs.append(outputs.argmax(dim=1) if self._classes else outputs)
+        self._labels.append(labels)
+
+    def rows(self) -> tuple[Tensor, Tensor]:
+        """Outputs and labels of all ranks, on the CPU."""
+        outputs, labels = (
+            torch.cat([part.cpu() for part in parts]) for parts in (self._outputs, self._labels)
+        )
+        return joined_rows(outputs), joined_rows(labels)
+
+    def mean_loss(self) -> float:
+        """The mean over the images of all ranks."""
+        total = float(torch.stack(self.losses).sum()) if self.losses else 0.0
+        both = summed(torch.tensor([total, self.images], dtype=torch.float64))
+        return float(both[0] / both[1])
