@@ -15,7 +15,14 @@ __all__ = ["install_command"]
 # As in pyproject.toml, which a test compares; a version is named only if the newest would not work.
 EXTRAS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
-        "train": ("timm", "jsonargparse", "tensorboard", "docstring-parser", "typeshed-client"),
+        "train": (
+            "timm",
+            "jsonargparse",
+            "tensorboard",
+            "docstring-parser",
+            "typeshed-client",
+            "safetensors",
+        ),
         "explore": ("plotly", "pyyaml"),
         "demo": ("scikit-image", "scikit-learn"),
         "ffcv": ("ffcv==1.0.2", "tbb"),  # after the libraries of docs/install.md
@@ -24,6 +31,7 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "kornia": ("kornia",),
         "parquet": ("pyarrow",),
         "wandb": ("wandb",),
+        "mlflow": ("mlflow",),
         "onnx": ("onnx", "onnxscript"),
         "cuda": ("numba-cuda[cu13]", "cuda-toolkit==13.0.*"),
         "cuda12": ("numba-cuda[cu12]",),
