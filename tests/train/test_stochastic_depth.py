@@ -115,7 +115,9 @@ def test_a_model_without_such_blocks_warns() -> None:
 @pytest.mark.parametrize("kind", ["composer", "timm"])
 def test_a_model_that_cannot_have_it_is_refused_by_name(kind: str) -> None:
     depth = StochasticDepthConfig(drop_rate=0.1, kind=kind)  # type: ignore[arg-type]
-    with pytest.raises(ArgumentError, match=r"dla46_c.*--stochastic-depth null|--stochastic-depth null.*dla46_c"):
+    with pytest.raises(
+        ArgumentError, match=r"dla46_c.*--stochastic-depth null|--stochastic-depth null.*dla46_c"
+    ):
         build_model(replace(PLAIN, model="dla46_c", stochastic_depth=depth), 3, CPU)
 
 
