@@ -69,6 +69,9 @@ def test_composers_kind_reaches_every_branch_of_every_family(family: str) -> Non
     model = build_model(replace(PLAIN, model=name, stochastic_depth=depth), 3, CPU)
     rates = [module.rate for module in model.modules() if isinstance(module, DropBranch)]
     assert rates == pytest.approx([rate for rate in linear_rates(blocks, 0.2) for _ in range(branches)])
+    with torch.no_grad():  # timm starts with branches of almost 0: a norm's weight, a layer's scale
+        for param in model.parameters():
+            param.add_(0.1 * torch.randn_like(param))
     plain = build_model(replace(PLAIN, model=name, stochastic_depth=None), 3, CPU)
     plain.load_state_dict(model.state_dict())
     images = torch.rand(2, 3, 64, 64)
