@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastpipe.errors import ArgumentError
+from fastpipe.errors import ArgumentError, MissingExtraError
 from fastpipe.train.augment import resizes_on_device, side_after_colout
 from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.data import size_function
@@ -51,11 +51,18 @@ def _resized(config: TrainConfig) -> set[int]:
     return set(itertools.starmap(size_of, itertools.product(range(config.epochs), range(steps))))
 
 
+def timm_with(name: str) -> Any:
+    """The module timm, wanted for the model `name`. Raises MissingExtraError without it."""
+    try:
+        import timm
+    except ImportError as error:
+        raise MissingExtraError("timm", "train", f"The model {name!r}") from error
+    return timm
+
+
 def size_arguments(config: TrainConfig) -> dict[str, Any]:
     """Arguments of timm.create_model for the run's sizes; none for a model that takes any size."""
-    import timm
-
-    known = timm.models.get_pretrained_cfg(config.model)
+    known = timm_with(config.model).get_pretrained_cfg(config.model)
     if known is None or not known.fixed_input_size:
         return {}
     several = set(sides_of(config)) != {config.train_resolution}
@@ -69,7 +76,8 @@ def check_sides(model: nn.Module, config: TrainConfig) -> None:
     """
     if not size_arguments(config):
         return
-    patch = getattr(getattr(model, "patch_embed", None), "patch_size", (1, 1))[0]
+    found = getattr(getattr(model, "patch_embed", None), "patch_size", 1)
+    patch = found if isinstance(found, int) else found[0]
     for side, key in sorted(sides_of(config).items()):
         if side % patch:
             lower = max(patch, side // patch * patch)
@@ -90,6 +98,8 @@ def _why_not(model: nn.Module, side: int) -> str:
     was_training = model.training
     try:
         torch.func.functional_call(model.eval(), tensors, (torch.empty(2, 3, side, side, device="meta"),))
+    except NotImplementedError:  # an operation whose shapes torch cannot compute: nothing is known
+        return ""
     except (AssertionError, RuntimeError, ValueError) as error:
         return str(error).partition("\n")[0].rstrip(".") or type(error).__name__
     finally:

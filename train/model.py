@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fastpipe.errors import ArgumentError, MissingExtraError, NoEffectWarning
+from fastpipe.errors import ArgumentError, NoEffectWarning
 from fastpipe.train.algorithms.bce import init_bias_minus_log_classes
 from fastpipe.train.algorithms.blurpool import apply_blurpool
 from fastpipe.train.algorithms.channels_last import to_memory_format
@@ -18,7 +18,7 @@ from fastpipe.train.algorithms.initializers import initialize
 from fastpipe.train.algorithms.stochastic_depth import apply_stochastic_depth, check_timms_depth
 from fastpipe.train.config.keys import suggest
 from fastpipe.train.config.schema import TrainConfig
-from fastpipe.train.input_size import check_sides, size_arguments
+from fastpipe.train.input_size import check_sides, size_arguments, timm_with
 
 
 def create_model(name: str, num_classes: int, **arguments: Any) -> nn.Module:
@@ -26,10 +26,7 @@ def create_model(name: str, num_classes: int, **arguments: Any) -> nn.Module:
 
     Raises ArgumentError for another name, and for an argument that this model does not have.
     """
-    try:
-        import timm
-    except ImportError as error:
-        raise MissingExtraError("timm", "train", f"The model {name!r}") from error
+    timm = timm_with(name)
     if not timm.is_model(name):
         known = timm.list_models(f"{name[:3]}*") or timm.list_models()
         raise ArgumentError(f"unknown model {name!r}. {_nearest_model(name, known)}")

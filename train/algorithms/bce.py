@@ -47,6 +47,7 @@ def init_bias_minus_log_classes(model: nn.Module) -> int:
 
 def _classifiers(model: nn.Module) -> Iterator[nn.Module]:
     """The modules of the classifier; a distilled transformer has two of them."""
-    found = model.get_classifier() if hasattr(model, "get_classifier") else model
+    find = getattr(model, "get_classifier", None)
+    found = model if find is None else find()
     for part in found if isinstance(found, tuple) else (found,):
         yield from part.modules()
