@@ -36,7 +36,8 @@ KERNELS_KNOW = {"numpy", "numba", "torch", *sys.stdlib_module_names}
 CUDA_LANGUAGE = (("numba", "cuda"), ("numba.cuda", "types"))
 OPTIONAL = (
     *("ffcv", "nvidia", "kornia", "numba.cuda", "timm", "jsonargparse", "skimage", "sklearn", "plotly"),
-    *("tensorboard", "torch.utils.tensorboard", "wandb", "torchmetrics", "onnx", "onnxscript"),
+    *("tensorboard", "torch.utils.tensorboard", "wandb", "torchmetrics", "mlflow", "safetensors"),
+    *("onnx", "onnxscript"),
     *("accelerate", "lightning", "pyarrow", "datasets", f"fastpipe.{NATIVE}"),
 )
 

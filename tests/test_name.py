@@ -98,7 +98,7 @@ def test_every_extra_that_an_error_names_has_its_command() -> None:
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Call) and ast.unparse(node.func) == "MissingExtraError":
                     named.add(ast.literal_eval(node.args[1]))
-    assert {"train", "demo", "dali", "ffcv", "kornia", "onnx", "wandb"} <= named <= set(EXTRAS)
+    assert {"train", "demo", "dali", "ffcv", "kornia", "onnx", "wandb", "mlflow"} <= named <= set(EXTRAS)
     said = str(MissingExtraError("timm", "train", "The model 'resnet18'"))
     assert "pip install timm jsonargparse tensorboard" in said
     assert install_command("cuda") == "pip install 'numba-cuda[cu13]' 'cuda-toolkit==13.0.*'"

@@ -88,10 +88,11 @@ def resizes_on_device(config: TrainConfig) -> bool:
     return config.progressive_resizing is not None and config.progressive_resizing.where == "device"
 
 
-def side_after_colout(config: TrainConfig) -> int:
-    """The pixels of a side that ColOut leaves: 167 of a train_resolution of 176 at 0.05."""
-    side, _ = _colout(config).target(config.train_resolution, config.train_resolution)
-    return side
+def side_after_colout(config: TrainConfig, side: int | None = None) -> int:
+    """The pixels that ColOut leaves of `side` (default: train_resolution): 167 of 176 at 0.05."""
+    before = config.train_resolution if side is None else side
+    after, _ = _colout(config).target(before, before)
+    return after
 
 
 def _colout(config: TrainConfig) -> ColOut:

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from fastpipe.errors import DataError
+from fastpipe.errors import DataError, MissingExtraError
 from fastpipe.train.disk import clear_away, save_tensors, why_not_written
+from fastpipe.train.safetensors_file import SUFFIX, read_safetensors
 
 FORMAT = 3
 PREVIOUS = "previous.ckpt"
@@ -100,15 +101,19 @@ def is_checkpoint(state: Any) -> bool:
 
 
 def load_plain(path: Path) -> Any:
-    """The tensors and plain values in a file of torch.save, on the CPU; no code of the file is run.
+    """The tensors and plain values in a file of torch.save or safetensors, on the CPU; no code of it is run.
 
     Raises DataError for a missing or damaged file.
     """
     if not path.is_file():
         raise DataError(f"checkpoint {str(path)!r} does not exist. Name the last.ckpt of a run")
     try:
+        if path.suffix == SUFFIX:
+            return read_safetensors(path)
         _check_sums(path)
         return torch.load(path, map_location="cpu", weights_only=True)
+    except MissingExtraError:
+        raise
     except Exception as error:  # torch.load raises many kinds for a damaged file
         raise DataError(f"checkpoint {str(path)!r} cannot be read: {error}") from error
 

@@ -64,6 +64,7 @@ def _evaluate(args: Sequence[str]) -> int:
     parser.add_argument(
         "--max-bad", type=float, help="the largest share of such images (default: as in training)"
     )
+    parser.add_argument("--device", help="auto (default), cpu, cuda or cuda:N")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     exported = parser.add_argument_group(
         "weights without a checkpoint", "describes their model if there is no card"
@@ -80,7 +81,7 @@ def _evaluate(args: Sequence[str]) -> int:
     from fastpipe.train.weights import Told
 
     told = {name: getattr(given, name) for name in ("recipe", "model", "val_resolution", "val_resize")}
-    names = ("batch_size", "num_workers", "on_error", "max_bad")
+    names = ("batch_size", "num_workers", "on_error", "max_bad", "device")
     own = {name: getattr(given, name) for name in names}
     result = evaluate(given.evaluate, given.data, **own, told=Told(**told))
     text = json.dumps(result, indent=2) if given.json else "\n".join(evaluation_lines(result))
@@ -92,7 +93,8 @@ def _export(args: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="fastpipe-train",
         allow_abbrev=False,
-        description="Write a checkpoint's weights or model to OUT, with a card that describes it.",
+        description="Write a checkpoint's weights or model to OUT, with a card that describes it. "
+        "A .safetensors file holds its card itself.",
     )
     parser.add_argument(
         "--export",
@@ -100,7 +102,7 @@ def _export(args: Sequence[str]) -> int:
         nargs=2,
         type=Path,
         metavar=("CKPT", "OUT"),
-        help="a run's last.ckpt, and the file to write: .pt for a state_dict, .onnx for a whole model",
+        help="a run's last.ckpt, and the file to write: .pt or .safetensors (weights) or .onnx (a model)",
     )
     parser.add_argument(
         "--raw", action="store_true", help="write the last weights instead of their average (EMA)"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -22,7 +21,6 @@ from fastpipe.train.algorithms.ramp_resizing import RampSize
 from fastpipe.train.augment import augment_specs, resizes_on_device, side_after_colout
 from fastpipe.train.betons import as_beton, dataset_of
 from fastpipe.train.config.checks import round_to_multiple
-from fastpipe.train.config.groups import ProgressiveResizingConfig
 from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.distributed import local_world_size
 from fastpipe.train.splits import Images
@@ -52,52 +50,55 @@ def resolve_workers(num_workers: int | str) -> int:
     return int(num_workers)
 
 
-def resolution_of(config: TrainConfig, steps: int) -> Callable[[int, int], int] | None:
+def size_function(config: TrainConfig, steps: int) -> ProgressiveSize | RampSize | None:
     """The image side as a function of (epoch, batch) for `steps` per epoch; None if it is constant."""
     progressive = config.progressive_resizing
     if progressive is None:
         return None
     if progressive.kind == "ffcv":
-        return _ramp(config, progressive)
-    full = side_after_colout(config) if resizes_on_device(config) else config.train_resolution
-    size_of = ProgressiveSize(
+        return RampSize(
+            initial=round_to_multiple(config.train_resolution * progressive.initial_scale, 4),
+            full=config.train_resolution,
+            start_epoch=progressive.start_epoch,
+            end_epoch=progressive.end_epoch,
+        )
+    return ProgressiveSize(
         steps_per_epoch=steps,
         total_steps=steps * config.epochs,
-        full_size=full,
+        full_size=side_after_colout(config) if resizes_on_device(config) else config.train_resolution,
         initial_scale=progressive.initial_scale,
         delay_fraction=progressive.delay_fraction,
         finetune_fraction=progressive.finetune_fraction,
         size_increment=progressive.size_increment,
     )
-    if size_of(0, 0) == full:
+
+
+def resolution_of(config: TrainConfig, steps: int) -> ProgressiveSize | RampSize | None:
+    """As `size_function`, with a warning if the size never changes."""
+    size_of = size_function(config, steps)
+    if isinstance(size_of, RampSize) and size_of.start_epoch >= config.epochs - 1:
         warnings.warn(
-            f"progressive_resizing starts at the full {full} pixels: no size changes",
+            f"progressive_resizing.start_epoch {size_of.start_epoch:g} is not reached in {config.epochs} "
+            f"epochs: no size changes",
+            NoEffectWarning,
+            stacklevel=2,
+        )
+    if isinstance(size_of, ProgressiveSize) and size_of(0, 0) == size_of.full_size:
+        warnings.warn(
+            f"progressive_resizing starts at the full {size_of.full_size} pixels: no size changes",
             NoEffectWarning,
             stacklevel=2,
         )
     return size_of
 
 
-def _ramp(config: TrainConfig, progressive: ProgressiveResizingConfig) -> RampSize:
-    if progressive.start_epoch >= config.epochs - 1:
-        warnings.warn(
-            f"progressive_resizing.start_epoch {progressive.start_epoch:g} is not reached in {config.epochs} "
-            f"epochs: no size changes",
-            NoEffectWarning,
-            stacklevel=3,
-        )
-    return RampSize(
-        initial=round_to_multiple(config.train_resolution * progressive.initial_scale, 4),
-        full=config.train_resolution,
-        start_epoch=progressive.start_epoch,
-        end_epoch=progressive.end_epoch,
-    )
-
-
-def train_loader(config: TrainConfig, index: Images, shard: Shard = _ALONE) -> DataLoader[Any]:
+def train_loader(
+    config: TrainConfig, index: Images, shard: Shard = _ALONE, device: torch.device | None = None
+) -> DataLoader[Any]:
     """Random crops, flips and the recipe's augmentations at the step's resolution; full batches only.
 
     `shard` gets its share of every batch, so all ranks together see the same images at every world size.
+    device: where the run computes; None is the loader's own choice, the current GPU if there is one.
     """
     transform = T.Compose(
         [
@@ -113,6 +114,7 @@ def train_loader(config: TrainConfig, index: Images, shard: Shard = _ALONE) -> D
         index,
         transform,
         shard,
+        device,
         sampler=_order(config, index, shard),
         drop_last=True,
         resolution=resolution_of(config, steps),
@@ -120,7 +122,9 @@ def train_loader(config: TrainConfig, index: Images, shard: Shard = _ALONE) -> D
     )
 
 
-def eval_loader(config: TrainConfig, index: Images, shard: Shard = _ALONE) -> DataLoader[Any]:
+def eval_loader(
+    config: TrainConfig, index: Images, shard: Shard = _ALONE, device: torch.device | None = None
+) -> DataLoader[Any]:
     """The centre of every image, exactly once over all ranks: sum the counts over the ranks."""
     transform = T.Compose(
         [
@@ -131,7 +135,7 @@ def eval_loader(config: TrainConfig, index: Images, shard: Shard = _ALONE) -> Da
         ]
     )
     sampler = DistributedEvalSampler(index, shard.world_size, shard.rank)
-    return _loader(config, index, transform, shard, sampler=sampler, drop_last=False, resolution=None)
+    return _loader(config, index, transform, shard, device, sampler=sampler, drop_last=False, resolution=None)
 
 
 def _order(config: TrainConfig, index: Images, shard: Shard) -> DistributedSampler:
@@ -150,9 +154,16 @@ def _filter(config: TrainConfig) -> T.InterpolationMode:
 
 
 def _loader(
-    config: TrainConfig, index: Images, transform: Any, shard: Shard, **settings: Any
+    config: TrainConfig,
+    index: Images,
+    transform: Any,
+    shard: Shard,
+    device: torch.device | None,
+    **settings: Any,
 ) -> DataLoader[Any]:
     workers = resolve_workers(config.num_workers)
+    # A GPU was made the current one, which is the loader's choice; only to leave it idle must be said.
+    idle_gpu = device is not None and device.type == "cpu" and torch.cuda.is_available()
     return DataLoader(
         _dataset(config, index, transform),
         batch_size=config.batch_size // shard.world_size,
@@ -167,6 +178,7 @@ def _loader(
         numerics="exact",  # training and validation must resize alike, whichever backend serves
         memory_format=memory_format(config.channels_last),
         strict_resume=True,  # a run that is not continued exactly is refused, not warned about
+        device=device if idle_gpu else None,
         **settings,
     )
 

@@ -61,6 +61,41 @@ def device_of_rank() -> torch.device:
     return torch.device("cuda", local)
 
 
+def device_named(text: str | None) -> torch.device:
+    """The device of `--device`, made the current one if it is a GPU.
+
+    None or auto: `device_of_rank`. cpu: even with a GPU. cuda: this rank's GPU. cuda:N: that GPU, for one
+    process alone. Raises ArgumentError for another word, and for a GPU that is not here.
+    """
+    kind, _, number = (text or "auto").partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (
+        ":" in (text or "") and not (kind == "cuda" and number.isdigit())
+    ):
+        raise ArgumentError(f"--device must be auto, cpu, cuda, or cuda:N for one GPU. Found: {text!r}")
+    if kind == "cpu":
+        return torch.device("cpu")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ArgumentError(
+            f"--device {text} needs a GPU of NVIDIA or AMD that torch can use. Found: none, with torch "
+            f"{torch.__version__}. Give --device cpu, or install torch for this GPU"
+        )
+    return _gpu_numbered(int(number)) if number else device_of_rank()
+
+
+def _gpu_numbered(number: int) -> torch.device:
+    if current_shard().world_size > 1:
+        raise ArgumentError(
+            "--device must be cuda with several processes, each of which takes the GPU of its own number. "
+            f"Found: 'cuda:{number}'"
+        )
+    if number >= (count := torch.cuda.device_count()):
+        raise ArgumentError(
+            f"--device must be one of cuda:0 to cuda:{count - 1} here. Found: 'cuda:{number}'"
+        )
+    torch.cuda.set_device(number)
+    return torch.device("cuda", number)
+
+
 @contextlib.contextmanager
 def process_group(shard: Shard) -> Iterator[None]:
     """Inside the block the processes are connected. An existing group is used and left alone.

@@ -18,7 +18,7 @@ from fastpipe.train.broken import broken_counts, broken_words
 from fastpipe.train.checkpoint import FORMAT, is_checkpoint, load_plain
 from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.data import eval_loader
-from fastpipe.train.distributed import device_of_rank
+from fastpipe.train.distributed import device_named
 from fastpipe.train.metrics.evaluated import of_vectors, vector_words
 from fastpipe.train.splits import Images, same_classes, splits_to_measure, task_of
 from fastpipe.train.step import autocast, resolved_precision
@@ -35,13 +35,15 @@ def evaluate(
     num_workers: int | str | None = None,
     on_error: str | None = None,
     max_bad: float | None = None,
+    device: str | None = None,
     told: Told = _NOTHING,
 ) -> dict[str, Any]:
     """Top-1, top-5 and per class, for each set of weights and for each split that is not trained on.
 
     Model, sizes and classes come from the checkpoint; for a file written by `--export`, from its card or from
-    `told`. Raises ArgumentError if `data` has other classes.
+    `told`. device: as `device_named` takes it. Raises ArgumentError if `data` has other classes.
     """
+    place = device_named(device)
     state = load_plain(checkpoint)
     own = state["config"] if is_checkpoint(state) else {}
     described = _trained(state, checkpoint, told, ())
@@ -59,17 +61,16 @@ def evaluate(
     config = _with_given(trained.config, data=data, **given)
     for images in splits.values():
         _check_classes(trained, images, data)
-    device = device_of_rank()
     return {
         "checkpoint": str(checkpoint),
         "model": config.model,
         "task": trained.task,
         "data": data,
         "step": trained.step,
-        "device": device.type,
-        "precision": resolved_precision(config.precision, device),
+        "device": place.type,
+        "precision": resolved_precision(config.precision, place),
         "weights": {
-            name: _measure(config, trained.model(weights, device), splits, trained, device)
+            name: _measure(config, trained.model(weights, place), splits, trained, place)
             for name, weights in trained.weights().items()
         },
     }
@@ -121,7 +122,7 @@ def _measure(
     forward = _forward(config, model, device)
     results: dict[str, Any] = {}
     for name, images in splits.items():
-        loader = eval_loader(config, images)
+        loader = eval_loader(config, images, device=device)
         batches = _on_device(loader, config, device)
         results[name] = (
             _of_classes(forward, batches, trained.classes)

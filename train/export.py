@@ -1,8 +1,8 @@
-"""A checkpoint's weights as a plain state_dict, which needs no fastpipe to be loaded, or its model as ONNX.
+"""A checkpoint's weights as a state_dict or safetensors, loaded without fastpipe, or its model as ONNX.
 
 Parameter names are those of the plain timm model, since no method of a recipe adds or renames a parameter;
-timm's ResNets have the same names as torchvision's. The JSON file next to the weights describes what a
-method changed in the graph.
+timm's ResNets have the same names as torchvision's. The card, a JSON file next to the weights or the header
+of a .safetensors file, describes what a method changed in the graph.
 """
 
 from __future__ import annotations
@@ -17,50 +17,65 @@ import torch
 from torch import Tensor
 
 from fastpipe.errors import ArgumentError, DataError
+from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.data import MEAN, STD
 from fastpipe.train.disk import clear_away, save_tensors, why_not_written
+from fastpipe.train.input_size import size_arguments
 from fastpipe.train.onnx_file import check_onnx, rebuild_onnx, write_onnx
+from fastpipe.train.safetensors_file import (
+    SUFFIX,
+    check_safetensors,
+    rebuild_safetensors,
+    write_safetensors,
+)
 from fastpipe.train.weights import Trained, card_config, card_path, read_trained
 
 
 def plain_state_dict(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies of `weights` on the CPU, in the usual memory layout."""
+    """Copies of `weights` on the CPU, in the usual memory layout; no two share memory."""
     return {name: w.detach().to("cpu", copy=True).contiguous() for name, w in weights.items()}
 
 
 def export(checkpoint: Path, out: Path, *, raw: bool = False) -> dict[str, Any]:
-    """Write `out`, a state_dict (.pt) or a model (.onnx), and a card next to it. Returns the card.
+    """Write `out`, weights (.pt, .safetensors) or a model (.onnx), and a card. Returns the card.
 
     Writes the EMA weights if there are any, unless `raw`. Raises ArgumentError for another ending or an
     existing file, DataError for a checkpoint that cannot be read or a full disk.
     """
-    if out.suffix not in (".pt", ".onnx"):
-        raise ArgumentError(f"--export must name a file that ends in .pt or .onnx. Found: {str(out)!r}")
+    if out.suffix not in (".pt", ".onnx", SUFFIX):
+        raise ArgumentError(
+            f"--export must name a file that ends in .pt, {SUFFIX} or .onnx. Found: {str(out)!r}"
+        )
     if out.suffix == ".onnx":
         check_onnx()
+    if out.suffix == SUFFIX:
+        check_safetensors()
     card_file = card_path(out)
     for path in (out, card_file):
-        if path.exists():
+        if path is not None and path.exists():
             raise ArgumentError(f"--export does not overwrite: {str(path)!r} exists. Name another file")
     trained = read_trained(checkpoint)
     name = "raw" if raw or not trained.averaged else "ema"
-    card = _card(trained, name, rebuild_onnx() if out.suffix == ".onnx" else _rebuild(trained))
+    card = _card(trained, name, _rebuild(trained, out.suffix))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        _write(trained, trained.weights()[name], out)
-        card_file.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+        _write(trained, trained.weights()[name], out, card)
+        if card_file is not None:
+            card_file.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     except (OSError, RuntimeError) as error:
         clear_away(out)  # without the card nobody knows what the file is
         raise DataError(f"--export could not write {str(out)!r}: {why_not_written(error)}") from error
     return card
 
 
-def _write(trained: Trained, weights: Mapping[str, Tensor], out: Path) -> None:
+def _write(trained: Trained, weights: Mapping[str, Tensor], out: Path, card: Mapping[str, Any]) -> None:
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         if out.suffix == ".onnx":
             model = trained.model(weights, torch.device("cpu"))
             write_onnx(model, temporary, trained.config.val_resolution)
+        elif out.suffix == SUFFIX:
+            write_safetensors(plain_state_dict(weights), card, temporary)
         else:
             save_tensors(plain_state_dict(weights), temporary)
         os.replace(temporary, out)
@@ -89,12 +104,14 @@ def _card(trained: Trained, weights: str, rebuild: list[str]) -> dict[str, Any]:
     }
 
 
-def _rebuild(trained: Trained) -> list[str]:
-    """Lines of Python that make the model of these weights."""
+def _rebuild(trained: Trained, suffix: str) -> list[str]:
+    """Lines of Python that make the model of these weights, or run it."""
+    if suffix == ".onnx":
+        return rebuild_onnx()
     c = trained.config
     lines = [
         "import timm, torch",
-        f"model = timm.create_model({c.model!r}, num_classes={len(trained.classes)})",
+        f"model = timm.create_model({c.model!r}, num_classes={len(trained.classes)}{_sizes(c)})",
     ]
     if c.blurpool:  # without it the weights still load, but into a model that was not trained
         lines += [
@@ -105,6 +122,15 @@ def _rebuild(trained: Trained) -> list[str]:
     if depth is not None and depth.kind == "composer" and depth.drop_rate:  # weights branches in evaluation
         lines += [
             "from fastpipe.train.algorithms.stochastic_depth import apply_stochastic_depth",
-            f"apply_stochastic_depth(model, drop_rate={depth.drop_rate!r}, kind='composer')",
+            f"apply_stochastic_depth(model, drop_rate={depth.drop_rate!r})",
         ]
-    return [*lines, "model.load_state_dict(torch.load(PATH, weights_only=True))", "model.eval()"]
+    loading = (
+        rebuild_safetensors()
+        if suffix == SUFFIX
+        else ["model.load_state_dict(torch.load(PATH, weights_only=True))"]
+    )
+    return [*lines, *loading, "model.eval()"]
+
+
+def _sizes(config: TrainConfig) -> str:
+    return "".join(f", {name}={value!r}" for name, value in size_arguments(config).items())

@@ -25,12 +25,12 @@ LAUNCHED = "FASTPIPE_TRAIN_LAUNCHED"
 _GRACE_S = 120
 
 
-def launch(nproc: int, args: Sequence[str]) -> int:
+def launch(nproc: int, args: Sequence[str], *, on_cpu: bool = False) -> int:
     """Run `fastpipe-train ARGS` in `nproc` processes. Returns the exit status: the first failure's.
 
-    A process killed by signal n counts as 128 + n.
+    A process killed by signal n counts as 128 + n. on_cpu: they use no GPU, so there may be more than GPUs.
     """
-    _check(nproc)
+    _check(nproc, on_cpu)
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -63,7 +63,7 @@ def launch(nproc: int, args: Sequence[str]) -> int:
     return 0
 
 
-def _check(nproc: int) -> None:
+def _check(nproc: int, on_cpu: bool) -> None:
     if nproc < 1:
         raise ArgumentError(f"--nproc must be at least 1. Found: {nproc}")
     if "TORCHELASTIC_RUN_ID" in os.environ or "RANK" in os.environ:
@@ -71,7 +71,7 @@ def _check(nproc: int) -> None:
     import torch
 
     gpus = torch.cuda.device_count()
-    if torch.cuda.is_available() and nproc > gpus:
+    if torch.cuda.is_available() and nproc > gpus and not on_cpu:
         raise ArgumentError(f"--nproc must be at most the number of GPUs here ({gpus}). Found: {nproc}")
 
 

@@ -1,12 +1,14 @@
-"""The optimizer of a recipe: SGD (decay decoupled or coupled), LAMB or LARS, and which weights decay.
+"""The optimizer of a recipe: SGD (decay decoupled or coupled), AdamW, LAMB or LARS, and which weights decay.
 
-LAMB and LARS are timm's: LAMB clips the global gradient norm to 1 and adds the decay to the Adam update
-before the trust ratio; LARS's trust coefficient is 0.001.
+AdamW is torch's: a step first multiplies the weights by 1 - lr * weight_decay (arXiv 1711.05101). LAMB and
+LARS are timm's: LAMB clips the global gradient norm to 1 and adds the decay to the Adam update before the
+trust ratio; LARS's trust coefficient is 0.001.
 """
 
 from __future__ import annotations
 
 import warnings
+from fnmatch import fnmatch
 from typing import Any
 
 import torch
@@ -38,6 +40,19 @@ class ScaledSGD(torch.optim.SGD):
             group.update(fused=True, foreach=None)
 
 
+class ScaledAdamW(torch.optim.AdamW):
+    """torch's fused AdamW, for the same reason as `ScaledSGD`."""
+
+    def __init__(self, params: Any, **settings: Any) -> None:
+        super().__init__(params, fused=True, **settings)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a state, even one of an optimizer that was not fused."""
+        # Before torch loads it: only for a fused group does it move the counts of steps to the device.
+        fused = [{**group, "fused": True, "foreach": None} for group in state_dict["param_groups"]]
+        super().load_state_dict({**state_dict, "param_groups": fused})
+
+
 def build_optimizer(
     config: OptimizerConfig, model: nn.Module, *, scaled: bool = False
 ) -> torch.optim.Optimizer:
@@ -55,26 +70,32 @@ def build_optimizer(
         raise ArgumentError(
             f"optimizer.decoupled_weight_decay must be false for {config.name}, which has its own decay"
         )
+    betas = (config.momentum, config.beta2)
+    if config.name == "adamw":
+        return (ScaledAdamW if scaled else torch.optim.AdamW)(groups, betas=betas, **settings)
     lamb, lars = _timm_optimizers()
     if config.name == "lamb":
-        made: torch.optim.Optimizer = lamb(groups, betas=(config.momentum, 0.999), **settings)
+        made: torch.optim.Optimizer = lamb(groups, betas=betas, **settings)
     else:
         made = lars(groups, momentum=config.momentum, **settings)
     return made
 
 
 def parameter_groups(model: nn.Module, *, on_norm: bool, on_bias: bool) -> list[dict[str, Any]]:
-    """Decayed parameters first, then those without decay: weights and biases of norms, biases of the rest."""
-    norms = {id(p) for m in model.modules() if isinstance(m, _NORMS) for p in m.parameters(recurse=False)}
+    """Decayed parameters first, then those without decay.
+
+    on_norm: whether normalisation layers decay, and other weights of one dimension that are no bias (such as
+    LayerScale's), and what the model's own `no_weight_decay()` names (position embeddings, class tokens).
+    on_bias: whether the biases of other layers decay. With both False, the groups are those of timm.
+    """
+    spared = _spared_with_norms(model)
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
     for name, param in model.named_parameters():
-        if not param.requires_grad:
-            continue
-        if id(param) in norms:
-            (decayed if on_norm else free).append(param)
-        else:
-            (decayed if on_bias or not name.endswith("bias") else free).append(param)
+        if param.requires_grad:
+            is_bias = name.endswith("bias") and name not in spared
+            on = on_norm if name in spared else on_bias if is_bias else param.ndim > 1 or on_norm
+            (decayed if on else free).append(param)
     if not (on_norm and on_bias) and not free:
         warnings.warn(
             "weight_decay_on_norm or weight_decay_on_bias is false but has no effect: "
@@ -84,6 +105,17 @@ def parameter_groups(model: nn.Module, *, on_norm: bool, on_bias: bool) -> list[
         )
     groups: list[dict[str, Any]] = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
+
+
+def _spared_with_norms(model: nn.Module) -> set[str]:
+    """Names of the parameters of normalisation layers, and of those that the model itself wants spared."""
+    norms = {id(p) for m in model.modules() if isinstance(m, _NORMS) for p in m.parameters(recurse=False)}
+    own = getattr(model, "no_weight_decay", set)()
+    return {
+        name
+        for name, param in model.named_parameters()
+        if id(param) in norms or any(fnmatch(name, pattern) for pattern in own)
+    }
 
 
 def continue_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:

@@ -70,7 +70,7 @@ def make_parts(
     # A rank mixes its own share: one image cannot be mixed.
     with_share = replace(config, batch_size=config.batch_size // shard.world_size)
     warn_without_effect(with_share, explicit=explicit)
-    loader = train_loader(config, indexes.train, shard)
+    loader = train_loader(config, indexes.train, shard, device)
     model = build_model(config, len(indexes.classes), device)
     if shard.rank > 0:  # stochastic depth draws masks of its own on every rank
         seed_everything(config.seed + _FAR * shard.rank)

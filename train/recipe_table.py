@@ -1,6 +1,6 @@
 """`fastpipe-train --list-recipes`: the recipes side by side, read from their files.
 
-The rows are those of Table 1 in MosaicML's ResNet Deep Dive.
+The rows are those of Table 1 in MosaicML's ResNet Deep Dive, and the model.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ def _policy(c: TrainConfig) -> object:
 
 
 ROWS: Mapping[str, Cell] = {
+    "model": lambda c: c.model,
     "epochs": lambda c: c.epochs,
     "learning rate": lambda c: c.optimizer.lr,
     "optimizer": lambda c: c.optimizer.name,

@@ -18,8 +18,8 @@ from fastpipe.train.output.folder import CHECKPOINT
 
 MAY_CHANGE = (
     # These act from the next step on, and leave the gathered state alone.
-    *("optimizer.lr", "optimizer.momentum", "optimizer.weight_decay", "grad_clip", "skip_nonfinite"),
-    *("on_error", "max_bad"),
+    *("optimizer.lr", "optimizer.momentum", "optimizer.beta2", "optimizer.weight_decay"),
+    *("grad_clip", "skip_nonfinite", "on_error", "max_bad"),
     *("schedule.name", "schedule.warmup_epochs", "schedule.warmup_start", "schedule.resolution"),
     "schedule.min_lr",
     # How the same thing is computed, and where.

@@ -6,7 +6,7 @@ import math
 import signal
 import time
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from fastpipe.train.data import eval_loader
 from fastpipe.train.distributed import (
     broadcast_state,
     current_shard,
-    device_of_rank,
+    device_named,
     from_first,
     maxima,
     process_group,
@@ -41,6 +41,7 @@ from fastpipe.train.interval import parse_interval
 from fastpipe.train.loop import Trainer
 from fastpipe.train.losses import StepLog
 from fastpipe.train.output.folder import NoFolder, RunFolder, make_folder
+from fastpipe.train.output.mlflow_run import MlflowRun, import_mlflow
 from fastpipe.train.output.progress import Display
 from fastpipe.train.output.records import (
     Measured,
@@ -51,7 +52,7 @@ from fastpipe.train.output.records import (
     summary_record,
 )
 from fastpipe.train.output.report import announcement, conclusion
-from fastpipe.train.output.trackers import WandbRun, import_wandb
+from fastpipe.train.output.trackers import Tracker, WandbRun, import_wandb
 from fastpipe.train.pauses import Pauses
 from fastpipe.train.prepare import fitted_here, make_parts, metrics_of, units_here
 from fastpipe.train.resume import changed_with, check_fits, load_to_resume
@@ -87,15 +88,17 @@ def run(
     check_from_scratch(config)
     check_options(options, config)
     started_s = time.perf_counter()
-    shard, device = current_shard(), device_of_rank()
+    shard, device = current_shard(), device_named(options.device)
     if shard.rank > 0:  # rank 0 speaks for all
         display = Display(Console(quiet=True))
     if shard.rank > 0 or options.quiet:
         warnings.simplefilter("ignore", NoEffectWarning)
 
     def fitted_to_data() -> tuple[Fitted, Indexes]:
-        if options.wandb is not None and shard.rank == 0:
-            import_wandb()  # reported once, before anything is read
+        if shard.rank == 0:  # reported once, before anything is read
+            for wanted, door in ((options.wandb, import_wandb), (options.mlflow, import_mlflow)):
+                if wanted is not None:
+                    door()
         return fitted_here(config, shard, explicit=explicit, recipe_batch_size=recipe_batch_size)
 
     with process_group(shard), display or Display(quiet=options.quiet) as show:
@@ -151,7 +154,7 @@ class _Run:
             save=self._save,
         )
         warn_length_without_effect(self.config, self.trainer.steps_per_epoch)
-        self.validation = eval_loader(self.config, indexes.validation, shard)
+        self.validation = eval_loader(self.config, indexes.validation, shard, device)
         loader.explain()  # raises for a backend that cannot serve
         self.loader = loader
 
@@ -177,7 +180,7 @@ class _Run:
         made, resuming = None, self.options.resume is not None
         if self.shard.rank == 0:
             made = make_folder(output_dir, self.config.recipe, resuming=resuming)
-        self.folder: RunFolder | NoFolder = RunFolder(made, self._tracker(made)) if made else NoFolder()
+        self.folder: RunFolder | NoFolder = RunFolder(made, *self._trackers(made)) if made else NoFolder()
         if self.resumed:
             self.folder.rewind(self.trainer.step, self.epochs_measured)
             self._settle_best()
@@ -189,9 +192,12 @@ class _Run:
         self.best, self.best_note = from_first(lambda: found or (self.best, ""))
         del self.resumed_from
 
-    def _tracker(self, folder: Path) -> WandbRun | None:
-        project, quiet = self.options.wandb, self.options.quiet
-        return WandbRun(project, folder, self.config, quiet=quiet) if project else None
+    def _trackers(self, folder: Path) -> Iterator[Tracker]:
+        project, experiment = self.options.wandb, self.options.mlflow
+        if project:
+            yield WandbRun(project, folder, self.config, quiet=self.options.quiet)
+        if experiment:
+            yield MlflowRun(experiment, folder, self.config)
 
     def execute(self) -> dict[str, Any]:
         """All epochs, then the summary, all written to the run folder."""
@@ -367,7 +373,8 @@ class _Run:
     def _summary(self, measured: Measured) -> dict[str, Any]:
         test = None
         if self.indexes.test is not None:
-            test = measure(self.trainer, eval_loader(self.config, self.indexes.test, self.shard), raw=False)
+            loader = eval_loader(self.config, self.indexes.test, self.shard, self.device)
+            test = measure(self.trainer, loader, raw=False)
         wall_s, seconds = self._wall_s(), self.trainer.epoch_seconds
         longer = extrapolation_record(seconds, self.config.epochs) if self.options.extrapolate_from else {}
         return {

@@ -33,7 +33,7 @@ def start(invocation: Invocation, args: Sequence[str]) -> int:
         if "batch_size" in invocation.explicit:  # said once, before anything starts
             check_world_size(invocation.config, nproc)
         hush_launcher()
-        return launch(nproc, without_nproc(args))
+        return launch(nproc, without_nproc(args), on_cpu=invocation.options.device == "cpu")
     logging.getLogger("fastpipe").addFilter(_IN_OPTIONS)
     try:
         train = run if invocation.options.seeds is None else run_seeds

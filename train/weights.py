@@ -18,6 +18,7 @@ from fastpipe.train.config.keys import check_keys, config_from_dict, config_to_d
 from fastpipe.train.config.recipe import config_from_values, load_recipe
 from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.model import build_model
+from fastpipe.train.safetensors_file import SUFFIX, card_in_header
 from fastpipe.train.units import in_units
 
 
@@ -89,8 +90,13 @@ class Told:
         return {key: value for key, value in vars(self).items() if value is not None}
 
 
-def card_path(weights: Path) -> Path:
-    """The card next to exported weights; an ONNX model's card has another name, so that both can exist."""
+def card_path(weights: Path) -> Path | None:
+    """The card next to exported weights; None for .safetensors, which has its card in its header.
+
+    An ONNX model's card has another name, so that both can exist.
+    """
+    if weights.suffix == SUFFIX:
+        return None
     name = f"{weights.name}.json" if weights.suffix == ".onnx" else f"{weights.stem}.json"
     return weights.with_name(name)
 
@@ -130,17 +136,22 @@ def read_exported(path: Path, weights: Mapping[str, Tensor], told: Told, classes
 
 def _card_of(path: Path) -> dict[str, Any]:
     file = card_path(path)
+    where = "the header of the file itself" if file is None else f"the card {str(file)!r}"
     remedy = (
         f"--evaluate {str(path)!r} holds only weights, without a description of their model: give --recipe "
         "with the run's config.yaml, or with a recipe's name and, if they differ from it, "
         "--model, --val-resolution and --val-resize"
     )
-    if not file.is_file():
+    if file is not None and not file.is_file():
         raise ArgumentError(f"{remedy}. Or keep the card that --export wrote, {file.name!r}, next to it")
     try:
-        card: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        card: Any = card_in_header(path) if file is None else json.loads(file.read_text(encoding="utf-8"))
+        if card is None:
+            raise ArgumentError(
+                f"{remedy}. Its header has no card: --export of fastpipe-train did not write it"
+            )
         for key in ("config", "classes", "step"):
             card[key]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"the card {str(file)!r} cannot be read ({error!r}). {remedy}") from error
-    return card
+        raise DataError(f"{where} cannot be read ({error!r}). {remedy}") from error
+    return dict(card)

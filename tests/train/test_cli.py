@@ -32,6 +32,7 @@ MILD = {
         "lr": 2.048,
         "momentum": 0.875,
         "weight_decay": 5e-4,
+        "beta2": 0.999,
         "decoupled_weight_decay": True,
         "weight_decay_on_norm": True,
         "weight_decay_on_bias": True,

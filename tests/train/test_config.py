@@ -33,14 +33,15 @@ NAN = float("nan")
         (lambda: OptimizerConfig(lr=-1), "optimizer.lr must be above 0. Found: -1"),
         (lambda: OptimizerConfig(lr=NAN), "optimizer.lr must be above 0. Found: nan"),
         (lambda: OptimizerConfig(momentum=1.0), "optimizer.momentum must be in [0, 1). Found: 1.0"),
+        (lambda: OptimizerConfig(beta2=1.0), "optimizer.beta2 must be in [0, 1). Found: 1.0"),
         (lambda: OptimizerConfig(weight_decay=-0.1), "optimizer.weight_decay must be in [0, 1). Found: -0.1"),
         (
             lambda: OptimizerConfig(name="lamb"),
             "optimizer.decoupled_weight_decay must be false for lamb, which has its own decay",
         ),
         (
-            lambda: OptimizerConfig(name="adamw"),  # type: ignore[arg-type]
-            "optimizer.name must be one of sgd, lamb, lars. Found: 'adamw'",
+            lambda: OptimizerConfig(name="adam"),  # type: ignore[arg-type]
+            "optimizer.name must be one of sgd, adamw, lamb, lars. Found: 'adam'",
         ),
         (lambda: ScheduleConfig(warmup_epochs=-1.0), "schedule.warmup_epochs must be >= 0. Found: -1.0"),
         (lambda: ScheduleConfig(warmup_start=1.5), "schedule.warmup_start must be in [0, 1]. Found: 1.5"),

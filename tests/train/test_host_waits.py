@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -22,6 +23,7 @@ from fastpipe.train.output.report import announcement
 CUDA = torch.device("cuda", 0)
 DECOUPLED = OptimizerConfig(lr=0.5, momentum=0.9, weight_decay=0.01)
 COUPLED = replace(DECOUPLED, decoupled_weight_decay=False)
+ADAMW = replace(COUPLED, name="adamw", lr=0.01)
 
 
 class Reads(TorchDispatchMode):
@@ -68,8 +70,8 @@ def steps_with_scaler(config: OptimizerConfig, *, scaled: bool) -> tuple[nn.Modu
     return network, reads.count
 
 
-@pytest.mark.parametrize("config", [DECOUPLED, COUPLED], ids=["decoupled", "coupled"])
-def test_sgd_under_a_loss_scaler_never_waits_and_takes_the_same_steps(config: OptimizerConfig) -> None:
+@pytest.mark.parametrize("config", [DECOUPLED, COUPLED, ADAMW], ids=["decoupled", "coupled", "adamw"])
+def test_under_a_loss_scaler_no_step_waits_and_all_are_the_same(config: OptimizerConfig) -> None:
     ours, reads = steps_with_scaler(config, scaled=True)
     assert reads == 0
     expected = model()
@@ -89,31 +91,33 @@ def test_the_count_sees_an_optimizer_that_knows_nothing_of_scalers() -> None:
     assert reads == 6, "torch's unfused SGD is asked after, at every step"
 
 
-def test_an_overflow_changes_neither_weights_nor_momentum() -> None:
+@pytest.mark.parametrize("config", [DECOUPLED, ADAMW], ids=["decoupled", "adamw"])
+def test_an_overflow_changes_neither_weights_nor_what_was_gathered(config: OptimizerConfig) -> None:
     network = model()
-    optimizer = build_optimizer(DECOUPLED, network, scaled=True)
+    optimizer = build_optimizer(config, network, scaled=True)
     for param, grad in zip(network.parameters(), gradients(network, 0, 1.0), strict=True):
         param.grad = grad
     optimizer.step()
     before = [param.clone() for param in network.parameters()]
-    momentum = [optimizer.state[param]["momentum_buffer"].clone() for param in network.parameters()]
+    gathered = [copy.deepcopy(optimizer.state[param]) for param in network.parameters()]
     for param in network.parameters():
         param.grad = torch.full_like(param, torch.inf)
     optimizer.found_inf = torch.ones(())  # type: ignore[attr-defined]
     optimizer.grad_scale = torch.full((), 1024.0)  # type: ignore[attr-defined]
     optimizer.step()
-    for param, weights, buffer in zip(network.parameters(), before, momentum, strict=True):
+    for param, weights, kept in zip(network.parameters(), before, gathered, strict=True):
         assert torch.equal(param, weights)
-        assert torch.equal(optimizer.state[param]["momentum_buffer"], buffer)
+        assert kept and all(torch.equal(optimizer.state[param][name], kept[name]) for name in kept)
 
 
-def test_a_state_that_was_not_fused_continues_fused() -> None:
+@pytest.mark.parametrize("config", [COUPLED, ADAMW], ids=["coupled", "adamw"])
+def test_a_state_that_was_not_fused_continues_fused(config: OptimizerConfig) -> None:
     network = model()
-    old = build_optimizer(COUPLED, network)
+    old = build_optimizer(config, network)
     for param, grad in zip(network.parameters(), gradients(network, 0, 1.0), strict=True):
         param.grad = grad
     old.step()
-    new = build_optimizer(COUPLED, network, scaled=True)
+    new = build_optimizer(config, network, scaled=True)
     new.load_state_dict(old.state_dict())
     assert [group["fused"] for group in new.param_groups] == [True]
     new.found_inf, new.grad_scale = torch.zeros(()), None  # type: ignore[attr-defined]

@@ -6,14 +6,16 @@ formulas, over torch's own schedulers and AveragedModel and torchvision's split 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
-from timm.optim import create_optimizer_v2
+from timm.optim import create_optimizer_v2, param_groups_weight_decay
 from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
@@ -22,11 +24,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision.ops._utils import split_normalization_params
 
 from fastpipe.train.algorithms.ema import EMA
-from fastpipe.train.config.groups import EMAConfig
+from fastpipe.train.algorithms.schedule import set_lr
+from fastpipe.train.config.groups import EMAConfig, OptimizerConfig
 from fastpipe.train.config.recipe import load_recipe
 from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.loop import Trainer
-from fastpipe.train.optimizers import parameter_groups
+from fastpipe.train.optimizers import build_optimizer, parameter_groups
 
 STEPS, EPOCHS, CLASSES = 5, 12, 3
 Rates = list[float]
@@ -176,6 +179,61 @@ def test_weights_are_those_of_timms_lamb_on_timms_groups(name: str) -> None:
     for name_, value in theirs.state_dict().items():
         torch.testing.assert_close(run.model.state_dict()[name_], value, rtol=1e-5, atol=1e-7)
     assert not torch.allclose(theirs[0].weight, start["0.weight"], rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_convnext", "test_efficientnet", "test_resnet"])
+def test_what_is_spared_from_decay_is_what_timm_spares(name: str) -> None:
+    """Position embeddings, tokens and layer scales too."""
+    model = timm.create_model(name, num_classes=CLASSES)
+    own = getattr(model, "no_weight_decay", set)()
+    theirs_free, theirs_decayed = param_groups_weight_decay(model, 0.05, no_weight_decay_list=own)
+    decayed, free = parameter_groups(model, on_norm=False, on_bias=False)
+    assert {id(p) for p in free["params"]} == {id(p) for p in theirs_free["params"]}
+    assert {id(p) for p in decayed["params"]} == {id(p) for p in theirs_decayed["params"]}
+
+
+def test_a_transformers_tokens_decay_with_the_norms_and_its_biases_apart() -> None:
+    model = timm.create_model("test_vit", num_classes=CLASSES)
+    names = {id(p): name for name, p in model.named_parameters()}
+    _, free = parameter_groups(model, on_norm=False, on_bias=True)
+    spared = {names[id(p)] for p in free["params"]}
+    assert {"pos_embed", "blocks.0.norm1.bias"} <= spared
+    assert not {"head.bias", "blocks.0.attn.qkv.bias", "blocks.0.attn.qkv.weight"} & spared
+    _, free = parameter_groups(model, on_norm=True, on_bias=False)
+    spared = {names[id(p)] for p in free["params"]}
+    assert "head.bias" in spared and not {"pos_embed", "blocks.0.norm1.bias"} & spared
+
+
+def test_weights_are_those_of_timms_adamw_on_a_transformer() -> None:
+    """The same groups, betas and decay (lr x decay, not decay) for eight steps at changing rates."""
+    config = OptimizerConfig(
+        name="adamw",
+        lr=1e-3,
+        momentum=0.8,
+        beta2=0.98,
+        weight_decay=0.3,
+        decoupled_weight_decay=False,
+        weight_decay_on_norm=False,
+        weight_decay_on_bias=False,
+    )
+    torch.manual_seed(0)
+    ours = timm.create_model("test_vit", num_classes=CLASSES, img_size=32)
+    theirs, start = copy.deepcopy(ours), copy.deepcopy(ours)
+    settings = {"lr": config.lr, "weight_decay": config.weight_decay, "betas": (0.8, 0.98)}
+    pairs = [
+        (ours, build_optimizer(config, ours)),
+        (theirs, create_optimizer_v2(theirs, opt="adamw", **settings)),
+    ]
+    for step in range(8):
+        images, labels = torch.rand(4, 3, 32, 32), torch.randint(CLASSES, (4,))
+        for model, optimizer in pairs:
+            set_lr(optimizer, config.lr * (step + 1) / 8)
+            nn.functional.cross_entropy(model(images), labels).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    for name, value in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], value, rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(ours.pos_embed, start.pos_embed, atol=1e-3)
 
 
 def test_norms_without_decay_are_torchvisions_split() -> None:

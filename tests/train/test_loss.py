@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -41,6 +42,18 @@ def test_bias_is_minus_log_of_the_outputs() -> None:
     model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 1000))
     assert init_bias_minus_log_classes(model) == 2
     torch.testing.assert_close(model[2].bias, torch.full((1000,), -6.907755))
+
+
+@pytest.mark.parametrize("name", ["test_vit", "deit_tiny_distilled_patch16_224", "test_convnext"])
+def test_only_the_classifiers_bias_is_set(name: str) -> None:
+    """Not those of the attention and of the MLPs of a transformer."""
+    model = timm.create_model(name, num_classes=7)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    heads = [key for key in before if key.startswith("head") and key.endswith("bias") and "norm" not in key]
+    assert init_bias_minus_log_classes(model) == len(heads) == (2 if "distilled" in name else 1)
+    for key, value in model.state_dict().items():
+        expected = torch.full((7,), -math.log(7)) if key in heads else before[key]
+        assert torch.equal(value, expected), key
 
 
 def test_bias_without_a_linear_warns() -> None:

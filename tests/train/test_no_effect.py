@@ -43,6 +43,7 @@ NO_WARMUP = ScheduleConfig(warmup_epochs=0.0, warmup_start=0.1)
         ({"loss": LossConfig(name="cross_entropy")}, "loss.reduction", "belongs to bce"),
         ({"loss": SMOOTHED}, "loss.label_smoothing_mixup", "one of the two is off"),
         ({"schedule": NO_WARMUP}, "schedule.warmup_start", "there is none"),
+        ({}, "optimizer.beta2", "belongs to adamw and lamb, and the optimizer is sgd"),
         (
             {"optimizer": OptimizerConfig(weight_decay=0.0)},
             "optimizer.decoupled_weight_decay",

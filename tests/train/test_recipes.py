@@ -81,6 +81,55 @@ def test_timm_recipes_draw_what_timms_string_says() -> None:
     assert load_recipe("timm_a3").randaugment.magnitude == 6  # type: ignore[union-attr]
 
 
+# Table 9 of arXiv 2012.12877 and DeiT's main.py; Table 5 of arXiv 2201.03545 and ConvNeXt's main.py.
+SINCE = {
+    "model": "deit_small_patch16_224 convnext_tiny",
+    "epochs": "300 300",
+    "batch_size": "1024 4096",
+    "optimizer.name": "adamw adamw",
+    "optimizer.weight_decay": "0.05 0.05",
+    "optimizer.weight_decay_on_norm": "- -",
+    "optimizer.weight_decay_on_bias": "- -",
+    "schedule.name": "cosine cosine",
+    "schedule.warmup_epochs": "5 20",
+    "schedule.min_lr": "1e-5 1e-6",
+    "schedule.resolution": "epoch step",
+    "loss.name": "cross_entropy cross_entropy",
+    "loss.label_smoothing": "0.1 0.1",
+    "randaugment.space": "timm timm",
+    "randaugment.magnitude": "9 9",
+    "randaugment.mstd": "0.5 0.5",
+    "randaugment.increasing": "True True",
+    "mixup_alpha": "0.8 0.8",
+    "cutmix_alpha": "1 1",
+    "mixup_switch_prob": "0.5 0.5",
+    "random_erasing": "0.25 0.25",
+    "repeated_augmentation": "3 1",
+    "stochastic_depth.drop_rate": "0.1 0.1",
+    "grad_clip": "- -",
+    "train_resolution": "224 224",
+    "val_resize": "256 256",
+}
+
+
+@pytest.mark.parametrize("column", [0, 1], ids=["deit", "convnext"])
+def test_recipes_of_other_models_have_the_values_of_their_papers(column: int) -> None:
+    config = load_recipe(("deit", "convnext")[column])
+    values = config_to_dict(config)
+    for key, row in SINCE.items():
+        expected, found = row.split()[column], value(values, key)
+        if expected == "-":
+            assert not found, key
+        else:
+            assert str(found) == expected or found == pytest.approx(float(expected)), key
+    # DeiT: 5e-4 x batch / 512, warmup from 1e-6. ConvNeXt: 4e-3 at 4096, an average with decay 0.9999.
+    assert config.optimizer.lr == pytest.approx((5e-4 * 1024 / 512, 4e-3)[column])
+    assert config.schedule.warmup_start * config.optimizer.lr == pytest.approx((1e-6, 0.0)[column])
+    if config.ema is not None:
+        assert 0.5 ** (1 / config.ema.half_life_batches) == pytest.approx(0.9999, abs=1e-8)
+    assert (config.ema is None) == (column == 0)
+
+
 def test_torchvisions_average_is_rescaled_as_its_script_does() -> None:
     ema = load_recipe("pytorch_blog").ema
     assert ema is not None
@@ -92,10 +141,20 @@ def test_torchvisions_average_is_rescaled_as_its_script_does() -> None:
 def test_the_list_has_every_row_and_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--list-recipes"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == list(NAMES)
+    assert lines[0].split() == [*NAMES, "deit", "convnext"]
     assert len(lines) == 1 + len(ROWS)
     rates = next(line for line in lines if line.startswith("learning rate"))
-    assert rates.split()[2:] == ["0.005", "0.005", "0.008", "0.5", "1.7", "10.5", *["2.048"] * 4]
+    assert rates.split()[2:] == [
+        "0.005",
+        "0.005",
+        "0.008",
+        "0.5",
+        "1.7",
+        "10.5",
+        *["2.048"] * 4,
+        "0.001",
+        "0.004",
+    ]
 
 
 def test_a_ramp_in_epochs_follows_the_length_of_training() -> None:

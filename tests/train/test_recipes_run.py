@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from timm.layers import DropPath
 from torch import Tensor, nn
 
 from fastpipe.storage import open_index
@@ -24,9 +25,9 @@ from fastpipe.train.loop import Trainer
 from fastpipe.train.model import build_model
 
 EPOCHS, STEPS, BATCH, CLASSES = 5, 8, 4, 4
+# Small models of the families that the recipes are made for; else resnet18.
+MODELS = {"deit": "test_vit", "convnext": "test_convnext"}
 REDUCED = (
-    "--model",
-    "resnet18",
     "--train-resolution",
     "64",
     "--epochs",
@@ -54,7 +55,10 @@ class Seen:
 
     def __init__(self, recipe: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         index = open_index(folder)
-        asked = parse(["--recipe", recipe, *REDUCED, "--num-workers", "0", "--precision", "fp32"])
+        name = MODELS.get(recipe, "resnet18")
+        asked = parse(
+            ["--recipe", recipe, "--model", name, *REDUCED, "--num-workers", "0", "--precision", "fp32"]
+        )
         fitted = fit_to_data(
             asked.config, len(index), explicit=asked.explicit, recipe_batch_size=asked.recipe_batch_size
         )
@@ -62,7 +66,7 @@ class Seen:
         torch.manual_seed(self.config.seed)
         loader = train_loader(self.config, index)
         model = build_model(self.config, CLASSES, CPU)
-        self.first_bias = model.fc.bias.detach().clone()
+        self.first_bias = model.get_classifier().bias.detach().clone()
         self.trainer = Trainer(
             config=self.config, model=model, loader=loader, num_classes=CLASSES, device=CPU
         )
@@ -117,6 +121,7 @@ def test_a_recipe_trains_with_every_method_it_lists(
 
 def _check_optimizer(seen: Seen, config: TrainConfig) -> None:
     kinds = {
+        "adamw": "AdamW",
         "lamb": "Lamb",
         "lars": "Lars",
         "sgd": "DecoupledSGD" if config.optimizer.decoupled_weight_decay else "SGD",
@@ -153,7 +158,10 @@ def _check_model(seen: Seen, config: TrainConfig) -> None:
     assert seen.modules(BlurConv2d) == (6 if config.blurpool else 0)
     assert seen.modules(BlurMaxPool2d) == (1 if config.blurpool is True else 0)
     depth = config.stochastic_depth
-    dropping = 0 if depth is None else 8 - (depth.kind == "timm")
-    assert seen.modules(DropBranch) == dropping
+    kind = "" if depth is None else depth.kind
+    assert seen.modules(DropBranch) == (8 if kind == "composer" else 0)
+    # timm's first block has rate 0. test_vit: 6 blocks of two branches; test_convnext: 9 blocks; resnet18: 8.
+    dropping = {"test_vit": 10, "test_convnext": 8, "resnet18": 7}[config.model]
+    assert seen.modules(DropPath) == (dropping if kind == "timm" else 0)
     is_set = bool(torch.allclose(seen.first_bias, torch.full((CLASSES,), -float(np.log(CLASSES)))))
     assert is_set == config.loss.bias_init

@@ -165,6 +165,7 @@ OPTIMIZERS = {
     "sgd decoupled": OptimizerConfig(lr=0.1, weight_decay=0.01, momentum=0.9),
     "sgd": OptimizerConfig(lr=0.1, weight_decay=0.01, momentum=0.9, decoupled_weight_decay=False),
     "lamb": OptimizerConfig(name="lamb", lr=0.1, weight_decay=0.01, decoupled_weight_decay=False),
+    "adamw": OptimizerConfig(name="adamw", lr=0.1, weight_decay=0.01, decoupled_weight_decay=False),
     "lars": OptimizerConfig(name="lars", lr=0.1, weight_decay=0.01, decoupled_weight_decay=False),
 }
 
@@ -186,7 +187,7 @@ def test_changed_settings_of_an_optimizer_move_the_weights(name: str, change: di
         if "weight_decay" in change and group["weight_decay"]:
             group["weight_decay"] = change["weight_decay"]
         if "momentum" in change:
-            group |= {"betas": (0.3, 0.999)} if name == "lamb" else {"momentum": 0.3}
+            group |= {"betas": (0.3, 0.999)} if name in ("adamw", "lamb") else {"momentum": 0.3}
         if "lr" in change and name == "sgd decoupled":
             group["initial_lr"] = 1.0
     unchanged = copy.deepcopy(model)

@@ -22,8 +22,9 @@ from fastpipe.train.checkpoint import load_checkpoint, save_checkpoint
 from fastpipe.train.cli import main
 from fastpipe.train.config.keys import config_to_dict
 from fastpipe.train.config.recipe import load_recipe
-from fastpipe.train.export import export
+from fastpipe.train.export import export, plain_state_dict
 from fastpipe.train.model import build_model
+from fastpipe.train.safetensors_file import write_safetensors
 from fastpipe.train.weights import read_trained
 
 CLASSES = ("a", "b", "c", "d", "e", "f")  # six, so that top-5 says something
@@ -331,3 +332,87 @@ def test_export_overwrites_nothing(folder: Path, tmp_path: Path, capsys: pytest.
     assert [path.name for path in tmp_path.iterdir()] == ["model.json"]
     assert main(["--export", str(folder / "last.ckpt"), str(tmp_path / "model.pth")]) == 2
     assert "ends in .pt or .onnx" in capsys.readouterr().err
+
+
+def test_safetensors_hold_the_weights_and_their_card_in_one_file(
+    folder: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The package's own reader finds the tensors, the header rebuilds the model, --evaluate needs no more."""
+    from safetensors import safe_open
+
+    out = tmp_path / "model.safetensors"
+    assert main(["--export", str(folder / "last.ckpt"), str(out)]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+    weights = load_checkpoint(folder / "last.ckpt")["ema"]
+    with safe_open(out, framework="pt") as file:
+        assert set(file.keys()) == set(weights)
+        assert all(torch.equal(file.get_tensor(name), value) for name, value in weights.items())
+        metadata = file.metadata()
+    card = json.loads(metadata["fastpipe"])
+    assert metadata["format"] == "pt" and card["classes"] == list(CLASSES)
+    made: dict[str, Any] = {"PATH": out}
+    exec("\n".join(card["rebuild"]), made)
+    trained = read_trained(folder / "last.ckpt")
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = trained.model(trained.averaged, torch.device("cpu"))(images)
+        torch.testing.assert_close(made["model"](images), expected)
+    of_checkpoint = _evaluated(capsys, folder, photos)["weights"]["ema"]
+    assert main(["--evaluate", str(out), "--data", str(photos), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["weights"]["exported"] == of_checkpoint
+
+
+def test_safetensors_of_another_program_and_a_damaged_file_are_named(
+    folder: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from safetensors.torch import save_file
+
+    foreign = tmp_path / "foreign.safetensors"
+    save_file(dict(load_checkpoint(folder / "last.ckpt")["model"]), foreign)
+    assert main(["--evaluate", str(foreign), "--data", str(photos)]) == 2
+    assert "Its header has no card" in capsys.readouterr().err
+    named = ["--recipe", str(folder / "config.yaml")]
+    assert main(["--evaluate", str(foreign), "--data", str(photos), *named]) == 0
+    foreign.write_bytes(foreign.read_bytes()[:1000])
+    capsys.readouterr()
+    assert main(["--evaluate", str(foreign), "--data", str(photos), *named]) == 1
+    assert "foreign.safetensors' cannot be read" in capsys.readouterr().err
+
+
+def test_tensors_that_share_memory_are_written_to_safetensors_as_two(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    shared = torch.arange(6.0).reshape(2, 3)
+    weights = {"one": shared, "same": shared, "part": shared[:1], "turned": shared.t()}
+    write_safetensors(plain_state_dict(weights), {}, tmp_path / "w.safetensors")
+    found = load_file(tmp_path / "w.safetensors")
+    assert all(torch.equal(found[name], value) for name, value in weights.items())
+
+
+def test_a_transformers_card_rebuilds_it_at_the_runs_sizes(tmp_path: Path) -> None:
+    """Validation at another size than training: position embeddings are interpolated, as in the run."""
+    config = replace(
+        load_recipe("deit"),
+        model="vit_tiny_patch16_224",
+        train_resolution=32,
+        val_resolution=48,
+        val_resize=48,
+    )
+    torch.manual_seed(0)
+    weights = build_model(config, len(CLASSES), torch.device("cpu")).state_dict()
+    state = {
+        "config": config_to_dict(config),
+        "classes": list(CLASSES),
+        "step": 0,
+        "model": weights,
+        "ema": {},
+    }
+    save_checkpoint(state, tmp_path / "last.ckpt")
+    card = export(tmp_path / "last.ckpt", tmp_path / "model.pt")
+    made: dict[str, Any] = {"PATH": tmp_path / "model.pt"}
+    exec("\n".join(card["rebuild"]), made)
+    trained = read_trained(tmp_path / "last.ckpt")
+    images = torch.rand(2, 3, 48, 48)
+    with torch.no_grad():
+        expected = trained.model(trained.raw, torch.device("cpu"))(images)
+        torch.testing.assert_close(made["model"](images), expected)

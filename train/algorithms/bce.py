@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -27,9 +28,12 @@ def bce_loss(logits: Tensor, targets: Tensor, *, reduction: Literal["sum", "mean
 
 
 def init_bias_minus_log_classes(model: nn.Module) -> int:
-    """Set the bias of every Linear to -log(its outputs), in place. Returns how many were set."""
+    """Set the bias of the classifier to -log(its outputs), in place. Returns how many were set.
+
+    The classifier is what `get_classifier()` of a timm model returns, and without it every Linear.
+    """
     changed = 0
-    for module in model.modules():
+    for module in _classifiers(model):
         if isinstance(module, nn.Linear) and module.bias is not None:
             with torch.no_grad():
                 module.bias.fill_(-math.log(module.out_features))
@@ -39,3 +43,11 @@ def init_bias_minus_log_classes(model: nn.Module) -> int:
             "loss.bias_init set no bias: the model has no Linear with one", NoEffectWarning, stacklevel=2
         )
     return changed
+
+
+def _classifiers(model: nn.Module) -> Iterator[nn.Module]:
+    """The modules of the classifier; a distilled transformer has two of them."""
+    find = getattr(model, "get_classifier", None)
+    found = model if find is None else find()
+    for part in found if isinstance(found, tuple) else (found,):
+        yield from part.modules()

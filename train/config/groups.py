@@ -52,25 +52,30 @@ class TableConfig:
 class OptimizerConfig:
     """How weights move."""
 
-    name: Literal["sgd", "lamb", "lars"] = "sgd"
-    """sgd: with momentum, not Nesterov. lamb, lars: timm's; lamb's first beta is `momentum`."""
+    name: Literal["sgd", "adamw", "lamb", "lars"] = "sgd"
+    """sgd: with momentum, not Nesterov. adamw: torch's. lamb, lars: timm's. The first beta is `momentum`."""
     lr: float = 2.048
     """The peak of the schedule, for `batch_size`."""
     momentum: float = 0.875
-    """Momentum of SGD and LARS; the first beta of LAMB."""
+    """Momentum of SGD and LARS; the first beta of AdamW and LAMB."""
+    beta2: float = 0.999
+    """The second beta of AdamW and LAMB: how slowly the mean of squared gradients moves."""
     weight_decay: float = 5e-4
     """Strength of the weight decay; 0 is off."""
     decoupled_weight_decay: bool = True
-    """true: weights *= 1 - (lr / peak) * weight_decay. false: weight_decay * weights joins the gradient."""
+    """sgd. true: weights *= 1 - (lr / peak) * weight_decay. false: weight_decay * weights joins the
+    gradient."""
     weight_decay_on_norm: bool = True
-    """false: weights and biases of normalisation layers are not decayed."""
+    """false: no decay of normalisation layers, of other scales (one dimension), or of position embeddings and
+    tokens."""
     weight_decay_on_bias: bool = True
     """false: the biases of all other layers are not decayed."""
 
     def __post_init__(self) -> None:
         check_choices(self, "optimizer.")
         require(self.lr > 0.0, "optimizer.lr", "above 0", self.lr)
-        require(0.0 <= self.momentum < 1.0, "optimizer.momentum", "in [0, 1)", self.momentum)
+        for name in ("momentum", "beta2"):
+            require(0.0 <= getattr(self, name) < 1.0, f"optimizer.{name}", "in [0, 1)", getattr(self, name))
         require(0.0 <= self.weight_decay < 1.0, "optimizer.weight_decay", "in [0, 1)", self.weight_decay)
         require(
             self.name == "sgd" or not self.decoupled_weight_decay,

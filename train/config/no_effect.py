@@ -82,6 +82,10 @@ def _explicit(c: TrainConfig, explicit: Collection[str]) -> Iterator[str]:
         ),
         "max_bad": (c.on_error == "raise", "limits what on_error skips or replaces, and on_error is raise"),
         "schedule.warmup_start": (c.schedule.warmup_epochs == 0.0, "starts a warmup, and there is none"),
+        "optimizer.beta2": (
+            c.optimizer.name not in ("adamw", "lamb"),
+            f"belongs to adamw and lamb, and the optimizer is {c.optimizer.name}",
+        ),
         "optimizer.decoupled_weight_decay": (
             c.optimizer.weight_decay == 0.0,
             "decays nothing: the decay is 0",

@@ -17,6 +17,8 @@ class Options:
     """Continue from a checkpoint, or with auto from the last.ckpt in output_dir, if there is one."""
     nproc: int | None = None
     """The number of training processes on this machine, one for each GPU. Leave it out under torchrun."""
+    device: str = "auto"
+    """Where to compute: auto (a GPU if there is one), cpu, cuda, or cuda:N for one GPU."""
     seeds: int | None = None
     """The number of runs, with the seeds seed, seed + 1, ...; seeds.json gets mean and spread."""
     extrapolate_from: int | None = None
@@ -27,6 +29,8 @@ class Options:
     """The average power draw of all machines of the run together; summary.json gets energy_kwh."""
     wandb: str | None = None
     """Also log the numbers to this project of Weights & Biases; needs the package wandb."""
+    mlflow: str | None = None
+    """Also log the numbers to this experiment of MLflow; needs the package mlflow."""
     quiet: bool = False
     """Print errors and the last line only."""
 
@@ -35,6 +39,12 @@ class Options:
         for name in ("price_per_hour", "watts"):
             value = getattr(self, name)
             _require(value is None or 0.0 < value < math.inf, name, "a number above 0", value)
+        _require(
+            self.nproc is None or ":" not in self.device,
+            "device",
+            "auto, cpu or cuda with --nproc, since each process takes the GPU of its own number",
+            self.device,
+        )
         if self.seeds is not None and self.nproc is not None:
             raise ArgumentError(
                 "--seeds trains in this process, one run after the other. Leave out --nproc, or start each "

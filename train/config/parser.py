@@ -31,7 +31,7 @@ def make_parser() -> Any:
         exit_on_error=False,
         description="Train an image classifier with a recipe. "
         "--evaluate CKPT --data DATA measures a checkpoint; "
-        "--export CKPT OUT writes its weights (.pt) or its model (.onnx). "
+        "--export CKPT OUT writes its weights (.pt, .safetensors) or its model (.onnx). "
         "For their options, see `--evaluate --help` and `--export --help`.",
     )
     parser.add_argument(

@@ -13,7 +13,7 @@ from typing import IO, Any
 from fastpipe.errors import ArgumentError, DataError, MissingExtraError
 from fastpipe.train.checkpoint import BEST, PREVIOUS
 from fastpipe.train.disk import why_not_written
-from fastpipe.train.output.trackers import WandbRun
+from fastpipe.train.output.trackers import Tracker
 
 CHECKPOINT = "last.ckpt"
 METRICS = "metrics.jsonl"
@@ -70,14 +70,14 @@ def _is_before(line: str, step: int, epoch: int) -> bool:
 
 
 class RunFolder:
-    """Writes the files of a run. Numbers go to metrics.jsonl, TensorBoard and `tracker`."""
+    """Writes the files of a run. Numbers go to metrics.jsonl, TensorBoard and `trackers`."""
 
-    def __init__(self, path: Path, tracker: WandbRun | None = None) -> None:
+    def __init__(self, path: Path, *trackers: Tracker) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise MissingExtraError("tensorboard", "train", "Logging of a training run") from error
-        self.path, self._tracker = path, tracker
+        self.path, self._trackers = path, trackers
         self.checkpoint = path / CHECKPOINT
         self._failed = False
         with self._writing(METRICS):
@@ -109,8 +109,8 @@ class RunFolder:
             for name, value in values.items():
                 if value is not None:
                     self._events.add_scalar(f"{kind}/{name}", value, step)
-        if self._tracker is not None:
-            self._tracker.log(kind, step, values)
+        for tracker in self._trackers:
+            tracker.log(kind, step, values)
 
     def rewind(self, step: int, epoch: int) -> None:
         """Remove the lines of metrics.jsonl after the first `step` steps and `epoch` measured epochs."""
@@ -135,8 +135,8 @@ class RunFolder:
         with self._writing("summary.json"):
             text = json.dumps(summary, indent=2, ensure_ascii=False)
             replace_text(self.path / "summary.json", text + "\n")
-        if self._tracker is not None:
-            self._tracker.write_summary(summary)
+        for tracker in self._trackers:
+            tracker.write_summary(summary)
 
     def close(self) -> None:
         """Close the files. A full disk was reported before, and is not reported again."""
@@ -146,8 +146,8 @@ class RunFolder:
             except OSError:
                 if not self._failed:
                     raise
-        if self._tracker is not None:
-            self._tracker.close()
+        for tracker in self._trackers:
+            tracker.close()
 
 
 class NoFolder:

@@ -8,13 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from fastpipe.errors import ArgumentError, MissingExtraError
 from fastpipe.train.config.keys import config_to_dict
 from fastpipe.train.config.schema import TrainConfig
 
 _ID_FILE = "wandb-id.txt"
+
+
+class Tracker(Protocol):
+    """What also takes the numbers of a run folder."""
+
+    def log(self, kind: str, step: int, values: Mapping[str, float | int | None]) -> None:
+        """The numbers of a step or of an epoch (`kind`)."""
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """The contents of summary.json."""
+
+    def close(self) -> None:
+        """The run is over; without a summary before, it failed."""
 
 
 def import_wandb() -> Any:
