@@ -120,8 +120,13 @@ def train_loader(config: TrainConfig, index: Images, shard: Shard = _ALONE) -> D
     )
 
 
-def eval_loader(config: TrainConfig, index: Images, shard: Shard = _ALONE) -> DataLoader[Any]:
-    """The centre of every image, exactly once over all ranks: sum the counts over the ranks."""
+def eval_loader(
+    config: TrainConfig, index: Images, shard: Shard = _ALONE, *, quarantine: bool = True
+) -> DataLoader[Any]:
+    """The centre of every image, exactly once over all ranks: sum the counts over the ranks.
+
+    quarantine: whether images that were broken before are left out untried, and new ones are listed.
+    """
     transform = T.Compose(
         [
             T.Resize(config.val_resize, interpolation=_filter(config)),
@@ -131,7 +136,16 @@ def eval_loader(config: TrainConfig, index: Images, shard: Shard = _ALONE) -> Da
         ]
     )
     sampler = DistributedEvalSampler(index, shard.world_size, shard.rank)
-    return _loader(config, index, transform, shard, sampler=sampler, drop_last=False, resolution=None)
+    return _loader(
+        config,
+        index,
+        transform,
+        shard,
+        sampler=sampler,
+        drop_last=False,
+        resolution=None,
+        quarantine=None if quarantine else False,
+    )
 
 
 def _order(config: TrainConfig, index: Images, shard: Shard) -> DistributedSampler:

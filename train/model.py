@@ -30,6 +30,12 @@ def create_model(name: str, num_classes: int) -> nn.Module:
     return model
 
 
+def last_layer(name: str) -> str:
+    """The name of the layer that the classes come from, such as `fc`. Raises ArgumentError for no model."""
+    layers = create_model(name, 1).pretrained_cfg["classifier"]
+    return str(layers if isinstance(layers, str) else layers[0])
+
+
 def _nearest_model(name: str, known: list[str]) -> str:
     advice = suggest(name, known)
     return advice if advice.startswith("Did") else "timm.list_models() prints the known models"
