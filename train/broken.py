@@ -63,6 +63,10 @@ class InOptions(logging.Filter):
         return True
 
 
+IN_OPTIONS = InOptions()
+"""One, so that it is not added twice."""
+
+
 def in_options(error: BaseException) -> str:
     """The message of an error, with the options of this command instead of the loader's arguments."""
     ways = "--on-error skip or --on-error replace"

@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from fastpipe.errors import ArgumentError
 from fastpipe.system.output import put
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def add_loading(parser: argparse.ArgumentParser) -> None:
 
 def _workers(text: str) -> int | str:
     if text != "auto" and not text.isdigit():
-        raise ArgumentError(f"--num-workers must be auto or a number from 0. Found: {text!r}")
+        raise argparse.ArgumentTypeError(f"must be auto or a number from 0. Found: {text!r}")
     return text if text == "auto" else int(text)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -35,10 +36,12 @@ def run(args: Sequence[str]) -> int:
     given = parser.parse_intermixed_args(args)
     _check(given)
     # Imported late: the help of a command needs neither torch nor timm.
+    from fastpipe.train.broken import IN_OPTIONS
     from fastpipe.train.measure.predict import open_predictor, predict
     from fastpipe.train.measure.rows import check_top_k
     from fastpipe.train.measure.sources import open_sources
 
+    logging.getLogger("fastpipe").addFilter(IN_OPTIONS)
     skips = given.on_error == "skip"
     sources = open_sources(given.files, missing_are_rows=skips)
     settings = chosen(given, "batch_size", "num_workers", "on_error", "backend")

@@ -17,7 +17,8 @@ from fastpipe.train.splits import Images
 
 COLUMNS = 6
 _SIDE, _GAP, _LINE = 180, 12, 17  # pixels
-_CELL = (_SIDE + _GAP, _SIDE + 3 * _LINE + 2 * _GAP)
+_WIDTH = _SIDE + _GAP
+_TEXT = 3 * _LINE + 2 * _GAP  # below a picture
 _HEAD = 34
 _PAPER, _INK, _SOFT, _WRONG = "#ffffff", "#16191d", "#59636e", "#c2263f"
 
@@ -63,26 +64,28 @@ def _picture(images: Images, sample_id: int) -> Image.Image | None:
 
 def draw_sheet(bands: Sequence[tuple[str, Sequence[Tile]]]) -> Image.Image:
     """The bands below each other, each with its title and six tiles in a row."""
-    heights = [_HEAD + -(-len(tiles) // COLUMNS) * _CELL[1] for _, tiles in bands]
-    sheet = Image.new("RGB", (COLUMNS * _CELL[0] + _GAP, sum(heights) + _GAP), _PAPER)
+    tall = max((one.picture.height for _, tiles in bands for one in tiles if one.picture), default=_LINE)
+    cell = tall + _TEXT
+    heights = [_HEAD + -(-len(tiles) // COLUMNS) * cell for _, tiles in bands]
+    sheet = Image.new("RGB", (COLUMNS * _WIDTH + _GAP, sum(heights) + _GAP), _PAPER)
     draw, top = ImageDraw.Draw(sheet), 0
     for (title, tiles), height in zip(bands, heights, strict=True):
         draw.text((_GAP, top + 10), title, _INK, ImageFont.load_default(16))
         for place, tile in enumerate(tiles):
-            left = _GAP + place % COLUMNS * _CELL[0]
-            _draw_tile(sheet, draw, tile, left, top + _HEAD + place // COLUMNS * _CELL[1])
+            left = _GAP + place % COLUMNS * _WIDTH
+            _draw_tile(sheet, draw, tile, left, top + _HEAD + place // COLUMNS * cell + tall)
         top += height
     return sheet
 
 
-def _draw_tile(sheet: Image.Image, draw: ImageDraw.ImageDraw, tile: Tile, left: int, top: int) -> None:
+def _draw_tile(sheet: Image.Image, draw: ImageDraw.ImageDraw, tile: Tile, left: int, base: int) -> None:
+    """A picture that stands on the line `base`, and its text below."""
     if tile.picture is None:
-        draw.text((left, top + _SIDE // 2), "cannot be read any more", _SOFT, ImageFont.load_default(13))
+        draw.text((left, base - _LINE), "cannot be read any more", _SOFT, ImageFont.load_default(13))
     else:
-        # On the line of the text below, whatever its height.
-        sheet.paste(tile.picture, (left, top + _SIDE - tile.picture.height))
+        sheet.paste(tile.picture, (left, base - tile.picture.height))
     for row, (text, colour) in enumerate(_captions(tile.mistake)):
-        draw.text((left, top + _SIDE + 4 + row * _LINE), text, colour, ImageFont.load_default(13))
+        draw.text((left, base + 4 + row * _LINE), text, colour, ImageFont.load_default(13))
 
 
 def _captions(mistake: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -35,11 +35,10 @@ def chart(
     lines = [line for line in lines if any(value is not None for _, value in line.points)]
     if not lines:
         return EMPTY
-    places = [at for line in lines for at, _ in line.points]
+    last = max(at for line in lines for at, _ in line.points)
     values = [value for line in lines for _, value in line.points if value is not None]
-    first, last = min(places), max(places)
-    ticks = _ticks(0.0 if from_zero and min(values) >= 0 else min(values), max(values))
-    frame = _Frame(first=first, last=max(last, first + 1e-9), low=ticks[0], high=ticks[-1])
+    ticks = _ticks(0.0 if from_zero and min(values) >= 0 else min(values), max(values), parts=5)
+    frame = _Frame(last=last or 1.0, low=ticks[0], high=ticks[-1])
     drawn = [mark for line in lines for mark in _line(line, frame, form)]
     picture = el(
         "svg",
@@ -55,24 +54,23 @@ def chart(
 
 @dataclass(frozen=True, kw_only=True)
 class _Frame:
-    """From values to places in the drawing."""
+    """From values to places in the drawing; across it begins at 0."""
 
-    first: float
     last: float
     low: float
     high: float
 
     def x(self, at: float) -> float:
-        return _LEFT + (_RIGHT - _LEFT) * (at - self.first) / (self.last - self.first)
+        return _LEFT + (_RIGHT - _LEFT) * at / self.last
 
     def y(self, value: float) -> float:
         return _BOTTOM - (_BOTTOM - _TOP) * (value - self.low) / (self.high - self.low)
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def _ticks(low: float, high: float, *, parts: int) -> list[float]:
     """Round values, the first at most `low` and the last at least `high`."""
     span = high - low or abs(high) or 1.0
-    stride = round_steps(span, 4)[1]
+    stride = round_steps(span, parts)[1]
     begin, end = math.floor(low / stride + 1e-9), math.ceil(high / stride - 1e-9)
     return [stride * place for place in range(begin, max(end, begin + 1) + 1)]
 
@@ -81,8 +79,8 @@ def _axes(frame: _Frame, ticks: Sequence[float], across: str) -> Iterator[Markup
     for value in ticks:
         yield el("line", x1=_LEFT, x2=_RIGHT, y1=frame.y(value), y2=frame.y(value), class_="grid")
         yield el("text", f"{value:.4g}", x=_LEFT - 8, y=frame.y(value) + 4, class_="soft end")
-    for at in _ticks(frame.first, frame.last):
-        if at == int(at) and frame.first <= at <= frame.last:
+    for at in round_steps(frame.last, 8):
+        if at == int(at):
             yield el("text", f"{at:.0f}", x=frame.x(at), y=_BOTTOM + 17, class_="soft mid")
     yield el("text", across, x=(_LEFT + _RIGHT) / 2, y=_BOTTOM + 34, class_="soft mid")
 

@@ -56,17 +56,17 @@ def of_epochs(epochs: Sequence[Values], key: str) -> list[Point]:
 
 
 def of_steps(steps: Sequence[Values], at: Mapping[int, float], key: str) -> list[Point]:
-    """(epochs trained before the step, value or None where it is not finite)."""
+    """(epochs trained after the step, value or None where it is not finite)."""
     return [(at[entry["step"]], number(entry.get(key))) for entry in steps]
 
 
 def _epoch_of_steps(run: RunFiles) -> dict[int, float]:
-    """Epochs trained before each step. An epoch's line has the number of steps until its end."""
+    """Epochs trained after each step (from 0). An epoch's line has the number of steps until its end."""
     per_epoch = next((entry["step"] / (entry["epoch"] + 1) for entry in run.epochs if _counts(entry)), None)
     if per_epoch is None:  # no epoch has ended: its length is not known
         last = max((entry["step"] for entry in run.steps), default=0)
         per_epoch = float(last + 1)
-    return {entry["step"]: entry["step"] / per_epoch for entry in run.steps}
+    return {entry["step"]: (entry["step"] + 1) / per_epoch for entry in run.steps}
 
 
 def _counts(entry: Values) -> bool:
