@@ -18,8 +18,11 @@ from fastpipe.errors import ArgumentError
 from fastpipe.page.markup import EMPTY
 from fastpipe.train.cli import main
 from fastpipe.train.commands.evaluate import run as evaluate_command
+from fastpipe.train.evaluate import Evaluated, evaluate
+from fastpipe.train.measure.sheet import write_sheet
 from fastpipe.train.pages.chart import Line, chart, thinned
-from fastpipe.train.pages.curves import of_epochs
+from fastpipe.train.pages.curves import of_epochs, other_measures
+from fastpipe.train.pages.evaluation import evaluation_page
 from fastpipe.train.pages.reading import read_run
 from fastpipe.train.pages.run import run_page
 from fastpipe.train.pages.seeds import seeds_page
@@ -272,8 +275,6 @@ def test_evaluate_writes_a_page_and_a_sheet(
 
 
 def test_a_picture_that_is_gone_is_said(run: Path, photos: Path, tmp_path: Path) -> None:
-    from fastpipe.train.evaluate import evaluate
-
     copy = Path(shutil.copytree(photos, tmp_path / "copy"))
     found = evaluate(run / "last.ckpt", str(copy))
     shutil.rmtree(copy)
@@ -298,6 +299,25 @@ def test_long_lines_are_averaged() -> None:
     found = thinned(points)
     assert len(found) <= 400
     assert found[0] == (6.0, 6.0) and found[-1][1] is None
+
+
+def test_measures_of_other_labels_are_drawn_and_listed(run: Path) -> None:
+    """A run with --metric, and one whose labels are not classes."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    extra = {"macro_f1": 0.5, "macro_f1_raw": 0.25, "rmse": 12.5, "best": True}
+    lines = [{**line, **extra} if line["kind"] == "epoch" else line for line in lines]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = read_run(run)
+    assert other_measures(found.epochs) == ["macro_f1", "rmse"]
+    record = {"model": "m", "data": "d", "checkpoint": "c", "device": "cpu", "precision": "fp32"}
+    split = {"images": 4, "mAP": 0.75, "broken_samples": {}}
+    evaluated = Evaluated(record={**record, "weights": {"ema": {"validation": split}}}, splits={})
+    page = Reader(run_page(found, evaluated))
+    assert "validation-measures" in page.sections and "mAP" in page.words and "0.75" in page.words
+    assert "macro_f1, 1: 0.5" in page.words and "macro_f1_raw, 1: 0.25" in page.words
+    assert "validation-measures" in Reader(evaluation_page(evaluated)).sections
+    with pytest.raises(ArgumentError, match="a model without classes"):
+        write_sheet(evaluated, str(run / "s.png"))
 
 
 def test_epochs_are_counted_from_one() -> None:

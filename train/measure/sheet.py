@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
-from fastpipe.errors import SampleError
+from fastpipe.errors import ArgumentError, SampleError
 from fastpipe.system.files import replace_file
 from fastpipe.system.outputs import unwritable
 from fastpipe.train.evaluate import Evaluated
@@ -31,7 +31,12 @@ class Tile(NamedTuple):
 
 
 def write_sheet(found: Evaluated, path: str) -> None:
-    """Draw the mistakes of the reported weights into a .jpg or .png. ArgumentError if that fails."""
+    """Draw the mistakes of the reported weights into a .jpg or .png.
+
+    Raises ArgumentError if the file cannot be written, or if the labels are not classes.
+    """
+    if any("mistakes" not in record for record in found.reported.values()):
+        raise ArgumentError("--sheet shows images taken for another class. Found: a model without classes")
     bands = [
         (f"{name}: {_title(record)}", tiles_of(found.splits[name], record["mistakes"]))
         for name, record in found.reported.items()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from fastpipe.page.markup import Markup, el
 from fastpipe.page.numbers import number
@@ -11,16 +10,27 @@ from fastpipe.train.pages.chart import Line, Point, chart
 from fastpipe.train.pages.parts import figure_text, folded, table
 from fastpipe.train.pages.reading import RunFiles, Values
 
-_HEADS = (
-    *("epoch", "loss", "top-1", "top-5", "raw top-1", "images/s", "data wait", "training s", "validation s"),
-)
+_COLUMNS = {
+    "loss": ("loss", ".3f"),
+    "top1": ("top-1", ".3f"),
+    "top5": ("top-5", ".3f"),
+    "top1_raw": ("raw top-1", ".3f"),
+    "images_per_s": ("images/s", ",.1f"),
+    "data_wait_share": ("data wait", ".1%"),
+    "train_s": ("training, s", ",.1f"),
+    "validation_s": ("validation, s", ",.1f"),
+}
+_NO_MEASURES = {"kind", "step", "epoch", "top5_raw", *_COLUMNS}
+_RAW = "_raw"
 
 
 def curves(run: RunFiles) -> Markup:
     """All charts that have a value, and the figures of every epoch as a table."""
     charts = [figure for figure in _charts(run) if figure]
-    rows = [_row(entry) for entry in run.epochs]
-    return el("div", el("div", *charts, class_="charts"), folded("All epochs", table(_HEADS, rows, words=0)))
+    columns = {**_COLUMNS, **{key: (key, ".4g") for key in other_measures(run.epochs)}}
+    rows = [_row(entry, columns) for entry in run.epochs]
+    heads = ("epoch", *(name for name, _ in columns.values()))
+    return el("div", el("div", *charts, class_="charts"), folded("All epochs", table(heads, rows, words=0)))
 
 
 def _charts(run: RunFiles) -> Iterator[Markup]:
@@ -41,6 +51,10 @@ def _charts(run: RunFiles) -> Iterator[Markup]:
         for (key, name), shape in zip(names.items(), shapes, strict=True)
     ]
     yield chart("Accuracy", accuracy, form=".3f")
+    for key in other_measures(epochs):
+        lines = [Line(name=key, points=of_epochs(epochs, key))]
+        lines.append(Line(name=key + _RAW, points=of_epochs(epochs, key + _RAW), shape="model"))
+        yield chart(key, lines)
     yield chart("Learning rate", [Line(name="rate", points=of_steps(steps, at, "lr"))])
     yield chart("Resolution, pixels", [Line(name="side", points=of_steps(steps, at, "resolution"))])
     yield chart("Images per second", [Line(name="images/s", points=of_epochs(epochs, "images_per_s"))])
@@ -73,10 +87,12 @@ def _counts(entry: Values) -> bool:
     return bool(number(entry.get("step")))
 
 
-def _row(entry: Mapping[str, Any]) -> tuple[str, ...]:
-    shown = (
-        *((key, ".3f") for key in ("loss", "top1", "top5", "top1_raw")),
-        *(("images_per_s", ",.1f"), ("data_wait_share", ".1%")),
-        *(("train_s", ",.1f"), ("validation_s", ",.1f")),
-    )
-    return str(entry["epoch"] + 1), *(figure_text(entry.get(key), form) for key, form in shown)
+def other_measures(epochs: Sequence[Values]) -> list[str]:
+    """The further numbers that the lines of epochs have, such as those of --metric; without the raw ones."""
+    keys = dict.fromkeys(key for entry in epochs for key, value in entry.items() if number(value) is not None)
+    return [key for key in keys if key not in _NO_MEASURES and not key.endswith(_RAW)]
+
+
+def _row(entry: Values, columns: Mapping[str, tuple[str, str]]) -> tuple[str, ...]:
+    shown = (figure_text(entry.get(key), form) for key, (_, form) in columns.items())
+    return str(entry["epoch"] + 1), *shown

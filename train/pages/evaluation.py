@@ -31,7 +31,7 @@ def evaluation_page(evaluated: Evaluated) -> str:
 def _weights(found: dict[str, Any]) -> Markup:
     """One row for each set of weights and each split; nothing if there is one row, which is below."""
     rows = [
-        (weights, split, one["images"], *(figure_text(one[key]) for key in ("top1", "top5", "macro_f1")))
+        (weights, split, one["images"], *(figure_text(one.get(key)) for key in ("top1", "top5", "macro_f1")))
         for weights, splits in found.items()
         for split, one in splits.items()
     ]

@@ -15,7 +15,7 @@ from fastpipe.train.output.progress import clock_text
 from fastpipe.train.pages.curves import curves
 from fastpipe.train.pages.parts import absent, folded, known_text, links, pairs, section, tiles
 from fastpipe.train.pages.reading import CONFIG, RunFiles
-from fastpipe.train.pages.split import split_sections
+from fastpipe.train.pages.split import figures_section, split_sections
 from fastpipe.train.pages.style import PAGE_STYLE
 
 Part = tuple[str, str, Markup]
@@ -97,7 +97,10 @@ def _parts(run: RunFiles, evaluated: Evaluated | str) -> Iterator[Part]:
 def split_parts(evaluated: Evaluated) -> Iterator[Part]:
     """The sections of every split, with the weights whose top-1 the run reports."""
     for name, record in evaluated.reported.items():
-        yield from split_sections(name, record, tiles_of(evaluated.splits[name], record["mistakes"]))
+        if "confusion" in record:
+            yield from split_sections(name, record, tiles_of(evaluated.splits[name], record["mistakes"]))
+        else:  # several labels, or numbers: their metrics
+            yield figures_section(name, record)
 
 
 _REPEAT = "This command repeats the run; the file has every setting."

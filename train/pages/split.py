@@ -10,10 +10,11 @@ from typing import Any
 from PIL import Image
 
 from fastpipe.page.markup import EMPTY, Markup, el
+from fastpipe.page.numbers import number
 from fastpipe.train.measure.sheet import Tile
 from fastpipe.train.measure.words import pairs_of, share_text, worst_first
 from fastpipe.train.pages.calibration import calibration
-from fastpipe.train.pages.parts import figure_text, folded, known_text, section, table, tiles, wide
+from fastpipe.train.pages.parts import figure_text, folded, known_text, pairs, section, table, tiles, wide
 
 MATRIX_CLASSES = 40
 """Up to so many classes the matrix of confusion is drawn."""
@@ -33,6 +34,13 @@ def split_sections(name: str, record: Record, shown: Sequence[Tile]) -> Iterator
     for anchor, title, sub, body in made:
         anchor, title = f"{name}-{anchor}", f"{name.capitalize()}: {title}"
         yield anchor, title, section(anchor, title, sub, body)
+
+
+def figures_section(name: str, record: Record) -> tuple[str, str, Markup]:
+    """The numbers of a split whose labels are not classes: there is no confusion of them."""
+    title = f"{name.capitalize()}: measures"
+    found = {key: figure_text(value, ".4g") for key, value in record.items() if number(value) is not None}
+    return f"{name}-measures", title, section(f"{name}-measures", title, "", pairs(found))
 
 
 _CALIBRATION = (
