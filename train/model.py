@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import torch
 from torch import nn
@@ -32,7 +33,8 @@ def create_model(name: str, num_classes: int) -> nn.Module:
 
 def last_layer(name: str) -> str:
     """The name of the layer that the classes come from, such as `fc`. Raises ArgumentError for no model."""
-    layers = create_model(name, 1).pretrained_cfg["classifier"]
+    cfg: Any = create_model(name, 1).pretrained_cfg  # timm's; models with two heads name both
+    layers = cfg["classifier"]
     return str(layers if isinstance(layers, str) else layers[0])
 
 

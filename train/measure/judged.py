@@ -46,7 +46,8 @@ class Judged:
     @property
     def right(self) -> npt.NDArray[np.bool_]:
         """Whether the predicted class is the label, [N]."""
-        return self.labels == self.predicted
+        right: npt.NDArray[np.bool_] = self.labels == self.predicted
+        return right
 
 
 @torch.no_grad()

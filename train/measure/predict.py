@@ -6,7 +6,7 @@ validation split are those that --evaluate measures. K classes, labels or values
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,10 @@ from fastpipe.train.splits import Images
 from fastpipe.train.weights import Told, Trained, described, names_of_outputs
 
 _NOTHING = Told()
-_ANSWERS = {
+_ANSWERS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "classes": class_probabilities,
-    "multi-label": lambda logits: logits.float().sigmoid(),
-    "regression": lambda logits: logits.float(),
+    "multi-label": lambda logits: torch.sigmoid(logits.float()),
+    "regression": Tensor.float,
 }
 
 
@@ -124,8 +124,9 @@ def _answers(predictor: Predictor, images: Images) -> Iterator[Answer]:
 
 @torch.no_grad()
 def _values(predictor: Predictor, images: Tensor) -> npt.NDArray[np.float32]:
-    answers: Tensor = _ANSWERS[predictor.task](predictor.forward(images))
-    return answers.cpu().numpy()
+    answers = _ANSWERS[predictor.task](predictor.forward(images))
+    values: npt.NDArray[np.float32] = answers.cpu().numpy()
+    return values
 
 
 def _broken(loader: Any) -> Mapping[int, str]:
