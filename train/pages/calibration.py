@@ -9,8 +9,8 @@ from fastpipe.page.markup import Markup, el
 from fastpipe.train.measure.words import share_text
 from fastpipe.train.pages.parts import figure_text, folded, table, tiles
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 446, 10, 410
-_HEIGHT = 452
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 484, 10, 270
+_HEIGHT = 312
 Bin = Mapping[str, Any]
 
 
@@ -34,7 +34,8 @@ def calibration(record: Mapping[str, Any]) -> Markup:
         for one in bins
     ]
     heads = ("probability", "images", "mean probability", "share right")
-    return el("div", head, el("div", _diagram(bins), class_="square"), folded("The bins", table(heads, rows)))
+    drawn = el("div", _accuracy(bins), _images(bins), class_="charts")
+    return el("div", head, drawn, folded("The bins", table(heads, rows)))
 
 
 def _x(share: float) -> float:
@@ -45,11 +46,23 @@ def _y(share: float) -> float:
     return _BOTTOM - (_BOTTOM - _TOP) * share
 
 
-def _diagram(bins: Sequence[Bin]) -> Markup:
+def _accuracy(bins: Sequence[Bin]) -> Markup:
     diagonal = el("line", x1=_x(0), y1=_y(0), x2=_x(1), y2=_y(1), class_="limit")
-    title = el("title", "Share right by probability")
-    bars = map(_bar, (one for one in bins if one["images"]))
-    return el("svg", title, *_axes(), *bars, diagonal, viewBox=f"0 0 460 {_HEIGHT}", role="img")
+    bars = [_bar(one, one["accuracy"], "worker") for one in bins if one["images"]]
+    return _diagram("Share right", [*bars, diagonal])
+
+
+def _images(bins: Sequence[Bin]) -> Markup:
+    """How many answers each bar of the other diagram stands for."""
+    number = sum(one["images"] for one in bins) or 1
+    bars = [_bar(one, one["images"] / number, "wait") for one in bins if one["images"]]
+    return _diagram("Share of the images", bars)
+
+
+def _diagram(title: str, marks: Sequence[Markup]) -> Markup:
+    name = el("title", f"{title} by probability")
+    picture = el("svg", name, *_axes(), *marks, viewBox=f"0 0 500 {_HEIGHT}", role="img")
+    return el("figure", el("figcaption", title), picture)
 
 
 def _axes() -> Iterator[Markup]:
@@ -61,13 +74,13 @@ def _axes() -> Iterator[Markup]:
     yield el("text", "probability of the answer", x=_x(0.5), y=_BOTTOM + 36, class_="soft mid")
 
 
-def _bar(one: Bin) -> Markup:
+def _bar(one: Bin, share: float, shape: str) -> Markup:
     words = (
         f"{one['low']:.2f} to {one['high']:.2f}: {one['images']} images, mean probability "
         f"{one['confidence']:.3f}, {one['accuracy']:.3f} right"
     )
     # A bin without a right answer still has a bar that can be seen.
-    top = min(_y(one["accuracy"]), _BOTTOM - 2)
+    top = min(_y(share), _BOTTOM - 2)
     return el(
         "rect",
         el("title", words),
@@ -75,5 +88,5 @@ def _bar(one: Bin) -> Markup:
         width=_x(one["high"]) - _x(one["low"]) - 2,
         y=top,
         height=_BOTTOM - top,
-        class_="worker",
+        class_=shape,
     )

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from fastpipe.page.markup import EMPTY, Markup, el
 from fastpipe.page.numbers import round_steps
 
-_LEFT, _RIGHT, _TOP, _BOTTOM, _HEIGHT = 56, 492, 10, 200, 238
+_LEFT, _RIGHT, _TOP, _BOTTOM, _HEIGHT = 56, 484, 10, 200, 238
 _MOST = 400
-"""Points of a line; more are averaged, since the drawing is 436 units wide."""
+"""Points of a line; more are averaged, since the drawing is 428 units wide."""
 _SPOTS = 60
 """Up to so many points have a spot with their value."""
 

@@ -10,7 +10,7 @@ a {{ color: var(--worker); }} summary {{ cursor: pointer; padding: 4px 0; }} det
 :focus-visible {{ outline: 2px solid var(--worker); outline-offset: 2px; }}
 .charts {{ display: grid; gap: 16px 28px;
   grid-template-columns: repeat(auto-fit, minmax(min(440px, 100%), 1fr)); }}
-.charts svg, .square svg {{ min-width: 0; }} .square {{ max-width: 460px; }}
+.charts svg {{ min-width: 0; }}
 figure {{ margin: 0; }} figcaption {{ font-size: 13px; overflow-wrap: anywhere; }}
 .charts figcaption {{ font-size: 14px; font-weight: 600; margin-bottom: 4px; }}
 svg .line {{ stroke-width: 2; stroke-linejoin: round; }}
