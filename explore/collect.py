@@ -9,7 +9,7 @@ from pathlib import Path
 from fastpipe.efficiency.published import read_points
 from fastpipe.errors import ArgumentError, DataError, MissingExtraError
 from fastpipe.explore.events import EVENTS
-from fastpipe.explore.folders import CONFIG, METRICS, PAGES, SUMMARY, read_run, run_folders
+from fastpipe.explore.folders import CONFIG, ENVIRONMENT, METRICS, PAGES, SUMMARY, read_run, run_folders
 from fastpipe.explore.payload import as_json
 from fastpipe.explore.published import runs_of, shipped_runs
 from fastpipe.explore.run import IMAGENET, Collection, Run
@@ -126,7 +126,7 @@ def _free(identity: str, taken: dict[str, Run]) -> str:
 def _stamp(folder: Path) -> Stamp:
     found: list[tuple[int, int] | None] = []
     others = [*sorted(folder.glob(f"{EVENTS}*")), *sorted(folder.glob("run-*.wandb"))]
-    own = [folder / name for name in (CONFIG, METRICS, SUMMARY, *PAGES)]
+    own = [folder / name for name in (CONFIG, METRICS, SUMMARY, ENVIRONMENT, *PAGES)]
     for path in (*own, *others):
         try:
             status = path.stat()

@@ -19,6 +19,7 @@ from fastpipe.explore.settings import SEED, command_of, flat, identity_of, metho
 from fastpipe.explore.wandb_folders import is_wandb, read_wandb
 
 METRICS, SUMMARY, CONFIG = "metrics.jsonl", "summary.json", "config.yaml"
+ENVIRONMENT = "environment.json"
 _MARKS = (METRICS, SUMMARY)
 # Pages that the reader put beside a run: fastpipe-profile's --html, and the trainer's report.
 PAGES = ("report.html", "profile.html")
@@ -44,7 +45,7 @@ def read_run(folder: Path, identity: str) -> tuple[Run | None, list[str]]:
         return theirs(folder, identity)
     problems: list[str] = []
     config = flat(_config(folder, problems))
-    summary = _summary(folder, problems)
+    summary = _object(folder / SUMMARY, problems)
     epochs = _epochs(folder, problems)
     found = [f"{identity}: {problem}" for problem in problems]
     if not epochs and not summary:
@@ -68,13 +69,14 @@ def _config(folder: Path, problems: list[str]) -> Mapping[str, Any]:
     return {}
 
 
-def _summary(folder: Path, problems: list[str]) -> Mapping[str, Any]:
+def _object(path: Path, problems: list[str]) -> Mapping[str, Any]:
+    """The object in a JSON file; empty without the file, or with a problem."""
     try:
-        text = (folder / SUMMARY).read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
-        problems.append(f"summary.json cannot be read: {error}")
+        problems.append(f"{path.name} cannot be read: {error}")
         return {}
     try:
         values = json.loads(text)
@@ -82,7 +84,7 @@ def _summary(folder: Path, problems: list[str]) -> Mapping[str, Any]:
         values = None
     if isinstance(values, Mapping):
         return values
-    problems.append("summary.json is not complete; the run counts as unfinished")
+    problems.append(f"{path.name} is not complete; the run counts as unfinished")
     return {}
 
 
@@ -150,7 +152,7 @@ def _run(
         title=title_of(recipe),
         group=identity_of({**config, "data": data}) if config else identity,
         dataset=data,
-        hardware=_hardware(summary),
+        hardware=_hardware(summary, _object(folder / ENVIRONMENT, [])),
         model=str(summary.get("model") or config.get("model") or "unknown model"),
         epochs=number(summary.get("epochs")) or len(epochs),
         resolution=int(resolution) if resolution else None,
@@ -180,17 +182,19 @@ def _timed(epochs: list[Mapping[str, Any]]) -> int:
     return len(epochs)
 
 
-def _hardware(summary: Mapping[str, Any]) -> str:
+def _hardware(summary: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
     """Accelerators and processor. Older runs name the kind of device alone."""
-    device, given, machine = summary.get("device"), summary.get("processes"), summary.get("machine")
+    given = environment.get("processes", summary.get("processes"))
     count = given if isinstance(given, int) else 1
-    if not isinstance(machine, Mapping) or not machine.get("processor"):
+    processor, accelerator = environment.get("cpu"), environment.get("gpu")
+    if not processor:
+        device = summary.get("device")
         return f"{count}x {device}" if device and count > 1 else str(device or "not stated")
-    if machine.get("accelerator"):
-        return f"{count}x {machine['accelerator']}, {machine['processor']}"
+    if accelerator:
+        return f"{count}x {accelerator}, {processor}"
+    cpus = number(environment.get("cpus_usable"))
     processes = f", {count} processes" if count > 1 else ""
-    cpus = number(machine.get("cpus"))
-    return str(machine["processor"]) + ("" if cpus is None else f", {cpus:g} CPUs") + processes
+    return str(processor) + ("" if cpus is None else f", {cpus:g} CPUs") + processes
 
 
 def _curve(epochs: list[Mapping[str, Any]], train: list[float], validation: list[float]) -> tuple[Curve, int]:

@@ -104,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_page(self, asked: Mapping[str, str]) -> None:
         """A page beside a run. It is sandboxed: what a run folder holds must not read this page's data."""
         values, _ = self.server.fresh.values()
-        run = next((run for run in values["runs"] if run["id"] == asked.get("run")), {})
+        run: Mapping[str, Any] = next((run for run in values["runs"] if run["id"] == asked.get("run")), {})
         name = asked.get("name")
         try:
             found = Path(run["place"], name).read_bytes() if name and name in run.get("pages", ()) else None

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from fastpipe.errors import ArgumentError, FastpipeError, MissingExtraError
 from fastpipe.profiling.commands.parser import Command, parse
 from fastpipe.profiling.commands.terminal import Outcome, report_console
-from fastpipe.profiling.report.files import check_writable, write_values
+from fastpipe.profiling.report.files import write_values
 from fastpipe.system.early import usual_interrupt
 from fastpipe.system.output import ends_with_its_reader
+from fastpipe.system.outputs import check_writable
 
 __all__ = ["main"]
 

@@ -19,6 +19,7 @@ RANKS = {
     **dict.fromkeys(
         ("broken", "errors", "extras", "installed", "types", "rng", "system", "efficiency", "kernels"), 0
     ),
+    "page": 0,
     NATIVE: 0,
     "storage": 1,
     **dict.fromkeys(("decode", "transforms", "augment"), 2),

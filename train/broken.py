@@ -49,16 +49,25 @@ def broken_words(broken: Mapping[str, Counts]) -> Iterator[str]:
                 yield f"{number} {'sample' if number == 1 else 'samples'} {kind} in {split}"
 
 
+def without_remedy(text: str) -> str:
+    """A message about a broken sample without the advice to skip or to replace it."""
+    return re.sub(rf",? or {_REMEDY.pattern}", "", text)
+
+
 class InOptions(logging.Filter):
     """For the loader's logger: a message about a skipped or replaced sample needs no advice to do so."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Change the text, keep the record."""
         text = record.getMessage()
-        shorter = re.sub(rf",? or {_REMEDY.pattern}", "", text)
+        shorter = without_remedy(text)
         if shorter != text:
             record.msg, record.args = shorter, ()
         return True
+
+
+IN_OPTIONS = InOptions()
+"""One, so that it is not added twice."""
 
 
 def in_options(error: BaseException) -> str:

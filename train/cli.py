@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from fastpipe.errors import ArgumentError, FastpipeError, MissingExtraError
 from fastpipe.system.output import ends_with_its_reader, put, version
 from fastpipe.system.stop_signals import listening, stop_early
-from fastpipe.train.commands import command_of, run_command
+from fastpipe.train.commands.choose import COMMANDS, command_of, run_command
 from fastpipe.train.config.checks import check_from_scratch
 from fastpipe.train.config.fit import follow_epochs, follow_train_resolution
 from fastpipe.train.config.group_files import expanded
@@ -47,8 +47,7 @@ _OWN_OPTIONS = (
     "list_recipes",
     "help",
     "version",
-    "evaluate",
-    "export",
+    *COMMANDS,
     *OPTION_NAMES,
 )
 # The ten of the reference text's Table 1 in its order, then those for other models than ResNet-50.

@@ -123,9 +123,17 @@ def train_loader(
 
 
 def eval_loader(
-    config: TrainConfig, index: Images, shard: Shard = _ALONE, device: torch.device | None = None
+    config: TrainConfig,
+    index: Images,
+    shard: Shard = _ALONE,
+    device: torch.device | None = None,
+    *,
+    quarantine: bool = True,
 ) -> DataLoader[Any]:
-    """The centre of every image, exactly once over all ranks: sum the counts over the ranks."""
+    """The centre of every image, exactly once over all ranks: sum the counts over the ranks.
+
+    quarantine: whether images that were broken before are left out untried, and new ones are listed.
+    """
     transform = T.Compose(
         [
             T.Resize(config.val_resize, interpolation=_filter(config)),
@@ -135,7 +143,17 @@ def eval_loader(
         ]
     )
     sampler = DistributedEvalSampler(index, shard.world_size, shard.rank)
-    return _loader(config, index, transform, shard, device, sampler=sampler, drop_last=False, resolution=None)
+    return _loader(
+        config,
+        index,
+        transform,
+        shard,
+        device,
+        sampler=sampler,
+        drop_last=False,
+        resolution=None,
+        quarantine=None if quarantine else False,
+    )
 
 
 def _order(config: TrainConfig, index: Images, shard: Shard) -> DistributedSampler:

@@ -40,6 +40,13 @@ def create_model(name: str, num_classes: int, **arguments: Any) -> nn.Module:
     return model
 
 
+def last_layer(name: str) -> str:
+    """The name of the layer that the classes come from, such as `fc`. Raises ArgumentError for no model."""
+    cfg: Any = create_model(name, 1).pretrained_cfg  # timm's; models with two heads name both
+    layers = cfg["classifier"]
+    return str(layers if isinstance(layers, str) else layers[0])
+
+
 # timm's arguments that not every model has: what a model without them cannot do, and the remedy.
 _OF_KEYS = {
     "drop_path_rate": "has no stochastic depth. Give --stochastic-depth null, or another --model",

@@ -110,7 +110,7 @@ def parameter_groups(model: nn.Module, *, on_norm: bool, on_bias: bool) -> list[
 def _spared_with_norms(model: nn.Module) -> set[str]:
     """Names of the parameters of normalisation layers, and of those that the model itself wants spared."""
     norms = {id(p) for m in model.modules() if isinstance(m, _NORMS) for p in m.parameters(recurse=False)}
-    own = getattr(model, "no_weight_decay", set)()
+    own: set[str] = getattr(model, "no_weight_decay", set)()
     return {
         name
         for name, param in model.named_parameters()

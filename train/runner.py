@@ -40,6 +40,7 @@ from fastpipe.train.errors import DivergedError, StoppedError
 from fastpipe.train.interval import parse_interval
 from fastpipe.train.loop import Trainer
 from fastpipe.train.losses import StepLog
+from fastpipe.train.output.environment import environment_record
 from fastpipe.train.output.folder import NoFolder, RunFolder, make_folder
 from fastpipe.train.output.mlflow_run import MlflowRun, import_mlflow
 from fastpipe.train.output.progress import Display
@@ -206,6 +207,7 @@ class _Run:
             # With what was chosen, so that the file repeats this run and not the choice.
             task = self.config.task if self.indexes.task == "classes" else self.indexes.task
             self.folder.write_config(to_yaml(replace(self.config, backend=self.backend, task=task)))
+            self.folder.write_environment(environment_record(self.device, self.shard.world_size))
             self._announce()
             with listening(note_only):  # before this there is nothing to save
                 return self._train()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from fastpipe.errors import ArgumentError, FastpipeError, MissingExtraError
 from fastpipe.system.stop_signals import exit_status
-from fastpipe.train.broken import InOptions, in_options
+from fastpipe.train.broken import IN_OPTIONS, in_options
 from fastpipe.train.config.checks import check_on_error, check_world_size
 from fastpipe.train.config.options import Invocation
 from fastpipe.train.errors import PeerError, StoppedError
@@ -22,7 +22,6 @@ from fastpipe.train.seeds import run_seeds
 # The launcher looks at its processes every 0.1 s (torchrun's default), and must see the first failure
 # before the others.
 _AFTER_THE_FIRST_S = 2.0
-_IN_OPTIONS = InOptions()  # one, so that it is not added twice
 
 
 def start(invocation: Invocation, args: Sequence[str]) -> int:
@@ -34,7 +33,7 @@ def start(invocation: Invocation, args: Sequence[str]) -> int:
             check_world_size(invocation.config, nproc)
         hush_launcher()
         return launch(nproc, without_nproc(args), on_cpu=invocation.options.device == "cpu")
-    logging.getLogger("fastpipe").addFilter(_IN_OPTIONS)
+    logging.getLogger("fastpipe").addFilter(IN_OPTIONS)
     try:
         train = run if invocation.options.seeds is None else run_seeds
         train(

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from fastpipe.errors import ArgumentError, DataError
-from fastpipe.train.checkpoint import load_checkpoint
+from fastpipe.train.checkpoint import FORMAT, is_checkpoint, load_checkpoint
 from fastpipe.train.config.groups import Task
 from fastpipe.train.config.keys import check_keys, config_from_dict, config_to_dict
 from fastpipe.train.config.recipe import config_from_values, load_recipe
 from fastpipe.train.config.schema import TrainConfig
-from fastpipe.train.model import build_model
+from fastpipe.train.model import build_model, last_layer
 from fastpipe.train.safetensors_file import SUFFIX, card_in_header
 from fastpipe.train.units import in_units
 
@@ -90,6 +90,41 @@ class Told:
         return {key: value for key, value in vars(self).items() if value is not None}
 
 
+def described(state: Any, path: Path, told: Told, classes: tuple[str, ...]) -> Trained:
+    """The model in what was loaded from `path`: a checkpoint, or exported weights with their card or `told`.
+
+    `classes` are those of weights that no card describes. Raises ArgumentError, and DataError for anything
+    else.
+    """
+    if is_checkpoint(state):
+        if told.given():
+            names = ", ".join(f"--{key.replace('_', '-')}" for key in told.given())
+            raise ArgumentError(
+                f"{str(path)!r} is a run's checkpoint and describes its own model. Leave out {names}"
+            )
+        return trained_of(state, path)
+    if isinstance(state, dict) and state and all(isinstance(value, Tensor) for value in state.values()):
+        return read_exported(path, state, told, classes)
+    raise DataError(
+        f"{str(path)!r} is neither a checkpoint of fastpipe-train (format {FORMAT}) nor a plain state_dict, "
+        "as --export writes it"
+    )
+
+
+def names_of_outputs(path: Path, state: Any, told: Told) -> tuple[str, ...]:
+    """The classes of bare weights that `told` describes: those of the card, or else numbers.
+
+    Their count is then that of the rows of the model's last layer. () for what describes itself.
+    """
+    if told.recipe is None or is_checkpoint(state) or not isinstance(state, dict):
+        return ()
+    card = card_path(path)
+    if card is not None and card.is_file():
+        return tuple(map(str, _card_of(path)["classes"]))
+    last = state.get(f"{last_layer(told.model or load_recipe(told.recipe).model)}.weight")
+    return tuple(map(str, range(len(last)))) if isinstance(last, Tensor) and last.ndim else ()
+
+
 def card_path(weights: Path) -> Path | None:
     """The card next to exported weights; None for .safetensors, which has its card in its header.
 
@@ -138,7 +173,7 @@ def _card_of(path: Path) -> dict[str, Any]:
     file = card_path(path)
     where = "the header of the file itself" if file is None else f"the card {str(file)!r}"
     remedy = (
-        f"--evaluate {str(path)!r} holds only weights, without a description of their model: give --recipe "
+        f"{str(path)!r} holds only weights, without a description of their model: give --recipe "
         "with the run's config.yaml, or with a recipe's name and, if they differ from it, "
         "--model, --val-resolution and --val-resize"
     )

@@ -1,6 +1,6 @@
 """The page as one HTML file: data, style, plotly's script and ours; nothing comes from a network.
 
-The shell (colours, type, escaping of markup) is that of the profiler's page.
+The shell (head, colours, type, escaping of markup) is that of the other pages: `fastpipe/page/`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Any
 
 from fastpipe.errors import MissingExtraError
 from fastpipe.explore.payload import as_json
-from fastpipe.profiling.report.page.markup import Markup, el
-from fastpipe.profiling.report.page.theme import DARK, LIGHT, RULES
+from fastpipe.page.markup import Markup, el
+from fastpipe.page.shell import document
+from fastpipe.page.theme import DARK, LIGHT, RULES
 
 _HERE = Path(__file__).parent
 # In the order in which one uses the other.
@@ -41,20 +42,12 @@ _TITLE = "fastpipe-explore"
 def page(values: Mapping[str, Any]) -> str:
     """The whole page for what `payload` gives. Raises MissingExtraError without plotly."""
     policy = _POLICY.format(connect="'self'" if values["serving"] else "'none'")
-    head = el(
-        "head",
-        el("meta", charset="utf-8"),
-        el("meta", http_equiv="Content-Security-Policy", content=policy),
-        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        el("title", _TITLE),
-        el("style", Markup(style())),
-    )
     scripts = [
         el("script", Markup(as_json(values)), type="application/json", id="data"),
         el("script", Markup(_plotly())),
         el("script", Markup(script())),
     ]
-    return f"<!doctype html>\n{el('html', head, el('body', _main(), *scripts), lang='en')}\n"
+    return document(_TITLE, _main(), *scripts, style=style(), policy=policy)
 
 
 def style() -> str:

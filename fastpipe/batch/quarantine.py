@@ -172,6 +172,7 @@ class IncidentLog:
         self.quarantine = quarantine
         self.max_bad = max_bad
         self.counts: Counter[str] = Counter()  # counts of incidents delivered since then, by action
+        self.of_epoch: list[Incident] = []  # those delivered in the newest epoch
         self._said: set[tuple[str, str]] = set()
         self._limit = 0
         self._bad = 0
@@ -193,6 +194,7 @@ class IncidentLog:
     def begin(self, num_samples: int) -> None:
         """An epoch of so many samples begins."""
         self._bad = 0
+        self.of_epoch = []
         self._limit = max(_FEW, int(self.max_bad * num_samples))
 
     def note(self, incidents: tuple[Incident, ...]) -> None:
@@ -200,6 +202,7 @@ class IncidentLog:
         if not incidents:
             return
         self.counts.update(incident.action for incident in incidents)
+        self.of_epoch += incidents
         new = []
         for incident in incidents:
             said = (incident.key, incident.action)

@@ -44,7 +44,7 @@ from fastpipe.loader.state import EpochClock, check_replay, fitted, make_state
 from fastpipe.loader.stats import LoaderStats
 from fastpipe.loader.supply import Supply, drawer_of, lane_of
 from fastpipe.transforms import with_size
-from fastpipe.types import Choice, Spec
+from fastpipe.types import Choice, Incident, Spec
 
 __all__ = ["DataLoader"]
 
@@ -339,6 +339,13 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
     def incident_counts(self) -> dict[str, int]:
         """How many of the samples delivered so far were "skipped", "replaced" and "rescued"."""
         return dict(self._supply.incidents(self._asked).counts)
+
+    def incidents(self) -> tuple[Incident, ...]:
+        """The samples of the newest epoch that were skipped, replaced or rescued, in their order.
+
+        Those of batches that are delivered; it fills up while the epoch is read.
+        """
+        return tuple(self._supply.incidents(self._asked).of_epoch)
 
     def stats(self) -> LoaderStats:
         """What was delivered so far, over all epochs: images, those handed to Pillow, waiting, CPU time."""

@@ -290,32 +290,27 @@ def test_runs_on_one_and_on_eight_devices_are_not_seeds_of_one_another(make_run,
 
 
 @pytest.mark.parametrize(
-    ("summary", "name", "parts"),
+    ("summary", "environment", "name", "parts"),
     [
-        ({"device": "cuda", "processes": 2}, "2x cuda", ("2x cuda", "")),
-        ({"device": "cpu", "machine": {"processor": "AMD EPYC", "cpus": 2.0}}, "AMD EPYC, 2 CPUs", ("", "")),
+        ({"device": "cuda", "processes": 2}, None, "2x cuda", ("2x cuda", "")),
+        ({"device": "cpu"}, {"cpu": "AMD EPYC", "cpus_usable": 2.0}, "AMD EPYC, 2 CPUs", ("", "")),
         (
-            {
-                "device": "cuda",
-                "processes": 8,
-                "machine": {
-                    "accelerator": "NVIDIA A100-SXM4-80GB",
-                    "processor": "AMD EPYC 7742",
-                    "cpus": 128,
-                },
-            },
+            {"device": "cuda"},
+            {"gpu": "NVIDIA A100-SXM4-80GB", "cpu": "AMD EPYC 7742", "cpus_usable": 128, "processes": 8},
             "8x NVIDIA A100-SXM4-80GB, AMD EPYC 7742",
             ("8x A100-SXM-80GB", "AMD EPYC 7742"),
         ),
-        ({"device": "cpu", "machine": "broken"}, "cpu", ("", "")),
+        ({"device": "cpu"}, "broken", "cpu", ("", "")),
     ],
 )
-def test_a_run_names_its_machine(make_run, tmp_path, summary, name, parts):
+def test_a_run_names_its_machine(make_run, tmp_path, summary, environment, name, parts):
     folder = make_run("one")
     written = json.loads((folder / "summary.json").read_text())
-    for key in ("device", "processes", "machine"):
+    for key in ("device", "processes"):
         written.pop(key, None)
     (folder / "summary.json").write_text(json.dumps(written | summary))
+    if environment is not None:
+        (folder / "environment.json").write_text(json.dumps(environment))
     (run,) = collect(tmp_path).runs
     assert run.hardware == name and split_hardware(name) == parts
 

@@ -140,3 +140,23 @@ def test_another_process_counts_anew(folder: Path) -> None:
     assert pickle.loads(pickle.dumps(loader)).stats().images == 0
     with pytest.raises(dataclasses.FrozenInstanceError):
         loader.stats().images = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("backend", "workers"),
+    [("torchvision", 0), ("torchvision", 2), pytest.param("turbo", 0, marks=pytest.mark.turbo_built)],
+)
+@pytest.mark.parametrize("on_error", ["skip", "replace"])
+def test_incidents_are_those_of_the_newest_epoch(
+    folder: Path, backend: str, workers: int, on_error: str
+) -> None:
+    loader = loader_of(folder, backend=backend, num_workers=workers, on_error=on_error, quarantine=False)
+    assert loader.incidents() == ()
+    for _ in range(2):
+        for place, _batch in enumerate(loader):
+            # Sample 5 lies in the second batch: what is only prefetched is not told.
+            assert [one.sample_id for one in loader.incidents()] == ([5] if place else [])
+        (one,) = loader.incidents()
+        assert one.key.endswith("05.jpg") and "05.jpg" in one.reason
+        assert one.action == {"skip": "skipped", "replace": "replaced"}[on_error]
+        assert (one.substitute is None) == (on_error == "skip")

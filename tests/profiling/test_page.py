@@ -15,6 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fastpipe.page.markup import el
+from fastpipe.page.numbers import round_steps
+from fastpipe.page.theme import STYLE
 from fastpipe.profiling import names
 from fastpipe.profiling.cli import main
 from fastpipe.profiling.host import quick_card
@@ -22,9 +25,7 @@ from fastpipe.profiling.measure.stages import StageResult
 from fastpipe.profiling.measure.timing import Spread, Timing
 from fastpipe.profiling.report.page import page
 from fastpipe.profiling.report.page.build import SECTIONS
-from fastpipe.profiling.report.page.markup import el
-from fastpipe.profiling.report.page.theme import STYLE
-from fastpipe.profiling.report.page.values import round_steps, spread
+from fastpipe.profiling.report.page.values import spread
 from fastpipe.profiling.report.terminal import _row
 from fastpipe.profiling.report.values import _stage
 

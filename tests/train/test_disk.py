@@ -69,6 +69,7 @@ def test_what_is_no_disk_error_stays(tmp_path: Path, monkeypatch: pytest.MonkeyP
 WRITES: dict[str, Callable[[RunFolder], object]] = {
     "metrics.jsonl": lambda folder: folder.log("step", 0, {"epoch": 0, "x" * 5000: 1.0}),
     "config.yaml": lambda folder: folder.write_config("a: 1\n" * 1000),
+    "environment.json": lambda folder: folder.write_environment({"cpu": "x" * 5000}),
     "summary.json": lambda folder: folder.write_summary({"text": "x" * 5000}),
 }
 

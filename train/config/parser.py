@@ -30,9 +30,11 @@ def make_parser() -> Any:
         prog="fastpipe-train",
         exit_on_error=False,
         description="Train an image classifier with a recipe. "
-        "--evaluate CKPT --data DATA measures a checkpoint; "
+        "--evaluate CKPT --data DATA measures a checkpoint and shows its mistakes; "
+        "--predict CKPT FILES predicts images; "
+        "--report RUN writes a page about a run; "
         "--export CKPT OUT writes its weights (.pt, .safetensors) or its model (.onnx). "
-        "For their options, see `--evaluate --help` and `--export --help`.",
+        "For their options, see `--evaluate --help` and so on.",
     )
     parser.add_argument(
         "--recipe", type=str, default=DEFAULT_RECIPE, help=f"{', '.join(recipe_names())}, or a .yaml file"

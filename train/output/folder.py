@@ -1,4 +1,4 @@
-"""The run folder: config.yaml, metrics.jsonl, summary.json, last.ckpt and TensorBoard events."""
+"""The run folder: config.yaml, environment.json, metrics.jsonl, summary.json, last.ckpt and events."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import IO, Any
 from fastpipe.errors import ArgumentError, DataError, MissingExtraError
 from fastpipe.train.checkpoint import BEST, PREVIOUS
 from fastpipe.train.disk import why_not_written
+from fastpipe.train.output.environment import ENVIRONMENT
 from fastpipe.train.output.trackers import Tracker
 
 CHECKPOINT = "last.ckpt"
@@ -101,6 +102,11 @@ class RunFolder:
         with self._writing("config.yaml"):
             replace_text(self.path / "config.yaml", text)
 
+    def write_environment(self, values: dict[str, Any]) -> None:
+        """Save where the run runs; a resumed run's newest place replaces the one before."""
+        with self._writing(ENVIRONMENT):
+            replace_text(self.path / ENVIRONMENT, json.dumps(values, indent=2) + "\n")
+
     def log(self, kind: str, step: int, values: dict[str, float | int | None]) -> None:
         """One line `{"kind": ..., "step": ..., **values}`, and one point per number in TensorBoard."""
         with self._writing(METRICS):
@@ -156,6 +162,9 @@ class NoFolder:
     path = checkpoint = Path(CHECKPOINT)
 
     def write_config(self, text: str) -> None:
+        """Write nothing."""
+
+    def write_environment(self, values: dict[str, Any]) -> None:
         """Write nothing."""
 
     def log(self, kind: str, step: int, values: dict[str, float | int | None]) -> None:

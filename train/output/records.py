@@ -13,7 +13,6 @@ import torch
 
 from fastpipe.efficiency.durations import time_to_train
 from fastpipe.storage import DEMO_NOTE
-from fastpipe.system.machine import processor_name, this_machine
 from fastpipe.train.accuracy import per_class
 from fastpipe.train.broken import Counts, broken_counts, summed_counts
 from fastpipe.train.distributed import from_first
@@ -73,12 +72,6 @@ def peak_memory(device: torch.device) -> Record:
     if device.type == "cuda":
         peak["peak_cuda_mib"] = round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
     return peak
-
-
-def machine_record(device: torch.device) -> dict[str, Any]:
-    """What this rank computed on: the accelerator's name (None on a CPU), the processor's, usable CPUs."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else None
-    return {"accelerator": name, "processor": processor_name(), "cpus": this_machine().cpus}
 
 
 def step_record(
@@ -146,7 +139,6 @@ def summary_record(
         "time_to_train_s": round(time_to_train(trainer.epoch_seconds), 3),
         "device": trainer.device.type,
         "precision": trainer.precision,
-        "machine": machine_record(trainer.device),
         "skipped_steps": trainer.skipped,
         "left_out_steps": trainer.left_out,
         "on_error": config.on_error,

@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from fastpipe.page.markup import EMPTY, Markup, el
+from fastpipe.page.numbers import number, rate
+from fastpipe.page.shell import document
 from fastpipe.profiling import names
 from fastpipe.profiling.host.show import card_lines
 from fastpipe.profiling.report.page.fixes import fixes
-from fastpipe.profiling.report.page.markup import EMPTY, Markup, el
 from fastpipe.profiling.report.page.scaling import scaling
 from fastpipe.profiling.report.page.stages import rates, stage_table, waterfall
 from fastpipe.profiling.report.page.stalls import checks, interference, stalls, waits, what_if
-from fastpipe.profiling.report.page.theme import STYLE
 from fastpipe.profiling.report.page.timeline import timeline
-from fastpipe.profiling.report.page.values import number, rate, rows, spread
+from fastpipe.profiling.report.page.values import rows, spread
 
 __all__ = ["page"]
 
@@ -31,21 +32,8 @@ def page(report: dict[str, Any]) -> str:
     """The whole page of a report as `fastpipe-profile --json` writes it, with a list of missing sections."""
     work = report.get("workload") or {}
     title = f"fastpipe-profile: {work.get('model', 'a model')} on {_of(report, 'data', 'name') or 'data'}"
-    head = el(
-        "head",
-        el("meta", charset="utf-8"),
-        # The browser itself refuses whatever is not in this file.
-        el(
-            "meta",
-            http_equiv="Content-Security-Policy",
-            content="default-src 'none'; style-src 'unsafe-inline'; img-src data:",
-        ),
-        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        el("title", title),
-        el("style", Markup(STYLE)),
-    )
     body = [_heading(title, report), *_arranged(report), _footer(report)]
-    return f"<!doctype html>\n{el('html', head, el('body', el('main', *body)), lang='en')}\n"
+    return document(title, el("main", *body))
 
 
 def _of(report: dict[str, Any], section: str, key: str) -> Any:

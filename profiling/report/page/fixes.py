@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastpipe.profiling.report.page.markup import EMPTY, Markup, el
-from fastpipe.profiling.report.page.values import NONE, number, rate, rows, spread
+from fastpipe.page.markup import EMPTY, Markup, el
+from fastpipe.page.numbers import NONE, number, rate
+from fastpipe.profiling.report.page.values import rows, spread
 
 _WIDTH, _HEIGHT = 240, 26
 # What the terminal's report lists as a fix too.

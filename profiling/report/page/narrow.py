@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fastpipe.profiling.report.page.markup import Markup, el
+from fastpipe.page.markup import Markup, el
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

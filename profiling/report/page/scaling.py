@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fastpipe.profiling.report.page.markup import Markup, el
+from fastpipe.page.markup import Markup, el
+from fastpipe.page.numbers import number, rate, round_steps
 from fastpipe.profiling.report.page.narrow import Bar, both
 from fastpipe.profiling.report.page.stages import key
-from fastpipe.profiling.report.page.values import Spread, number, rate, round_steps, rows, spread
+from fastpipe.profiling.report.page.values import Spread, rows, spread
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 80, 980, 12, 300
 

@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from fastpipe.profiling.report.page.markup import EMPTY, Markup, el
+from fastpipe.page.markup import EMPTY, Markup, el
+from fastpipe.page.numbers import NONE, number, rate
 from fastpipe.profiling.report.page.narrow import Bar, both
-from fastpipe.profiling.report.page.values import NONE, interval, number, rate, rows, spread
+from fastpipe.profiling.report.page.values import interval, rows, spread
 
 # Width of the drawing, of the names before it and of the figures behind it, in its own pixels.
 _WIDTH, _NAMES, _FIGURES, _ROW = 1000, 170, 190, 30

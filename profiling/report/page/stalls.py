@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastpipe.profiling.report.page.markup import EMPTY, Markup, el
+from fastpipe.page.markup import EMPTY, Markup, el
+from fastpipe.page.numbers import NONE, number, rate
 from fastpipe.profiling.report.page.narrow import Bar, both
-from fastpipe.profiling.report.page.values import NONE, Spread, number, rate, rows, spread
+from fastpipe.profiling.report.page.values import Spread, rows, spread
 
 _WIDTH, _NAMES, _FIGURES, _ROW = 1000, 240, 190, 30
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastpipe.profiling.report.page.markup import EMPTY, Markup, el
+from fastpipe.page.markup import EMPTY, Markup, el
+from fastpipe.page.numbers import number, round_steps
 from fastpipe.profiling.report.page.stages import key
-from fastpipe.profiling.report.page.values import duration, number, round_steps, rows
+from fastpipe.profiling.report.page.values import duration, rows
 
 _LEFT, _RIGHT, _ROW = 130, 985, 40
 _MOST_SPANS = 3000

@@ -5,9 +5,9 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 
-__all__ = ["Markup", "el"]
+__all__ = ["EMPTY", "Markup", "el"]
 
-_VOID = {"meta", "br", "line", "rect", "circle", "path"}
+_VOID = {"meta", "br", "img", "line", "rect", "circle", "path"}
 
 
 class Markup(str):
@@ -28,7 +28,7 @@ def el(name: str, /, *children: object, **attributes: object) -> Markup:
     )
     inner = join(children)
     if name in _VOID and not inner:
-        return Markup(f"<{name}{shown}/>" if name != "meta" and name != "br" else f"<{name}{shown}>")
+        return Markup(f"<{name}{shown}/>" if name not in ("meta", "br", "img") else f"<{name}{shown}>")
     return Markup(f"<{name}{shown}>{inner}</{name}>")
 
 

@@ -1,8 +1,8 @@
-"""Colours and type of the page, light and dark; the explorer's page has them too."""
+"""Colours and type of a page, light and dark."""
 
 from __future__ import annotations
 
-__all__ = ["DARK", "LIGHT", "RULES"]
+__all__ = ["DARK", "LIGHT", "RULES", "STYLE"]
 
 LIGHT = """
   --page: #f6f7f9; --card: #ffffff; --ink: #16191d; --soft: #59636e;
@@ -69,7 +69,7 @@ footer { color: var(--soft); font-size: 13px; }
   td.label { white-space: normal; width: 7em; }
 }
 """
-# For the drawings of this page alone: the explorer's are plotly's.
+# For drawings in the page's own SVG: the explorer's are plotly's.
 _DRAWINGS = """svg { display: block; width: 100%; height: auto; min-width: 640px; }
 svg text { fill: var(--ink); font-size: 13px; font-variant-numeric: tabular-nums; }
 svg .soft { fill: var(--soft); font-size: 12px; }

@@ -1,0 +1,1 @@
+"""Pages in one file, without a network: markup that is escaped by type, colours, head, round axes."""

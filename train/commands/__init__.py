@@ -1,0 +1,1 @@
+"""What `fastpipe-train` does with a finished run instead of training, one file for each command."""
