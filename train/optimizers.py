@@ -8,6 +8,7 @@ trust ratio; LARS's trust coefficient is 0.001.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from fnmatch import fnmatch
 from typing import Any
 
@@ -110,7 +111,7 @@ def parameter_groups(model: nn.Module, *, on_norm: bool, on_bias: bool) -> list[
 def _spared_with_norms(model: nn.Module) -> set[str]:
     """Names of the parameters of normalisation layers, and of those that the model itself wants spared."""
     norms = {id(p) for m in model.modules() if isinstance(m, _NORMS) for p in m.parameters(recurse=False)}
-    own: set[str] = getattr(model, "no_weight_decay", set)()
+    own: Iterable[str] = getattr(model, "no_weight_decay", set)()
     return {
         name
         for name, param in model.named_parameters()

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fastpipe.errors import ArgumentError
+from fastpipe.storage import open_index
 from fastpipe.train import data as data_module
 from fastpipe.train.cli import main
 from fastpipe.train.config.options import Options
@@ -16,7 +17,6 @@ from fastpipe.train.config.recipe import load_recipe
 from fastpipe.train.data import eval_loader
 from fastpipe.train.distributed import device_named
 from fastpipe.train.launch import _check
-from fastpipe.train.splits import open_data
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_a_run_on_the_cpu_leaves_the_gpu_alone(
     """The loader's own choice would be the current GPU."""
     given: list[dict[str, Any]] = []
     monkeypatch.setattr(data_module, "DataLoader", lambda dataset, **settings: given.append(settings))
-    config, index = load_recipe("mild"), open_data(str(photos)).train
+    config, index = load_recipe("mild"), open_index(photos)
     for device in (torch.device("cpu"), torch.device("cuda", 0), None):
         eval_loader(config, index, device=device)
     assert [settings["device"] for settings in given] == [torch.device("cpu"), None, None]

@@ -73,7 +73,12 @@ def apply_stochastic_depth(model: nn.Module, *, drop_rate: float) -> int:
 
 
 def _branches(module: nn.Module) -> list[str]:
-    """The names of the ends of its branches; timm's ResNets have None where there is nothing to drop."""
+    """The names of the ends of its branches; timm's ResNets have None where there is nothing to drop.
+
+    None of a block of timm's EfficientNets without a shortcut, which never calls its `drop_path`.
+    """
+    if not getattr(module, "has_skip", True):
+        return []
     return [
         name
         for name in (*vars(module), *module._modules)
