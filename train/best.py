@@ -76,7 +76,7 @@ def saved_best(state: Mapping[str, Any], metric: Metric) -> Best | None:
 
 def is_its_own_best(state: Mapping[str, Any]) -> bool:
     """Whether a checkpoint is that of the best epoch it knows of."""
-    return bool(state["best"]["own"])
+    return bool((state.get("best") or {}).get("own"))
 
 
 def settled(state: Mapping[str, Any], path: Path, folder: Path, metric: Metric) -> tuple[Best, str]:
