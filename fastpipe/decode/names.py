@@ -15,7 +15,7 @@ def applied_by_decoder(spec: Spec | None, uniforms: Sequence[float], size: Size)
     """Crop and resize in their order. size: (height, width) of the decoded image, in pixels."""
     if isinstance(spec, RandomResizedCrop):
         box = draw_box(spec, uniforms, *size)
-        yield _crop(box, size)
+        yield _crop(box)
         yield from _resize((box.height, box.width), spec.size, spec.interpolation)
     elif isinstance(spec, ResizeCrop):
         if spec.resize is not None:
@@ -23,13 +23,13 @@ def applied_by_decoder(spec: Spec | None, uniforms: Sequence[float], size: Size)
             yield from _resize(size, resized, spec.interpolation)
             size = resized
         if spec.crop is not None:
-            yield _crop(draw_box(spec, uniforms, *size), size)
+            yield _crop(draw_box(spec, uniforms, *size))
 
 
-def _crop(box: Box, size: Size) -> Applied:
+def _crop(box: Box) -> Applied:
     settings = {"top": box.top, "left": box.left, "height": box.height, "width": box.width}
-    where = f"crop {box.height} x {box.width} at {box.top}, {box.left} of {size[0]} x {size[1]}"
-    return Applied(name="crop", settings=settings, words=where)
+    words = f"crop {box.height} x {box.width} at {box.top}, {box.left}"
+    return Applied(name="crop", settings=settings, words=words)
 
 
 def _resize(size: Size, to: Size, interpolation: str) -> Iterator[Applied]:

@@ -36,21 +36,27 @@ def draw_sheet(
     height += len(head) * _LINE + _GAP
     for line in cells:
         tops.append(height)
-        height += side + max(len(words) for _, words in line) * _LINE + _GAP
+        height += _tallest(line, side) + max(len(words) for _, words in line) * _LINE + _GAP
     sheet = Image.new("RGB", (max(width, 320), height), _PAPER)
     pen = ImageDraw.Draw(sheet)
     for number, text in enumerate(head):
         pen.text((_PAD, _PAD + number * _LINE), text, fill=_INK, font=font)
     for top, line in zip(tops, cells, strict=True):
         for column, cell in enumerate(line):
-            _draw_cell(sheet, pen, (_PAD + column * (side + _GAP), top), cell, side, font)
+            place = (_PAD + column * (side + _GAP), top)
+            _draw_cell(sheet, pen, place, cell, (side, _tallest(line, side)), font)
     return sheet
 
 
 def cell_side(rows: Sequence[Row]) -> int:
-    """The side of a cell in pixels: that of the largest image, within bounds for words and for the eye."""
-    sides = [max(row.pixels.shape[:2]) for row in rows if row.pixels is not None]
-    return min(max(max(sides, default=_LEAST), _LEAST), _MOST)
+    """The side of a cell in pixels: the largest image, enlarged a whole number of times, within bounds."""
+    largest = max((max(row.pixels.shape) for row in rows if row.pixels is not None), default=_LEAST)
+    return min(max(largest * max(1, _MOST // largest), _LEAST), _MOST)
+
+
+def _tallest(line: Sequence[Cell], side: int) -> int:
+    """The height of the images in a line, in pixels."""
+    return max((as_shown(pixels, side).height for pixels, _ in line if pixels is not None), default=0)
 
 
 def as_shown(pixels: Levels, side: int) -> Image.Image:
@@ -121,12 +127,18 @@ def _wrap(text: str, font: Font, width: int) -> list[str]:
 
 
 def _draw_cell(
-    sheet: Image.Image, pen: ImageDraw.ImageDraw, place: tuple[int, int], cell: Cell, side: int, font: Font
+    sheet: Image.Image,
+    pen: ImageDraw.ImageDraw,
+    place: tuple[int, int],
+    cell: Cell,
+    room: tuple[int, int],
+    font: Font,
 ) -> None:
-    (left, top), (pixels, lines) = place, cell
+    """room: the width and the height that the images of the line take."""
+    (left, top), (width, height), (pixels, lines) = place, room, cell
     if pixels is None:
-        pen.rectangle((left, top, left + side - 1, top + side - 1), outline=(210, 210, 210))
+        pen.rectangle((left, top, left + width - 1, top + height - 1), outline=_GREY)
     else:
-        sheet.paste(as_shown(pixels, side), place)
+        sheet.paste(as_shown(pixels, width), place)
     for number, (text, ink) in enumerate(lines):
-        pen.text((left, top + side + 2 + number * _LINE), text, fill=ink, font=font)
+        pen.text((left, top + height + 2 + number * _LINE), text, fill=ink, font=font)
