@@ -88,7 +88,7 @@ def test_the_named_operations_give_the_pixels(one_a_class: Path) -> None:
     rows = _hot(one_a_class).preview(24, epochs=(3,)).rows
     alone, names = {}, set()
     for row in rows:
-        image = Image.open(dataset.samples[row.id][0]).convert("RGB")
+        image = dataset.loader(dataset.samples[row.id][0])
         for one in row.operations[:-1]:
             image = _by_pillow(image, one)
         alone[row.id] = np.asarray(image, dtype=np.float64)
@@ -286,7 +286,8 @@ def test_it_is_saved_by_suffix_and_shown_by_a_notebook(one_a_class: Path, tmp_pa
     preview = _small(one_a_class)
     for suffix in (".jpg", ".png"):
         preview.save(tmp_path / f"sheet{suffix}")
-        assert Image.open(tmp_path / f"sheet{suffix}").size == preview.image.size
+        with Image.open(tmp_path / f"sheet{suffix}") as sheet:
+            assert sheet.size == preview.image.size
     assert Image.open(io.BytesIO(preview._repr_png_())).size == preview.image.size
     preview.save(tmp_path / "sheet.html")
     page = (tmp_path / "sheet.html").read_text(encoding="utf-8")

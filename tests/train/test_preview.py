@@ -74,7 +74,8 @@ def test_the_command_writes_the_sheet(data: Path, tmp_path: Path, capsys: pytest
     options = ["--images", "2", "--draws", "3", "--output", str(out)]
     assert main([str(data), *KEYS, *options]) == 0
     assert capsys.readouterr().out == f"{out}: 2 images of epochs 0, 1, 2, seed 9\n"
-    assert Image.open(out).width > 4 * 168  # the stored image and three draws
+    with Image.open(out) as sheet:
+        assert sheet.width > 4 * 168  # the stored image and three draws
 
 
 def test_epochs_are_a_first_one_with_draws_or_a_list() -> None:
