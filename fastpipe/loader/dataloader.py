@@ -33,7 +33,8 @@ from fastpipe.loader.counting import counted_iterator
 from fastpipe.loader.epoch import EpochIterator, MovedIterator, Position, Whereabouts
 from fastpipe.loader.explain import Explanation, facts_of
 from fastpipe.loader.plan import Planned, plan_asked, refuse_what_needs_lifting
-from fastpipe.loader.preview.make import Preview, preview_of
+from fastpipe.loader.preview.make import preview_of
+from fastpipe.loader.preview.result import Preview
 from fastpipe.loader.replay import (
     draws_base_seed,
     order_generator_state,

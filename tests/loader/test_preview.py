@@ -17,7 +17,7 @@ from torch.utils.data import Dataset, IterableDataset, Subset
 from torchvision.datasets import ImageFolder
 
 from fastpipe import ArgumentError, DataLoader, augment
-from fastpipe.loader.preview.make import Preview
+from fastpipe.loader.preview.result import Preview
 from fastpipe.rng import permutation
 from fastpipe.types import Applied
 

@@ -18,7 +18,7 @@ from fastpipe.system.output import ends_with_its_reader, put, version
 from fastpipe.train.cli import parse
 
 if TYPE_CHECKING:
-    from fastpipe.loader.preview.make import Preview
+    from fastpipe.loader.preview.result import Preview
     from fastpipe.train.config.options import Invocation
 
 __all__ = ["main"]
@@ -105,7 +105,7 @@ def _run(args: Sequence[str]) -> int:
     if rest and not rest[0].startswith("-"):
         rest = ["--data", *rest]
     epochs = epochs_of(given.epoch, given.draws)
-    from fastpipe.loader.preview.make import check_output
+    from fastpipe.loader.preview.result import check_output
 
     check_output(given.output)
     invocation = parse(rest)

@@ -21,7 +21,7 @@ from fastpipe.device.draws.part import part_of, partners_of
 from fastpipe.loader.preview.labels import label_words
 from fastpipe.loader.preview.levels import levels_of
 from fastpipe.loader.preview.row import Levels, Row
-from fastpipe.types import Applied, HostBatch, IntArray, Plan, Request
+from fastpipe.types import Applied, HostBatch, IntArray, Plan, Request, Size
 
 Decode = Callable[[Request], HostBatch]
 
@@ -114,37 +114,48 @@ def _rows(
     dataset: Any, plan: Plan, stage: DeviceStage, decode: Decode, pick: Pick, classes: Sequence[str]
 ) -> Iterator[Row]:
     whole = pick.request
-    host = decode(_cut(whole, _with_partners(plan, pick)))
-    places = _kept(_with_partners(plan, pick), whole, host)
+    wanted = _with_partners(plan, pick)
+    host = decode(_cut(whole, wanted))
+    places = _kept(wanted, whole, host)
     if not places:
         return
-    size = (int(host.images.shape[1]), int(host.images.shape[2]))
-    params = draw(plan.device, whole, *size)
+    params = draw(plan.device, whole, *_size(host))
     batch = stage.hand_over(stage.apply(host, part_of(params, np.array(places, dtype=np.int64))))
     raw = stage.engine_name == "none"
     levels: Levels = batch.images.cpu().numpy() if raw else levels_of(batch.images, stage.output.table)
-    spec, numbers = decode_draws(plan, host.request)
-    substitutes = {incident.sample_id: incident.substitute for incident in host.incidents}
     for at, place in enumerate(places):
         if place not in pick.places:
             continue
-        sample_id = int(whole.ids[place])
-        shown = substitutes.get(sample_id)
-        leaf, index = locate(dataset, sample_id if shown is None else shown)
-        source = leaf.rgb(index)
-        done = [] if shown is None else [_replaced(shown)]
-        done += applied_by_decoder(spec, numbers[at].tolist(), (source.height, source.width))
-        done += [Applied(name="host", words=note.step) for note in plan.notes if note.where == "worker"]
-        done += [] if raw else applied_to(params, whole, place, size)
+        leaf, index = locate(dataset, int(whole.ids[place]))
+        done = _before_the_device(dataset, plan, host, at)
         yield Row(
-            id=sample_id,
+            id=int(whole.ids[place]),
             name=PurePath(leaf.name(index)).name,
             label=label_words(batch.labels, at, classes),
             epoch=whole.epoch,
             batch=whole.batch,
-            operations=tuple(done),
+            operations=(*done, *(() if raw else applied_to(params, whole, place, _size(host)))),
             pixels=levels[at],
         )
+
+
+def _size(host: HostBatch) -> Size:
+    return int(host.images.shape[1]), int(host.images.shape[2])
+
+
+def _before_the_device(dataset: Any, plan: Plan, host: HostBatch, at: int) -> Iterator[Applied]:
+    """What policy, decoder and worker did to the image at a place of a decoded batch."""
+    sample_id = int(host.request.ids[at])
+    instead = {incident.sample_id: incident.substitute for incident in host.incidents}.get(sample_id)
+    if instead is not None:
+        yield _replaced(instead)
+    leaf, index = locate(dataset, sample_id if instead is None else instead)
+    image = leaf.rgb(index)
+    spec, numbers = decode_draws(plan, host.request)
+    yield from applied_by_decoder(spec, numbers[at].tolist(), (image.height, image.width))
+    for note in plan.notes:
+        if note.where == "worker":
+            yield Applied(name="host", words=note.step)
 
 
 def _replaced(substitute: int) -> Applied:

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
-
-from PIL import Image
 
 from fastpipe.backends.base import BatchSource
 from fastpipe.batch import Drawer
@@ -26,80 +21,18 @@ from fastpipe.loader.epoch import LiftedLane, Position
 from fastpipe.loader.plan import Planned, plan_asked, refuse_what_needs_lifting
 from fastpipe.loader.preview.apart import apart
 from fastpipe.loader.preview.lifted import Pick, decoder_of, first_picks, picks_of, rows_of
-from fastpipe.loader.preview.page import fragment, page
 from fastpipe.loader.preview.plain import batches_by_id, batches_of_stream, plain_rows
+from fastpipe.loader.preview.result import Preview
 from fastpipe.loader.preview.row import Levels, Row
-from fastpipe.loader.preview.sheet import draw_sheet
 from fastpipe.loader.state import set_samplers
 from fastpipe.loader.supply import Supply, build_source, drawer_of, lane_of
 from fastpipe.transforms import preserved_rng
 from fastpipe.types import Choice
 
-__all__ = ["Preview", "check_output"]
-
 # How many batches of an order of unknown length are searched for an image.
 _MOST_BATCHES = 100_000
 _UNKEYED = "without seed=, only the next iter() has these draws, and only if nothing else is drawn before it"
-_PAGES = (".html", ".htm")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Preview:
-    """Images as the model will see them; a notebook shows it by itself.
-
-    rows:      one for each image and epoch, the epochs of an image in a row.
-    title:     what is shown. notes: what the reader must know, such as why no operations are known.
-    originals: uint8 [H,W,3] as stored, by id; empty for what is not lifted.
-    """
-
-    rows: tuple[Row, ...]
-    title: str
-    notes: tuple[str, ...] = ()
-    originals: Mapping[Any, Levels] = field(default_factory=dict)
-
-    @property
-    def image(self) -> Image.Image:
-        """The sheet as an RGB picture."""
-        return draw_sheet(self.rows, self.originals, self.title, self.notes)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a picture in the format of the suffix (.jpg, .png, ...), or a page (.html).
-
-        Raises ArgumentError for a suffix that Pillow does not know, and for a place that cannot be written.
-        """
-        place = Path(path)
-        check_output(place)
-        try:
-            if place.suffix.lower() in _PAGES:
-                place.write_text(page(self.rows, self.title, self.notes), encoding="utf-8")
-            else:
-                self.image.save(place)
-        except OSError as error:
-            raise _unwritable(place, error.strerror or str(error)) from error
-
-    def _repr_png_(self) -> bytes:
-        file = io.BytesIO()
-        self.image.save(file, "PNG")
-        return file.getvalue()
-
-    def _repr_html_(self) -> str:
-        return fragment(self.rows, self.title, self.notes)
-
-
-def check_output(place: Path) -> None:
-    """Raise ArgumentError for a file name of another kind, and for a folder that is not there."""
-    known = Image.registered_extensions()
-    if place.suffix.lower() not in _PAGES and known.get(place.suffix.lower()) not in Image.SAVE:
-        raise ArgumentError(
-            f"the name of a preview must end in .jpg, .png, another suffix of Pillow, or .html. "
-            f"Found: {str(place)!r}"
-        )
-    if not place.parent.is_dir():
-        raise _unwritable(place, f"{str(place.parent)!r} is no folder")
-
-
-def _unwritable(place: Path, reason: str) -> ArgumentError:
-    return ArgumentError(f"a preview must go to a file that can be written. Found: {str(place)!r} ({reason})")
+_UNAPPLIED = "engine='none' leaves the operations after the crop to the script: none is applied here"
 
 
 def preview_of(
@@ -194,30 +127,27 @@ def _lifted(work: _Work, epochs: Sequence[int] | None, epoch: int) -> tuple[list
     lane = lane_of(asked, planned, work.supply.stages, work.resolution)
     assert isinstance(lane, LiftedLane)
     decode = decoder_of(work.source(choice))
-    found: list[list[Pick]] = []
-    ids: list[int] = []
-    for drawer in work.drawers(epochs, epoch, choice):
-        if not found:
-            found.append(first_picks(drawer, work.images))
-            ids = [int(pick.request.ids[place]) for pick in found[0] for place in pick.places]
-        else:
-            found.append(picks_of(drawer, ids, length(asked.index_sampler, _MOST_BATCHES)))
-    rows = [
-        (row.id, number, row)
-        for number, picks in enumerate(found)
-        for row in rows_of(asked.dataset, planned.plan, lane.stage, decode, picks)
+    by_epoch, ids = _picks(work, work.drawers(epochs, epoch, choice))
+    made = [
+        {row.id: row for row in rows_of(asked.dataset, planned.plan, lane.stage, decode, picks)}
+        for picks in by_epoch
     ]
-    by_place = {(sample_id, number): row for sample_id, number, row in rows}
-    numbers = [epoch] if epochs is None else list(epochs)
-    shown = [
-        by_place.get((sample_id, number)) or _absent(sample_id, numbers[number])
+    numbers = [epoch] if epochs is None else epochs
+    rows = [
+        found.get(sample_id) or _absent(sample_id, number)
         for sample_id in ids
-        for number in range(len(numbers))
+        for found, number in zip(made, numbers, strict=True)
     ]
     notes = [_UNKEYED] if asked.seed is None else []
-    if lane.stage.engine_name == "none":
-        notes.append("engine='none' leaves the operations after the crop to the script: none is applied here")
-    return shown, notes
+    return rows, [*notes, _UNAPPLIED] if lane.stage.engine_name == "none" else notes
+
+
+def _picks(work: _Work, drawers: Iterator[Drawer]) -> tuple[list[list[Pick]], list[int]]:
+    """The places to show, by epoch, and the ids that the first epoch begins with."""
+    found = [first_picks(next(drawers), work.images)]
+    ids = [int(pick.request.ids[place]) for pick in found[0] for place in pick.places]
+    most = length(work.asked.index_sampler, _MOST_BATCHES)
+    return [*found, *(picks_of(drawer, ids, most) for drawer in drawers)], ids
 
 
 def _absent(sample_id: int, epoch: int) -> Row:
