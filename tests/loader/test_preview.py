@@ -134,9 +134,10 @@ def test_an_image_that_an_epoch_leaves_out_is_said_to_be_absent(one_a_class: Pat
     assert rows.image.width > 0
 
 
-def test_without_a_seed_the_next_epoch_is_shown(one_a_class: Path) -> None:
+@pytest.mark.parametrize("workers", [{}, {"num_workers": 1, "persistent_workers": True}])
+def test_without_a_seed_the_next_epoch_is_shown(one_a_class: Path, workers: dict[str, Any]) -> None:
     torch.manual_seed(5)
-    loader = DataLoader(ImageFolder(str(one_a_class), TRAIN), 6, shuffle=True)
+    loader = DataLoader(ImageFolder(str(one_a_class), TRAIN), 6, shuffle=True, **workers)
     list(loader)
     preview = loader.preview(6)
     images, labels = next(iter(loader))

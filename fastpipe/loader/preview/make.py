@@ -101,7 +101,9 @@ class _Work:
         for number in [epoch] if epochs is None else epochs:
             if epochs is not None:
                 set_samplers(number, (asked.sampler, asked.batch_sampler))
-            drawn = draw_base_seed(asked.generator)
+            # Persistent workers keep the seed of their first epoch, and none is drawn for them again.
+            kept = self.supply.persistent
+            drawn = draw_base_seed(asked.generator) if kept is None else kept.base_seed()
             seed = drawn if asked.seed is None else asked.seed
             yield drawer_of(
                 asked,
