@@ -5,7 +5,7 @@ Letters used in shapes: B batch, H height, W width, C channel (RGB), K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 __all__ = [
+    "Applied",
     "Availability",
     "Batch",
     "Choice",
@@ -177,6 +178,21 @@ class StepNote:
     step: str
     where: Literal["decoder", "worker", "device", "torch"]
     why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """One operation on one image: its name, and the parameters that were drawn for it.
+
+    words: the same for a reader, on one line; `str()` gives it.
+    """
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    words: str
+
+    def __str__(self) -> str:
+        return self.words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

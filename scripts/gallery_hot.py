@@ -12,9 +12,8 @@ import torch
 from PIL import Image, ImageDraw, ImageOps
 
 from fastpipe.device.draws.draw import Params, draw
-from fastpipe.device.draws.params import OpParams
+from fastpipe.device.draws.names import policy_operations
 from fastpipe.device.stage import DeviceStage
-from fastpipe.kernels.ops import OPERATIONS
 from fastpipe.transforms.mix_specs import ColOut, MixUp
 from fastpipe.transforms.policy_specs import RandAugment
 from fastpipe.transforms.specs import HorizontalFlip, ToFloat
@@ -81,20 +80,7 @@ def _epoch(batch: torch.Tensor, seed: int, epoch: int) -> tuple[Params, list[Ima
 def words_of(params: Params, row: int) -> tuple[str, str]:
     """The draws of an image: its flip and operation, and those that the batch shares."""
     flip = params.flip is not None and bool(params.flip[row])
-    policy = "" if params.ops is None else _operation(params.ops, row)
+    policy = "" if params.ops is None else ", ".join(map(str, policy_operations(params.ops, row)))
     mix = params.mix
     mixed = "" if mix is None else f"MixUp {mix.weight:.2f} of photo {int(mix.partner[row]) + 1}"
     return ("flip, " if flip else "") + policy, mixed
-
-
-def _operation(ops: OpParams, row: int) -> str:
-    name = OPERATIONS[int(ops.ops[row, 0])].name
-    if name != "affine":
-        value = float(ops.values[row, 0])
-        return name if value == 0.0 else f"{name} {value:.3g}"
-    a, b, c, d, _, f = ops.matrices[row, 0].tolist()
-    if b and d:
-        return f"rotate {np.degrees(np.arctan2(d, a)):.0f}"  # counterclockwise, as Pillow counts
-    if b or d:
-        return f"shear_x {b:.2f}" if b else f"shear_y {d:.2f}"
-    return f"translate {c:g}, {f:g}"

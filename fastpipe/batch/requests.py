@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterable
+from typing import Protocol
 
 import torch
 
-from fastpipe.batch.drawing import Drawer
 from fastpipe.types import Request
 
 __all__ = ["RequestStream", "current_rank"]
@@ -21,6 +21,21 @@ def current_rank() -> int:
     return 0
 
 
+class Draws(Protocol):
+    """What makes requests: a `Drawer`, or another maker of them for one epoch."""
+
+    @property
+    def seed(self) -> int:
+        """The key of all draws."""
+
+    @property
+    def epoch(self) -> int:
+        """From 0."""
+
+    def draw(self) -> Request:
+        """The next request; StopIteration at the end."""
+
+
 class RequestStream:
     """Iterates over requests.
 
@@ -30,10 +45,10 @@ class RequestStream:
     thread that holds the stream keeps nothing of the script alive.
     """
 
-    def __init__(self, drawer: Drawer) -> None:
+    def __init__(self, drawer: Draws) -> None:
         self.seed = drawer.seed
         self.epoch = drawer.epoch
-        self._drawer: Drawer | None = drawer
+        self._drawer: Draws | None = drawer
         self._drawn: deque[Request] = deque()
         self._error: Exception | None = None
         self._ended = False
@@ -80,7 +95,7 @@ class RequestStream:
         """From now on requests come only by `feed`."""
         self._drawer = None
 
-    def feed(self, drawer: Drawer, num: int = 1) -> None:
+    def feed(self, drawer: Draws, num: int = 1) -> None:
         """Draw requests in the caller's thread.
 
         The end of the order and the sampler's error are delivered in their turn.

@@ -58,9 +58,16 @@ class DeviceStage:
         check_batch(host)
         return self._run(host, self.steps)
 
+    def apply(self, host: HostBatch, params: Params) -> Batch:
+        """The device steps with these parameters instead of drawn ones. Raises DataError likewise."""
+        check_batch(host)
+        return self._apply(host, params)
+
     def _run(self, host: HostBatch, steps: Sequence[Spec]) -> Batch:
         height, width = int(host.images.shape[1]), int(host.images.shape[2])
-        params = draw(steps, host.request, height, width)
+        return self._apply(host, draw(steps, host.request, height, width))
+
+    def _apply(self, host: HostBatch, params: Params) -> Batch:
         if self.engine_name == "none":
             (images, labels), ready = self.transfer((host.images, host.labels))
             return Batch(images=images, labels=labels, request=host.request, params=params, ready=ready)

@@ -32,7 +32,9 @@ from fastpipe.loader.asked import Asked
 from fastpipe.loader.counting import counted_iterator
 from fastpipe.loader.epoch import EpochIterator, MovedIterator, Position, Whereabouts
 from fastpipe.loader.explain import Explanation, facts_of
-from fastpipe.loader.plan import Planned, plan_loader, refuse_what_needs_lifting
+from fastpipe.loader.plan import Planned, plan_asked, refuse_what_needs_lifting
+from fastpipe.loader.preview.make import preview_of
+from fastpipe.loader.preview.result import Preview
 from fastpipe.loader.replay import (
     draws_base_seed,
     order_generator_state,
@@ -190,14 +192,7 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
 
     def planned(self) -> Planned:
         """The plan for the data set as it is now, or the reason why nothing is lifted."""
-        if self.backend == "torch":
-            return Planned(plan=None, reason='backend="torch" was asked for')
-        return plan_loader(
-            self.dataset,
-            batched=self._auto_collation,
-            collate_fn=self.collate_fn,
-            augment=tuple(self.augment or ()),
-        )
+        return plan_asked(self._asked)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """A new iterator over the current epoch; the plan is read from the data set now."""
@@ -361,6 +356,23 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
             steps=planned.notes,
             choice=choice,
             facts=facts_of(self._asked, planned, choice, self._where.tally),
+        )
+
+    def preview(self, images: int = 16, *, epochs: Sequence[int] | None = None) -> Preview:
+        """Images as the model will see them, each with its operations; a notebook shows the result.
+
+        images: the first so many different ones of the order. epochs: in which epochs to show them, from 0;
+        None: the one of the next `iter()`. The pixels are those of the loader's own batches, as levels; of
+        what cannot be lifted no operations are known. The loader, its samplers and the generators stay as
+        they are. Raises ArgumentError for wrong numbers, and if batches hold no images.
+        """
+        return preview_of(
+            self._asked,
+            self._supply,
+            self._policy,
+            images=images,
+            epochs=epochs,
+            epoch=self._clock.now(self.sampler, self.batch_sampler),
         )
 
     def state_dict(self) -> dict[str, Any]:

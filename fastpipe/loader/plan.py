@@ -49,6 +49,18 @@ class Planned:
     num_classes: int | None = None
 
 
+def plan_asked(asked: Asked) -> Planned:
+    """The plan for a loader's data set as it is now, or the reason why nothing is lifted."""
+    if asked.backend == "torch":
+        return Planned(plan=None, reason='backend="torch" was asked for')
+    return plan_loader(
+        asked.dataset,
+        batched=asked.batched,
+        collate_fn=asked.collate_fn,
+        augment=tuple(asked.augment or ()),
+    )
+
+
 def plan_loader(
     dataset: Any,
     *,

@@ -65,7 +65,7 @@ class EpochClock:
     def set(self, epoch: int, *samplers: Any) -> None:
         """Take the epoch given to `set_epoch`."""
         self._said = int(epoch)
-        _set_samplers(self._said, samplers)
+        set_samplers(self._said, samplers)
 
     def resume(self, state: Mapping[str, Any], *samplers: Any) -> None:
         """Continue with a saved epoch, or with the next one if it was finished."""
@@ -73,10 +73,11 @@ class EpochClock:
         self._started = epoch
         if self._said is not None:
             self._said = epoch
-        _set_samplers(epoch, samplers)
+        set_samplers(epoch, samplers)
 
 
-def _set_samplers(epoch: int, samplers: tuple[Any, ...]) -> None:
+def set_samplers(epoch: int, samplers: tuple[Any, ...]) -> None:
+    """Call `set_epoch` of these samplers, and of those inside them, where there is one."""
     for sampler in samplers:
         for owner in (sampler, getattr(sampler, "sampler", None)):
             set_epoch = getattr(owner, "set_epoch", None)

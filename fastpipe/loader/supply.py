@@ -77,7 +77,7 @@ class Supply:
         if self._kept is not None and self._kept[0] == key:
             return self._kept[1], False
         policy = Policy(on_error=asked.on_error, listed=self.incidents(asked).listed())
-        source = _build_source(asked, planned, policy, choice)
+        source = build_source(asked, planned, policy, choice)
         self._kept = (key, source) if asked.persistent_workers else None
         return source, True
 
@@ -121,7 +121,7 @@ def _incident_log(asked: Asked) -> IncidentLog:
     return IncidentLog(quarantine, asked.max_bad)
 
 
-def _build_source(asked: Asked, planned: Planned, policy: Policy, choice: Choice | None) -> BatchSource:
+def build_source(asked: Asked, planned: Planned, policy: Policy, choice: Choice | None) -> BatchSource:
     """The source of the plan, or torch's own workers over the data set if nothing was lifted."""
     reseed = asked.seed is not None
     options = asked.worker_options(lifted=planned.plan is not None)

@@ -11,6 +11,7 @@ import torchvision.transforms.v2 as v2
 
 from fastpipe.errors import ArgumentError
 from fastpipe.transforms.read import (
+    Form,
     NotKnown,
     check_plain,
     read_interpolation,
@@ -22,35 +23,57 @@ from fastpipe.transforms.specs import RandomResizedCrop, ResizeCrop
 from fastpipe.transforms.timm_steps import read_timm_crop, timm_classes
 from fastpipe.types import Size, Spec
 
+_TENSOR_RESIZE = (
+    "on a tensor torchvision resizes by other arithmetic than Pillow, with which the decoder resizes: put it "
+    "before the conversion to a tensor, and it is lifted"
+)
+
+FormAfter = Callable[[Any, Form], Form | None]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeadingCrop:
-    """The decode spec (or None), the number of steps it stands for, and where and why it ended."""
+    """The decode spec (or None), the number of steps it stands for, and where and why it ended.
+
+    form: of the image after these steps. conversions: those of them that changed it, in their order.
+    """
 
     spec: Spec | None
     count: int
     end: int
     why: str = ""
+    form: Form = "pil"
+    conversions: tuple[Any, ...] = ()
 
 
-def leading_crop(steps: Sequence[Any], is_noop: Callable[[Any], bool]) -> LeadingCrop:
+def leading_crop(steps: Sequence[Any], form_after: FormAfter) -> LeadingCrop:
     """RandomResizedCrop, Resize, CenterCrop, RandomCrop, or Resize and one of the two crops, at the head.
 
-    Steps that leave an RGB image unchanged may precede them or stand between them.
+    Steps that leave the levels of an RGB image unchanged may precede them or stand between them, such as
+    `v2.ToImage`: a crop commutes with the conversion to a tensor. A resize does not.
     """
-    spec: Spec | None = None
-    count, seen = 0, 0
-    for step in steps:
-        seen += 1
-        if is_noop(step):
+    head = LeadingCrop(spec=None, count=0, end=0)
+    form: Form = "pil"
+    conversions: list[Any] = []
+    for seen, step in enumerate(steps, 1):
+        after = form_after(step, form)
+        if after is not None:
+            conversions += [step] if after != form else []
+            form = after
             continue
         try:
-            found = read_crop(step)
-            spec = found if spec is None else _join(spec, found)
+            found = _in_form(read_crop(step), form)
+            spec = found if head.spec is None else _join(head.spec, found)
         except NotKnown as reason:
-            return LeadingCrop(spec=spec, count=count, end=seen - 1, why=str(reason))
-        count = seen
-    return LeadingCrop(spec=spec, count=count, end=len(steps))
+            return replace(head, end=seen - 1, why=str(reason))
+        head = LeadingCrop(spec=spec, count=seen, end=seen, form=form, conversions=tuple(conversions))
+    return replace(head, end=len(steps))
+
+
+def _in_form(spec: RandomResizedCrop | ResizeCrop, form: Form) -> RandomResizedCrop | ResizeCrop:
+    if form != "pil" and not (isinstance(spec, ResizeCrop) and spec.resize is None):
+        raise NotKnown(_TENSOR_RESIZE)
+    return spec
 
 
 def read_crop(step: Any) -> RandomResizedCrop | ResizeCrop:

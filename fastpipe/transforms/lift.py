@@ -15,8 +15,8 @@ from torchvision.transforms._presets import ImageClassification
 
 from fastpipe.transforms.arrange import arrange
 from fastpipe.transforms.crops import LeadingCrop, leading_crop
-from fastpipe.transforms.read import NotKnown, check_plain, describe
-from fastpipe.transforms.steps import Form, Known, is_noop, kind_of, read_step
+from fastpipe.transforms.read import Form, NotKnown, check_plain, describe
+from fastpipe.transforms.steps import Known, form_after, kind_of, read_step
 from fastpipe.transforms.trial import Trial
 from fastpipe.transforms.wrappers import unwrap, why_opaque
 from fastpipe.types import Plan, Spec, StepNote
@@ -26,6 +26,7 @@ __all__ = ["Lifted", "flatten", "lift"]
 Sample = Image.Image | Callable[[], Image.Image]
 
 _BEFORE = "comes before a step that runs on the workers"
+_SAME = "known: leaves the pixels as they are"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,15 +58,16 @@ def lift(transform: Any, *, sample: Sample | None = None) -> Lifted:
     caller must check before trusting it), and a step that changes the form leads to a refusal.
     """
     steps = flatten(transform)
-    head = leading_crop(steps, is_noop)
+    head = leading_crop(steps, form_after)
     try:
-        reading = _read(steps, head.count, sample)
+        reading = _read(steps, head, sample)
         cut, device, why = _cut(reading)
         _check(steps, reading, cut, head, device)
     except NotKnown as reason:
         return _refuse(steps, str(reason))
     notes = tuple(_notes(steps, head, reading, cut, why))
-    host = tuple(steps[head.count : head.count + cut])
+    # The decoder gives PIL images; steps that were given tensors get them on the workers too.
+    host = (*head.conversions, *steps[head.count : head.count + cut]) if cut else ()
     return Lifted(plan=Plan(decode=head.spec, host=host, device=device, notes=notes), notes=notes)
 
 
@@ -98,14 +100,14 @@ def _open_preset(preset: Any) -> tuple[Any, ...]:
     )
 
 
-def _read(steps: Sequence[Any], start: int, sample: Sample | None) -> _Reading:
-    """Read the steps from `start` on, where the image is an RGB PIL image, as from ImageFolder."""
+def _read(steps: Sequence[Any], head: LeadingCrop, sample: Sample | None) -> _Reading:
+    """Read the steps after the crop, which begins with an RGB PIL image, as from ImageFolder."""
     trial: Trial | None = None
-    form: Form = "pil"
-    words = "an RGB PIL image"
+    form = head.form
+    words = "an RGB PIL image" if form == "pil" else f"a {form} tensor"
     meanings: list[Known | str] = []
     forms, all_words = [form], [words]
-    for place in range(start, len(steps)):
+    for place in range(head.count, len(steps)):
         try:
             known = read_step(steps[place], form)
             meanings.append(known)
@@ -163,7 +165,12 @@ def _notes(
     steps: Sequence[Any], head: LeadingCrop, reading: _Reading, cut: int, why: str
 ) -> Iterator[StepNote]:
     for step in steps[: head.count]:
-        yield StepNote(step=describe(step), where="decoder", why="cropped and resized while decoding")
+        if not any(step is conversion for conversion in head.conversions):
+            yield StepNote(step=describe(step), where="decoder", why="cropped and resized while decoding")
+        elif cut:
+            yield StepNote(step=describe(step), where="worker", why=_BEFORE)
+        else:
+            yield StepNote(step=describe(step), where="device", why=_SAME)
     for place, (step, meaning) in enumerate(zip(steps[head.count :], reading.meanings, strict=True)):
         if isinstance(meaning, str):
             misfit = kind_of(step) == "crop" and head.count + place == head.end
@@ -173,5 +180,4 @@ def _notes(
             yield StepNote(step=describe(step), where="worker", why=_BEFORE if later else why)
         else:
             done = "known: done for the whole batch"
-            same = "known: leaves the pixels as they are"
-            yield StepNote(step=describe(step), where="device", why=done if meaning.specs else same)
+            yield StepNote(step=describe(step), where="device", why=done if meaning.specs else _SAME)

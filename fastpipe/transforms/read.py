@@ -34,6 +34,9 @@ _FLOATS: dict[torch.dtype, FloatName] = {
 }
 
 
+Form = Literal["pil", "uint8", "float", "other"]
+
+
 class NotKnown(Exception):
     """A step, or this setting of it, has no spec. The message gives the reason in words."""
 

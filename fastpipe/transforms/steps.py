@@ -19,6 +19,7 @@ from fastpipe.errors import ArgumentError
 from fastpipe.transforms.crops import CROPS
 from fastpipe.transforms.policy_specs import RandAugment, TorchvisionSpace, TrivialAugmentWide
 from fastpipe.transforms.read import (
+    Form,
     NotKnown,
     check_plain,
     float_name,
@@ -31,8 +32,6 @@ from fastpipe.transforms.specs import HorizontalFlip, Normalize, RandomErasing, 
 from fastpipe.transforms.timm_steps import read_timm_erasing, read_timm_policy, timm_classes
 from fastpipe.transforms.wrappers import why_opaque
 from fastpipe.types import Spec
-
-Form = Literal["pil", "uint8", "float", "other"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +59,13 @@ def read_step(step: Any, form: Form) -> Known:
         raise NotKnown(str(error)) from error
 
 
-def is_noop(step: Any) -> bool:
-    """Whether the step leaves an RGB PIL image unchanged."""
+def form_after(step: Any, form: Form) -> Form | None:
+    """The form after a step that leaves the levels of an RGB image as they are; None for any other step."""
     try:
-        return read_step(step, "pil") == Known(form="pil")
+        known = read_step(step, form)
     except NotKnown:
-        return False
+        return None
+    return None if known.specs or known.form not in ("pil", "uint8") else known.form
 
 
 def kind_of(step: Any) -> str:

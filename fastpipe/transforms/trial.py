@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fastpipe.transforms.read import NotKnown, describe
-from fastpipe.transforms.steps import Form
+from fastpipe.transforms.read import Form, NotKnown, describe
 
 __all__ = ["preserved_rng"]
 

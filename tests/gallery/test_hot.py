@@ -42,4 +42,4 @@ def test_the_words_are_the_draws(hot: ModuleType) -> None:
     )
     params = Params(flip=np.array([True, False, False, False]), ops=ops)
     words = [hot.words_of(params, row)[0] for row in range(4)]
-    assert words == ["flip, rotate -21", "shear_x 0.20", "translate 0, -7", "color 1.5"]
+    assert words == ["flip, rotate -21°", "shear_x 0.20", "translate 0, -7 px", "color 1.5"]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import Dataset, TensorDataset
 
 from fastpipe.errors import ArgumentError, EmptyDatasetError
-from fastpipe.storage.arrays.layout import Layout, as_levels, layout_of, rgb_of
+from fastpipe.storage.arrays.layout import Layout, Levels, as_levels, layout_of, rgb_of
 from fastpipe.storage.lists.labels import Classes, label_at, labelling
 
 __all__ = ["ArrayDataset"]
@@ -22,8 +23,9 @@ class ArrayDataset(Dataset[tuple[Any, ...]]):
     images: a uint8 array or CPU tensor: [N,H,W,3], [N,3,H,W], or grey [N,H,W], [N,H,W,1], [N,1,H,W], which is
             repeated. It is not copied. layout: "NHWC" or "NCHW", for a shape that may be both.
     labels, classes: as for ImageList.
+    as_tensor: the transform gets a uint8 tensor [3,H,W], as some pipelines of torchvision's v2 expect.
 
-    The transform gets an RGB PIL image. Raises ArgumentError, and EmptyDatasetError without any image.
+    Else the transform gets an RGB PIL image. Raises ArgumentError, and EmptyDatasetError without any image.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class ArrayDataset(Dataset[tuple[Any, ...]]):
         *,
         classes: Classes = None,
         layout: str | None = None,
+        as_tensor: bool = False,
     ) -> None:
         self.data = as_levels(images)
         self.layout: Layout = layout_of(self.data.shape, layout)
@@ -50,6 +53,7 @@ class ArrayDataset(Dataset[tuple[Any, ...]]):
         self.classes = list(names)
         self.class_to_idx = {name: number for number, name in enumerate(names)}
         self.transform, self.target_transform = transform, target_transform
+        self.as_tensor = as_tensor
 
     def __len__(self) -> int:
         return len(self.data)
@@ -58,13 +62,18 @@ class ArrayDataset(Dataset[tuple[Any, ...]]):
         place = index + len(self) if index < 0 else index
         if not 0 <= place < len(self):
             raise IndexError(f"image {index} of {len(self)}")
-        image: Any = Image.fromarray(rgb_of(self.data[place : place + 1], self.layout)[0])
+        image: Any = self._image(rgb_of(self.data[place : place + 1], self.layout)[0])
         if self.transform is not None:
             image = self.transform(image)
         if self.label_values is None:
             return (image,)
         label = label_at(self.label_values, place)
         return image, label if self.target_transform is None else self.target_transform(label)
+
+    def _image(self, rgb: Levels) -> Image.Image | torch.Tensor:
+        if self.as_tensor:
+            return torch.from_numpy(np.array(rgb.transpose(2, 0, 1)))
+        return Image.fromarray(rgb)
 
 
 def from_tensors(place: TensorDataset, transform: Callable[[Any], Any] | None) -> ArrayDataset:

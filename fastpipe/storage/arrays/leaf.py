@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import torchvision.transforms as v1
 from PIL import Image
 from torch.utils.data import TensorDataset
 
@@ -81,6 +82,13 @@ class ArrayLeaf(MemoryLeaf):
     def adopt(cls, dataset: Any, transform: Callable[[Any], Any]) -> ArrayDataset | None:
         """The images and labels of a TensorDataset."""
         return from_tensors(dataset, transform) if type(dataset) is TensorDataset else None
+
+    @property
+    def transform(self) -> Any:
+        """The script's, of RGB images: behind a conversion where it takes tensors."""
+        if not self.dataset.as_tensor:
+            return self.dataset.transform
+        return v1.Compose([v1.PILToTensor(), *([self.dataset.transform] if self.dataset.transform else [])])
 
     @property
     def levels(self) -> Levels:

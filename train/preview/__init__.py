@@ -1,0 +1,1 @@
+"""`fastpipe-preview`: a picture sheet of what a recipe makes of a data set."""
