@@ -1,0 +1,319 @@
+"""The proof before the first epoch: the data set's own code is run on a copy, with tracers as its pipelines."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import pickle
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any, Final
+
+import numpy as np
+import torch
+import torchvision.transforms as v1
+import torchvision.transforms.v2 as v2
+from PIL import Image
+from torch.utils._pytree import tree_leaves
+from torch.utils.data import default_collate
+
+from fastpipe.batch.order import length
+from fastpipe.batch.own.generators import generator_states
+from fastpipe.batch.own.half import PASSED, Called, HostHalf, begin
+from fastpipe.batch.own.handed import Used
+from fastpipe.batch.own.joint import why_not_joint
+from fastpipe.batch.own.sample import Place, is_pair, places_of, strange_container, without_image
+from fastpipe.batch.own.twin import Path, Spot, datasets_in, fetches_several, spots_of, twin_of
+from fastpipe.batch.packing import Pixels
+from fastpipe.broken import is_broken_file
+from fastpipe.transforms import flatten, preserved_rng
+
+__all__ = ["Proof", "Refused", "prove"]
+
+_TRIED: Final = 16  # few broken files lie in a row at the beginning of a data set
+_LARGEST: Final = 256 << 20  # bytes in arrays: the trial runs on a copy
+_ATOMS: Final = frozenset({str, bytes, bool, int, float, complex, type(None), type(FilePath())})
+
+
+class Refused(Exception):
+    """The data set is not lifted. The message is the condition that failed, in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """What the trial found.
+
+    paths: where the pipeline is, perhaps under several names. pipeline: the steps after an `opening`
+    ToPILImage. name: its attribute. lone: why it may be given nothing beside the image. alone: it is given
+    nothing. place: of the image in a sample. pair: a sample is (image, label). draws: the data set draws
+    random numbers itself. marked: samples have masks or boxes of torchvision's.
+    """
+
+    paths: tuple[Path, ...]
+    name: str
+    pipeline: Any
+    opening: Callable[[Any], Any] | None
+    lone: str | None
+    alone: bool
+    place: Place
+    pair: bool
+    draws: bool
+    marked: bool
+
+    @property
+    def plain(self) -> bool:
+        """Whether a sample is (image, label), in this order, so that labels may be mixed."""
+        return self.pair and self.place == (0,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One sample of the trial: what was called for it, its image's place, and its form."""
+
+    called: Called
+    place: Place
+    pair: bool
+    rest: Any
+
+
+def prove(dataset: Any) -> tuple[Proof, Image.Image]:
+    """Show that the pipeline's image reaches the sample unchanged, on a copy of the data set.
+
+    The copy's samples are made with tracers in place of its pipelines: the first twice, then the last. Global
+    generators are preserved. Returns an image that the pipeline was given, too. Raises Refused with the
+    condition that failed.
+    """
+    groups = _groups(spots_of(dataset))
+    several = fetches_several(dataset)
+    if several is not None:
+        raise Refused(f"{several} has __getitems__, which makes several samples at once")
+    with preserved_rng(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the workers raise it again, where the script expects it
+        try:
+            return _prove(dataset, groups)
+        except Refused:
+            raise
+        except Exception as error:  # of any kind: a trial may not end a run
+            raise Refused(f"the trial failed ({words(error)})") from error
+
+
+def _groups(spots: Sequence[Spot]) -> list[list[Spot]]:
+    """The places of each pipeline object."""
+    groups: dict[int, list[Spot]] = {}
+    for spot in spots:
+        groups.setdefault(id(spot.pipeline), []).append(spot)
+    if not groups:
+        raise Refused("none of its attributes holds a torchvision or timm pipeline")
+    return list(groups.values())
+
+
+def _prove(dataset: Any, groups: Sequence[Sequence[Spot]]) -> tuple[Proof, Image.Image]:
+    isolated = _isolated(dataset, [group[0].pipeline for group in groups])
+    tracers = [_tracer(group[0].pipeline) for group in groups]
+    halves = {spot.path: half for group, half in zip(groups, tracers, strict=True) for spot in group}
+    try:
+        twin = twin_of(isolated, halves)
+    except Exception as error:
+        raise Refused(f"it cannot be copied ({words(error)})") from error
+    twins = datasets_in(twin)
+    before, states = _marks(twins), generator_states()
+    first_id = _first_readable(twin, tracers)
+    which, first = _sample(twin, first_id, tracers)
+    opened = _marks(twins)
+    _check_changes(before, opened, opening=True)
+    for sample_id in _more_ids(dataset, first_id):
+        other, again = _sample(twin, sample_id, tracers)
+        if other != which:
+            raise Refused("its samples use different pipelines")
+        if (again.place, again.pair, again.called.alone) != (first.place, first.pair, first.called.alone):
+            raise Refused("its samples differ in form, so the image is not always at the same place")
+        _check_changes(opened, _marks(twins), opening=False)
+    _check_collate(first.rest)
+    spot = groups[which][0]
+    opening, pipeline = split_opening(spot.pipeline)
+    image = first.called.image
+    if image is None:
+        raise Refused("it does not call its transform")
+    proof = Proof(
+        paths=tuple(spot.path for spot in groups[which]),
+        name=spot.name,
+        pipeline=pipeline,
+        opening=opening,
+        lone=why_not_joint(spot.pipeline),
+        alone=first.called.alone,
+        place=first.place,
+        pair=first.pair,
+        draws=generator_states() != states,
+        marked=not first.called.alone or any(isinstance(leaf, PASSED) for leaf in tree_leaves(first.rest)),
+    )
+    return proof, image
+
+
+def split_opening(pipeline: Any) -> tuple[Callable[[Any], Any] | None, Any]:
+    """A ToPILImage at the head, for data sets that give arrays, and the pipeline without it."""
+    head, *rest = flatten(pipeline)
+    if type(head) in (v1.ToPILImage, v2.ToPILImage) and head.mode in (None, "RGB"):
+        return head, v1.Compose(rest)
+    return None, pipeline
+
+
+def _tracer(pipeline: Any) -> HostHalf:
+    return HostHalf(_no_pixels, opening=split_opening(pipeline)[0], lone=why_not_joint(pipeline))
+
+
+def _no_pixels(image: Image.Image) -> Pixels:
+    return np.zeros((1, 1, 3), dtype=np.uint8)
+
+
+def _isolated(dataset: Any, shared: Sequence[Any]) -> Any:
+    """A deep copy, in which only the pipelines and the elements of flat lists are the data set's own."""
+    owners = datasets_in(dataset)
+    held = [value for owner in owners for value in getattr(owner, "__dict__", {}).values()]
+    size = sum(_num_bytes(value) for value in held)
+    if size > _LARGEST:
+        raise Refused(
+            f"its arrays and modules take {size >> 20} MiB, and the trial runs on a copy of at most {_LARGEST >> 20} MiB"
+        )
+    memo: dict[int, Any] = {id(value): value for value in shared}
+    memo.update({id(value): copy.copy(value) for value in held if _is_flat(value)})
+    try:
+        return copy.deepcopy(dataset, memo)
+    except Exception as error:
+        raise Refused(f"it cannot be copied for a trial ({words(error)})") from error
+
+
+def _num_bytes(value: Any) -> int:
+    if isinstance(value, np.ndarray | torch.Tensor):
+        return int(value.nbytes)
+    if isinstance(value, torch.nn.Module):
+        return sum(int(tensor.nbytes) for tensor in value.state_dict().values())
+    if isinstance(value, list | tuple | dict):
+        values = value.values() if isinstance(value, dict) else value
+        return sum(int(getattr(one, "nbytes", 0)) for one in values)
+    return 0
+
+
+def _is_flat(value: Any) -> bool:
+    """Whether nothing inside it can change: a list or dict of texts and numbers, or of tuples of such."""
+    if type(value) not in (list, dict, set):
+        return False
+    items = value.values() if isinstance(value, dict) else value
+    kinds = set(map(type, items))
+    return kinds <= _ATOMS or (kinds == {tuple} and {type(one) for item in items for one in item} <= _ATOMS)
+
+
+def _first_readable(twin: Any, tracers: Sequence[HostHalf]) -> int:
+    """The first sample whose file can be read. Its error is one in its own batch's turn."""
+    for sample_id in range(min(_TRIED, length(twin, _TRIED))):
+        for tracer in tracers:
+            begin(tracer)
+        try:
+            twin[sample_id]
+        except Exception as error:
+            if is_broken_file(error) and not isinstance(error, Used):
+                continue
+        return sample_id
+    return 0
+
+
+def _more_ids(dataset: Any, first: int) -> Iterator[int]:
+    """The first sample again, then the last, if there is one."""
+    yield first
+    num = length(dataset, 0)
+    if num - 1 > first:
+        yield num - 1
+
+
+def _sample(twin: Any, sample_id: int, tracers: Sequence[HostHalf]) -> tuple[int, Seen]:
+    """Which tracer was called for the sample, and how."""
+    records = [begin(tracer) for tracer in tracers]
+    error: Exception | None = None
+    sample: Any = None
+    try:
+        sample = twin[sample_id]
+    except Exception as caught:
+        error = caught
+    for record in records:
+        if record.faults:
+            raise Refused(f"it {record.faults[0]}")
+    if error is not None:
+        raise Refused(f"its sample {sample_id} raised {words(error)}")
+    used = [place for place, record in enumerate(records) if record.num]
+    if not used:
+        raise Refused("it does not call its transform")
+    if len(used) > 1:
+        raise Refused("it calls several pipelines for a sample")
+    return used[0], _seen(sample, records[used[0]])
+
+
+def _seen(sample: Any, called: Called) -> Seen:
+    place = image_place(sample, called)
+    if isinstance(place, str):
+        raise Refused(f"it {place}")
+    return Seen(called=called, place=place, pair=is_pair(sample), rest=without_image(sample, place))
+
+
+def image_place(sample: Any, called: Called) -> Place | str:
+    """Where the image lies in a sample, or which condition failed."""
+    token = called.token
+    if token is None:
+        return "does not call its transform"
+    found = list(places_of(sample, token))
+    if called.faults:
+        return called.faults[0]
+    if not found:
+        return "does not return the image that its transform returned"
+    if len(found) > 1:
+        return "returns the image at several places of the sample"
+    strange = strange_container(sample, found[0])
+    return found[0] if strange is None else f"returns the image in a {strange}"
+
+
+def _check_collate(rest: Any) -> None:
+    try:
+        default_collate([rest, rest])
+    except Exception as error:
+        raise Refused(f"its samples cannot be collated ({words(error)})") from error
+
+
+def _marks(owners: Sequence[Any]) -> list[dict[str, Any]]:
+    """What each attribute holds, so that a change inside it is seen."""
+    return [
+        {name: _mark(value) for name, value in getattr(owner, "__dict__", {}).items()} for owner in owners
+    ]
+
+
+def _mark(value: Any) -> Any:
+    if type(value) is HostHalf or value is None:
+        return value
+    if _is_flat(value):
+        return copy.copy(value)
+    try:
+        return hashlib.blake2b(pickle.dumps(value)).digest()
+    except Exception:  # of any kind: handles and lambdas have no bytes
+        return id(value)
+
+
+def _check_changes(
+    before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]], *, opening: bool
+) -> None:
+    """Raise Refused if `__getitem__` changed its data set. opening: None may become a handle."""
+    for was, now in zip(before, after, strict=True):
+        for name in now.keys() | was.keys():
+            if opening and was.get(name) is None:
+                continue
+            if name not in now or name not in was or not _equal(was[name], now[name]):
+                raise Refused(
+                    f"its __getitem__ changes the attribute {name!r}, so a sample may not be made twice"
+                )
+
+
+def _equal(one: Any, other: Any) -> bool:
+    return one is other or (type(one) is type(other) and one == other)
+
+
+def words(error: Exception) -> str:
+    """The error on one line, at most 200 characters."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
