@@ -87,8 +87,8 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
                    is an error.
     resolution:    an int or a pure function (epoch, batch index) -> int: the crop's size in pixels.
     strict_resume: raise StateError for a state that cannot be continued exactly, instead of one warning.
-    strict_lift:   raise LiftError if nothing can be lifted, or if a sample of the script's own data set breaks
-                   a condition of lifting, instead of going on as torch does with one warning.
+    strict_lift:   raise LiftError if nothing can be lifted, or if a sample of the script's own data set
+                   breaks a condition of lifting, instead of going on as torch does with one warning.
 
     A lifted batch is `[images, labels]`: images [B,3,H,W], labels int64 [B] on the same device, or what
     torch's default_collate makes of other labels; `[images]` of data without labels. With MixUp or CutMix

@@ -1,4 +1,4 @@
-"""The plan for a script's own data set: its proof, kept while the script sets no attribute, and what may be added."""
+"""The plan for a script's own data set: its proof, and what may be added to it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from fastpipe.transforms import lift
 from fastpipe.transforms.draws import draws_numbers
 from fastpipe.types import Plan, Spec, StepNote
 
+__all__ = ["Proofs"]
+
 _LEVELS: Final = ("to_float", "normalize")  # kinds of steps that move no pixel
 _PAIRED_DRAWS: Final = (
     "its __getitem__ draws from a global generator or seeds one, and its transform draws too: such draws may "
@@ -23,7 +25,7 @@ _PAIRED_DRAWS: Final = (
 
 
 class Proofs:
-    """What one loader knows about its data set: the proof, or the condition that failed; and a lifting's end."""
+    """What one loader knows about its data set: its proof or refusal, and why lifting ended."""
 
     def __init__(self) -> None:
         self._kept: tuple[Snapshot, tuple[Proof, Image.Image] | str] | None = None
@@ -103,7 +105,8 @@ def check_additions(proof: Proof, augment: Sequence[Spec], engine: str) -> None:
             )
     if engine == "none" and not proof.plain:
         raise ArgumentError(
-            "engine must be 'fused', 'torch' or 'kornia' for samples that are not (image, label). Found: 'none'"
+            "engine must be 'fused', 'torch' or 'kornia' for samples that are not (image, label). "
+            "Found: 'none'"
         )
 
 

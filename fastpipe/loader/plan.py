@@ -24,7 +24,7 @@ from fastpipe.transforms.collate_mix import MixingCollate, mixers_named, read_co
 from fastpipe.transforms.specs import ToFloat
 from fastpipe.types import Plan, Spec, StepNote
 
-__all__ = ["plan_loader"]
+__all__ = ["Wanted", "plan_loader"]
 
 # timm 1.0.31, timm/data/loader.py: fast_collate and PrefetchLoader.
 _TIMM_COLLATE = (
@@ -60,10 +60,10 @@ class Wanted:
 
     batched: bool
     collate_fn: Callable[[Any], Any]
-    augment: tuple[Spec, ...]
-    backend: str
-    on_error: str
-    engine: str
+    augment: tuple[Spec, ...] = ()
+    backend: str = "auto"
+    on_error: str = "raise"
+    engine: str = "fused"
 
 
 def plan_loader(dataset: Any, wanted: Wanted, proofs: Proofs) -> Planned:
@@ -101,9 +101,8 @@ def _by_proof(dataset: Any, wanted: Wanted, proofs: Proofs, reason: str) -> Plan
     if plan is None:
         return Planned(plan=None, reason=f"{reason}, and {refused}", notes=notes)
     if not proof.plain and _mixing(wanted.collate_fn) is not None:
-        return Planned(
-            plan=None, reason=f"{reason}, and collate_fn mixes labels of samples that are no pairs"
-        )
+        refused = "collate_fn mixes labels, and its samples are not (image, label)"
+        return Planned(plan=None, reason=f"{reason}, and {refused}")
     check_additions(proof, wanted.augment, wanted.engine)
     planned = Planned(plan=plan, reason=words_of(dataset, proof), proof=proof)
     return _with_additions(planned, wanted)

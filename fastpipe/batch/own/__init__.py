@@ -1,1 +1,1 @@
-"""A script's own data set, lifted by proof: our host half in place of its transform, checked at every sample."""
+"""A script's own data set lifted by proof: our host half as its transform, and a check of every sample."""

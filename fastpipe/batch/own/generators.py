@@ -16,7 +16,7 @@ State = tuple[Any, bytes, bytes]
 
 
 def _numpys() -> bytes:
-    generator = np.random.get_bit_generator()
+    generator = np.random.mtrand.get_bit_generator()
     if isinstance(generator, np.random.MT19937):
         return ctypes.string_at(generator.ctypes.state_address, _MT19937_BYTES)
     return repr(generator.state).encode()

@@ -41,7 +41,7 @@ class HostHalf:
 
     render: an RGB image to uint8 pixels [H,W,3]; ValueError if the crop does not fit. opening: a ToPILImage
     at the head of the pipeline. lone: why nothing may be given beside the image; None if masks and boxes may,
-    which are returned as they are. It answers to nothing but a call: another use of the pipeline is a failed condition.
+    which are returned as they are. It answers to nothing but a call: any other use is a failed condition.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class HostHalf:
         self._called = Called(0, [])
 
     def __call__(self, *given: Any, **named: Any) -> Any:
+        """The token of the image, with what else was given. Raises Used if a condition fails."""
         called = _called_of(self)
         called.num += 1
         if called.num > 1:
@@ -95,8 +96,8 @@ class HostHalf:
         called.image = image
         return image
 
-    @property  # `isinstance(self.transform, Compose)`
-    def __class__(self) -> Any:
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:  # for `isinstance(self.transform, Compose)`
         return _fail(_called_of(self), "looks at the class of its transform")
 
     def __getattr__(self, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""What a data set gets from our host half instead of its transform's image: an object that it can only pass on."""
+"""What a data set gets in place of its transform's image: an object that it can only pass on."""
 
 from __future__ import annotations
 

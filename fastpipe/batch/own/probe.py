@@ -1,4 +1,4 @@
-"""The proof before the first epoch: the data set's own code is run on a copy, with tracers as its pipelines."""
+"""The proof before the first epoch: the data set's own code runs on a copy, with tracers as its pipelines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 import pickle
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ import torchvision.transforms.v2 as v2
 from PIL import Image
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import default_collate
+from torchvision.datasets.vision import StandardTransform
 
 from fastpipe.batch.order import length
 from fastpipe.batch.own.generators import generator_states
@@ -25,7 +26,7 @@ from fastpipe.batch.own.half import PASSED, Called, HostHalf, begin
 from fastpipe.batch.own.handed import Used
 from fastpipe.batch.own.joint import why_not_joint
 from fastpipe.batch.own.sample import Place, is_pair, places_of, strange_container, without_image
-from fastpipe.batch.own.twin import Path, Spot, datasets_in, fetches_several, spots_of, twin_of
+from fastpipe.batch.own.twin import Path, Spot, datasets_in, fetches_several, is_dataset, spots_of, twin_of
 from fastpipe.batch.packing import Pixels
 from fastpipe.broken import is_broken_file
 from fastpipe.transforms import flatten, preserved_rng
@@ -53,8 +54,8 @@ class Proof:
 
     paths: tuple[Path, ...]
     name: str
-    pipeline: Any
-    opening: Callable[[Any], Any] | None
+    pipeline: Any = field(compare=False)
+    opening: Callable[[Any], Any] | None = field(compare=False)
     lone: str | None
     alone: bool
     place: Place
@@ -174,7 +175,7 @@ def _isolated(dataset: Any, shared: Sequence[Any]) -> Any:
     size = sum(_num_bytes(value) for value in held)
     if size > _LARGEST:
         raise Refused(
-            f"its arrays and modules take {size >> 20} MiB, and the trial runs on a copy of at most {_LARGEST >> 20} MiB"
+            f"its arrays and modules take {size >> 20} MiB, and the trial copies at most {_LARGEST >> 20} MiB"
         )
     memo: dict[int, Any] = {id(value): value for value in shared}
     memo.update({id(value): copy.copy(value) for value in held if _is_flat(value)})
@@ -235,16 +236,16 @@ def _sample(twin: Any, sample_id: int, tracers: Sequence[HostHalf]) -> tuple[int
         sample = twin[sample_id]
     except Exception as caught:
         error = caught
+    used = [place for place, record in enumerate(records) if record.num]
+    if len(used) > 1:
+        raise Refused("it calls several pipelines for a sample")
     for record in records:
         if record.faults:
             raise Refused(f"it {record.faults[0]}")
     if error is not None:
         raise Refused(f"its sample {sample_id} raised {words(error)}")
-    used = [place for place, record in enumerate(records) if record.num]
     if not used:
         raise Refused("it does not call its transform")
-    if len(used) > 1:
-        raise Refused("it calls several pipelines for a sample")
     return used[0], _seen(sample, records[used[0]])
 
 
@@ -286,8 +287,10 @@ def _marks(owners: Sequence[Any]) -> list[dict[str, Any]]:
 
 
 def _mark(value: Any) -> Any:
-    if type(value) is HostHalf or value is None:
-        return value
+    if value is None or type(value) in (HostHalf, StandardTransform) or is_dataset(value):
+        return value  # what lies inside has marks of its own
+    if type(value) in (list, tuple) and all(map(is_dataset, value)):
+        return tuple(map(id, value))
     if _is_flat(value):
         return copy.copy(value)
     try:

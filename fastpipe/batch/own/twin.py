@@ -48,7 +48,7 @@ def datasets_in(dataset: Any) -> list[Any]:
     """The data set and those that it wraps, each once."""
     found: dict[int, Any] = {id(dataset): dataset}
     for _, value in _attributes(dataset, (), set()):
-        if _is_dataset(value):
+        if is_dataset(value):
             found.setdefault(id(value), value)
     return list(found.values())
 
@@ -66,13 +66,14 @@ def _attributes(owner: Any, path: Path, seen: set[int]) -> Iterator[tuple[Path, 
 
 
 def _wrapped(path: Path, value: Any) -> Iterator[tuple[Path, Any]]:
-    if _is_dataset(value) or type(value) is StandardTransform:
+    if is_dataset(value) or type(value) is StandardTransform:
         yield path, value
     elif type(value) in (list, tuple) and 0 < len(value) <= _MOST_PARTS:
-        yield from ((((*path, place)), part) for place, part in enumerate(value) if _is_dataset(part))
+        yield from ((((*path, place)), part) for place, part in enumerate(value) if is_dataset(part))
 
 
-def _is_dataset(value: Any) -> bool:
+def is_dataset(value: Any) -> bool:
+    """Whether it is a data set of torch's."""
     return issubclass(type(value), Dataset)  # `isinstance` would ask a host half for its class
 
 

@@ -124,7 +124,7 @@ class OwnWork(torch.utils.data.Dataset[Any]):
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """A copy of the data set: the attributes of both when it was made, its host half, and what that renders."""
+    """A copy of the data set, the attributes of both when it was made, its half, and what that renders."""
 
     original: Snapshot
     begun: Snapshot
