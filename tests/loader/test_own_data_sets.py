@@ -640,8 +640,13 @@ def run(kind: Any, dataset: Any, case: Case, workers: int, **options: Any) -> li
     return [epochs, torch.rand(1), random.random(), np.random.rand()]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("name", CASES)
+# With worker processes, those that are not lifted run only torch's own code.
+RUNS = [pytest.param(name, 0) for name in CASES] + [
+    pytest.param(name, 2, marks=[pytest.mark.slow] if case.lifts else []) for name, case in CASES.items()
+]
+
+
+@pytest.mark.parametrize(("name", "workers"), RUNS)
 def test_no_data_set_changes(files: list[Path], name: str, workers: int) -> None:
     """Lifted or not: what torch's own loader gives, which draws from the same generators at the same time."""
     case = CASES[name]

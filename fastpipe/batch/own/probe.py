@@ -258,11 +258,13 @@ def _seen(sample: Any, called: Called) -> Seen:
 
 def image_place(sample: Any, called: Called) -> Place | str:
     """Where the image lies in a sample, or which condition failed."""
+    if called.faults:
+        return called.faults[0]
     token = called.token
     if token is None:
         return "does not call its transform"
     found = list(places_of(sample, token))
-    if called.faults:
+    if called.faults:  # a class of the script's may look into what it contains
         return called.faults[0]
     if not found:
         return "does not return the image that its transform returned"

@@ -131,12 +131,17 @@ class Snapshot:
         now = _state(dataset)
         return len(now) == len(self._of) and all(map(_same, now, self._of))
 
-    def changed(self, dataset: Any) -> str | None:
-        """The name of an attribute that is another object now. One that was None may have been opened."""
-        for (_, now), (_, was) in zip(_state(dataset), self._of, strict=True):
-            for name in now.keys() | was.keys():
-                if was.get(name) is not None and now.get(name) is not was[name]:
+    def changed(self) -> str | None:
+        """The name of an attribute that is another object now. One that was None may be opened, once."""
+        for owner, was in self._of:
+            now = getattr(owner, "__dict__", was)
+            for name, value in now.items():
+                if was.get(name) is None:
+                    was[name] = value
+                elif value is not was[name]:
                     return name
+            if len(now) < len(was):
+                return next(name for name in was if name not in now)
         return None
 
 

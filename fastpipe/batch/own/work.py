@@ -107,11 +107,6 @@ class OwnWork(torch.utils.data.Dataset[Any]):
             return NotLifted(request=request, sample_id=None, condition=condition)
         return assembly.run()
 
-    def reached(self, twin: Any) -> None:
-        """A batch is made: what was opened for it stays open."""
-        if self._made is not None:
-            self._made = replace(self._made, begun=Snapshot(twin))
-
     def made(self) -> _Made:
         """The copy and its host half; anew if the script has set an attribute."""
         if self._made is None or not self._made.original.is_of(self.dataset):
@@ -172,16 +167,15 @@ class _Assembly:
         try:
             for place, sample_id in enumerate(self.asked):
                 self._add(place, sample_id)
-            self._check_attributes()
+                self._check_attributes()
             return self._finished()
         except _Broke as broke:
             return NotLifted(request=self.request, sample_id=sample_id, condition=str(broke))
 
     def _check_attributes(self) -> None:
-        name = self.made.begun.changed(self.made.twin)
+        name = self.made.begun.changed()
         if name is not None:
             raise _Broke(f"has changed its attribute {name!r}, so a sample may not be made twice")
-        self.work.reached(self.made.twin)
 
     def _add(self, place: int, sample_id: Any) -> None:
         if self.seeds is not None:
