@@ -13,6 +13,7 @@ from fastpipe.batch.own.twin import Snapshot, spots_of
 from fastpipe.errors import ArgumentError
 from fastpipe.transforms import lift
 from fastpipe.transforms.draws import draws_numbers
+from fastpipe.transforms.read import describe
 from fastpipe.types import Plan, Spec, StepNote
 
 __all__ = ["Proofs"]
@@ -78,9 +79,8 @@ def lift_own(proof: Proof, image: Image.Image) -> tuple[Plan | None, str, tuple[
         unlifted = tuple(replace(note, where="torch", why="nothing was lifted") for note in lifted.notes)
         return None, _PAIRED_DRAWS, unlifted
     notes = tuple(map(_on_the_worker, lifted.notes))
-    if proof.opening is not None:
-        opened = StepNote(step=f"{type(proof.opening).__name__}()", where="worker", why="comes first")
-        notes = opened, *notes
+    opening = [StepNote(step=describe(step), where="worker", why="comes first") for step in proof.opening]
+    notes = (*opening, *notes)
     return replace(lifted.plan, notes=notes), "", notes
 
 

@@ -90,6 +90,8 @@ def _by_proof(dataset: Any, wanted: Wanted, proofs: Proofs, reason: str) -> Plan
     ended = proofs.ended(dataset)
     if ended is not None:
         return Planned(plan=None, reason=ended, ended=True)
+    if any(leaf is not None and leaf.any_mode for leaf in map(leaf_of, parts(dataset))):
+        return Planned(plan=None, reason=reason)
     refused = refusal_of_arguments(wanted.backend, wanted.on_error)
     if refused is not None:
         return Planned(plan=None, reason=f"{reason}, and {refused}")

@@ -16,7 +16,7 @@ from PIL import Image
 from fastpipe.transforms.read import NotKnown, describe
 from fastpipe.transforms.steps import Form
 
-__all__ = ["preserved_rng"]
+__all__ = ["form_of", "preserved_rng"]
 
 
 @contextmanager

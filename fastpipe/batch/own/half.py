@@ -39,8 +39,8 @@ class Called:
 class HostHalf:
     """Called as the pipeline is called; makes the pixels that go to the device stage, and hands them on.
 
-    render: an RGB image to uint8 pixels [H,W,3]; ValueError if the crop does not fit. opening: a ToPILImage
-    at the head of the pipeline. lone: why nothing may be given beside the image; None if masks and boxes may,
+    render: an RGB image to uint8 pixels [H,W,3]; ValueError if the crop does not fit. opening: the
+    steps at the head of the pipeline that make this image. lone: why nothing may be given beside the image; None if masks and boxes may,
     which are returned as they are. It answers to nothing but a call: any other use is a failed condition.
     """
 
@@ -48,7 +48,7 @@ class HostHalf:
         self,
         render: Callable[[Image.Image], Pixels],
         *,
-        opening: Callable[[Any], Any] | None,
+        opening: Sequence[Callable[[Any], Any]],
         lone: str | None,
     ) -> None:
         self._render = render
@@ -86,8 +86,8 @@ class HostHalf:
 
     def _opened(self, called: Called, image: Any) -> Image.Image:
         """The RGB image that was given. Errors of a broken file are the script's own, as in its transform."""
-        if self._opening is not None and not isinstance(image, Image.Image):
-            image = self._opening(image)
+        for step in self._opening:
+            image = step(image)
         if not isinstance(image, Image.Image) or image.mode != "RGB":
             _fail(called, f"gives its transform {form_of(image)[1]}, and not an RGB PIL image")
         if not type(image).__module__.startswith("PIL."):

@@ -46,8 +46,8 @@ class Refused(Exception):
 class Proof:
     """What the trial found.
 
-    paths: where the pipeline is, perhaps under several names. pipeline: the steps after an `opening`
-    ToPILImage. name: its attribute. lone: why it may be given nothing beside the image. alone: it is given
+    paths: where the pipeline is, perhaps under several names. pipeline: the steps after `opening`,
+    ToPILImage or RGB at the head. name: its attribute. lone: why it may be given nothing beside the image. alone: it is given
     nothing. place: of the image in a sample. pair: a sample is (image, label). draws: the data set draws
     random numbers itself. marked: samples have masks or boxes of torchvision's.
     """
@@ -55,7 +55,7 @@ class Proof:
     paths: tuple[Path, ...]
     name: str
     pipeline: Any = field(compare=False)
-    opening: Callable[[Any], Any] | None = field(compare=False)
+    opening: tuple[Callable[[Any], Any], ...] = field(compare=False)
     lone: str | None
     alone: bool
     place: Place
@@ -152,12 +152,15 @@ def _prove(dataset: Any, groups: Sequence[Sequence[Spot]]) -> tuple[Proof, Image
     return proof, image
 
 
-def split_opening(pipeline: Any) -> tuple[Callable[[Any], Any] | None, Any]:
-    """A ToPILImage at the head, for data sets that give arrays, and the pipeline without it."""
-    head, *rest = flatten(pipeline)
-    if type(head) in (v1.ToPILImage, v2.ToPILImage) and head.mode in (None, "RGB"):
-        return head, v1.Compose(rest)
-    return None, pipeline
+def split_opening(pipeline: Any) -> tuple[tuple[Callable[[Any], Any], ...], Any]:
+    """What makes an RGB image at the head, for data sets that give arrays or any mode; and the rest."""
+    steps = flatten(pipeline)
+    count = next((place for place, step in enumerate(steps) if not _opens(step)), len(steps))
+    return (steps[:count], v1.Compose(steps[count:])) if count else ((), pipeline)
+
+
+def _opens(step: Any) -> bool:
+    return type(step) in (v1.ToPILImage, v2.ToPILImage, v2.RGB) and not vars(step).get("_forward_hooks")
 
 
 def _tracer(pipeline: Any) -> HostHalf:

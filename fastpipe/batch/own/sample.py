@@ -7,6 +7,8 @@ from typing import Any
 
 from fastpipe.batch.own.handed import Handed
 
+__all__ = ["Place", "with_images"]
+
 Place = tuple[Any, ...]
 
 _HOLE = 0  # stands for the image while the rest of the sample is collated

@@ -12,6 +12,8 @@ from torchvision.datasets.vision import StandardTransform
 
 from fastpipe.transforms import flatten
 
+__all__ = ["Snapshot", "spots_of"]
+
 _MOST_PARTS: Final = 256  # of a list of data sets, as ConcatDataset has one
 _LIBRARIES: Final = ("torchvision.transforms.", "timm.data.")
 
