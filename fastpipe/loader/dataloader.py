@@ -18,7 +18,7 @@ from fastpipe.batch import SeededSampler
 from fastpipe.batch.ids import Trail
 from fastpipe.batch.mend import OnError
 from fastpipe.batch.order import length
-from fastpipe.batch.own.work import NotLifted
+from fastpipe.batch.own.results import NotLifted
 from fastpipe.batch.shutdown import end_workers_with
 from fastpipe.device.engines.protocol import EngineName
 from fastpipe.errors import ArgumentError, LiftError, LiftWarning, StateError

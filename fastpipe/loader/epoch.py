@@ -11,8 +11,8 @@ import torch
 
 from fastpipe.batch import Ahead, Drawer, RequestStream
 from fastpipe.batch.ids import Trail
+from fastpipe.batch.own.results import NotLifted, OwnBatch
 from fastpipe.batch.own.sample import Place, with_images
-from fastpipe.batch.own.work import NotLifted, OwnBatch
 from fastpipe.batch.quarantine import IncidentLog
 from fastpipe.batch.worker import Collated
 from fastpipe.device import DeviceStage, MixedBatch

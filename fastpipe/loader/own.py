@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from PIL import Image
 
-from fastpipe.batch.own.probe import Proof, Refused, prove
+from fastpipe.batch.own.isolated import Refused
+from fastpipe.batch.own.probe import Proof, prove
 from fastpipe.batch.own.twin import Snapshot, spots_of
 from fastpipe.errors import ArgumentError
 from fastpipe.transforms import lift

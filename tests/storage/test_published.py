@@ -333,10 +333,12 @@ def test_what_torchvision_gives_otherwise_is_left_to_torch(files: list[Path], ca
     assert __import__("re").search(reason, explained.reason), explained.reason
 
 
+def _turned(file: str) -> Image.Image:
+    return Image.open(file).convert("RGB").rotate(90)
+
+
 def test_a_loader_of_the_scripts_is_called(files: list[Path]) -> None:
-    turned = bare(
-        "Food101", _image_files=files, _labels=LABELS, loader=lambda file: Image.open(file).rotate(90)
-    )
+    turned = bare("Food101", _image_files=files, _labels=LABELS, loader=_turned)
     check(turned)
     assert "lifted by proof" in DataLoader(turned, 5).explain().reason
 

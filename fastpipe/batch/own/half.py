@@ -39,9 +39,10 @@ class Called:
 class HostHalf:
     """Called as the pipeline is called; makes the pixels that go to the device stage, and hands them on.
 
-    render: an RGB image to uint8 pixels [H,W,3]; ValueError if the crop does not fit. opening: the
-    steps at the head of the pipeline that make this image. lone: why nothing may be given beside the image; None if masks and boxes may,
-    which are returned as they are. It answers to nothing but a call: any other use is a failed condition.
+    render: an RGB image to uint8 pixels [H,W,3]; ValueError if the crop does not fit. opening: the steps at
+    the head of the pipeline that make this image. lone: why nothing may be given beside the image; None if
+    masks and boxes may, which are returned as they are. It answers to nothing but a call: any other use is a
+    failed condition.
     """
 
     def __init__(

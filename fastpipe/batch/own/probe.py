@@ -2,44 +2,33 @@
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import pickle
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path as FilePath
 from typing import Any, Final
 
 import numpy as np
-import torch
 import torchvision.transforms as v1
 import torchvision.transforms.v2 as v2
 from PIL import Image
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import default_collate
-from torchvision.datasets.vision import StandardTransform
 
 from fastpipe.batch.order import length
 from fastpipe.batch.own.generators import generator_states
 from fastpipe.batch.own.half import PASSED, Called, HostHalf, begin
 from fastpipe.batch.own.handed import Used
+from fastpipe.batch.own.isolated import Refused, check_changes, isolated, marks_of, words
 from fastpipe.batch.own.joint import why_not_joint
 from fastpipe.batch.own.sample import Place, is_pair, places_of, strange_container, without_image
-from fastpipe.batch.own.twin import Path, Spot, datasets_in, fetches_several, is_dataset, spots_of, twin_of
+from fastpipe.batch.own.twin import Path, Spot, datasets_in, fetches_several, spots_of, twin_of
 from fastpipe.batch.packing import Pixels
 from fastpipe.broken import is_broken_file
 from fastpipe.transforms import flatten, preserved_rng
 
-__all__ = ["Proof", "Refused", "prove"]
+__all__ = ["Proof", "prove"]
 
 _TRIED: Final = 16  # few broken files lie in a row at the beginning of a data set
-_LARGEST: Final = 256 << 20  # bytes in arrays: the trial runs on a copy
-_ATOMS: Final = frozenset({str, bytes, bool, int, float, complex, type(None), type(FilePath())})
-
-
-class Refused(Exception):
-    """The data set is not lifted. The message is the condition that failed, in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +36,9 @@ class Proof:
     """What the trial found.
 
     paths: where the pipeline is, perhaps under several names. pipeline: the steps after `opening`,
-    ToPILImage or RGB at the head. name: its attribute. lone: why it may be given nothing beside the image. alone: it is given
-    nothing. place: of the image in a sample. pair: a sample is (image, label). draws: the data set draws
-    random numbers itself. marked: samples have masks or boxes of torchvision's.
+    ToPILImage or RGB at the head. name: its attribute. lone: why it may be given nothing beside the image.
+    alone: it is given nothing. place: of the image in a sample. pair: a sample is (image, label). draws: the
+    data set draws random numbers itself. marked: samples have masks or boxes of torchvision's.
     """
 
     paths: tuple[Path, ...]
@@ -111,26 +100,26 @@ def _groups(spots: Sequence[Spot]) -> list[list[Spot]]:
 
 
 def _prove(dataset: Any, groups: Sequence[Sequence[Spot]]) -> tuple[Proof, Image.Image]:
-    isolated = _isolated(dataset, [group[0].pipeline for group in groups])
+    original = isolated(dataset, [group[0].pipeline for group in groups])
     tracers = [_tracer(group[0].pipeline) for group in groups]
     halves = {spot.path: half for group, half in zip(groups, tracers, strict=True) for spot in group}
     try:
-        twin = twin_of(isolated, halves)
+        twin = twin_of(original, halves)
     except Exception as error:
         raise Refused(f"it cannot be copied ({words(error)})") from error
     twins = datasets_in(twin)
-    before, states = _marks(twins), generator_states()
+    before, states = marks_of(twins), generator_states()
     first_id = _first_readable(twin, tracers)
     which, first = _sample(twin, first_id, tracers)
-    opened = _marks(twins)
-    _check_changes(before, opened, opening=True)
+    opened = marks_of(twins)
+    check_changes(before, opened, opening=True)
     for sample_id in _more_ids(dataset, first_id):
         other, again = _sample(twin, sample_id, tracers)
         if other != which:
             raise Refused("its samples use different pipelines")
         if (again.place, again.pair, again.called.alone) != (first.place, first.pair, first.called.alone):
             raise Refused("its samples differ in form, so the image is not always at the same place")
-        _check_changes(opened, _marks(twins), opening=False)
+        check_changes(opened, marks_of(twins), opening=False)
     _check_collate(first.rest)
     spot = groups[which][0]
     opening, pipeline = split_opening(spot.pipeline)
@@ -169,43 +158,6 @@ def _tracer(pipeline: Any) -> HostHalf:
 
 def _no_pixels(image: Image.Image) -> Pixels:
     return np.zeros((1, 1, 3), dtype=np.uint8)
-
-
-def _isolated(dataset: Any, shared: Sequence[Any]) -> Any:
-    """A deep copy, in which only the pipelines and the elements of flat lists are the data set's own."""
-    owners = datasets_in(dataset)
-    held = [value for owner in owners for value in getattr(owner, "__dict__", {}).values()]
-    size = sum(_num_bytes(value) for value in held)
-    if size > _LARGEST:
-        raise Refused(
-            f"its arrays and modules take {size >> 20} MiB, and the trial copies at most {_LARGEST >> 20} MiB"
-        )
-    memo: dict[int, Any] = {id(value): value for value in shared}
-    memo.update({id(value): copy.copy(value) for value in held if _is_flat(value)})
-    try:
-        return copy.deepcopy(dataset, memo)
-    except Exception as error:
-        raise Refused(f"it cannot be copied for a trial ({words(error)})") from error
-
-
-def _num_bytes(value: Any) -> int:
-    if isinstance(value, np.ndarray | torch.Tensor):
-        return int(value.nbytes)
-    if isinstance(value, torch.nn.Module):
-        return sum(int(tensor.nbytes) for tensor in value.state_dict().values())
-    if isinstance(value, list | tuple | dict):
-        values = value.values() if isinstance(value, dict) else value
-        return sum(int(getattr(one, "nbytes", 0)) for one in values)
-    return 0
-
-
-def _is_flat(value: Any) -> bool:
-    """Whether nothing inside it can change: a list or dict of texts and numbers, or of tuples of such."""
-    if type(value) not in (list, dict, set):
-        return False
-    items = value.values() if isinstance(value, dict) else value
-    kinds = set(map(type, items))
-    return kinds <= _ATOMS or (kinds == {tuple} and {type(one) for item in items for one in item} <= _ATOMS)
 
 
 def _first_readable(twin: Any, tracers: Sequence[HostHalf]) -> int:
@@ -282,46 +234,3 @@ def _check_collate(rest: Any) -> None:
         default_collate([rest, rest])
     except Exception as error:
         raise Refused(f"its samples cannot be collated ({words(error)})") from error
-
-
-def _marks(owners: Sequence[Any]) -> list[dict[str, Any]]:
-    """What each attribute holds, so that a change inside it is seen."""
-    return [
-        {name: _mark(value) for name, value in getattr(owner, "__dict__", {}).items()} for owner in owners
-    ]
-
-
-def _mark(value: Any) -> Any:
-    if value is None or type(value) in (HostHalf, StandardTransform) or is_dataset(value):
-        return value  # what lies inside has marks of its own
-    if type(value) in (list, tuple) and all(map(is_dataset, value)):
-        return tuple(map(id, value))
-    if _is_flat(value):
-        return copy.copy(value)
-    try:
-        return hashlib.blake2b(pickle.dumps(value)).digest()
-    except Exception:  # of any kind: handles and lambdas have no bytes
-        return id(value)
-
-
-def _check_changes(
-    before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]], *, opening: bool
-) -> None:
-    """Raise Refused if `__getitem__` changed its data set. opening: None may become a handle."""
-    for was, now in zip(before, after, strict=True):
-        for name in now.keys() | was.keys():
-            if opening and was.get(name) is None:
-                continue
-            if name not in now or name not in was or not _equal(was[name], now[name]):
-                raise Refused(
-                    f"its __getitem__ changes the attribute {name!r}, so a sample may not be made twice"
-                )
-
-
-def _equal(one: Any, other: Any) -> bool:
-    return one is other or (type(one) is type(other) and one == other)
-
-
-def words(error: Exception) -> str:
-    """The error on one line, at most 200 characters."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

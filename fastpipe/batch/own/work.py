@@ -6,65 +6,35 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
 import torch
 import torch.utils.data
-from PIL import Image
 from torch.utils.data import default_collate
-from torch.utils.data._utils.pin_memory import pin_memory
 
 from fastpipe.batch.buffer import allocate, without_samples
 from fastpipe.batch.mend import OnError
 from fastpipe.batch.own.generators import GeneratorStates
-from fastpipe.batch.own.half import Called, HostHalf, begin, run_steps
+from fastpipe.batch.own.half import Called, HostHalf, begin
 from fastpipe.batch.own.handed import pixels_of
-from fastpipe.batch.own.probe import Proof, image_place, words
+from fastpipe.batch.own.isolated import words
+from fastpipe.batch.own.probe import Proof, image_place
+from fastpipe.batch.own.results import KEPT, NotLifted, OwnBatch
 from fastpipe.batch.own.sample import is_pair, without_image
 from fastpipe.batch.own.twin import Snapshot, twin_of
+from fastpipe.batch.own.worker_copy import Rendering, WorkerCopy
 from fastpipe.batch.packing import Pixels, decode_step
-from fastpipe.batch.worker import as_pixels, own_generators, reseed, skipped
+from fastpipe.batch.worker import own_generators, reseed, skipped
 from fastpipe.broken import is_broken_file
-from fastpipe.decode import crop_and_resize
 from fastpipe.rng import Stream, integer_seeds
 from fastpipe.transforms.draws import draws_numbers
-from fastpipe.types import HostBatch, Incident, Plan, Request, Spec
+from fastpipe.types import HostBatch, Incident, Plan, Request
 
-__all__ = ["NotLifted", "OwnBatch", "OwnWork"]
+__all__ = ["OwnWork"]
 
-KEPT: Final = "keeps the image that its transform returned"
 _REFERENCES: Final = 3  # to the token of a sample that was dropped: its record's, ours, and getrefcount's
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotLifted:
-    """Takes a batch's place: from this batch on, nothing may be lifted. condition: what the sample broke."""
-
-    request: Request
-    sample_id: Any
-    condition: str
-
-    @property
-    def kept(self) -> bool:
-        """Whether the data set holds something of ours, which it would return later."""
-        return self.condition == KEPT
-
-    def __str__(self) -> str:
-        return f"at sample {self.sample_id!r} the data set {self.condition}"
-
-
-@dataclass(slots=True, kw_only=True)
-class OwnBatch(HostBatch):
-    """A batch whose samples have more than an image and a label. rest: collated, without the images."""
-
-    rest: Any = None
-
-    def pin_memory(self, device: str | None = None) -> HostBatch:
-        """Both images and the rest to page-locked memory."""
-        self.images, self.rest = self.images.pin_memory(), pin_memory(self.rest)  # type: ignore[no-untyped-call]
-        return self
 
 
 class _Broke(Exception):
@@ -86,7 +56,7 @@ class OwnWork(torch.utils.data.Dataset[Any]):
         self.on_error = on_error
         # Draws of a data set whose pipeline draws too may belong together with the pipeline's.
         self.watched = GeneratorStates() if draws_numbers(plan) else None
-        self._made: _Made | None = None
+        self._made: WorkerCopy | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_made": None}
@@ -107,43 +77,14 @@ class OwnWork(torch.utils.data.Dataset[Any]):
             return NotLifted(request=request, sample_id=None, condition=condition)
         return assembly.run()
 
-    def made(self) -> _Made:
+    def made(self) -> WorkerCopy:
         """The copy and its host half; anew if the script has set an attribute."""
         if self._made is None or not self._made.original.is_of(self.dataset):
-            rendering = _Rendering(self.plan, self.watched)
+            rendering = Rendering(self.plan, self.watched)
             half = HostHalf(rendering, opening=self.proof.opening, lone=self.proof.lone)
             twin = twin_of(self.dataset, dict.fromkeys(self.proof.paths, half))
-            self._made = _Made(Snapshot(self.dataset), Snapshot(twin), twin, half, rendering)
+            self._made = WorkerCopy(Snapshot(self.dataset), Snapshot(twin), twin, half, rendering)
         return self._made
-
-
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """A copy of the data set, the attributes of both when it was made, its half, and what that renders."""
-
-    original: Snapshot
-    begun: Snapshot
-    twin: Any
-    half: HostHalf
-    rendering: _Rendering
-
-
-class _Rendering:
-    """An RGB image to the pixels that the device stage gets, with the draws of one place of a batch."""
-
-    def __init__(self, plan: Plan, watched: GeneratorStates | None) -> None:
-        self._plan = plan
-        self._watched = watched
-        self.spec: Spec | None = None
-        self.draws: Sequence[float] = ()
-
-    def __call__(self, image: Image.Image) -> Pixels:
-        cut = crop_and_resize(image, self.spec, self.draws)
-        cut = run_steps(self._plan.host, cut, self._watched)
-        try:
-            return as_pixels(cut, self._plan.host)
-        except TypeError as error:
-            raise ValueError(str(error)) from error
 
 
 class _Assembly:
