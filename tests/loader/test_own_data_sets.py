@@ -508,7 +508,7 @@ CASES = {
     "cached samples": Case(
         what="samples kept in a dict",
         make=CachedSamples,
-        lifts="it does not call its transform",
+        lifts="its __getitem__ changes the attribute 'cache'",
     ),
     "cached files": Case(what="files kept by `lru_cache`", make=CachedFiles),
     "target transform": Case(what="a `target_transform`, a lambda", make=TargetTransform),

@@ -1,4 +1,4 @@
-"""The copy that the trial runs on, and what changes inside it."""
+"""The copy that the trial runs on, and what `__getitem__` changes inside it."""
 
 from __future__ import annotations
 

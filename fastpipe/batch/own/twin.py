@@ -136,7 +136,7 @@ class Snapshot:
     def changed(self) -> str | None:
         """The name of an attribute that is another object now. One that was None may be opened, once."""
         for owner, was in self._of:
-            now = getattr(owner, "__dict__", was)
+            now: dict[str, Any] = getattr(owner, "__dict__", was)
             for name, value in now.items():
                 if was.get(name) is None:
                     was[name] = value
