@@ -188,7 +188,7 @@ class CachedFiles(Files):
 class TargetTransform(Files):
     def __init__(self, *args):
         super().__init__(*args)
-        self.target_transform = lambda label: label * 10
+        self.target_transform = transforms.Lambda(lambda label: label * 10)
 
     def __getitem__(self, index):
         image, label = super().__getitem__(index)
@@ -511,7 +511,7 @@ CASES = {
         lifts="its __getitem__ changes the attribute 'cache'",
     ),
     "cached files": Case(what="files kept by `lru_cache`", make=CachedFiles),
-    "target transform": Case(what="a `target_transform`, a lambda", make=TargetTransform),
+    "target transform": Case(what="a `target_transform`, torchvision's Lambda", make=TargetTransform),
     "lazy zip": Case(what="an archive opened at the first sample (zip, lmdb, HDF5)", make=LazyZip),
     "locked": Case(
         what="a lock, an open file or a data base made in `__init__`",

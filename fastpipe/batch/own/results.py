@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from torch.utils.data._utils.pin_memory import pin_memory
@@ -38,6 +38,6 @@ class OwnBatch(HostBatch):
     rest: Any = None
 
     def pin_memory(self, device: str | None = None) -> HostBatch:
-        """Both images and the rest to page-locked memory."""
-        self.images, self.rest = self.images.pin_memory(), pin_memory(self.rest)  # type: ignore[no-untyped-call]
-        return self
+        """Images, labels and the rest to page-locked memory."""
+        made = HostBatch.pin_memory(self, device)
+        return replace(made, rest=pin_memory(self.rest))  # type: ignore[no-untyped-call, call-arg]

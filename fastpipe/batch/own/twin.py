@@ -35,8 +35,15 @@ class Spot:
 
 
 def spots_of(dataset: Any) -> list[Spot]:
-    """The pipelines of torchvision or timm in the attributes of the data set and of those that it wraps."""
-    return [Spot(path, value) for path, value in _attributes(dataset, (), set()) if holds_pipeline(value)]
+    """The pipelines of torchvision or timm in the attributes of the data set and of those that it wraps.
+
+    That of labels stays the script's own, by torchvision's name for it.
+    """
+    return [
+        Spot(path, value)
+        for path, value in _attributes(dataset, (), set())
+        if path[-1] != "target_transform" and holds_pipeline(value)
+    ]
 
 
 def holds_pipeline(value: Any) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
+import numpy as np
 import torch
 import torch.utils.data
 from torch.utils.data import default_collate
@@ -18,7 +19,7 @@ from fastpipe.batch.buffer import allocate, without_samples
 from fastpipe.batch.mend import OnError
 from fastpipe.batch.own.generators import GeneratorStates
 from fastpipe.batch.own.half import Called, HostHalf, begin
-from fastpipe.batch.own.handed import pixels_of
+from fastpipe.batch.own.handed import Handed, pixels_of
 from fastpipe.batch.own.isolated import words
 from fastpipe.batch.own.probe import Proof, image_place
 from fastpipe.batch.own.results import KEPT, NotLifted, OwnBatch
@@ -34,7 +35,15 @@ from fastpipe.types import HostBatch, Incident, Plan, Request
 
 __all__ = ["OwnWork"]
 
-_REFERENCES: Final = 3  # to the token of a sample that was dropped: its record's, ours, and getrefcount's
+
+def _references(called: Called) -> int:
+    """How many references there are to the token of a sample that was dropped."""
+    token = called.token
+    return sys.getrefcount(token)
+
+
+# Counted, because interpreters differ in what a local variable counts.
+_OURS: Final = _references(Called(0, [], Handed(np.zeros((1, 1, 3), dtype=np.uint8), [])))
 
 
 class _Broke(Exception):
@@ -162,12 +171,11 @@ class _Assembly:
         return without_image(sample, place)
 
     def _take(self, place: int, called: Called, rest: Any) -> None:
-        token = called.token
-        if token is None:
-            raise _Broke("does not call its transform")
-        if sys.getrefcount(token) > _REFERENCES:
+        if _references(called) > _OURS:
             raise _Broke(KEPT)
-        pixels = pixels_of(token)
+        if called.token is None:
+            raise _Broke("does not call its transform")
+        pixels = pixels_of(called.token)
         if self.images and pixels.shape != self.images[0].shape:
             raise _Broke(f"has an image of {pixels.shape[:2]} pixels after {self.images[0].shape[:2]}")
         self.images.append(pixels)
