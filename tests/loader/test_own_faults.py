@@ -301,6 +301,25 @@ def test_each_sample_is_made_once_an_epoch_and_the_trial_makes_four() -> None:
     assert Counting.asked == [0, 0, 0, NUM - 1, *range(NUM), *range(NUM)]
 
 
+class CachedByClass(Pictures):
+    """Keeps its samples where no copy has a place of its own."""
+
+    cache: dict[int, Any] = {}  # noqa: RUF012
+
+    def __getitem__(self, index):
+        if index not in self.cache:
+            self.cache[index] = super().__getitem__(index)
+        return self.cache[index]
+
+
+def test_a_cache_outside_the_data_set_is_seen_and_holds_nothing_of_ours() -> None:
+    CachedByClass.cache.clear()
+    loader = DataLoader(CachedByClass(EVAL), BATCH)
+    assert "it keeps the image that its transform returned" in loader.explain().reason
+    equal(list(loader), batches(Pictures(EVAL), backend="torch"))
+    assert all(isinstance(image, torch.Tensor) for image, _ in CachedByClass.cache.values())
+
+
 def test_an_attribute_that_the_script_sets_is_seen() -> None:
     dataset = Pictures(EVAL)
     loader = DataLoader(dataset, NUM)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torchvision.transforms as v1
@@ -17,18 +19,15 @@ from torch.utils.data import default_collate
 from fastpipe.batch.order import length
 from fastpipe.batch.own.generators import generator_states
 from fastpipe.batch.own.half import PASSED, Called, HostHalf, begin
-from fastpipe.batch.own.handed import Used
 from fastpipe.batch.own.isolated import Refused, check_changes, isolated, marks_of, words
 from fastpipe.batch.own.joint import why_not_joint
+from fastpipe.batch.own.rehearsal import Followed, rehearse
 from fastpipe.batch.own.sample import Place, is_pair, places_of, strange_container, without_image
 from fastpipe.batch.own.twin import Path, Spot, datasets_in, fetches_several, spots_of, twin_of
 from fastpipe.batch.packing import Pixels
-from fastpipe.broken import is_broken_file
 from fastpipe.transforms import flatten, preserved_rng
 
 __all__ = ["Proof", "prove"]
-
-_TRIED: Final = 16  # few broken files lie in a row at the beginning of a data set
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +70,9 @@ class Seen:
 def prove(dataset: Any) -> tuple[Proof, Image.Image]:
     """Show that the pipeline's image reaches the sample unchanged, on a copy of the data set.
 
-    The copy's samples are made with tracers in place of its pipelines: the first twice, then the last. Global
-    generators are preserved. Returns an image that the pipeline was given, too. Raises Refused with the
-    condition that failed.
+    The first readable sample is made twice with the pipelines themselves, then with tracers in their place,
+    and so is the last one. Global generators are preserved. Returns an image that the pipeline was given,
+    too. Raises Refused with the condition that failed.
     """
     groups = _groups(spots_of(dataset))
     several = fetches_several(dataset)
@@ -101,44 +100,66 @@ def _groups(spots: Sequence[Spot]) -> list[list[Spot]]:
 
 def _prove(dataset: Any, groups: Sequence[Sequence[Spot]]) -> tuple[Proof, Image.Image]:
     original = isolated(dataset, [group[0].pipeline for group in groups])
-    tracers = [_tracer(group[0].pipeline) for group in groups]
-    halves = {spot.path: half for group, half in zip(groups, tracers, strict=True) for spot in group}
-    try:
-        twin = twin_of(original, halves)
-    except Exception as error:
-        raise Refused(f"it cannot be copied ({words(error)})") from error
-    twins = datasets_in(twin)
-    before, states = marks_of(twins), generator_states()
-    first_id = _first_readable(twin, tracers)
-    opened = marks_of(twins)
-    check_changes(before, opened, opening=True)
-    which, first = _sample(twin, first_id, tracers)
-    for sample_id in (first_id, max(first_id, length(dataset, 0) - 1)):
-        other, again = _sample(twin, sample_id, tracers)
-        if other != which:
-            raise Refused("its samples use different pipelines")
-        if (again.place, again.pair, again.called.alone) != (first.place, first.pair, first.called.alone):
-            raise Refused("its samples differ in form, so the image is not always at the same place")
-        check_changes(opened, marks_of(twins), opening=False)
-    _check_collate(first.rest)
+    followed = [Followed(_copied(group[0].pipeline)) for group in groups]
+    first_id = rehearse(_with(original, groups, followed), followed)
+    which, seen, draws = _passed_on(original, groups, first_id)
+    _check_collate(seen.rest)
     spot = groups[which][0]
     opening, pipeline = split_opening(spot.pipeline)
-    image = first.called.image
-    if image is None:
-        raise Refused("it does not call its transform")
     proof = Proof(
         paths=tuple(spot.path for spot in groups[which]),
         name=spot.name,
         pipeline=pipeline,
         opening=opening,
         lone=why_not_joint(spot.pipeline),
-        alone=first.called.alone,
-        place=first.place,
-        pair=first.pair,
-        draws=generator_states() != states,
-        marked=not first.called.alone or any(isinstance(leaf, PASSED) for leaf in tree_leaves(first.rest)),
+        alone=seen.called.alone,
+        place=seen.place,
+        pair=seen.pair,
+        draws=draws,
+        marked=not seen.called.alone or any(isinstance(leaf, PASSED) for leaf in tree_leaves(seen.rest)),
     )
-    return proof, image
+    if seen.called.image is None:
+        raise Refused("it does not call its transform")
+    return proof, seen.called.image
+
+
+def _copied(pipeline: Any) -> Any:
+    """A pipeline whose steps may have generators and counters of their own."""
+    try:
+        return copy.deepcopy(pipeline)
+    except Exception as error:
+        raise Refused(f"its transform cannot be copied for a trial ({words(error)})") from error
+
+
+def _with(original: Any, groups: Sequence[Sequence[Spot]], stand_ins: Sequence[Callable[..., Any]]) -> Any:
+    """A copy with a stand-in for the pipeline of each group."""
+    pairs = zip(groups, stand_ins, strict=True)
+    return twin_of(original, {spot.path: stand_in for group, stand_in in pairs for spot in group})
+
+
+def _passed_on(original: Any, groups: Sequence[Sequence[Spot]], first_id: int) -> tuple[int, Seen, bool]:
+    """With tracers as pipelines: which is called, how its image goes on, and whether the data set draws."""
+    tracers = [_tracer(group[0].pipeline) for group in groups]
+    twin = _with(original, groups, tracers)
+    twins, states = datasets_in(twin), generator_states()
+    before = marks_of(twins)
+    which, first = _sample(twin, first_id, tracers)
+    opened = marks_of(twins)
+    check_changes(before, opened, opening=True)
+    last_id = length(original, 0) - 1
+    if last_id > first_id:
+        with suppress(OSError):  # a broken file, whose turn comes
+            _check_alike((which, first), _sample(twin, last_id, tracers))
+        check_changes(opened, marks_of(twins), opening=False)
+    return which, first, generator_states() != states
+
+
+def _check_alike(one: tuple[int, Seen], other: tuple[int, Seen]) -> None:
+    if one[0] != other[0]:
+        raise Refused("its samples use different pipelines")
+    forms = [(seen.place, seen.pair, seen.called.alone) for _, seen in (one, other)]
+    if forms[0] != forms[1]:
+        raise Refused("its samples differ in form, so the image is not always at the same place")
 
 
 def split_opening(pipeline: Any) -> tuple[tuple[Callable[[Any], Any], ...], Any]:
@@ -160,20 +181,6 @@ def _no_pixels(image: Image.Image) -> Pixels:
     return np.zeros((1, 1, 3), dtype=np.uint8)
 
 
-def _first_readable(twin: Any, tracers: Sequence[HostHalf]) -> int:
-    """The first sample whose file can be read. Its error is one in its own batch's turn."""
-    for sample_id in range(min(_TRIED, length(twin, _TRIED))):
-        for tracer in tracers:
-            begin(tracer)
-        try:
-            twin[sample_id]
-        except Exception as error:
-            if is_broken_file(error) and not isinstance(error, Used):
-                continue
-        return sample_id
-    return 0
-
-
 def _sample(twin: Any, sample_id: int, tracers: Sequence[HostHalf]) -> tuple[int, Seen]:
     """Which tracer was called for the sample, and how."""
     records = [begin(tracer) for tracer in tracers]
@@ -190,7 +197,7 @@ def _sample(twin: Any, sample_id: int, tracers: Sequence[HostHalf]) -> tuple[int
         if record.faults:
             raise Refused(f"it {record.faults[0]}")
     if error is not None:
-        raise Refused(f"its sample {sample_id} raised {words(error)}")
+        raise error
     if not used:
         raise Refused("it does not call its transform")
     return used[0], _seen(sample, records[used[0]])
