@@ -508,7 +508,7 @@ CASES = {
     "cached samples": Case(
         what="samples kept in a dict",
         make=CachedSamples,
-        lifts="its __getitem__ changes the attribute 'cache'",
+        lifts="it keeps the image that its transform returned",
     ),
     "cached files": Case(what="files kept by `lru_cache`", make=CachedFiles),
     "target transform": Case(what="a `target_transform`, torchvision's Lambda", make=TargetTransform),

@@ -19,9 +19,9 @@ from torch.utils.data import default_collate
 from fastpipe.batch.order import length
 from fastpipe.batch.own.generators import generator_states
 from fastpipe.batch.own.half import PASSED, Called, HostHalf, begin
-from fastpipe.batch.own.isolated import Refused, check_changes, isolated, marks_of, words
+from fastpipe.batch.own.isolated import Followed, Refused, check_changes, isolated, marks_of, words
 from fastpipe.batch.own.joint import why_not_joint
-from fastpipe.batch.own.rehearsal import Followed, rehearse
+from fastpipe.batch.own.rehearsal import rehearse
 from fastpipe.batch.own.sample import Place, is_pair, places_of, strange_container, without_image
 from fastpipe.batch.own.twin import Path, Spot, datasets_in, fetches_several, spots_of, twin_of
 from fastpipe.batch.packing import Pixels

@@ -6,31 +6,16 @@ A cache outside the copy (of a class, of a module) then holds images that are th
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from fastpipe.batch.order import length
-from fastpipe.batch.own.isolated import Refused, check_changes, marks_of, words
+from fastpipe.batch.own.isolated import Followed, Refused, check_changes, marks_of, words
 from fastpipe.batch.own.results import KEPT
 from fastpipe.batch.own.twin import datasets_in
 from fastpipe.broken import is_broken_file
 
 _TRIED: Final = 16  # few broken files lie in a row at the beginning of a data set
-
-
-class Followed:
-    """A pipeline that counts its calls and remembers its latest result."""
-
-    def __init__(self, pipeline: Callable[..., Any]) -> None:
-        self._pipeline = pipeline
-        self.num = 0
-        self.result: Any = None
-
-    def __call__(self, *given: Any, **named: Any) -> Any:
-        """What the pipeline returns."""
-        self.num += 1
-        self.result = self._pipeline(*given, **named)
-        return self.result
 
 
 def _references(followed: Followed) -> int:
