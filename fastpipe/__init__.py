@@ -11,6 +11,8 @@ from fastpipe.errors import DataError as DataError
 from fastpipe.errors import DefaultDeviceError as DefaultDeviceError
 from fastpipe.errors import EmptyDatasetError as EmptyDatasetError
 from fastpipe.errors import FastpipeError as FastpipeError
+from fastpipe.errors import LiftError as LiftError
+from fastpipe.errors import LiftWarning as LiftWarning
 from fastpipe.errors import MissingExtraError as MissingExtraError
 from fastpipe.errors import NameClashError as NameClashError
 from fastpipe.errors import SampleError as SampleError
@@ -37,6 +39,8 @@ __all__ = [
     "FastpipeError",
     "FolderDataset",
     "ImageList",
+    "LiftError",
+    "LiftWarning",
     "MissingExtraError",
     "NameClashError",
     "PageLocalSampler",

@@ -7,11 +7,13 @@ FastpipeError
 ├── ArgumentError        an argument is wrong: name, allowed, found, remedy  (also a ValueError)
 ├── MissingExtraError    an optional package is absent; prints the pip or apt command (also an ImportError)
 ├── NameClashError       another project's `fastpipe` is installed in the same place  (also an ImportError)
+├── LiftError            strict_lift=True, and something cannot be lifted  (also a RuntimeError)
 ├── BackendError         a backend failed or cannot serve the plan     (also a RuntimeError)
 ├── DefaultDeviceError   the script's default device breaks a draw     (also a RuntimeError)
 └── StateError           a saved state does not fit this loader        (also a RuntimeError)
 
 NoEffectWarning (a UserWarning): an argument, or a method of a recipe, changes nothing here.
+LiftWarning (a UserWarning): a sample broke a condition of lifting, which ends.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ __all__ = [
     "DefaultDeviceError",
     "EmptyDatasetError",
     "FastpipeError",
+    "LiftError",
+    "LiftWarning",
     "MissingExtraError",
     "NameClashError",
     "NoEffectWarning",
@@ -110,6 +114,10 @@ class NameClashError(FastpipeError, ImportError):
         return NameClashError, (self.found,)
 
 
+class LiftError(FastpipeError, RuntimeError):
+    """strict_lift=True: nothing can be lifted, or a sample broke a condition. The message says which."""
+
+
 class BackendError(FastpipeError, RuntimeError):
     """A backend failed, or cannot serve the plan it was asked to serve."""
 
@@ -120,6 +128,10 @@ class DefaultDeviceError(FastpipeError, RuntimeError):
 
 class StateError(FastpipeError, RuntimeError):
     """A saved loader state does not fit this loader, or the loader cannot be resumed mid-epoch."""
+
+
+class LiftWarning(UserWarning):
+    """A sample broke a condition of lifting: this batch and all later ones are made as torch makes them."""
 
 
 class NoEffectWarning(UserWarning):

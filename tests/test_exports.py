@@ -34,6 +34,8 @@ def test_fastpipe_exports_what_is_promised() -> None:
         "FastpipeError",
         "FolderDataset",
         "ImageList",
+        "LiftError",
+        "LiftWarning",
         "MissingExtraError",
         "NameClashError",
         "PageLocalSampler",

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import torch
 
 from fastpipe.batch import RequestStream, WorkerOptions
 from fastpipe.batch.mend import OnError, Policy
+from fastpipe.batch.own.probe import Proof
 from fastpipe.types import Availability, HostBatch, Machine, Plan, Support
 
-__all__ = ["Backend", "BatchSource", "Job", "Numerics"]
+__all__ = ["OWN", "Backend", "BatchSource", "Job", "Numerics"]
 
 Numerics = Literal["exact", "fast"]
+OWN: Final = "own"  # the storage of samples that a script's own `__getitem__` decodes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +37,8 @@ class Capabilities:
     workers: Literal["processes", "threads"] = "processes"
 
     def reads(self, kind: str) -> bool:
-        """Whether it serves samples of this kind of storage, which may be "mixed"."""
-        return self.any_storage or kind in self.storage
+        """Whether it serves samples of this kind of storage, which may be "mixed" or a script's "own"."""
+        return kind in self.storage or (self.any_storage and kind != OWN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +46,8 @@ class Job:
     """The task that a source is built for. reseed: seed python, numpy and torch before un-lifted steps.
 
     numerics: the promise that the pixels must keep. policy: goes into a `fastpipe.batch.mend.Mender`.
-    device: where the batches go next; images made there may stay.
+    device: where the batches go next; images made there may stay. proof: of a script's own data set, whose
+    samples its own `__getitem__` makes.
     """
 
     dataset: Any
@@ -54,6 +57,7 @@ class Job:
     policy: Policy = field(default_factory=Policy)
     numerics: Numerics = "exact"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    proof: Proof | None = None
 
 
 class BatchSource(Protocol):

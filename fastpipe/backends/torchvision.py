@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from fastpipe.backends.base import BatchSource, Capabilities, Job, Numerics
+from fastpipe.backends.base import OWN, BatchSource, Capabilities, Job, Numerics
 from fastpipe.batch import FolderWork, WorkerPool
+from fastpipe.batch.own.work import OwnWork
 from fastpipe.types import Availability, Machine, Plan, Support
 
 
@@ -12,7 +13,7 @@ class TorchvisionBackend:
 
     name = "torchvision"
     capabilities = Capabilities(
-        storage=("folder", "beton", "mixed"),
+        storage=("folder", "beton", "mixed", OWN),
         numerics=("exact", "fast"),
         host_steps=True,
         on_error=("raise", "skip", "replace"),
@@ -28,6 +29,9 @@ class TorchvisionBackend:
         return Support(answer="yes", reason="decodes, crops and resizes with Pillow, as torchvision does")
 
     def build(self, job: Job) -> BatchSource:
-        """Workers that run the plan's decode and host steps."""
+        """Workers that run the plan's decode and host steps, or a script's own data set around them."""
+        if job.proof is not None:
+            own = OwnWork(job.dataset, job.plan, job.proof, reseed=job.reseed, on_error=job.policy.on_error)
+            return WorkerPool(own, job.workers)
         work = FolderWork(job.dataset, job.plan, reseed=job.reseed, policy=job.policy)
         return WorkerPool(work, job.workers)

@@ -128,7 +128,7 @@ class KeyedWork(torch.utils.data.Dataset[Any]):
             except Exception as error:
                 if self.on_error == "raise" or not is_broken_file(error):
                     raise
-                incidents.append(_skipped(self.dataset, sample_id, error))
+                incidents.append(skipped(self.dataset, sample_id, error))
         if incidents and not samples:
             return Collated(None, tuple(incidents), request.batch, 0, empty=True)
         data = self.collate_fn(samples if self.batched else samples[0])
@@ -140,7 +140,8 @@ class KeyedWork(torch.utils.data.Dataset[Any]):
         return several([sample_id])[0] if several else self.dataset[sample_id]
 
 
-def _skipped(dataset: Any, sample_id: Any, error: Exception) -> Incident:
+def skipped(dataset: Any, sample_id: Any, error: Exception) -> Incident:
+    """The incident of a sample that on_error="skip" leaves out of a data set that has no leaf."""
     key = error.path if isinstance(error, SampleError) else getattr(error, "filename", None)
     return Incident(
         sample_id=sample_id,

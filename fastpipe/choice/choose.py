@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
-from fastpipe.backends.base import Backend, Numerics
+from fastpipe.backends.base import OWN, Backend, Numerics
 from fastpipe.backends.registry import BACKENDS, load
 from fastpipe.choice.probe import Trial, rates_of
 from fastpipe.errors import BackendError
@@ -49,6 +49,8 @@ def refusal(
 ) -> str | None:
     """Why this backend cannot serve the plan here, or None if it can."""
     capabilities = backend.capabilities
+    if storage == OWN and not capabilities.reads(OWN):
+        return "decodes files, and this data set's own __getitem__ decodes them"
     if not capabilities.reads(storage):
         return f"reads {', '.join(capabilities.storage)}, not {storage}"
     if numerics not in capabilities.numerics:

@@ -58,6 +58,7 @@ class Asked:
     quarantine: str | os.PathLike[str] | Literal[False] | None
     max_bad: float
     strict_resume: bool
+    strict_lift: bool
 
     def __post_init__(self) -> None:
         check_loader_arguments(

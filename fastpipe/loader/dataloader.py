@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -17,9 +18,10 @@ from fastpipe.batch import SeededSampler
 from fastpipe.batch.ids import Trail
 from fastpipe.batch.mend import OnError
 from fastpipe.batch.order import length
+from fastpipe.batch.own.results import NotLifted
 from fastpipe.batch.shutdown import end_workers_with
 from fastpipe.device.engines.protocol import EngineName
-from fastpipe.errors import ArgumentError, StateError
+from fastpipe.errors import ArgumentError, LiftError, LiftWarning, StateError
 from fastpipe.integrations import PreparedMark, remember
 from fastpipe.loader.arguments import (
     ResolutionPolicy,
@@ -30,8 +32,9 @@ from fastpipe.loader.arguments import (
 )
 from fastpipe.loader.asked import Asked
 from fastpipe.loader.counting import counted_iterator
-from fastpipe.loader.epoch import EpochIterator, MovedIterator, Position, Whereabouts
+from fastpipe.loader.epoch import EpochIterator, Lane, MovedIterator, Position, Starter, Whereabouts
 from fastpipe.loader.explain import Explanation, facts_of
+from fastpipe.loader.own import Proofs
 from fastpipe.loader.plan import Planned, plan_asked, refuse_what_needs_lifting
 from fastpipe.loader.preview.make import preview_of
 from fastpipe.loader.preview.result import Preview
@@ -44,7 +47,7 @@ from fastpipe.loader.replay import (
 )
 from fastpipe.loader.state import EpochClock, check_replay, fitted, make_state
 from fastpipe.loader.stats import LoaderStats
-from fastpipe.loader.supply import Supply, drawer_of, lane_of
+from fastpipe.loader.supply import Supply, drawer_of, lane_of, target_of
 from fastpipe.transforms import with_size
 from fastpipe.types import Choice, Incident, Spec
 
@@ -86,6 +89,8 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
                    is an error.
     resolution:    an int or a pure function (epoch, batch index) -> int: the crop's size in pixels.
     strict_resume: raise StateError for a state that cannot be continued exactly, instead of one warning.
+    strict_lift:   raise LiftError if nothing can be lifted, or if a sample of the script's own data set
+                   breaks a condition of lifting, instead of going on as torch does with one warning.
 
     A lifted batch is `[images, labels]`: images [B,3,H,W], labels int64 [B] on the same device, or what
     torch's default_collate makes of other labels; `[images]` of data without labels. With MixUp or CutMix
@@ -131,6 +136,7 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
         max_bad: float = 0.01,
         resolution: Resolution | None = None,
         strict_resume: bool = False,
+        strict_lift: bool = False,
     ) -> None:
         dataset = open_dataset(dataset, transform)
         warn_without_effect(quarantine, on_error)
@@ -152,12 +158,14 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
         self.max_bad = max_bad
         self.resolution = resolution
         self.strict_resume = strict_resume
+        self.strict_lift = strict_lift
         self._policy = ResolutionPolicy(resolution)
         self._clock = EpochClock()
         self._where = Whereabouts()
         self._pending: Mapping[str, Any] | None = None
         self._live: weakref.ref[Any] | None = None
         self._supply = Supply()
+        self._proofs = Proofs()
         self._said_why = False
         super().__init__(
             dataset,
@@ -192,27 +200,57 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
 
     def planned(self) -> Planned:
         """The plan for the data set as it is now, or the reason why nothing is lifted."""
-        return plan_asked(self._asked)
+        return plan_asked(self._asked, self._proofs)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """A new iterator over the current epoch; the plan is read from the data set now."""
         planned = self.planned()
         if planned.plan is None:
-            refuse_what_needs_lifting(self._asked, planned.reason, resized=self._policy.active)
+            self._go_without(planned.reason)
             self._say_why(planned.reason)
         check_group(self.on_error)
         epoch = self._clock.start(self.sampler, self.batch_sampler)
         saved = self._take_pending(epoch)
-        if planned.plan is None and self.seed is None and self.on_error == "raise" and saved is None:
-            return self._iterate_as_torch(epoch)
+        as_torch = self.seed is None and self.on_error == "raise" and saved is None
+        if planned.plan is None and as_torch:
+            return self._iterate_as_torch(epoch, target_of(self._asked, planned))
         return self._iterate(planned, epoch, saved)
+
+    def _go_without(self, reason: str) -> None:
+        """Raise if the script insists on what only a lifted plan gives."""
+        if self.strict_lift:
+            raise LiftError(f"strict_lift=True, and nothing is lifted: {reason}")
+        refuse_what_needs_lifting(self._asked, reason, resized=self._policy.active)
+
+    def _without_lifting(self, broken: NotLifted) -> tuple[Starter, Lane]:
+        """What makes the batches of this epoch from one on in which a sample broke a condition."""
+        place = f"batch {broken.request.batch} of epoch {broken.request.epoch}"
+        if self.strict_lift:
+            raise LiftError(f"strict_lift=True, and {broken} ({place})")
+        if broken.kept and not self.num_workers:
+            raise LiftError(
+                f"{broken} ({place}). Without worker processes the data set itself now holds an object of "
+                f"fastpipe's in the image's place: make the data set anew, and pass backend='torch'"
+            )
+        reason = f"lifting ended at {place}: {broken}"
+        self._go_without(reason)
+        warnings.warn(
+            f"{reason}. This batch and all later ones are made as torch makes them. strict_lift=True raises "
+            f"instead; docs/lifting.md lists the conditions",
+            LiftWarning,
+            stacklevel=3,
+        )
+        self._proofs.end(self.dataset, reason)
+        ended = Planned(plan=None, reason=reason, ended=True)
+        source = self._supply.unlifted(self._asked, ended)
+        return source.start, lane_of(self._asked, ended, self._supply.stages, self._policy)
 
     def _say_why(self, reason: str) -> None:
         if not self._said_why:
             self._said_why = True
             _log.info("nothing is lifted, so torch's own code makes the batches: %s", reason)
 
-    def _iterate_as_torch(self, epoch: int) -> Iterator[Any]:
+    def _iterate_as_torch(self, epoch: int, target: torch.device | None) -> Iterator[Any]:
         position = self._where.position = self._position_at(epoch)
         self._live = None
         if self._asked.iterable:
@@ -221,8 +259,8 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
         iterator: Any = super().__iter__()
         position.base_seed = int(iterator._base_seed)
         end_workers_with(iterator)
-        if self.device is not None:
-            return MovedIterator(iterator, self._asked.target)
+        if target is not None:
+            return MovedIterator(iterator, target)
         return iterator  # type: ignore[no-any-return]
 
     def _get_iterator(self) -> Any:
@@ -264,6 +302,7 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
                 ahead=self.num_workers * (self.prefetch_factor or 0) if lane.overlaps else 0,
                 again=saved is not None and not draws_base_seed(saved, asked),
                 tally=self._where.tally,
+                unlifted=self._without_lifting if planned.proof is not None else None,
             )
             drawer.fast_forward()
         if saved is not None:
@@ -383,13 +422,19 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
 
     def _state_at(self, position: Position | None) -> dict[str, Any]:
         return make_state(
-            self._asked, position, self._clock, keyed=self._keyed(), chosen=self._supply.backend
+            self._asked,
+            position,
+            self._clock,
+            keyed=self._keyed(),
+            chosen=self._supply.backend,
+            unlifted=self._proofs.ended(self.dataset),
         )
 
     def _keyed(self) -> bool:
         """Whether every random step is keyed: the script has none of its own, or `seed=` seeds them."""
         planned = self.planned()
-        return self.seed is not None or (planned.plan is not None and not planned.plan.host)
+        lifted_alone = planned.plan is not None and not planned.plan.host and planned.proof is None
+        return self.seed is not None or lifted_alone
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where `state` was saved, from the next `iter()` on: the next sample is the next one.
@@ -403,6 +448,7 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
         self._clock.resume(fit, self.sampler, self.batch_sampler)
         restore_sampler(self._asked, fit.get("sampler"))
         self._supply.resume(fit.get("chosen"))
+        self._proofs.end(self.dataset, fit.get("unlifted"))
         self._pending = None if fit["finished"] else fit
 
     def _take_pending(self, epoch: int) -> Mapping[str, Any] | None:
@@ -416,7 +462,12 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
 
         The memory format is stored by name: torch.save uses pickle's protocol 2, which cannot store it.
         """
-        own = {"_live": None, "_where": Whereabouts(), "_supply": self._supply.unopened()}
+        own = {
+            "_live": None,
+            "_where": Whereabouts(),
+            "_supply": self._supply.unopened(),
+            "_proofs": Proofs(),
+        }
         state = {**self.__dict__, **own, "memory_format": str(self.memory_format).removeprefix("torch.")}
         del state["_asked"]
         return state

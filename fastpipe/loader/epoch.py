@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,6 +11,8 @@ import torch
 
 from fastpipe.batch import Ahead, Drawer, RequestStream
 from fastpipe.batch.ids import Trail
+from fastpipe.batch.own.results import NotLifted, OwnBatch
+from fastpipe.batch.own.sample import Place, with_images
 from fastpipe.batch.quarantine import IncidentLog
 from fastpipe.batch.worker import Collated
 from fastpipe.device import DeviceStage, MixedBatch
@@ -55,7 +57,8 @@ class Whereabouts:
 class Ready:
     """A batch that is ready to be handed over.
 
-    `number` is its place in the epoch; `empty`: the policy left no sample in it.
+    `number` is its place in the epoch; `empty`: the policy left no sample in it. `broken`: no batch was made,
+    because a sample of it may not be lifted.
     """
 
     number: int
@@ -63,6 +66,7 @@ class Ready:
     incidents: tuple[Incident, ...]
     made: Made
     empty: bool = False
+    broken: NotLifted | None = None
 
 
 class Starter(Protocol):
@@ -124,6 +128,36 @@ class LiftedLane:
         )
 
 
+class OwnLane(LiftedLane):
+    """Batches of a script's own data set: the images go back to their place in what default_collate made."""
+
+    def __init__(self, stage: DeviceStage, place: Place, *, plain: bool) -> None:
+        super().__init__(stage)
+        self._place = place
+        self._plain = plain
+        self._rest = Transfer(stage.device)
+
+    def prepare(self, result: HostBatch | NotLifted) -> Ready:
+        """Run the device stage, unless a sample broke a condition."""
+        if isinstance(result, NotLifted):
+            number = result.request.batch
+            return Ready(number=number, payload=None, incidents=(), made=Made(0), broken=result)
+        ready = super().prepare(result)
+        if self._plain or ready.empty or not isinstance(result, OwnBatch):
+            return ready
+        on_cpu = self.stage.device.type == "cpu"
+        ready.payload = ready.payload, (result.rest, None) if on_cpu else self._rest(result.rest)
+        return ready
+
+    def release(self, ready: Ready) -> Any:
+        """The batch as torch's default_collate makes it."""
+        if self._plain:
+            return super().release(ready)
+        made, (rest, event) = ready.payload
+        self._rest.hand_over(rest, event)
+        return with_images(rest, self._place, self.stage.hand_over(made).images)
+
+
 class PlainLane:
     """The output of the user's collate_fn, moved to the device if one was given."""
 
@@ -155,7 +189,8 @@ class EpochIterator(Iterator[Any]):
     thread prepares, so that the device stage overlaps with the consumer's work. The sampler then stays in the
     consumer's thread: it is asked for that many batches at once, as torch asks it, and for one more after
     each delivered batch. again: the workers' seed was drawn before; draw none from the user's generator.
-    tally: counts what is delivered.
+    tally: counts what is delivered. unlifted: called when a sample may not be lifted; gives what makes this
+    batch and the later ones.
     """
 
     def __init__(
@@ -170,7 +205,9 @@ class EpochIterator(Iterator[Any]):
         ahead: int,
         again: bool,
         tally: Tally | None = None,
+        unlifted: Callable[[NotLifted], tuple[Starter, Lane]] | None = None,
     ) -> None:
+        self._unlifted = unlifted
         self._tally = Tally() if tally is None else tally
         self._in_order = in_order
         self._drawer = drawer
@@ -213,6 +250,10 @@ class EpochIterator(Iterator[Any]):
                 self._tally.seconds_waited += time.perf_counter() - began
                 if fault := self._drawer.faults.pop(ready.number, None):
                     raise fault
+                if ready.broken is not None and self._unlifted is not None:
+                    self._start, self._lane = self._unlifted(ready.broken)
+                    self.restart()
+                    continue
                 self._incidents.note(ready.incidents)
                 self._tally.add(ready.made, ready.incidents)
                 batch = None if ready.empty else self._lane.release(ready)

@@ -14,15 +14,17 @@ from torch.utils.data import ConcatDataset, Subset, default_collate
 
 from fastpipe.batch.locate import leaves, locate, parts
 from fastpipe.batch.order import length
+from fastpipe.batch.own.probe import Proof
 from fastpipe.errors import ArgumentError, DataError
 from fastpipe.loader.asked import Asked
+from fastpipe.loader.own import Proofs, check_additions, lift_own, refusal_of_arguments, words_of
 from fastpipe.storage import leaf_of, words_for
 from fastpipe.transforms import lift, merge
 from fastpipe.transforms.collate_mix import MixingCollate, mixers_named, read_collate
 from fastpipe.transforms.specs import ToFloat
 from fastpipe.types import Plan, Spec, StepNote
 
-__all__ = ["plan_loader"]
+__all__ = ["Wanted", "plan_loader"]
 
 # timm 1.0.31, timm/data/loader.py: fast_collate and PrefetchLoader.
 _TIMM_COLLATE = (
@@ -40,51 +42,103 @@ _TRIED = 16  # few broken files lie in a row at the beginning of a data set
 class Planned:
     """The plan, or None with the reason; `notes` has one line for each step of the transform.
 
-    num_classes: of the labels, if the script's collate_fn states it.
+    num_classes: of the labels, if the script's collate_fn states it. proof: of a script's own data set.
+    ended: lifting ended at a sample of an earlier batch.
     """
 
     plan: Plan | None
     reason: str
     notes: tuple[StepNote, ...] = ()
     num_classes: int | None = None
+    proof: Proof | None = None
+    ended: bool = False
 
 
-def plan_asked(asked: Asked) -> Planned:
-    """The plan for a loader's data set as it is now, or the reason why nothing is lifted."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a script asked for that decides about lifting; as the loader's arguments are named."""
+
+    batched: bool
+    collate_fn: Callable[[Any], Any]
+    augment: tuple[Spec, ...] = ()
+    backend: str = "auto"
+    on_error: str = "raise"
+    engine: str = "fused"
+
+
+def plan_asked(asked: Asked, proofs: Proofs | None) -> Planned:
+    """The plan for a loader's data set as it is now; see `plan_loader`."""
     if asked.backend == "torch":
         return Planned(plan=None, reason='backend="torch" was asked for')
-    return plan_loader(
-        asked.dataset,
+    wanted = Wanted(
         batched=asked.batched,
         collate_fn=asked.collate_fn,
         augment=tuple(asked.augment or ()),
+        backend=asked.backend,
+        on_error=asked.on_error,
+        engine=asked.engine,
     )
+    return plan_loader(asked.dataset, wanted, proofs)
 
 
-def plan_loader(
-    dataset: Any,
-    *,
-    batched: bool,
-    collate_fn: Callable[[Any], Any],
-    augment: tuple[Spec, ...],
-) -> Planned:
-    """Lift the transform of a data set that has a leaf (or of Subset and ConcatDataset of such)."""
-    reason = _refusal(dataset, batched=batched, collate_fn=collate_fn)
+def plan_loader(dataset: Any, wanted: Wanted, proofs: Proofs | None) -> Planned:
+    """Lift the transform of a data set that has a leaf (or of Subset and ConcatDataset of such), or by proof.
+
+    proofs: what this loader knows about a script's own data set; None: lift none of these, as for a preview.
+    """
+    reason = _refusal(dataset, batched=wanted.batched, collate_fn=wanted.collate_fn)
     if reason is not None:
         return Planned(plan=None, reason=reason)
+    reason = _refusal_of_data(dataset)
+    if reason is not None and proofs is None:
+        return Planned(plan=None, reason=f"{reason}, and a preview lifts nothing by proof")
+    if reason is not None and proofs is not None:
+        return _by_proof(dataset, wanted, proofs, reason)
     transform = next(leaves(dataset)).transform
     lifted = lift(transform, sample=partial(_first_image, dataset))
     if lifted.plan is None:
         return Planned(plan=None, reason=lifted.reason, notes=lifted.notes)
-    plan, mixing = lifted.plan, _mixing(collate_fn)
+    reason = f"{words_for({leaf.kind for leaf in leaves(dataset)})} with a torchvision pipeline"
+    return _with_additions(Planned(plan=lifted.plan, reason=reason), wanted)
+
+
+def _by_proof(dataset: Any, wanted: Wanted, proofs: Proofs, reason: str) -> Planned:
+    """reason: why the data set has no leaf that gives its samples."""
+    ended = proofs.ended(dataset)
+    if ended is not None:
+        return Planned(plan=None, reason=ended, ended=True)
+    if any(leaf is not None and leaf.any_mode for leaf in map(leaf_of, parts(dataset))):
+        return Planned(plan=None, reason=reason)
+    refused = refusal_of_arguments(wanted.backend, wanted.on_error)
+    if refused is not None:
+        return Planned(plan=None, reason=f"{reason}, and {refused}")
+    found = proofs.of(dataset)
+    if isinstance(found, str):
+        return Planned(plan=None, reason=f"{reason}, and {found}")
+    proof, image = found
+    plan, refused, notes = lift_own(proof, image)
+    if plan is None:
+        return Planned(plan=None, reason=f"{reason}, and {refused}", notes=notes)
+    if not proof.plain and _mixing(wanted.collate_fn) is not None:
+        refused = "collate_fn mixes labels, and its samples are not (image, label)"
+        return Planned(plan=None, reason=f"{reason}, and {refused}")
+    check_additions(proof, wanted.augment, wanted.engine)
+    planned = Planned(plan=plan, reason=words_of(dataset, proof), proof=proof)
+    return _with_additions(planned, wanted)
+
+
+def _with_additions(planned: Planned, wanted: Wanted) -> Planned:
+    """What collate_fn mixes and `augment` adds."""
+    plan, mixing = planned.plan, _mixing(wanted.collate_fn)
+    if plan is None:
+        return planned
     if mixing is not None:
         if not any(isinstance(step, ToFloat) for step in plan.device):
             return Planned(plan=None, reason="collate_fn mixes images that the transform leaves in uint8")
         plan = _with_mixing(plan, mixing)
-    plan = merge(plan, augment) if augment else plan
-    reason = f"{words_for({leaf.kind for leaf in leaves(dataset)})} with a torchvision pipeline"
+    plan = merge(plan, wanted.augment) if wanted.augment else plan
     num_classes = None if mixing is None else mixing.num_classes
-    return Planned(plan=plan, reason=reason, notes=plan.notes, num_classes=num_classes)
+    return replace(planned, plan=plan, notes=plan.notes, num_classes=num_classes)
 
 
 def _mixing(collate_fn: Callable[[Any], Any]) -> MixingCollate | None:
@@ -108,6 +162,8 @@ def count_classes(dataset: Any, given: int | None, said: int | None = None) -> i
         return said
     if given is not None:
         return given
+    if any(leaf_of(part) is None for part in parts(dataset)):
+        return max((len(getattr(part, "classes", ())) for part in parts(dataset)), default=0) or None
     if not any(leaf.numbered or leaf.target_transform is not None for leaf in leaves(dataset)):
         return 0
     return max((len(leaf.classes) for leaf in leaves(dataset)), default=0) or None
@@ -118,12 +174,17 @@ def _refusal(dataset: Any, *, batched: bool, collate_fn: Callable[[Any], Any]) -
         return "the data set is an IterableDataset, which has no ids to ask for"
     if not batched:
         return "batch_size is None, so there is no batch to assemble"
-    found = list(parts(dataset))
     if collate_fn is not default_collate:
         if read_collate(collate_fn) is None:
             return _collate_refusal(collate_fn)
-        if any(getattr(part, "target_transform", None) is not None for part in found):
+        if any(getattr(part, "target_transform", None) is not None for part in parts(dataset)):
             return "collate_fn mixes labels that a target_transform makes, and their form is not known"
+    return None
+
+
+def _refusal_of_data(dataset: Any) -> str | None:
+    """Why no leaf gives the samples of the data set, or not those of all its parts; None if one does."""
+    found = list(parts(dataset))
     for part in found:
         reason = _leaf_refusal(part)
         if reason is not None:

@@ -86,11 +86,18 @@ def set_samplers(epoch: int, samplers: tuple[Any, ...]) -> None:
 
 
 def make_state(
-    asked: Asked, position: Position | None, clock: EpochClock, *, keyed: bool, chosen: str | None
+    asked: Asked,
+    position: Position | None,
+    clock: EpochClock,
+    *,
+    keyed: bool,
+    chosen: str | None,
+    unlifted: str | None,
 ) -> dict[str, Any]:
     """The state of a loader whose latest iterator is at `position` (None: not started).
 
     keyed: no random step depends on anything but the keys of contracts.md, section 1. chosen: the backend.
+    unlifted: why lifting ended at a sample; None if it did not.
     """
     if position is None:
         epoch = clock.now(asked.sampler, asked.batch_sampler)
@@ -110,6 +117,7 @@ def make_state(
         "ids": None if position.trail is None else position.trail.hexdigest(),
         "backend": asked.backend,
         "chosen": chosen,
+        "unlifted": unlifted,
         "numerics": asked.kept_numerics,
         "resumable": keyed and asked.in_order and order_is_replayable(asked),
         "sampler": sampler_state(asked) if position.finished else position.sampler,

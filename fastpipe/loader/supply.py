@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from fastpipe.backends import registry
-from fastpipe.backends.base import BatchSource, Job
+from fastpipe.backends.base import OWN, BatchSource, Job
 from fastpipe.batch import (
     Drawer,
     SeededSampler,
@@ -28,7 +30,7 @@ from fastpipe.choice.probe import Trial
 from fastpipe.device.stages import Stages
 from fastpipe.loader.arguments import ResolutionPolicy
 from fastpipe.loader.asked import Asked
-from fastpipe.loader.epoch import Lane, LiftedLane, PlainLane, Position
+from fastpipe.loader.epoch import Lane, LiftedLane, OwnLane, PlainLane, Position
 from fastpipe.loader.plan import Planned, count_classes
 from fastpipe.system.machine import this_machine
 from fastpipe.transforms import with_size
@@ -73,11 +75,18 @@ class Supply:
     def source(self, asked: Asked, planned: Planned, choice: Choice | None) -> tuple[BatchSource, bool]:
         """The source of the plan, and whether its workers are new: persistent ones serve again."""
         backend = choice and choice.backend
-        key = (planned.plan, asked.seed is not None, asked.on_error, backend, asked.kept_numerics)
+        key = (
+            planned.plan,
+            planned.proof,
+            asked.seed is not None,
+            asked.on_error,
+            backend,
+            asked.kept_numerics,
+        )
         if self._kept is not None and self._kept[0] == key:
             return self._kept[1], False
         policy = Policy(on_error=asked.on_error, listed=self.incidents(asked).listed())
-        source = build_source(asked, planned, policy, choice)
+        source = build_source(asked, planned, policy, choice, reseed=asked.seed is not None)
         self._kept = (key, source) if asked.persistent_workers else None
         return source, True
 
@@ -96,13 +105,19 @@ class Supply:
             this_machine(),
             asked=asked.backend,
             numerics=asked.kept_numerics,
-            storage=storage_kind(asked.dataset),
+            storage=OWN if planned.proof is not None else storage_kind(asked.dataset),
             saved=self._saved,
             trial=None if resolution is None else Trial(dataset=asked.dataset, resolution=resolution),
         )
         if resolution is not None:
             self._choice = key, choice
         return choice
+
+    def unlifted(self, asked: Asked, ended: Planned) -> BatchSource:
+        """The source of the batches after lifting ended in an epoch: drawn by each sample's own key."""
+        policy = Policy(on_error=asked.on_error, listed=self.incidents(asked).listed())
+        self._kept = None
+        return build_source(asked, ended, policy, None, reseed=True)
 
     def incidents(self, asked: Asked) -> IncidentLog:
         """The record of broken samples under the current policy."""
@@ -121,9 +136,10 @@ def _incident_log(asked: Asked) -> IncidentLog:
     return IncidentLog(quarantine, asked.max_bad)
 
 
-def build_source(asked: Asked, planned: Planned, policy: Policy, choice: Choice | None) -> BatchSource:
+def build_source(
+    asked: Asked, planned: Planned, policy: Policy, choice: Choice | None, *, reseed: bool
+) -> BatchSource:
     """The source of the plan, or torch's own workers over the data set if nothing was lifted."""
-    reseed = asked.seed is not None
     options = asked.worker_options(lifted=planned.plan is not None)
     if planned.plan is None or choice is None:
         work = KeyedWork(
@@ -142,6 +158,7 @@ def build_source(asked: Asked, planned: Planned, policy: Policy, choice: Choice 
         policy=policy,
         numerics=asked.kept_numerics,
         device=asked.target,
+        proof=planned.proof,
     )
     return registry.load(choice.backend).build(job)
 
@@ -160,7 +177,7 @@ def drawer_of(
     if isinstance(sampler, SeededSampler):
         sampler.set_epoch(position.epoch)
     read: Reader = read_positions
-    if planned.plan is None:
+    if planned.plan is None or planned.proof is not None:
         read = read_samples if asked.batched else read_one
     threads = choice is not None and registry.load(choice.backend).capabilities.workers == "threads"
     keyed = asked.seed is not None or asked.num_workers > 0
@@ -180,7 +197,7 @@ def drawer_of(
 def lane_of(asked: Asked, planned: Planned, stages: Stages, resolution: ResolutionPolicy) -> Lane:
     """The processing of a batch on its way to the script."""
     if planned.plan is None:
-        return PlainLane(None if asked.device is None else asked.target)
+        return PlainLane(target_of(asked, planned))
     if resolution.active:
         with_size(planned.plan, resolution.override or 224)  # raises here, not in a worker
     stage = stages.get(
@@ -191,4 +208,16 @@ def lane_of(asked: Asked, planned: Planned, stages: Stages, resolution: Resoluti
         memory_format=asked.memory_format,
         num_classes=count_classes(asked.dataset, asked.num_classes, planned.num_classes),
     )
+    if planned.proof is not None:
+        return OwnLane(stage, planned.proof.place, plain=planned.proof.plain)
     return LiftedLane(stage)
+
+
+def target_of(asked: Asked, planned: Planned) -> torch.device | None:
+    """The device of batches that are not lifted; None: where the script's code makes them.
+
+    Where lifting ended, they go on to the GPU that the lifted ones were on.
+    """
+    if asked.device is None and not (planned.ended and asked.target.type == "cuda"):
+        return None
+    return asked.target

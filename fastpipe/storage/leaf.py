@@ -45,6 +45,7 @@ class Leaf(ABC):
     words:     what one is called, and what several are called.
     mapped:    `encoded` gives views of memory, which a native reader takes instead of opening a file.
     numerics:  what the loader promises where the script does not say.
+    any_mode:  its images differ in mode, so that one sample says nothing about the next.
     """
 
     __slots__ = ("dataset",)
@@ -53,6 +54,7 @@ class Leaf(ABC):
     words: ClassVar[tuple[str, str]]
     mapped: ClassVar[bool] = False
     numerics: ClassVar[Literal["exact", "fast"]] = "exact"
+    any_mode: ClassVar[bool] = False
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset

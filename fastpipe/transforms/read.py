@@ -15,6 +15,8 @@ import torch
 from fastpipe.transforms.specs import FloatName, Interpolation
 from fastpipe.types import Size
 
+__all__ = ["describe"]
+
 _MAX_CHARS = 80
 _PILLOW_CODES = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 _INTERPOLATIONS: dict[str, Interpolation] = {

@@ -15,7 +15,7 @@ from PIL import Image
 
 from fastpipe.transforms.read import Form, NotKnown, describe
 
-__all__ = ["preserved_rng"]
+__all__ = ["form_of", "preserved_rng"]
 
 
 @contextmanager

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fastpipe.loader.explain import Explanation
-from fastpipe.loader.plan import plan_loader
+from fastpipe.loader.own import Proofs
+from fastpipe.loader.plan import Wanted, plan_loader
 from fastpipe.profiling.observe.loaders import LoaderFacts
 from fastpipe.profiling.observe.summary import MAKERS, LoaderSummary, StageSummary
 
@@ -167,7 +168,8 @@ def _rate(rate: float) -> str:
 
 
 def describe_lift(loader: LoaderSummary) -> Lift:
-    """fastpipe's plan for the observed data set; no image but the first is read.
+    """fastpipe's plan for the observed data set. No image but the first is read; a copy of the
+    script's own data set makes a few samples.
 
     No loader is made: choosing its backend would import DALI and FFCV into the script's process.
     """
@@ -189,7 +191,7 @@ def describe_lift(loader: LoaderSummary) -> Lift:
 
 
 def _planned(facts: LoaderFacts) -> Explanation:
-    planned = plan_loader(facts.dataset, batched=facts.batched, collate_fn=facts.collate_fn, augment=())
+    planned = plan_loader(facts.dataset, Wanted(batched=facts.batched, collate_fn=facts.collate_fn), Proofs())
     return Explanation(
         lifted=planned.plan is not None, reason=planned.reason, steps=planned.notes, choice=None, facts=()
     )

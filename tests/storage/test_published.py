@@ -296,10 +296,6 @@ REFUSED: dict[str, tuple[Callable[[list[Path]], Any], str]] = {
         lambda files: IN_MEMORY["USPS"][1](transforms.Compose([transforms.Grayscale(1), PLAIN])),
         "USPS have one channel",
     ),
-    "its own loader": (
-        lambda files: bare("Food101", _image_files=files, _labels=LABELS, loader=Image.open),
-        "the loader of Food101 is the script's own",
-    ),
     "masks": (
         lambda files: bare("OxfordIIITPet", _images=files, _target_types=["segmentation"]),
         "segmentation",
@@ -338,6 +334,16 @@ def test_what_torchvision_gives_otherwise_is_left_to_torch(files: list[Path], ca
     explained = DataLoader(make(files), 5).explain()
     assert not explained.lifted
     assert __import__("re").search(reason, explained.reason), explained.reason
+
+
+def _turned(file: str) -> Image.Image:
+    return Image.open(file).convert("RGB").rotate(90)
+
+
+def test_a_loader_of_the_scripts_is_called(files: list[Path]) -> None:
+    turned = bare("Food101", _image_files=files, _labels=LABELS, loader=_turned)
+    check(turned)
+    assert "lifted by proof" in DataLoader(turned, 5).explain().reason
 
 
 def test_the_transform_is_read_where_torchvision_reads_it(files: list[Path]) -> None:

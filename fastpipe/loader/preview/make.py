@@ -51,7 +51,7 @@ def preview_of(
     _check(images, epochs)
     with preserved_rng():
         own, note = apart(asked)
-        planned = plan_asked(own)
+        planned = plan_asked(own, None)
         work = _Work(own, planned, supply, resolution, images)
         if planned.plan is None:
             refuse_what_needs_lifting(asked, planned.reason, resized=resolution.active)
@@ -117,9 +117,8 @@ class _Work:
     def source(self, choice: Choice | None) -> BatchSource:
         """The chosen backend's source over the copies."""
         listed = self.supply.incidents(self.asked).listed()
-        return build_source(
-            self.asked, self.planned, Policy(on_error=self.asked.on_error, listed=listed), choice
-        )
+        policy = Policy(on_error=self.asked.on_error, listed=listed)
+        return build_source(self.asked, self.planned, policy, choice, reseed=self.asked.seed is not None)
 
 
 def _lifted(work: _Work, epochs: Sequence[int] | None, epoch: int) -> tuple[list[Row], list[str]]:

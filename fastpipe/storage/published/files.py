@@ -122,6 +122,7 @@ class Caltech101Leaf(PublishedLeaf):
 
     __slots__ = ()
 
+    any_mode: ClassVar[bool] = True
     inside: ClassVar[tuple[str, str]] = ("101_ObjectCategories", "image_{number:04d}.jpg")
 
     def path(self, i: int) -> str:

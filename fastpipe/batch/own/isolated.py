@@ -1,0 +1,125 @@
+"""The copy that the trial runs on, and what `__getitem__` changes inside it."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import pickle
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torchvision.datasets.vision import StandardTransform
+
+from fastpipe.batch.own.half import HostHalf
+from fastpipe.batch.own.twin import datasets_in, is_dataset
+
+__all__ = ["Refused"]
+
+_LARGEST: Final = 256 << 20  # bytes in arrays and modules
+_ATOMS: Final = frozenset({str, bytes, bool, int, float, complex, type(None), type(Path())})
+
+
+class Followed:
+    """A pipeline that counts its calls and remembers its latest result."""
+
+    def __init__(self, pipeline: Callable[..., Any]) -> None:
+        self._pipeline = pipeline
+        self.num = 0
+        self.result: Any = None
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        """What the pipeline returns."""
+        self.num += 1
+        self.result = self._pipeline(*given, **named)
+        return self.result
+
+
+# What stands in for a pipeline, and what holds one.
+_APART: Final = (HostHalf, Followed, StandardTransform)
+
+
+class Refused(Exception):
+    """The data set is not lifted. The message is the condition that failed, in words."""
+
+
+def isolated(dataset: Any, shared: Sequence[Any]) -> Any:
+    """A deep copy, in which only the pipelines and the elements of flat lists are the data set's own."""
+    owners = datasets_in(dataset)
+    held = [value for owner in owners for value in getattr(owner, "__dict__", {}).values()]
+    size = sum(_num_bytes(value) for value in held)
+    if size > _LARGEST:
+        raise Refused(
+            f"its arrays and modules take {size >> 20} MiB, and the trial copies at most {_LARGEST >> 20} MiB"
+        )
+    memo: dict[int, Any] = {id(value): value for value in shared}
+    memo.update({id(value): copy.copy(value) for value in held if _is_flat(value)})
+    try:
+        return copy.deepcopy(dataset, memo)
+    except Exception as error:
+        raise Refused(f"it cannot be copied for a trial ({words(error)})") from error
+
+
+def _num_bytes(value: Any) -> int:
+    if isinstance(value, np.ndarray | torch.Tensor):
+        return int(value.nbytes)
+    if isinstance(value, torch.nn.Module):
+        return sum(int(tensor.nbytes) for tensor in value.state_dict().values())
+    if isinstance(value, list | tuple | dict):
+        values = value.values() if isinstance(value, dict) else value
+        return sum(int(getattr(one, "nbytes", 0)) for one in values)
+    return 0
+
+
+def _is_flat(value: Any) -> bool:
+    """Whether nothing inside it can change: a list or dict of texts and numbers, or of tuples of such."""
+    if type(value) not in (list, dict, set):
+        return False
+    items = value.values() if isinstance(value, dict) else value
+    kinds = set(map(type, items))
+    return kinds <= _ATOMS or (kinds == {tuple} and {type(one) for item in items for one in item} <= _ATOMS)
+
+
+def marks_of(owners: Sequence[Any]) -> list[dict[str, Any]]:
+    """What each attribute holds, so that a change inside it is seen."""
+    return [
+        {name: _mark(value) for name, value in getattr(owner, "__dict__", {}).items()} for owner in owners
+    ]
+
+
+def _mark(value: Any) -> Any:
+    if value is None or type(value) in _APART or is_dataset(value):
+        return value  # what lies inside has marks of its own
+    if type(value) in (list, tuple) and all(map(is_dataset, value)):
+        return tuple(map(id, value))
+    if _is_flat(value):
+        return copy.copy(value)
+    try:
+        return hashlib.blake2b(pickle.dumps(value)).digest()
+    except Exception:  # of any kind: handles and lambdas have no bytes
+        return id(value)
+
+
+def check_changes(
+    before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]], *, opening: bool
+) -> None:
+    """Raise Refused if `__getitem__` changed its data set. opening: None may become a handle."""
+    for was, now in zip(before, after, strict=True):
+        for name in now.keys() | was.keys():
+            if opening and was.get(name) is None:
+                continue
+            if name not in now or name not in was or not _equal(was[name], now[name]):
+                raise Refused(
+                    f"its __getitem__ changes the attribute {name!r}, so a sample may not be made twice"
+                )
+
+
+def _equal(one: Any, other: Any) -> bool:
+    return one is other or (type(one) is type(other) and one == other)
+
+
+def words(error: Exception) -> str:
+    """The error on one line, at most 200 characters."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
