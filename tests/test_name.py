@@ -49,7 +49,7 @@ def pages() -> list[Path]:
     files = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.is_file()]
     files = [path for path in files if "__pycache__" not in path.parts]
     files += [path for path in ROOT.iterdir() if path.is_file() and path.name != ".git"]
-    binary = {".png", ".jpg", ".json", ".so"}
+    binary = {".png", ".jpg", ".json", ".so", ".wandb"}
     return [path for path in sorted(files) if path.suffix not in binary and path != Path(__file__)]
 
 
