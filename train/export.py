@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from fastpipe.errors import ArgumentError, DataError
-from fastpipe.train.data import MEAN, STD
 from fastpipe.train.disk import clear_away, save_tensors, why_not_written
 from fastpipe.train.onnx_file import check_onnx, rebuild_onnx, write_onnx
 from fastpipe.train.weights import Trained, card_config, card_path, read_trained
@@ -80,8 +79,8 @@ def _card(trained: Trained, weights: str, rebuild: list[str]) -> dict[str, Any]:
         "val_resize": c.val_resize,
         "val_resolution": c.val_resolution,
         "interpolation": c.interpolation,
-        "mean": list(MEAN),
-        "std": list(STD),
+        "mean": list(c.mean),
+        "std": list(c.std),
         "blurpool": c.blurpool,
         "rebuild": rebuild,
         "config": card_config(c),

@@ -17,7 +17,6 @@ from rich.console import Console
 from fastpipe.errors import ArgumentError, NoEffectWarning
 from fastpipe.system.stop_signals import listening, note_only
 from fastpipe.train.checkpoint import save_checkpoint
-from fastpipe.train.config.checks import check_from_scratch
 from fastpipe.train.config.fit import Fitted
 from fastpipe.train.config.no_effect import warn_clipping_without_effect, warn_length_without_effect
 from fastpipe.train.config.options import Options, check_options
@@ -53,6 +52,7 @@ from fastpipe.train.output.report import announcement, conclusion
 from fastpipe.train.output.trackers import WandbRun, import_wandb
 from fastpipe.train.pauses import Pauses
 from fastpipe.train.prepare import fitted_here, make_parts
+from fastpipe.train.pretrained.start import Start, begin
 from fastpipe.train.resume import changed_with, check_fits, load_to_resume
 from fastpipe.train.splits import Indexes
 from fastpipe.train.timing import EpochClock
@@ -83,7 +83,6 @@ def run(
             "torchvision. "
             "Give --data"
         )
-    check_from_scratch(config)
     check_options(options, config)
     started_s = time.perf_counter()
     shard, device = current_shard(), device_of_rank()
@@ -92,16 +91,19 @@ def run(
     if shard.rank > 0 or options.quiet:
         warnings.simplefilter("ignore", NoEffectWarning)
 
-    def fitted_to_data() -> tuple[Fitted, Indexes]:
+    def fitted_to_data() -> tuple[Start, Fitted, Indexes]:
         if options.wandb is not None and shard.rank == 0:
             import_wandb()  # reported once, before anything is read
-        return fitted_here(config, shard, explicit=explicit, recipe_batch_size=recipe_batch_size)
+        start = begin(config, explicit)
+        fitted = fitted_here(start.config, shard, explicit=explicit, recipe_batch_size=recipe_batch_size)
+        return start, *fitted
 
     with process_group(shard), display or Display(quiet=options.quiet) as show:
-        fitted, indexes = together(fitted_to_data)
+        start, fitted, indexes = together(fitted_to_data)
         # Everything that can fail is made first, so that a mistake leaves no folder behind.
         parts = _Run(fitted, indexes, show, shard, device, options, started_s=started_s, explicit=explicit)
         parts.resume(config.output_dir)
+        parts.begin(start)
         parts.make_folder(config.output_dir)
         with cudnn_benchmark(parts.config, device):
             return parts.execute()
@@ -163,6 +165,13 @@ class _Run:
         self.changed = changed_with(state, self.config)
         self.wall_before_s, self.validation_s = state["seconds"]["wall"], state["seconds"]["validation"]
         self.resumed = f"resumed from {path} after epoch {self.epochs_measured}, step {self.trainer.step}"
+
+    def begin(self, start: Start) -> None:
+        """Load the weights to start from, which a resumed run has in its checkpoint."""
+        self.started = list(start.lines())
+        if not self.resumed:
+            model, classes = self.trainer.model, self.indexes.classes
+            self.started = together(lambda: list(start.load(model, classes))) + self.started
 
     def make_folder(self, output_dir: str | None) -> None:
         """The run folder, made and written by rank 0 alone."""
@@ -256,6 +265,8 @@ class _Run:
         c = self.config
         sizes = (len(self.indexes.train), len(self.indexes.classes), self.trainer.steps_per_epoch)
         for line in announcement(c, self.changes, *sizes, self.shard.world_size, self.device):
+            self.show.line(line)
+        for line in (*self.started, *self.trainer.frozen_words()):
             self.show.line(line)
         if self.indexes.note:
             self.show.line(self.indexes.note)

@@ -28,7 +28,7 @@ OF_THE_RUN = {
     "output_dir",
 }
 OF_THE_RUN |= {"fit_to_data", "checkpoint_interval", "skip_nonfinite", "validate_raw"}
-OF_THE_RUN |= {"held_out", "on_error", "max_bad"}
+OF_THE_RUN |= {"held_out", "on_error", "max_bad", "pretrained", "init_from"}
 
 
 def part(text: str, name: str) -> str:

@@ -76,6 +76,11 @@ def _explicit(c: TrainConfig, explicit: Collection[str]) -> Iterator[str]:
         ),
         "max_bad": (c.on_error == "raise", "limits what on_error skips or replaces, and on_error is raise"),
         "schedule.warmup_start": (c.schedule.warmup_epochs == 0.0, "starts a warmup, and there is none"),
+        "freeze_epochs": (not c.freeze, "ends the freezing of layers, and freeze is 0"),
+        "optimizer.layer_decay": (
+            c.freeze == "backbone" and not c.freeze_epochs,
+            "lowers the rates of layers below the classifier, and freeze is backbone",
+        ),
         "optimizer.decoupled_weight_decay": (
             c.optimizer.weight_decay == 0.0,
             "decays nothing: the decay is 0",
