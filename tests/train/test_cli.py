@@ -35,6 +35,7 @@ MILD = {
         "decoupled_weight_decay": True,
         "weight_decay_on_norm": True,
         "weight_decay_on_bias": True,
+        "layer_decay": 1.0,
     },
     "schedule": {
         "name": "cosine",

@@ -121,7 +121,7 @@ def test_evaluate_and_export_use_the_preprocessing_of_the_run(
 
 def test_validation_sees_the_pixels_that_timm_gives_the_model(folder: Path, photos: Path) -> None:
     config = read_trained(folder / "last.ckpt").config
-    images, _ = next(iter(eval_loader(config, open_data(str(photos)).validation)))
+    images, _ = next(iter(eval_loader(config, open_data(str(photos), held_out=0.1).validation)))
     own = timm.data.resolve_data_config({"input_size": (3, 64, 64)}, model=timm.create_model("test_resnet"))
     transform = timm.data.create_transform(**own, is_training=False)
     files = sorted((photos / "val").rglob("*.jpg"))[: len(images)]

