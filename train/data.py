@@ -27,9 +27,6 @@ from fastpipe.train.splits import Images
 from fastpipe.train.tables import TablePart
 from fastpipe.types import Shard
 
-# The usual mean and standard deviation of ImageNet's pixels, RGB in 0..1.
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 _ALONE = Shard()
 
 
@@ -105,7 +102,7 @@ def train_loader(
             T.RandomResizedCrop(config.train_resolution, interpolation=_filter(config)),
             T.RandomHorizontalFlip(),
             T.ToTensor(),
-            T.Normalize(MEAN, STD),
+            T.Normalize(config.mean, config.std),
         ]
     )
     steps = steps_per_epoch(len(index), config.batch_size)
@@ -139,7 +136,7 @@ def eval_loader(
             T.Resize(config.val_resize, interpolation=_filter(config)),
             T.CenterCrop(config.val_resolution),
             T.ToTensor(),
-            T.Normalize(MEAN, STD),
+            T.Normalize(config.mean, config.std),
         ]
     )
     sampler = DistributedEvalSampler(index, shard.world_size, shard.rank)

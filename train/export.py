@@ -18,7 +18,6 @@ from torch import Tensor
 
 from fastpipe.errors import ArgumentError, DataError
 from fastpipe.train.config.schema import TrainConfig
-from fastpipe.train.data import MEAN, STD
 from fastpipe.train.disk import clear_away, save_tensors, why_not_written
 from fastpipe.train.input_size import size_arguments
 from fastpipe.train.onnx_file import check_onnx, rebuild_onnx, write_onnx
@@ -96,8 +95,8 @@ def _card(trained: Trained, weights: str, rebuild: list[str]) -> dict[str, Any]:
         "val_resize": c.val_resize,
         "val_resolution": c.val_resolution,
         "interpolation": c.interpolation,
-        "mean": list(MEAN),
-        "std": list(STD),
+        "mean": list(c.mean),
+        "std": list(c.std),
         "blurpool": c.blurpool,
         "rebuild": rebuild,
         "config": card_config(c),

@@ -116,7 +116,7 @@ class Trainer(Updater):
 
         Raises DivergedError for a NaN loss and StoppedError, between two steps, when a signal asked to stop.
         """
-        self.model.train()
+        self.to_training(self.epoch)
         self.loader.set_epoch(self.epoch)
         if self.fresh:
             self.clock, self.loss_sum, self.losses, self.fresh = EpochClock(), 0.0, 0, False

@@ -17,6 +17,7 @@ from torch import nn
 
 from fastpipe.errors import ArgumentError, MissingExtraError, NoEffectWarning
 from fastpipe.train.algorithms.decoupled_sgd import DecoupledSGD
+from fastpipe.train.algorithms.layer_decay import by_layer
 from fastpipe.train.config.groups import OptimizerConfig
 
 WAITING = ("lamb", "lars")
@@ -62,6 +63,7 @@ def build_optimizer(
     scaled: a loss scaler will call it.
     """
     groups = parameter_groups(model, on_norm=config.weight_decay_on_norm, on_bias=config.weight_decay_on_bias)
+    groups = by_layer(groups, model, lr=config.lr, decay=config.layer_decay)
     settings: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
     if config.name == "sgd":
         coupled = ScaledSGD if scaled else torch.optim.SGD

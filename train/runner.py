@@ -18,7 +18,6 @@ from fastpipe.errors import ArgumentError, NoEffectWarning
 from fastpipe.system.stop_signals import listening, note_only
 from fastpipe.train.best import Best, settled
 from fastpipe.train.checkpoint import BEST, link_checkpoint, save_checkpoint
-from fastpipe.train.config.checks import check_from_scratch
 from fastpipe.train.config.fit import Fitted
 from fastpipe.train.config.no_effect import warn_clipping_without_effect, warn_length_without_effect
 from fastpipe.train.config.options import Options, check_options
@@ -56,6 +55,7 @@ from fastpipe.train.output.report import announcement, conclusion
 from fastpipe.train.output.trackers import Tracker, WandbRun, import_wandb
 from fastpipe.train.pauses import Pauses
 from fastpipe.train.prepare import fitted_here, make_parts, metrics_of, units_here
+from fastpipe.train.pretrained.start import Start, begin
 from fastpipe.train.resume import changed_with, check_fits, load_to_resume
 from fastpipe.train.splits import Indexes
 from fastpipe.train.timing import EpochClock
@@ -86,7 +86,6 @@ def run(
             "torchvision. "
             "Give --data"
         )
-    check_from_scratch(config)
     check_options(options, config)
     started_s = time.perf_counter()
     shard, device = current_shard(), device_named(options.device)
@@ -95,18 +94,21 @@ def run(
     if shard.rank > 0 or options.quiet:
         warnings.simplefilter("ignore", NoEffectWarning)
 
-    def fitted_to_data() -> tuple[Fitted, Indexes]:
+    def fitted_to_data() -> tuple[Start, Fitted, Indexes]:
         if shard.rank == 0:  # reported once, before anything is read
             for wanted, door in ((options.wandb, import_wandb), (options.mlflow, import_mlflow)):
                 if wanted is not None:
                     door()
-        return fitted_here(config, shard, explicit=explicit, recipe_batch_size=recipe_batch_size)
+        start = begin(config, explicit)
+        fitted = fitted_here(start.config, shard, explicit=explicit, recipe_batch_size=recipe_batch_size)
+        return start, *fitted
 
     with process_group(shard), display or Display(quiet=options.quiet) as show:
-        fitted, indexes = together(fitted_to_data)
+        start, fitted, indexes = together(fitted_to_data)
         # Everything that can fail is made first, so that a mistake leaves no folder behind.
         parts = _Run(fitted, indexes, show, shard, device, options, started_s=started_s, explicit=explicit)
         parts.resume(config.output_dir)
+        parts.begin(start)
         parts.make_folder(config.output_dir)
         with cudnn_benchmark(parts.config, device):
             return parts.execute()
@@ -175,6 +177,13 @@ class _Run:
         self.wall_before_s, self.validation_s = state["seconds"]["wall"], state["seconds"]["validation"]
         self.resumed = f"resumed from {path} after epoch {self.epochs_measured}, step {self.trainer.step}"
         self.resumed_from = state, path
+
+    def begin(self, start: Start) -> None:
+        """Load the weights to start from, which a resumed run has in its checkpoint."""
+        self.started = list(start.lines())
+        if not self.resumed:
+            model, classes = self.trainer.model, self.indexes.classes
+            self.started = together(lambda: list(start.load(model, classes))) + self.started
 
     def make_folder(self, output_dir: str | None) -> None:
         """The run folder, made and written by rank 0 alone."""
@@ -303,6 +312,8 @@ class _Run:
             of_task=self.of_task,
         )
         for line in told:
+            self.show.line(line)
+        for line in (*self.started, *self.trainer.frozen_words()):
             self.show.line(line)
         if self.indexes.note:
             self.show.line(self.indexes.note)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from fastpipe.train.algorithms.bce import bce_loss
 from fastpipe.train.algorithms.ema import EMA
+from fastpipe.train.algorithms.freezing import freeze_, frozen_names, to_training
 from fastpipe.train.algorithms.label_smoothing import dense_targets
 from fastpipe.train.algorithms.sam import SAM
 from fastpipe.train.algorithms.schedule import Schedule, set_lr
@@ -27,6 +28,7 @@ from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.distributed import maxima, unsynchronised, wrapped
 from fastpipe.train.losses import StepLog, diverged
 from fastpipe.train.optimizers import build_optimizer
+from fastpipe.train.pretrained.fitting import classifier_names
 
 
 def schedule_of(config: TrainConfig, steps_per_epoch: int) -> Schedule:
@@ -95,11 +97,19 @@ class Updater:
         ema = self.config.ema
         self.precision = resolved_precision(self.config.precision, self.device)
         scaled = self.precision == "amp_fp16"
+        self.frozen: frozenset[str] = frozenset()
+        if self.config.freeze:
+            self.frozen = frozen_names(self.model, self.config.freeze, classifier_names(self.model))
+        if not self.config.freeze_epochs:  # else the optimizer must know the weights that will train later
+            freeze_(self.model, self.frozen)
         self.optimizer = build_optimizer(self.config.optimizer, self.model, scaled=scaled)
+        freeze_(self.model, self.frozen)
         self.reset_ema = ema is not None and ema.reset_during_warmup
         self.ema = (
             EMA(half_life_batches=ema.half_life_batches, update_interval=ema.update_interval) if ema else None
         )
+        if self.ema is not None:
+            self.ema.fixed = self.frozen
         sam = self.config.sam
         self.sam = SAM(rho=sam.rho, interval=sam.interval) if sam else None
         # A disabled scaler passes everything through.
@@ -108,10 +118,35 @@ class Updater:
         self.largest_norm = torch.zeros((), device=self.device)
         self.steps_per_epoch = len(self.loader)
         self.lr = schedule_of(self.config, self.steps_per_epoch)
-        self.network = wrapped(self.model, self.device)
-        self.training_forward = compiled(self.network) if self.config.compile else self.network
+        self._connect()
         # Not through DDP, whose forward passes must be as many on every rank.
         self.evaluation_forward = compiled(self.model) if self.config.compile else self.model
+
+    def _connect(self) -> None:
+        """The network of the training passes, whose gradients DDP averages."""
+        self.network = wrapped(self.model, self.device)
+        self.training_forward = compiled(self.network) if self.config.compile else self.network
+
+    def to_training(self, epoch: int) -> None:
+        """The model in training mode for `epoch` (from 0): frozen layers stay, and thaw when they are due."""
+        if self.frozen and 0 < self.config.freeze_epochs <= epoch:
+            self.frozen = frozenset()
+            freeze_(self.model, self.frozen)
+            if self.ema is not None:
+                self.ema.fixed = self.frozen
+            self._connect()  # DDP knows only the parameters that trained when it was made
+        to_training(self.model, self.frozen)
+
+    def frozen_words(self) -> Iterator[str]:
+        """What does not train, and for how long, in one sentence; nothing if everything trains."""
+        if self.frozen:
+            params = dict(self.model.named_parameters())
+            free = sum(param.numel() for name, param in params.items() if name not in self.frozen)
+            until = self.config.freeze_epochs
+            yield (
+                f"frozen: {sum(param.numel() for param in params.values()) - free} weights; {free} train"
+                + (f" until epoch {until} is over, then all" if until else "")
+            )
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The recipe's loss, a float32 scalar. `logits` [B, K]; `labels` int64 [B] or float32 [B, K]."""

@@ -30,6 +30,7 @@ OF_THE_RUN = {
 OF_THE_RUN |= {"fit_to_data", "checkpoint_interval", "skip_nonfinite", "validate_raw"}
 OF_THE_RUN |= {"held_out", "on_error", "max_bad", "task", "metric", "best_metric", "early_stopping"}
 OF_THE_RUN |= {"table", *(f"table.{column}" for column in ("path", "label", "split", "separator"))}
+OF_THE_RUN |= {"pretrained", "init_from"}
 
 
 def part(text: str, name: str) -> str:

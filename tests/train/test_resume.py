@@ -33,6 +33,7 @@ DOCS = Path(__file__).parent.parent.parent / "docs" / "training.md"
 # Every group is on, so that every key counts.
 FULL = replace(
     load_recipe("hot"),
+    pretrained=True,
     mixup_alpha=0.2,
     cutmix_alpha=1.0,
     stochastic_depth=config_from_dict(
@@ -42,6 +43,13 @@ FULL = replace(
 # Another value for each key that may not change.
 REFUSED: dict[str, Any] = {
     "model": "resnet18",
+    "pretrained": "package",
+    "init_from": "last.ckpt",
+    "freeze": "backbone",
+    "freeze_epochs": 3,
+    "preprocessing": "recipe",
+    "mean": (0.5, 0.5, 0.5),
+    "std": (0.5, 0.5, 0.5),
     "epochs": FULL.epochs + 1,
     "held_out": 0.2,
     "batch_size": FULL.batch_size * 2,
@@ -55,6 +63,7 @@ REFUSED: dict[str, Any] = {
     "optimizer.decoupled_weight_decay": False,
     "optimizer.weight_decay_on_norm": not FULL.optimizer.weight_decay_on_norm,
     "optimizer.weight_decay_on_bias": not FULL.optimizer.weight_decay_on_bias,
+    "optimizer.layer_decay": 0.9,
     "loss.name": "cross_entropy",
     "loss.reduction": "mean",
     "loss.bias_init": not FULL.loss.bias_init,
@@ -92,6 +101,8 @@ def _changed(key: str, value: Any) -> TrainConfig:
     (values[group] if group else values)[leaf] = value
     if key == "optimizer.name":
         values["optimizer"]["decoupled_weight_decay"] = False
+    if key == "init_from":
+        values["pretrained"] = False
     config: TrainConfig = config_from_dict(values)
     return config
 

@@ -9,7 +9,7 @@ Composer 0.7.1: half-life 100 batches, every 20.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -54,6 +54,8 @@ class EMA:
         self.update_interval = update_interval
         self.smoothing = smoothing_factor(half_life_batches, update_interval)
         self.shadow: dict[str, Tensor] = {}
+        self.fixed: Collection[str] = ()
+        """Names of tensors that do not change; averaging equal values would change their last bits."""
 
     def after_step(self, model: nn.Module, steps_done: int, *, copy: bool = False) -> bool:
         """Update when `steps_done` (from 1) is a multiple of the interval. Returns whether it did.
@@ -66,7 +68,8 @@ class EMA:
         if copy or not self.shadow:
             self.shadow = {name: value.detach().clone() for name, value in current.items()}
         else:
-            ema_(list(self.shadow.values()), [current[name] for name in self.shadow], self.smoothing)
+            moving = [name for name in self.shadow if name not in self.fixed]
+            ema_([self.shadow[name] for name in moving], [current[name] for name in moving], self.smoothing)
         return True
 
     @contextmanager

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def check_config(config: TrainConfig) -> None:
     """Raise ArgumentError for the first value outside the groups that is wrong for every data set."""
     check_choices(config)
-    for check in (_check_counts, _check_sizes, _check_shares, _check_together):
+    for check in (_check_counts, _check_sizes, _check_shares, _check_together, _check_start):
         check(config)
 
 
@@ -37,19 +37,6 @@ def _choices_of(cls: type[Any]) -> dict[str, tuple[tuple[str, ...], str]]:
         if words:
             found[name] = words, f"one of {allowed}" if ", " in allowed else allowed
     return found
-
-
-def check_from_scratch(config: TrainConfig) -> None:
-    """Raise ArgumentError for a model with a tag of pretrained weights: training starts without any.
-
-    Apart from `check_config`, since a checkpoint of an earlier version may hold such a name.
-    """
-    architecture, tagged, tag = config.model.partition(".")
-    if tagged:
-        raise ArgumentError(
-            f"model {config.model!r} names pretrained weights ({tag!r}), which cannot be loaded: training "
-            f"starts from scratch. Give --model {architecture}"
-        )
 
 
 def check_world_size(config: TrainConfig, world_size: int) -> None:
@@ -136,6 +123,32 @@ def _check_together(c: TrainConfig) -> None:
         f"divisible by grad_accumulation ({c.grad_accumulation})",
         c.batch_size,
     )
+
+
+def _check_start(c: TrainConfig) -> None:
+    architecture, tagged, tag = c.model.partition(".")
+    if tagged and not tag:
+        raise ArgumentError(f"model {c.model!r} ends before its tag. Give --model {architecture}")
+    if tagged and (isinstance(c.pretrained, str) or c.init_from is not None):
+        key = "init_from" if c.init_from is not None else "pretrained"
+        raise ArgumentError(
+            f"model {c.model!r} names weights of its own ({tag!r}), and {key} names others: "
+            f"{getattr(c, key)!r}. Leave out one of the two, as in --model {architecture}"
+        )
+    if c.pretrained and c.init_from is not None:
+        raise ArgumentError(
+            f"pretrained ({c.pretrained!r}) and init_from ({c.init_from!r}) both name the weights to start "
+            "from. Leave out one of the two"
+        )
+    require(c.freeze == "backbone" or c.freeze >= 0, "freeze", "backbone, or 0 (off) or above", c.freeze)
+    require(0 <= c.freeze_epochs < c.epochs, "freeze_epochs", f"in [0, epochs ({c.epochs}))", c.freeze_epochs)
+    if c.freeze and not (c.pretrained or tagged or c.init_from is not None):
+        raise ArgumentError(
+            f"freeze must be 0 for a model that starts from random weights, which would stay random. "
+            f"Found: {c.freeze!r}. Give --pretrained or --init-from"
+        )
+    require(all(0.0 <= m <= 1.0 for m in c.mean), "mean", "three numbers in [0, 1]", c.mean)
+    require(all(0.0 < s <= 1.0 for s in c.std), "std", "three numbers in (0, 1]", c.std)
 
 
 def round_to_multiple(value: float, multiple: int) -> int:

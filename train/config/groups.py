@@ -70,6 +70,8 @@ class OptimizerConfig:
     tokens."""
     weight_decay_on_bias: bool = True
     """false: the biases of all other layers are not decayed."""
+    layer_decay: float = 1.0
+    """Each layer's rate is this times that of the next one, and the classifier has lr; 1 is off."""
 
     def __post_init__(self) -> None:
         check_choices(self, "optimizer.")
@@ -77,6 +79,7 @@ class OptimizerConfig:
         for name in ("momentum", "beta2"):
             require(0.0 <= getattr(self, name) < 1.0, f"optimizer.{name}", "in [0, 1)", getattr(self, name))
         require(0.0 <= self.weight_decay < 1.0, "optimizer.weight_decay", "in [0, 1)", self.weight_decay)
+        require(0.0 < self.layer_decay <= 1.0, "optimizer.layer_decay", "in (0, 1]", self.layer_decay)
         require(
             self.name == "sgd" or not self.decoupled_weight_decay,
             "optimizer.decoupled_weight_decay",

@@ -86,6 +86,11 @@ def _explicit(c: TrainConfig, explicit: Collection[str]) -> Iterator[str]:
             c.optimizer.name not in ("adamw", "lamb"),
             f"belongs to adamw and lamb, and the optimizer is {c.optimizer.name}",
         ),
+        "freeze_epochs": (not c.freeze, "ends the freezing of layers, and freeze is 0"),
+        "optimizer.layer_decay": (
+            c.freeze == "backbone" and not c.freeze_epochs,
+            "lowers the rates of layers below the classifier, and freeze is backbone",
+        ),
         "optimizer.decoupled_weight_decay": (
             c.optimizer.weight_decay == 0.0,
             "decays nothing: the decay is 0",

@@ -27,6 +27,10 @@ from fastpipe.train.config.groups import (
 
 __all__ = ["TrainConfig"]
 
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+"""The usual mean and standard deviation of ImageNet's pixels, RGB in 0..1."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -48,7 +52,19 @@ class TrainConfig:
     early_stopping: int | None = None
     """Stop after this many epochs without a better best_metric; null: train all epochs."""
     model: str = "resnet50"
-    """A name that timm.create_model knows."""
+    """A name that timm.create_model knows; with a tag (resnet18.a1_in1k), it starts from those weights."""
+    pretrained: bool | str = False
+    """Start from pretrained weights. true: from the installed package, else timm's from their hub. package:
+    from the package only. Or a file of weights: .pth, .pt, .bin or .safetensors."""
+    init_from: str | None = None
+    """Start from the weights of a run: its checkpoint, or a file that --export wrote, with its card."""
+    freeze: int | Literal["backbone"] = 0
+    """Layers that do not train. backbone: all but the classifier. N: the first N as timm counts them."""
+    freeze_epochs: int = 0
+    """The epochs with frozen layers; after them every layer trains. 0: frozen to the end."""
+    preprocessing: Literal["auto", "model", "recipe"] = "auto"
+    """auto: pretrained weights bring their own mean, std, interpolation and crop. model: the sizes as well.
+    recipe: none of these. Keys set on the command line take precedence."""
     epochs: int = 36
     """Passes over the training images."""
     batch_size: int = 2048
@@ -61,6 +77,10 @@ class TrainConfig:
     """The shorter side before the centre crop of val_resolution."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     """The filter of every resize."""
+    mean: tuple[float, float, float] = MEAN
+    """The mean that is subtracted from the pixels, RGB in 0..1: [0.5, 0.5, 0.5]."""
+    std: tuple[float, float, float] = STD
+    """The standard deviation by which they are then divided."""
     precision: Literal["amp", "amp_bf16", "fp32"] = "amp"
     """amp: float16 with a loss scaler on CUDA, float32 on the CPU. amp_bf16: bfloat16 on both, unscaled."""
     channels_last: bool = True
