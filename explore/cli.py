@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import fastpipe.installed  # noqa: F401 - refuses another project's `fastpipe`, which may be in front
+from fastpipe.efficiency.prices import SHIPPED, Price, read_prices
 from fastpipe.errors import ArgumentError, FastpipeError, MissingExtraError
 from fastpipe.explore.collect import Collector
 from fastpipe.explore.page.build import page
 from fastpipe.explore.payload import payload
-from fastpipe.explore.prices import SHIPPED, Price, read_prices
 from fastpipe.explore.serve import PORT, Server
 from fastpipe.system.files import replace_file
 from fastpipe.system.output import ends_with_its_reader, put, version

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from fastpipe.efficiency.prices import Price, price_of
 from fastpipe.explore.families import title_of
-from fastpipe.explore.prices import Price, price_of
 from fastpipe.explore.run import Collection, Curve, Run
 from fastpipe.system.output import version
 

@@ -32,7 +32,8 @@ def make_parser() -> Any:
         description="Train an image classifier with a recipe. "
         "--evaluate CKPT --data DATA measures a checkpoint; "
         "--export CKPT OUT writes its weights (.pt) or its model (.onnx). "
-        "For their options, see `--evaluate --help` and `--export --help`.",
+        "`study NAME` repeats a table of the ResNet Deep Dive. "
+        "For their options, see `--evaluate --help`, `--export --help` and `study --help`.",
     )
     parser.add_argument(
         "--recipe", type=str, default=DEFAULT_RECIPE, help=f"{', '.join(recipe_names())}, or a .yaml file"
