@@ -71,7 +71,7 @@ def _pillow(index: FolderIndex, work: Loading, order: Sequence[int], seed: int) 
 
 
 def _turbo(index: FolderIndex, work: Loading, order: Sequence[int], seed: int) -> Iterator[object]:
-    loader = DataLoader(
+    loader: DataLoader[Any] = DataLoader(
         FolderDataset(index.root, transform=_transform(work.size, 0)),
         batch_size=_BATCH,
         sampler=order,
