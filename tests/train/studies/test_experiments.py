@@ -132,7 +132,10 @@ def test_cores_of_the_other_machine_set_its_rate() -> None:
     [
         (["tabel4", "--scale", "small", "--data", "demo"], "Did you mean 'table4'?"),
         (["table4", "--scale", "small", "--data", "demo", "--seeds", "0"], "--seeds must be at least 1"),
-        (["table4", "--scale", "small", "--data", "demo", "--only", "mixup"], "--only must name runs of table4"),
+        (
+            ["table4", "--scale", "small", "--data", "demo", "--only", "mixup"],
+            "--only must name runs of table4",
+        ),
         (["figure1", "--scale", "small", "--data", "demo", "--only", "timm_a1-600"], "at scale small"),
     ],
 )
@@ -141,11 +144,20 @@ def test_wrong_arguments(args: list[str], message: str, capsys: pytest.CaptureFi
     assert message in capsys.readouterr().err
 
 
-def test_the_plan_names_commands_time_and_cost(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_the_plan_names_commands_time_and_cost(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out = tmp_path / "studies"
-    args = ["study", "table4", "--scale", "imagenet", "--data", "/imagenet", "--output", str(out), "--nproc", "8"]
+    args = [
+        "study",
+        "table4",
+        "--scale",
+        "imagenet",
+        "--data",
+        "/imagenet",
+        "--output",
+        str(out),
+        "--nproc",
+        "8",
+    ]
     assert main([*args, "--dry-run"]) == 0
     text = capsys.readouterr().out
     assert "mixup-180/seed-1: 4 h 02 min (published: MosaicML Hot Prototype + MixUp, Table 4)" in text
