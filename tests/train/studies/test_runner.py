@@ -51,7 +51,7 @@ def test_a_finished_run_is_never_repeated(tmp_path: Path) -> None:
     first, second = Pretend(), Pretend()
     assert do(tmp_path, first).done == ["both/seed-1", "mixup/seed-1", "smoothing/seed-1"]
     assert do(tmp_path, second, seeds=2).done == ["both/seed-2", "mixup/seed-2", "smoothing/seed-2"]
-    assert not [path for path in tmp_path.rglob("*.lock-*")]
+    assert not list(tmp_path.rglob("*.lock-*"))
 
 
 def test_torn_json_is_an_unfinished_run(tmp_path: Path) -> None:
