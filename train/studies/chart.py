@@ -191,7 +191,7 @@ def _series(
         if mark.spread:
             low, high = axes.y(mark.top1 - mark.spread), axes.y(mark.top1 + mark.spread)
             yield f'<line x1="{x:.1f}" y1="{low:.1f}" x2="{x:.1f}" y2="{high:.1f}" stroke="{colour}"/>'
-        yield _mark(x, y, colour, published, f"{name}: {mark.top1:.2f} % in {mark.minutes:.3g} min")
+        yield _mark(x, y, colour, published, f"{name}: {mark.top1:.2f} % in {mark.minutes:.4g} min")
     y = _TOP + 10 + 22 * number
     yield _mark(_WIDTH - _RIGHT + 24, y, colour, published, name)
     yield f'<text x="{_WIDTH - _RIGHT + 38}" y="{y + 4}">{escape(name)}</text>'

@@ -18,7 +18,7 @@ from fastpipe.train.studies.chart import study_chart
 from fastpipe.train.studies.design import SCALES, Experiment
 from fastpipe.train.studies.estimate import plan_lines
 from fastpipe.train.studies.execute import Executor, Parse
-from fastpipe.train.studies.folder import data_facts, open_study, write_object
+from fastpipe.train.studies.folder import check_settings, data_facts, most_seeds, open_study, write_object
 from fastpipe.train.studies.markdown import as_markdown
 from fastpipe.train.studies.record import make_record
 from fastpipe.train.studies.results import collect
@@ -87,10 +87,14 @@ def run_study(args: Sequence[str], parse: Parse) -> int:
         return 0
     facts = data_facts(given.data, held_out=_HELD_OUT)
     open_study(folder, asked.name, given.scale, given.data, facts)
+    # The record is of all that is there, whatever part of it this call is about.
+    everything = planned(asked, given.scale, seeds=max(most_seeds(folder), len({run.seed for run in runs})))
+    for run in everything:
+        check_settings(folder, run)
     progress = Progress()
     if not given.report:
         progress = work(folder, runs, executor, machine=_machine(), say=_say)
-    _write_records(asked, runs, given, {"name": _data_name(given.data), **facts}, folder)
+    _write_records(asked, everything, given, {"name": _data_name(given.data), **facts}, folder)
     return progress.stopped or int(bool(progress.failed or progress.busy))
 
 

@@ -41,8 +41,8 @@ class Executor:
         return argv if self.nproc is None else [*argv, "--nproc", str(self.nproc)]
 
     def check(self, runs: Sequence[PlannedRun]) -> None:
-        """Parse every command line before the first run starts; raises what a wrong one raises."""
-        for run in runs:
+        """Parse the command line of each arm before the first run starts; raises what a wrong one raises."""
+        for run in {run.arm.name: run for run in runs}.values():
             if not run.timed:
                 try:
                     self.parse(self.argv(run, Path(run.name)))

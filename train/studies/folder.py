@@ -86,7 +86,15 @@ def finished(folder: Path, run: PlannedRun) -> bool:
 
 
 def claim(folder: Path, run: PlannedRun, machine: Mapping[str, Any]) -> None:
-    """Note the run's command and machine in its folder, and refuse a folder of other settings."""
+    """Note the run's settings and machine in its folder, and refuse a folder of other settings."""
+    check_settings(folder, run)
+    path = folder / run.name / COMMAND
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_object(path, {"settings": settings(run), "machine": dict(machine)})
+
+
+def check_settings(folder: Path, run: PlannedRun) -> None:
+    """Raise ArgumentError if the run's folder was made with other settings, as by another version."""
     path = folder / run.name / COMMAND
     wanted = settings(run)
     there = read_object(path)
@@ -95,8 +103,12 @@ def claim(folder: Path, run: PlannedRun, machine: Mapping[str, Any]) -> None:
             f"{str(path.parent)!r} was made with {there.get('settings')}, and this study asks for "
             f"{wanted}. Name another --output"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_object(path, {"settings": wanted, "machine": dict(machine)})
+
+
+def most_seeds(folder: Path) -> int:
+    """The highest seed that any arm has a folder for; 0 without one."""
+    found = [path.name.removeprefix("seed-") for path in folder.glob("*/seed-*") if path.is_dir()]
+    return max((int(seed) for seed in found if seed.isdecimal()), default=0)
 
 
 def settings(run: PlannedRun) -> dict[str, Any]:
@@ -114,7 +126,7 @@ def write_object(path: Path, values: Mapping[str, Any]) -> None:
     try:
         replace_file(str(path), lambda file: file.write(text.encode()))
     except OSError as error:
-        raise DataError(f"{str(path)!r} could not be written: {error.strerror}. Make room") from error
+        raise DataError(f"{str(path)!r} could not be written: {error.strerror}") from error
 
 
 def read_object(path: Path) -> dict[str, Any] | None:

@@ -37,8 +37,8 @@ def held(run: Path) -> Iterator[bool]:
     If another machine took the lock because this one was suspended, the process ends at once: two writers
     would damage the run. Raises DataError if the folder cannot be written.
     """
-    run.parent.mkdir(parents=True, exist_ok=True)
     try:
+        run.parent.mkdir(parents=True, exist_ok=True)
         mine = _acquire(run)
     except OSError as error:
         raise DataError(

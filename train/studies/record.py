@@ -26,7 +26,7 @@ _SUMMARY = (
     *("recipe", "model", "top1", "top1_raw", "test_top1", "epochs", "steps", "images_per_s"),
     *("time_to_train_s", "wall_s", "device", "processes", "backend", "fit_to_data", "cpu_ms", "wall_ms"),
 )
-_EPOCH = ("epoch", "loss", "top1", "train_s", "validation_s")
+_EPOCH = ("epoch", "top1", "train_s", "validation_s")
 
 
 def make_record(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import math
@@ -116,6 +117,9 @@ def test_a_real_study_from_the_command_to_the_explorer(
 ) -> None:
     tiny = {"model": "test_resnet", "train_resolution": "32", "num_workers": "0", "backend": "torchvision"}
     monkeypatch.setattr(scale, "SMALL", {**tiny, "batch_size": "8"})
+    table8 = EXPERIMENTS["table8"]
+    short = [dataclasses.replace(arm, small=2) for arm in table8.arms]
+    monkeypatch.setitem(EXPERIMENTS, "table8", dataclasses.replace(table8, arms=short))
     one = ["study", "table8", "--scale", "small", "--data", str(photos), "--output", str(tmp_path)]
     one += ["--seeds", "1", "--only", "bce-bias-36,bce-plain-36", "--record", str(tmp_path / "kept")]
     assert main(one) == 0
@@ -124,6 +128,9 @@ def test_a_real_study_from_the_command_to_the_explorer(
     assert len(before) == 2
     assert main(one) == 0  # nothing is trained again
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("summary.json")} == before
+    monkeypatch.setattr(scale, "SMALL", {**tiny, "batch_size": "4"})
+    assert main(one) == 2  # the finished runs have other settings
+    assert "Name another --output" in capsys.readouterr().err
     record = json.loads((tmp_path / "kept.json").read_text())
     summary = json.loads((tmp_path / "table8-small/bce-bias-36/seed-1/summary.json").read_text())
     values = next(run["values"] for run in record["runs"] if run["arm"] == "bce-bias-36")
