@@ -18,7 +18,7 @@ IMAGES = 1_281_167
 """Training images of ImageNet-1k."""
 # CPU-ms of a training image at the settings of scale.SMALL, validation included, on an AMD EPYC with 2 cores
 # (docs/study.md). A second core helps a training less than twice.
-_CPU_MS: Mapping[str, float] = {"nvidia_hparams": 9.0, "mild": 6.5, "medium": 8.0, "hot": 9.0}
+_CPU_MS: Mapping[str, float] = {"nvidia_hparams": 8.5, "mild": 6.3, "medium": 7.8, "hot": 9.4}
 _CORES, _GAIN = 2.0, 0.85
 _TIMED_S, _START_S = 8.0, 6.0
 # A published point of each recipe whose minutes are of a known length, or that has a rate. Nothing is

@@ -14,7 +14,7 @@ from pathlib import Path
 from fastpipe.errors import ArgumentError, nearest
 from fastpipe.train.studies.design import Arm, Experiment, Scale
 
-# Chosen on the validation split, see docs/study.md. Worker processes are no gain on two cores that train.
+# Chosen for their cost, none by a score (docs/study.md). Workers are no gain on two cores that train.
 SMALL = {
     "model": "resnet10t",
     "train_resolution": "48",

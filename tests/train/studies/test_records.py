@@ -117,11 +117,11 @@ def test_a_real_study_from_the_command_to_the_explorer(
 ) -> None:
     tiny = {"model": "test_resnet", "train_resolution": "32", "num_workers": "0", "backend": "torchvision"}
     monkeypatch.setattr(scale, "SMALL", {**tiny, "batch_size": "8"})
-    table8 = EXPERIMENTS["table8"]
-    short = [dataclasses.replace(arm, small=2) for arm in table8.arms]
-    monkeypatch.setitem(EXPERIMENTS, "table8", dataclasses.replace(table8, arms=short))
-    one = ["study", "table8", "--scale", "small", "--data", str(photos), "--output", str(tmp_path)]
-    one += ["--seeds", "1", "--only", "bce-bias-36,bce-plain-36", "--record", str(tmp_path / "kept")]
+    table5 = EXPERIMENTS["table5"]
+    short = [dataclasses.replace(arm, small=2) for arm in table5.arms]
+    monkeypatch.setitem(EXPERIMENTS, "table5", dataclasses.replace(table5, arms=short))
+    one = ["study", "table5", "--scale", "small", "--data", str(photos), "--output", str(tmp_path)]
+    one += ["--seeds", "1", "--only", "smoothing,both", "--record", str(tmp_path / "kept")]
     assert main(one) == 0
     capsys.readouterr()
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("summary.json")}
@@ -132,18 +132,18 @@ def test_a_real_study_from_the_command_to_the_explorer(
     assert main(one) == 2  # the finished runs have other settings
     assert "Name another --output" in capsys.readouterr().err
     record = json.loads((tmp_path / "kept.json").read_text())
-    summary = json.loads((tmp_path / "table8-small/bce-bias-36/seed-1/summary.json").read_text())
-    values = next(run["values"] for run in record["runs"] if run["arm"] == "bce-bias-36")
+    summary = json.loads((tmp_path / "table5-small/smoothing/seed-1/summary.json").read_text())
+    values = next(run["values"] for run in record["runs"] if run["arm"] == "smoothing")
     assert values["top1"] == pytest.approx(100 * summary["test_top1"])
     assert str(photos) not in json.dumps(record)  # no place of this machine
-    assert "Table 8 at scale small" in (tmp_path / "kept.md").read_text()
+    assert "Table 5 at scale small" in (tmp_path / "kept.md").read_text()
     collection = Collector([str(tmp_path / "kept.json")], published=False).collect()
     assert not collection.problems
     shown = {run.id: run for run in collection.runs}
-    own = shown["table8-small/bce-bias-36/seed-1"]
+    own = shown["table5-small/smoothing/seed-1"]
     assert own.quality == pytest.approx(100 * summary["top1"]) and own.dataset == photos.name
     assert own.minutes.text is not None and own.minutes.text * 60 == pytest.approx(summary["time_to_train_s"])
-    assert "--recipe medium" in own.command and "--model=test_resnet" in own.command
+    assert "--recipe mild" in own.command and "--model=test_resnet" in own.command
 
 
 def test_a_table_of_rates_times_loaders(
