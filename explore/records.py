@@ -12,8 +12,7 @@ from fastpipe.errors import DataError
 from fastpipe.explore.folders import run_of
 from fastpipe.explore.run import Run
 from fastpipe.explore.settings import flat
-
-_KIND = "fastpipe-study"
+from fastpipe.train.studies.record import KIND
 
 
 def record_runs(path: Path) -> Iterator[Run]:
@@ -34,7 +33,7 @@ def _read(path: Path) -> Mapping[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{str(path)!r} cannot be read as JSON: {error}") from error
-    if not isinstance(found, Mapping) or found.get("kind") != _KIND:
+    if not isinstance(found, Mapping) or found.get("kind") != KIND:
         raise DataError(f"{str(path)!r} is no record of fastpipe-train study")
     return found
 

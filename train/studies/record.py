@@ -18,7 +18,10 @@ from fastpipe.train.studies.design import Arm, Experiment, Metric, Scale, publis
 from fastpipe.train.studies.results import Finished, compare, spread, values_of
 from fastpipe.train.studies.savings import frontier_of
 
-KIND, SCHEMA_VERSION = "fastpipe-study", 1
+__all__ = ["KIND"]
+
+KIND = "fastpipe-study"
+SCHEMA_VERSION = 1
 METRICS: tuple[Metric, ...] = ("top1", "minutes", "images_per_s")
 _PACKAGES = ("torch", "torchvision", "numpy", "timm", "pillow")
 # What a page of runs shows; the rest of a summary repeats the configuration.
