@@ -10,6 +10,7 @@ the GPUs take and what the CPUs give. One published rate says what those CPUs ar
 from __future__ import annotations
 
 import random
+import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -26,16 +27,19 @@ from fastpipe.train.data import MEAN, STD
 from fastpipe.train.splits import open_data
 from fastpipe.train.studies.design import Experiment, Loading, published
 
-_WARM_UP, _IMAGES, _BATCH = 32, 256, 32
+_BATCH, _WARM_UP, _REPEATS = 32, 2, 16
 _MAGNITUDE = 9  # torchvision's default
 
 
 def time_loading(data: str, work: Loading, *, held_out: float, seed: int) -> dict[str, float]:
-    """CPU-ms and wall-ms per image of 256 training images, after 32 that are not counted, on one thread."""
+    """CPU-ms and wall-ms per image on one thread: medians of 16 times 32 training images, after two more.
+
+    The median leaves out what other processes did to the caches for a moment.
+    """
     index = open_data(data, held_out=held_out).train
     if not isinstance(index, FolderIndex):
         raise ArgumentError(f"--data must be a folder of images or demo, to time a loader. Found: {data!r}")
-    order = random.Random(seed).choices(range(len(index)), k=_WARM_UP + _IMAGES)
+    order = random.Random(seed).choices(range(len(index)), k=(_WARM_UP + _REPEATS) * _BATCH)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -46,12 +50,14 @@ def time_loading(data: str, work: Loading, *, held_out: float, seed: int) -> dic
 
 
 def _timed(images: Iterator[object]) -> dict[str, float]:
-    for _ in islice(images, _WARM_UP):
-        pass
-    cpu, wall = time.process_time(), time.perf_counter()
-    count = sum(1 for _ in images)
-    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    return {"cpu_ms": 1000.0 * cpu / count, "wall_ms": 1000.0 * wall / count, "images": count}
+    spent = []
+    for _ in range(_WARM_UP + _REPEATS):
+        cpu, wall = time.process_time(), time.perf_counter()
+        for _ in islice(images, _BATCH):
+            pass
+        spent.append((time.process_time() - cpu, time.perf_counter() - wall))
+    cpu_s, wall_s = (statistics.median(values) for values in zip(*spent[_WARM_UP:], strict=True))
+    return {"cpu_ms": 1000.0 * cpu_s / _BATCH, "wall_ms": 1000.0 * wall_s / _BATCH, "repeats": _REPEATS}
 
 
 def _transform(size: int, depth: int) -> T.Compose:

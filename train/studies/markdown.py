@@ -25,11 +25,13 @@ def _lines(record: Mapping[str, Any], command: str) -> Iterator[str]:
     if record["predicted"]:
         yield (
             "**The rates are predicted, not timed on GPUs:** from CPU time measured here, and one published "
-            "rate that says what the published machine's CPUs are worth."
+            "rate that says what the published machine's CPUs are worth. Inputs: the rate of "
+            f"{record['inputs'][0]} for the GPUs, and that of {record['inputs'][1]} for the CPUs."
         )
         yield ""
     yield f"Data: {data['name']} ({counts} images; {len(data['classes'])} classes). {_settings(arms)}"
-    yield "Accuracy is that of the test split, read once by each run, where the data has one."
+    if not record["predicted"]:
+        yield "Accuracy is that of the test split, read once by each run, where the data has one."
     yield ""
     yield from _arms(arms)
     yield from _comparisons(record["comparisons"])

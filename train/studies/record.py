@@ -50,6 +50,7 @@ def make_record(
         "scale": scale,
         "created": time.strftime("%Y-%m-%d"),
         "predicted": any("cpu_ms" in run.summary for run in runs),
+        "inputs": list(experiment.rates or ()),
         "data": dict(data),
         "versions": {"fastpipe": version(), "python": platform.python_version(), **_versions()},
         "machines": _machines(runs),
