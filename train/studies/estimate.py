@@ -16,7 +16,7 @@ from fastpipe.train.studies.scale import PlannedRun
 
 IMAGES = 1_281_167
 """Training images of ImageNet-1k."""
-# CPU-ms of a training image at the settings of scale.SMALL, validation included, on a virtual Xeon with 2 cores
+# CPU-ms of a training image at the settings of scale.SMALL, validation included, on a virtual Xeon, 2 cores
 # (docs/study.md); that of nvidia_hparams was not measured. A second core helps less than twice.
 _CPU_MS: Mapping[str, float] = {"nvidia_hparams": 8.5, "mild": 6.3, "medium": 7.8, "hot": 9.4}
 _CORES, _GAIN = 2.0, 0.85
