@@ -86,8 +86,8 @@ def _turbo(index: FolderIndex, work: Loading, order: Sequence[int], seed: int) -
         backend="turbo",
         engine="none",
     )
-    for images, _ in loader:
-        yield from images
+    for batch in loader:  # images, labels, and what a device stage would need
+        yield from batch[0]
 
 
 def predicted_rates(experiment: Experiment, cpu_ms: Mapping[str, float]) -> dict[str, float]:

@@ -22,6 +22,7 @@ from fastpipe.train.studies import scale
 from fastpipe.train.studies.catalogue import EXPERIMENTS
 from fastpipe.train.studies.chart import Mark, draw, figure_1, study_chart
 from fastpipe.train.studies.folder import claim
+from fastpipe.train.studies.loading import time_loading
 from fastpipe.train.studies.markdown import as_markdown
 from fastpipe.train.studies.record import make_record
 from fastpipe.train.studies.results import collect
@@ -157,6 +158,14 @@ def test_a_table_of_rates_times_loaders(
     rates = {run["arm"]: run["values"]["images_per_s"] for run in record["runs"]}
     assert rates["depth-1"] == pytest.approx(12597)  # the published rate that sets the CPUs' worth
     assert rates["depth-0"] > rates["depth-1"] > rates["depth-2"]
+
+
+@pytest.mark.turbo_built
+def test_our_own_loader_is_timed_too(photos: Path) -> None:
+    work = EXPERIMENTS["table3"].arm("mild-aws").loading
+    assert work is not None and work.backend == "turbo"
+    found = time_loading(str(photos), work, held_out=0.1, seed=1)
+    assert 0.0 < found["cpu_ms"] < 1000.0
 
 
 @pytest.mark.parametrize("text", ["{", '{"kind": "other"}', '{"kind": "fastpipe-study", "arms": [{}]}'])
