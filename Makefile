@@ -1,5 +1,5 @@
 # Every target is one script; `PYTHON=python3.12 make test` picks another interpreter.
-.PHONY: help demo test test-full test-clients test-gpu check bench format clean
+.PHONY: help demo test test-full test-clients test-gpu check bench study format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 16
@@ -24,6 +24,9 @@ check: ## format, lint, types, direction of imports
 
 bench: ## every benchmark on the CPU, printed as records
 	@scripts/bench
+
+study: ## the page of the study's records and the published points, and its figures, without training
+	@scripts/study
 
 format: ## put the code into its form, with the safe fixes of the linter
 	@scripts/format

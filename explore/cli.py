@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import fastpipe.installed  # noqa: F401 - refuses another project's `fastpipe`, which may be in front
+from fastpipe.efficiency.prices import SHIPPED, Price, read_prices
 from fastpipe.errors import ArgumentError, FastpipeError, MissingExtraError
 from fastpipe.explore.collect import Collector
 from fastpipe.explore.page.build import page
 from fastpipe.explore.payload import payload
-from fastpipe.explore.prices import SHIPPED, Price, read_prices
 from fastpipe.explore.serve import PORT, Server
 from fastpipe.system.files import replace_file
 from fastpipe.system.output import ends_with_its_reader, put, version
@@ -29,9 +29,9 @@ from fastpipe.system.output import ends_with_its_reader, put, version
 __all__ = ["main"]
 
 _MORE = """
-RUNS are run folders of fastpipe-train, TensorBoard folders, folders that hold some, and CSV files with the
-columns of the published points (source, recipe, epochs, minutes, hardware, top1, throughput_img_s, notes,
-citation). Without RUNS the page shows the published points alone.
+RUNS are run folders of fastpipe-train, TensorBoard folders, folders that hold some, records of fastpipe-train
+study (.json), and CSV files with the columns of the published points (source, recipe, epochs, minutes,
+hardware, top1, throughput_img_s, notes, citation). Without RUNS the page shows the published points alone.
 
 exit status: 0; 1 for a page that cannot be written; 2 for a wrong argument; 130 on Ctrl-C.
 """
@@ -49,9 +49,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add = made.add_argument
     add("--version", action="version", version=f"%(prog)s {version()}")
-    add(
-        "runs", metavar="RUNS", nargs="*", help="run folders, TensorBoard folders, folders of them, CSV files"
-    )
+    add("runs", metavar="RUNS", nargs="*", help="run folders, folders of them, CSV files, records of studies")
     add("--output", metavar="FILE.html", help="write the page to this file; it needs no network")
     add(
         "--serve",

@@ -12,6 +12,7 @@ from fastpipe.explore.events import EVENTS
 from fastpipe.explore.folders import CONFIG, ENVIRONMENT, METRICS, PAGES, SUMMARY, read_run, run_folders
 from fastpipe.explore.payload import as_json
 from fastpipe.explore.published import runs_of, shipped_runs
+from fastpipe.explore.records import record_runs
 from fastpipe.explore.run import IMAGENET, Collection, Run
 
 Stamp = tuple[tuple[int, int] | None, ...]
@@ -20,7 +21,8 @@ Stamp = tuple[tuple[int, int] | None, ...]
 class Collector:
     """Reads the inputs, again and again while runs go on; an unchanged run folder is read once.
 
-    paths: run folders, folders that hold some, and CSV files with the columns of the published points.
+    paths: run folders, folders that hold some, CSV files with the columns of the published points, and
+        records of studies.
     imagenet: what runs on ImageNet-1k call their data; only these share a frontier with published points.
     """
 
@@ -31,11 +33,12 @@ class Collector:
         self._known: dict[Path, tuple[Stamp, tuple[Run | None, list[str]]]] = {}
 
     def check(self) -> None:
-        """Raise ArgumentError for a path that does not exist now, or a file that is not CSV."""
+        """Raise ArgumentError for a path that does not exist now, or a file of another kind."""
         for root in self._roots:
-            if root.is_file() and root.suffix.lower() != ".csv":
+            if root.is_file() and root.suffix.lower() not in (".csv", ".json"):
                 raise ArgumentError(
-                    f"RUNS must be run folders, folders of them, or .csv files. Found: the file {str(root)!r}"
+                    "RUNS must be run folders, folders of them, .csv files, or records (.json) of studies. "
+                    f"Found: the file {str(root)!r}"
                 )
             if not root.exists():
                 raise ArgumentError(f"RUNS must exist. Found: {str(root)!r}, which does not")
@@ -61,7 +64,7 @@ class Collector:
         if not root.exists():
             problems.append(f"{root}: not there any more")
         elif root.is_file():
-            yield from _of_csv(root, places, problems)
+            yield from _of_file(root, places, problems)
         else:
             found = list(run_folders(root))
             if not found:
@@ -98,13 +101,16 @@ def _read(folder: Path, name: str) -> tuple[Run | None, list[str]]:
         return None, [f"{name}: not a run that can be read: {type(error).__name__}: {error}"]
 
 
-def _of_csv(path: Path, places: set[Path], problems: list[str]) -> Iterator[Run]:
+def _of_file(path: Path, places: set[Path], problems: list[str]) -> Iterator[Run]:
     if path.resolve() in places:
         problems.append(f"{path}: named twice, shown once")
         return
     places.add(path.resolve())
     try:
-        yield from runs_of(read_points(path), "own", str(path))
+        if path.suffix.lower() == ".json":
+            yield from record_runs(path)
+        else:
+            yield from runs_of(read_points(path), "own", str(path))
     except DataError as error:
         problems.append(str(error))
 

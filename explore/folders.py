@@ -50,7 +50,7 @@ def read_run(folder: Path, identity: str) -> tuple[Run | None, list[str]]:
     found = [f"{identity}: {problem}" for problem in problems]
     if not epochs and not summary:
         return None, [*found, f"{identity}: nothing to show yet: no finished epoch"]
-    return _run(folder, identity, config, summary, epochs), found
+    return run_of(folder, identity, config, summary, epochs), found
 
 
 def _config(folder: Path, problems: list[str]) -> Mapping[str, Any]:
@@ -125,13 +125,14 @@ def number(value: Any) -> float | None:
     return float(value) if plain and math.isfinite(value) else None
 
 
-def _run(
+def run_of(
     folder: Path,
     identity: str,
     config: Mapping[str, Any],
     summary: Mapping[str, Any],
     epochs: list[Mapping[str, Any]],
 ) -> Run:
+    """The run of dotted keys, summary.json, and the epochs of metrics.jsonl in their order."""
     train = [number(epoch.get("train_s")) or 0.0 for epoch in epochs]
     validation = [number(epoch.get("validation_s")) or 0.0 for epoch in epochs]
     recipe = str(summary.get("recipe") or config.get("recipe") or "unknown recipe")

@@ -10,9 +10,9 @@ from dataclasses import asdict
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from fastpipe.efficiency.prices import Price, price_of
 from fastpipe.explore.families import title_of
 from fastpipe.explore.hardware import split_hardware
-from fastpipe.explore.prices import Price, price_of
 from fastpipe.explore.run import Collection, Curve, Run
 from fastpipe.system.output import version
 

@@ -134,6 +134,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "--version" in args:  # needs no extra
             put(f"fastpipe-train {version()}\n")
             return 0
+        if args and args[0] == "study":
+            # Imported late, and given the parser: it is the only room that calls back.
+            from fastpipe.train.studies.command import run_study
+
+            return run_study(args[1:], parse)
         if command := command_of(args):
             return run_command(command, args)
         invocation = parse(args)

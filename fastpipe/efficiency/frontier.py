@@ -8,6 +8,8 @@ import numpy as np
 
 from fastpipe.efficiency.resampling import REPEATS, Group, checked, means
 
+__all__ = ["frontier_shares"]
+
 
 def frontier(costs: Sequence[float], qualities: Sequence[float]) -> list[int]:
     """Positions of the points that no other point dominates, by rising cost.

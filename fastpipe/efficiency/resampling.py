@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from fastpipe.errors import ArgumentError
 
+__all__ = ["Group"]
+
 REPEATS = 400
 """Resamples behind an interval."""
 COVERAGE = 0.95

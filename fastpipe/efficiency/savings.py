@@ -16,6 +16,8 @@ from fastpipe.efficiency.frontier import frontier
 from fastpipe.efficiency.resampling import REPEATS, Floats, Group, Means, checked, interval, means
 from fastpipe.errors import ArgumentError
 
+__all__ = ["Compared", "time_saved"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:

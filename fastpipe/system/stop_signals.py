@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import parent_process, resource_tracker
 from types import FrameType
 
-__all__ = ["asked", "exit_status", "listening", "note_only", "stop_early"]
+__all__ = ["asked", "end_at_once", "exit_status", "listening", "note_only", "stop_early"]
 
 # `timeout` sends its signal to the program and then to the group, a scheduler to the launcher and the ranks,
 # and the launcher passes it on: within this time the two count as one.

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from fastpipe.efficiency.prices import SHIPPED, read_prices
 from fastpipe.explore.collect import Collector
 from fastpipe.explore.page.build import page
 from fastpipe.explore.payload import payload
-from fastpipe.explore.prices import SHIPPED, read_prices
 from fastpipe.explore.run import IMAGENET, Collection, Curve, Minutes, Run
 
 pytestmark = [pytest.mark.slow, pytest.mark.debian, pytest.mark.timeout(280)]

@@ -10,13 +10,13 @@ from html.parser import HTMLParser
 
 import pytest
 
+from fastpipe.efficiency.prices import SHIPPED, Price, dollars, price_of, read_prices
 from fastpipe.efficiency.published import POINTS
 from fastpipe.errors import ArgumentError
 from fastpipe.explore.cli import main
 from fastpipe.explore.collect import Collector
 from fastpipe.explore.page.build import script
 from fastpipe.explore.payload import as_json, payload, usual_settings
-from fastpipe.explore.prices import SHIPPED, Price, dollars, price_of, read_prices
 from fastpipe.explore.run import Collection, Curve, Run
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u2028&amp;\"'`${x}"

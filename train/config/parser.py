@@ -33,8 +33,9 @@ def make_parser() -> Any:
         "--evaluate CKPT --data DATA measures a checkpoint and shows its mistakes; "
         "--predict CKPT FILES predicts images; "
         "--report RUN writes a page about a run; "
-        "--export CKPT OUT writes its weights (.pt, .safetensors) or its model (.onnx). "
-        "For their options, see `--evaluate --help` and so on.",
+        "--export CKPT OUT writes its weights (.pt, .safetensors) or its model (.onnx); "
+        "`study NAME` repeats a table of the ResNet Deep Dive. "
+        "For their options, see `--evaluate --help`, `study --help` and so on.",
     )
     parser.add_argument(
         "--recipe", type=str, default=DEFAULT_RECIPE, help=f"{', '.join(recipe_names())}, or a .yaml file"

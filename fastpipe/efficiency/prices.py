@@ -12,7 +12,9 @@ from typing import Any
 
 from fastpipe.errors import ArgumentError
 
-SHIPPED = Path(__file__).parent / "prices.csv"
+__all__ = ["SHIPPED", "Price", "dollars", "price_of", "read_prices"]
+
+SHIPPED = Path(__file__).parent / "data" / "prices.csv"
 _COLUMNS = ("hardware", "usd_per_hour", "date", "source")
 
 

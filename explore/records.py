@@ -1,0 +1,44 @@
+"""The runs in a record of `fastpipe-train study`, for a page without their folders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fastpipe.errors import DataError
+from fastpipe.explore.folders import run_of
+from fastpipe.explore.run import Run
+from fastpipe.explore.settings import flat
+from fastpipe.train.studies.record import KIND
+
+
+def record_runs(path: Path) -> Iterator[Run]:
+    """Each training of a record; loaders that were only timed are no runs. DataError for another file."""
+    record = _read(path)
+    try:
+        configs = {arm["name"]: flat(arm["config"]) for arm in record["arms"]}
+        where = f"{record['experiment']}-{record['scale']}"
+        for run in record["runs"]:
+            if configs[run["arm"]]:
+                yield _run(f"{where}/{run['arm']}/seed-{run['seed']}", configs[run["arm"]], run, path)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{str(path)!r} is not a complete record of a study: {error!r}") from error
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{str(path)!r} cannot be read as JSON: {error}") from error
+    if not isinstance(found, Mapping) or found.get("kind") != KIND:
+        raise DataError(f"{str(path)!r} is no record of fastpipe-train study")
+    return found
+
+
+def _run(identity: str, config: Mapping[str, Any], run: Mapping[str, Any], path: Path) -> Run:
+    own = {**config, "seed": run["seed"]}
+    found = run_of(Path(identity), identity, own, run["summary"], list(run["epochs"]))
+    return replace(found, place=str(path))

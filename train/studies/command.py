@@ -1,0 +1,162 @@
+"""`fastpipe-train study NAME`: a table of the reference text as runs, their results and a record."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fastpipe.efficiency.prices import SHIPPED, read_prices
+from fastpipe.system.machine import processor_name, this_machine
+from fastpipe.system.output import put
+from fastpipe.train.config.schema import TrainConfig
+from fastpipe.train.studies.catalogue import EXPERIMENTS, experiment
+from fastpipe.train.studies.chart import study_chart
+from fastpipe.train.studies.design import SCALES, Experiment
+from fastpipe.train.studies.estimate import plan_lines
+from fastpipe.train.studies.execute import Executor, Parse
+from fastpipe.train.studies.folder import check_settings, data_facts, most_seeds, open_study, write_object
+from fastpipe.train.studies.markdown import as_markdown
+from fastpipe.train.studies.record import make_record
+from fastpipe.train.studies.results import collect
+from fastpipe.train.studies.scale import PlannedRun, planned
+from fastpipe.train.studies.schedule import Progress, work
+
+NAME = "study"
+_HELD_OUT = TrainConfig().held_out
+_HARDWARE = "AWS p4d.24xlarge"
+
+_MORE = """
+Runs are done seed by seed. One that is finished is never repeated, an interrupted one continues, and several
+processes or machines may work on one --output. The folder then holds record.md and record.json.
+
+exit status: 0; 1 if a run failed or is in other hands; 2 for a wrong argument; when stopped: 130, 143, 75.
+
+examples:
+  fastpipe-train study table8 --scale small --data demo --dry-run
+  fastpipe-train study table8 --scale small --data photos --output studies
+  fastpipe-train study table4 --scale imagenet --data /data/imagenet --nproc 8 --output /nfs/studies
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options."""
+    made = argparse.ArgumentParser(
+        prog=f"fastpipe-train {NAME}",
+        description="Repeat a table of MosaicML's ResNet Deep Dive, or its figure, and compare.",
+        epilog=_MORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = made.add_argument
+    add("experiment", metavar="NAME", help=", ".join(EXPERIMENTS))
+    add(
+        "--scale",
+        choices=SCALES,
+        required=True,
+        help="imagenet: the text's settings; small: a small model, this machine's CPUs",
+    )
+    add("--data", required=True, help="demo, or what fastpipe-train takes as --data")
+    add("--output", default="studies", metavar="DIR", help="folder of studies (default: studies)")
+    add("--seeds", type=int, metavar="N", help="runs of each arm (default: the text's, 3 or 5)")
+    add("--only", default="", metavar="RUN,...", help="only these arms")
+    add("--nproc", type=int, metavar="N", help="GPUs of each training, as in fastpipe-train")
+    add("--dry-run", action="store_true", help="print the runs, their commands, time and cost; run nothing")
+    add("--report", action="store_true", help="only write the record of what is finished")
+    add("--record", metavar="FILE", help="also write the record to FILE.md and FILE.json")
+    add("--prices", metavar="FILE", help="CSV with hardware, usd_per_hour, date and source")
+    add("--hardware", default=_HARDWARE, metavar="NAME", help=f"whose price to use (default: {_HARDWARE})")
+    return made
+
+
+def run_study(args: Sequence[str], parse: Parse) -> int:
+    """Run the command line after the word `study`. parse: that of fastpipe-train. Returns the exit status."""
+    given = make_parser().parse_args(list(args))
+    asked = experiment(given.experiment)
+    runs = planned(
+        asked, given.scale, seeds=given.seeds, only=[name for name in given.only.split(",") if name]
+    )
+    executor = Executor(parse=parse, data=given.data, held_out=_HELD_OUT, nproc=given.nproc)
+    executor.check(runs)
+    folder = Path(given.output) / f"{asked.name}-{given.scale}"
+    if given.dry_run:
+        _print_plan(asked, runs, given, executor, folder)
+        return 0
+    facts = data_facts(given.data, held_out=_HELD_OUT)
+    open_study(folder, asked.name, given.scale, given.data, facts)
+    # The record is of all that is there, whatever part of it this call is about.
+    everything = planned(asked, given.scale, seeds=max(most_seeds(folder), len({run.seed for run in runs})))
+    for run in everything:
+        check_settings(folder, run)
+    progress = Progress()
+    if not given.report:
+        progress = work(folder, runs, executor, machine=_machine(), say=_say)
+    _write_records(asked, everything, given, {"name": _data_name(given.data), **facts}, folder)
+    return progress.stopped or int(bool(progress.failed or progress.busy))
+
+
+def _print_plan(
+    asked: Experiment,
+    runs: Sequence[PlannedRun],
+    given: argparse.Namespace,
+    executor: Executor,
+    folder: Path,
+) -> None:
+    # ImageNet's size is known, and its folder may be on another machine.
+    facts = {} if given.scale == "imagenet" else data_facts(given.data, held_out=_HELD_OUT)
+    lines = plan_lines(
+        asked,
+        runs,
+        scale=given.scale,
+        data=given.data,
+        facts=facts,
+        cpus=this_machine().cpus,
+        commands={run.name: _command(run, executor, folder) for run in runs},
+        hardware=given.hardware,
+        prices=read_prices(Path(given.prices) if given.prices else SHIPPED),
+    )
+    put("\n".join(lines) + "\n")
+
+
+def _command(run: PlannedRun, executor: Executor, folder: Path) -> str:
+    if run.timed:
+        return f"(times a loader: {run.arm.loading})"
+    return shlex.join(["fastpipe-train", *executor.argv(run, folder / run.name)])
+
+
+def _write_records(
+    asked: Experiment,
+    runs: Sequence[PlannedRun],
+    given: argparse.Namespace,
+    data: dict[str, Any],
+    folder: Path,
+) -> None:
+    found = collect(folder, asked, runs)
+    if not found and not given.report:
+        return  # stopped before the first one ended
+    record = make_record(asked, found, scale=given.scale, data=data, folder=folder)
+    command = f"fastpipe-train study {asked.name} --scale {given.scale} --data {data['name']}"
+    text, picture = as_markdown(record, command), study_chart(record)
+    for stem in (folder / "record", *([Path(given.record)] if given.record else [])):
+        write_object(stem.with_name(f"{stem.name}.json"), record)
+        stem.with_name(f"{stem.name}.md").write_text(text, encoding="utf-8")
+    if picture:
+        (folder / "record.svg").write_text(picture, encoding="utf-8")
+    put(text)
+
+
+def _data_name(data: str) -> str:
+    return Path(data).resolve().name if Path(data).exists() else data
+
+
+def _machine() -> dict[str, Any]:
+    found = this_machine()
+    gpus = {"gpus": found.cuda_devices, "gpu": found.cuda_name} if found.cuda_devices else {}
+    return {"processor": processor_name(), "cpus": found.cpus, **gpus}
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"fastpipe-train study: {text}\n")
