@@ -153,11 +153,12 @@ def _trained(path: Path) -> Trained:
     state = load_plain(path)
     if is_checkpoint(state):
         return trained_of(state, path)
-    if card_path(path).is_file():
+    card = card_path(path)
+    if card is None or card.is_file():
         return read_exported(path, state, Told(), ())
     raise ArgumentError(
         f"init_from: {str(path)!r} must be a run's last.ckpt, or a file that --export wrote, next to "
-        f"its card {card_path(path).name!r}. For weights from elsewhere, give --pretrained"
+        f"its card {card.name!r}. For weights from elsewhere, give --pretrained"
     )
 
 

@@ -69,14 +69,13 @@ def epochs_of(text: str, draws: int) -> tuple[int, ...]:
 def preview_run(invocation: Invocation, split: str, images: int, epochs: tuple[int, ...]) -> Preview:
     """The preview of a run's loader: of training in these epochs, or of one pass over another split."""
     # Imported late: the help needs neither torch nor a data set.
-    from fastpipe.train.config.checks import check_from_scratch
     from fastpipe.train.data import eval_loader, train_loader
     from fastpipe.train.prepare import fitted_here
+    from fastpipe.train.pretrained.start import begin
     from fastpipe.types import Shard
 
-    check_from_scratch(invocation.config)
     fitted, indexes = fitted_here(
-        invocation.config,
+        begin(invocation.config, invocation.explicit).config,
         Shard(),
         explicit=invocation.explicit,
         recipe_batch_size=invocation.recipe_batch_size,

@@ -23,7 +23,7 @@ from fastpipe import DataLoader, FolderDataset
 from fastpipe.decode import decode_rgb
 from fastpipe.errors import ArgumentError
 from fastpipe.storage import FolderIndex
-from fastpipe.train.data import MEAN, STD
+from fastpipe.train.config.schema import MEAN, STD
 from fastpipe.train.splits import open_data
 from fastpipe.train.studies.design import Experiment, Loading, published
 
