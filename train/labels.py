@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastpipe.errors import DataError
-from fastpipe.storage import ImageList, from_csv
+from fastpipe.storage import ImageList, from_csv, holds_lists
 from fastpipe.train.config.groups import TableConfig, Task
 
 Asked = Literal["auto"] | Task
@@ -44,11 +44,12 @@ def read_labelled(
     and what `from_csv` raises.
     """
     options: dict[str, Any] = {"path": table.path, "where": where}
-    if len(table.labels) > 1 or (asked == "regression" and not _has_lists(file, table)):
+    lists = len(table.labels) == 1 and (table.separator is not None or holds_lists(file, table.labels[0]))
+    if len(table.labels) > 1 or (asked == "regression" and not lists):
         images = from_csv(file, label=table.labels, **options)
     else:
-        options |= {"label": table.labels[0], "labels": "classes", "separator": table.separator}
-        images = from_csv(file, classes=names, **options)
+        options |= {"label": table.labels[0], "labels": None if lists else "classes"}
+        images = from_csv(file, classes=names, separator=table.separator, **options)
     values = np.asarray(images.label_values)
     if values.ndim > 1:
         return _of_vectors(file, table, asked, images, values, names)
@@ -62,12 +63,6 @@ def read_labelled(
     if asked == "auto" and _measures(classes, file, table):
         return read_labelled(file, table, "regression", where=where)
     return images, "classes", classes
-
-
-def _has_lists(file: Path, table: TableConfig) -> bool:
-    """Whether a cell of the label column is a list, as JSON lines and Parquet may have."""
-    options: dict[str, Any] = {"path": table.path, "label": table.labels[0], "separator": table.separator}
-    return np.asarray(from_csv(file, labels="text", check_files=False, **options).label_values).ndim > 1
 
 
 def _measures(names: Sequence[str], file: Path, table: TableConfig) -> bool:

@@ -181,12 +181,10 @@ def _card_of(path: Path) -> dict[str, Any]:
         raise ArgumentError(f"{remedy}. Or keep the card that --export wrote, {file.name!r}, next to it")
     try:
         card: Any = card_in_header(path) if file is None else json.loads(file.read_text(encoding="utf-8"))
-        if card is None:
-            raise ArgumentError(
-                f"{remedy}. Its header has no card: --export of fastpipe-train did not write it"
-            )
-        for key in ("config", "classes", "step"):
+        for key in ("config", "classes", "step") if card is not None else ():
             card[key]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{where} cannot be read ({error!r}). {remedy}") from error
+    if card is None:
+        raise ArgumentError(f"{remedy}. Its header has no card: --export of fastpipe-train did not write it")
     return dict(card)

@@ -16,7 +16,7 @@ from fastpipe.storage.hugging_face import HuggingFaceDataset, HuggingFaceLeaf, f
 from fastpipe.storage.index import IMG_EXTENSIONS, FolderIndex, open_index
 from fastpipe.storage.leaf import Encoded, Leaf, Located, adopted, leaf_of, open_images, register, words_for
 from fastpipe.storage.lists.dataset import ImageList
-from fastpipe.storage.lists.from_csv import columns_in, from_csv, is_table
+from fastpipe.storage.lists.from_csv import columns_in, from_csv, holds_lists, is_table
 from fastpipe.storage.lists.leaf import ListLeaf
 from fastpipe.storage.named import NAMED, named_splits
 from fastpipe.storage.published.kinds import register_all
@@ -49,6 +49,7 @@ __all__ = [
     "find_splits",
     "from_csv",
     "from_hugging_face",
+    "holds_lists",
     "image_sizes",
     "is_beton",
     "is_table",

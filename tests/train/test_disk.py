@@ -114,6 +114,6 @@ def test_what_cannot_be_cleared_away_hides_no_error_of_an_export(
     trained = SimpleNamespace(averaged=False, weights=lambda: {"raw": weights})
     monkeypatch.setattr(export_module, "read_trained", lambda checkpoint: trained)
     monkeypatch.setattr(export_module, "_card", lambda *_: {})
-    monkeypatch.setattr(export_module, "_rebuild", lambda trained: [])
+    monkeypatch.setattr(export_module, "_rebuild", lambda trained, suffix: [])
     with pytest.raises(DataError, match=r"model\.pt': Input/output error$"):
         export(read_only / "last.ckpt", read_only / "model.pt")

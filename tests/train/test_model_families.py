@@ -127,7 +127,9 @@ def test_the_average_and_sam_move_every_weight_of_a_family(family: str) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     model.train()(torch.rand(4, 3, 64, 64)).square().mean().backward()
     gradients = {name: param.grad for name, param in model.named_parameters() if param.grad is not None}
-    with_gradient = {name for name, grad in gradients.items() if grad.abs().max() > 0.0}
+    sizes = {name: float(grad.abs().max()) for name, grad in gradients.items()}
+    # A step that is smaller than the last bit of a weight moves nothing.
+    with_gradient = {name for name, size in sizes.items() if size > 1e-3 * max(sizes.values())}
     assert sam.ascend(model.parameters())
     assert all(not torch.equal(model.state_dict()[name], before[name]) for name in with_gradient)
     assert len(with_gradient) > 5 and (family != "vit" or {"pos_embed", "cls_token"} <= with_gradient)

@@ -12,7 +12,8 @@ from PIL import Image
 from fastpipe.errors import ArgumentError
 from fastpipe.train.cli import parse
 from fastpipe.train.config.options import Invocation
-from fastpipe.train.data import MEAN, STD, eval_loader, train_loader
+from fastpipe.train.config.schema import MEAN, STD
+from fastpipe.train.data import eval_loader, train_loader
 from fastpipe.train.prepare import fitted_here
 from fastpipe.train.preview.cli import epochs_of, main, preview_run
 from fastpipe.types import Shard

@@ -194,6 +194,6 @@ def test_the_launcher_is_hushed_below_its_parents_level(
 def test_a_run_in_several_processes_is_hushed_before_they_start(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
     monkeypatch.setattr(session, "hush_launcher", lambda: done.append("hushed"))
-    monkeypatch.setattr(session, "launch", lambda nproc, args: done.append(f"{nproc} started") or 0)
+    monkeypatch.setattr(session, "launch", lambda nproc, args, on_cpu: done.append(f"{nproc} started") or 0)
     assert main(["--nproc", "2", "--data", "demo"]) == 0
     assert done == ["hushed", "2 started"]

@@ -331,7 +331,7 @@ def test_export_overwrites_nothing(folder: Path, tmp_path: Path, capsys: pytest.
     assert "exists" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["model.json"]
     assert main(["--export", str(folder / "last.ckpt"), str(tmp_path / "model.pth")]) == 2
-    assert "ends in .pt or .onnx" in capsys.readouterr().err
+    assert "ends in .pt, .safetensors or .onnx" in capsys.readouterr().err
 
 
 def test_safetensors_hold_the_weights_and_their_card_in_one_file(
@@ -368,7 +368,8 @@ def test_safetensors_of_another_program_and_a_damaged_file_are_named(
     from safetensors.torch import save_file
 
     foreign = tmp_path / "foreign.safetensors"
-    save_file(dict(load_checkpoint(folder / "last.ckpt")["model"]), foreign)
+    weights = load_checkpoint(folder / "last.ckpt")["model"]
+    save_file({name: value.contiguous() for name, value in weights.items()}, foreign)
     assert main(["--evaluate", str(foreign), "--data", str(photos)]) == 2
     assert "Its header has no card" in capsys.readouterr().err
     named = ["--recipe", str(folder / "config.yaml")]

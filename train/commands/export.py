@@ -33,6 +33,7 @@ def run(args: Sequence[str]) -> int:
 
     checkpoint, out = given.export
     card = export(checkpoint, out, raw=given.raw)
-    put(f"{out}: {card['weights']} weights of {card['model']}, {card['num_classes']} classes\n")
+    kind = {"classes": "classes", "multi-label": "labels", "regression": "numbers"}[card["task"]]
+    put(f"{out}: {card['weights']} weights of {card['model']}, {card['num_classes']} {kind}\n")
     put("\n".join(f"    {line}" for line in card["rebuild"]) + "\n")
     return 0

@@ -42,6 +42,10 @@ class Metric:
     higher: bool = True
     kept: bool = True
 
+    def __reduce__(self) -> tuple[Callable[[str, str], Metric], tuple[str, str]]:
+        """By name: ranks send one another the best so far, and functions without a name cannot be sent."""
+        return metric_named, (self.name, "metric")
+
     def better(self, value: float, than: float | None) -> bool:
         """Whether `value` is better than an earlier one. NaN and infinities are never, a tie is not."""
         if not math.isfinite(value):

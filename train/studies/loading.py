@@ -19,12 +19,10 @@ from typing import Any
 import torch
 from torchvision import transforms as T
 
-from fastpipe import DataLoader, FolderDataset
-from fastpipe.decode import decode_rgb
-from fastpipe.errors import ArgumentError
-from fastpipe.storage import FolderIndex
+from fastpipe import DataLoader
+from fastpipe.train.betons import dataset_of
 from fastpipe.train.config.schema import MEAN, STD
-from fastpipe.train.splits import open_data
+from fastpipe.train.splits import Images, open_data
 from fastpipe.train.studies.design import Experiment, Loading, published
 
 _BATCH, _WARM_UP, _REPEATS = 32, 2, 16
@@ -37,8 +35,6 @@ def time_loading(data: str, work: Loading, *, held_out: float, seed: int) -> dic
     The median leaves out what other processes did to the caches for a moment.
     """
     index = open_data(data, held_out=held_out).train
-    if not isinstance(index, FolderIndex):
-        raise ArgumentError(f"--data must be a folder of images or demo, to time a loader. Found: {data!r}")
     order = random.Random(seed).choices(range(len(index)), k=(_WARM_UP + _REPEATS) * _BATCH)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -66,19 +62,16 @@ def _transform(size: int, depth: int) -> T.Compose:
     return T.Compose([*crop, *policy, T.ToTensor(), T.Normalize(MEAN, STD)])
 
 
-def _pillow(index: FolderIndex, work: Loading, order: Sequence[int], seed: int) -> Iterator[object]:
-    transform = _transform(work.size, work.depth)
+def _pillow(index: Images, work: Loading, order: Sequence[int], seed: int) -> Iterator[object]:
+    dataset = dataset_of(index, _transform(work.size, work.depth))
     torch.manual_seed(seed)
     for position in order:
-        path = index.path(position)
-        with open(path, "rb") as file:
-            data = file.read()
-        yield transform(decode_rgb(data, path))
+        yield dataset[position][0]
 
 
-def _turbo(index: FolderIndex, work: Loading, order: Sequence[int], seed: int) -> Iterator[object]:
+def _turbo(index: Images, work: Loading, order: Sequence[int], seed: int) -> Iterator[object]:
     loader: DataLoader[Any] = DataLoader(
-        FolderDataset(index.root, transform=_transform(work.size, 0)),
+        dataset_of(index, _transform(work.size, 0)),
         batch_size=_BATCH,
         sampler=order,
         num_workers=0,

@@ -16,7 +16,7 @@ from fastpipe.storage.lists.listing import some
 from fastpipe.storage.lists.parquet import read_parquet
 from fastpipe.storage.lists.table import Table, Wanted
 
-__all__ = ["columns_in", "from_csv", "is_table"]
+__all__ = ["columns_in", "from_csv", "holds_lists", "is_table"]
 
 _CSV: Final = (".csv", ".tsv")
 _JSON: Final = (".jsonl", ".ndjson")
@@ -93,6 +93,12 @@ def columns_in(
 ) -> tuple[str, ...]:
     """The names of the columns of such a file, which must have those of `path` and `label`."""
     return tuple(_read(os.fsdecode(file), {path: "path", **columns_of(label)}, None, None).names)
+
+
+def holds_lists(file: str | os.PathLike[str], column: str) -> bool:
+    """Whether every cell of a column is a list, as JSON lines and Parquet may have."""
+    cells = _read(os.fsdecode(file), {column: "label"}, None, None).columns[column]
+    return all(isinstance(cell, list) for cell in cells)
 
 
 def _read(file: str, wanted: Wanted, delimiter: str | None, encoding: str | None) -> Table:
