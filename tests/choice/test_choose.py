@@ -74,17 +74,20 @@ def _own_cache(tmp_path, monkeypatch):
 @pytest.fixture
 def listed(monkeypatch):
     """Lists backends of this file in the registry, after torchvision and in the place of all others."""
-    for name in set(registry.BACKENDS) - {"torchvision"}:
-        monkeypatch.delitem(registry.BACKENDS, name)
+    kept = dict(registry.BACKENDS)
+    for name in kept.keys() - {"torchvision"}:
+        del registry.BACKENDS[name]
     module = types.ModuleType("backends_of_the_test")
     monkeypatch.setitem(sys.modules, module.__name__, module)
 
     def add(*kinds):
         for kind in kinds:
             setattr(module, kind.__name__, kind)
-            monkeypatch.setitem(registry.BACKENDS, kind.name, f"{module.__name__}:{kind.__name__}")
+            registry.BACKENDS[kind.name] = f"{module.__name__}:{kind.__name__}"
 
-    return add
+    yield add
+    registry.BACKENDS.clear()
+    registry.BACKENDS.update(kept)  # in their order, which messages show
 
 
 @pytest.fixture
