@@ -181,8 +181,9 @@ BATCHES: Sequence[Case] = (
 
 STEPS = 20
 """Losses of a run that are compared."""
+# Not finetune: it starts from weights that a package or a hub brings.
 RECIPES = (
-    *("ffcv", "hot", "hot_released", "medium", "mild", "nvidia_hparams", "nvidia_mlperf"),
+    *("convnext", "deit", "ffcv", "hot", "hot_released", "medium", "mild", "nvidia_hparams", "nvidia_mlperf"),
     *("pytorch_blog", "timm_a1", "timm_a2", "timm_a3"),
 )
 CHECKPOINT_RECIPE = "hot"

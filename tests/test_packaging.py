@@ -24,7 +24,7 @@ ROOMS = {
     "profiling": "fastpipe/profiling",
     "explore": "fastpipe/explore",
 }
-COMMANDS = ("fastpipe-train", "fastpipe-profile", "fastpipe-write", "fastpipe-explore")
+COMMANDS = ("fastpipe-train", "fastpipe-preview", "fastpipe-profile", "fastpipe-write", "fastpipe-explore")
 NOT_IN_A_CLONE = (".git", ".venv", "build", "dist", "runs", "*.egg-info", "__pycache__", ".*_cache", "*.so")
 PROBE = """
 from fastpipe.backends.registry import load

@@ -60,10 +60,12 @@ COMMANDS = [
 
 
 @functools.cache
-def help_of(program: str) -> str:
-    """What the installed console script prints for --help."""
+def help_of(program: str, *command: str) -> str:
+    """What the installed console script, or one of its commands, prints for --help."""
     script = Path(sys.executable).parent / program
-    return subprocess.run([script, "--help"], check=True, capture_output=True, text=True, timeout=120).stdout
+    return subprocess.run(
+        [script, *command, "--help"], check=True, capture_output=True, text=True, timeout=120
+    ).stdout
 
 
 def test_readme_shows_python() -> None:
@@ -116,7 +118,8 @@ def test_command_exists_with_its_options(command: list[str]) -> None:
         assert {argument for argument in arguments if "=" not in argument} <= set(targets)
         return
     # The documentation writes --train-resolution where the parser may write --train_resolution.
-    known = help_of(program).replace("_", "-")
+    subcommand = ["study"] if arguments[:1] == ["study"] else []
+    known = help_of(program, *subcommand).replace("_", "-")
     options = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
     assert [option for option in options if not re.search(rf"{re.escape(option)}\b", known)] == []
 
