@@ -24,14 +24,16 @@ from fastpipe.train.studies.record import make_record
 from fastpipe.train.studies.results import collect
 from fastpipe.train.studies.scale import PlannedRun, planned
 from fastpipe.train.studies.schedule import Progress, work
+from fastpipe.train.studies.twins import Twins
 
 NAME = "study"
 _HELD_OUT = TrainConfig().held_out
 _HARDWARE = "AWS p4d.24xlarge"
 
 _MORE = """
-Runs are done seed by seed. One that is finished is never repeated, an interrupted one continues, and several
-processes or machines may work on one --output. The folder then holds record.md and record.json.
+Runs are done seed by seed. One that is finished is never repeated, in another study of the same --output either.
+An interrupted one continues, and several processes or machines may work on one --output. The folder then holds
+record.md and record.json.
 
 exit status: 0; 1 if a run failed or is in other hands; 2 for a wrong argument; when stopped: 130, 143, 75.
 
@@ -93,7 +95,13 @@ def run_study(args: Sequence[str], parse: Parse) -> int:
         check_settings(folder, run)
     progress = Progress()
     if not given.report:
-        progress = work(folder, runs, executor, machine=_machine(), say=_say)
+        twins = Twins(
+            output=Path(given.output),
+            scale=given.scale,
+            facts=facts,
+            resolve=lambda run: executor.resolved(run, facts["train"]),
+        )
+        progress = work(folder, runs, executor, machine=_machine(), say=_say, twins=twins)
     _write_records(asked, everything, given, {"name": _data_name(given.data), **facts}, folder)
     return progress.stopped or int(bool(progress.failed or progress.busy))
 

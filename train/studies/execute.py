@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fastpipe.errors import FastpipeError
+from fastpipe.train.config.fit import fit_to_data
 from fastpipe.train.config.options import Invocation
+from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.session import start
 from fastpipe.train.studies.folder import TIMED, write_object
 from fastpipe.train.studies.loading import time_loading
@@ -39,6 +41,18 @@ class Executor:
         """The arguments of fastpipe-train for a run."""
         argv = run.argv(self.data, folder)
         return argv if self.nproc is None else [*argv, "--nproc", str(self.nproc)]
+
+    def resolved(self, run: PlannedRun, images: int) -> TrainConfig | None:
+        """What a run trains on `images` training images, without its places; None if it is not a whole training."""
+        if run.timed:
+            return None
+        told = self.parse(self.argv(run, Path(run.name)))
+        if told.options.extrapolate_from is not None:
+            return None
+        fitted = fit_to_data(
+            told.config, images, explicit=told.explicit, recipe_batch_size=told.recipe_batch_size
+        )
+        return replace(fitted.config, data=None, output_dir=None)
 
     def check(self, runs: Sequence[PlannedRun]) -> None:
         """Parse the command line of each arm before the first run starts; raises what a wrong one raises."""

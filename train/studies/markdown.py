@@ -37,6 +37,7 @@ def _lines(record: Mapping[str, Any], command: str) -> Iterator[str]:
     yield from _comparisons(record["comparisons"])
     yield from _frontier(record["frontier"])
     yield from _times(record)
+    yield from _taken(record["runs"])
     yield f"**What this scale cannot show.** {record['limits']}"
     yield ""
     yield f"Command: `{command}`"
@@ -146,6 +147,18 @@ def _times(record: Mapping[str, Any]) -> Iterator[str]:
             f"Had the {len(errors)} longer runs been extrapolated from ten epochs, their time would be wrong "
             f"by {100 * statistics.median(errors):+.1f} % (median; {100 * min(errors):+.1f} to "
             f"{100 * max(errors):+.1f} %)."
+        )
+        yield ""
+
+
+def _taken(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Records of earlier versions do not say whether runs are shared, and shared none."""
+    homes = sorted({run["taken_from"].split("/")[0] for run in runs if run.get("taken_from")})
+    if homes:
+        count = sum(bool(run.get("taken_from")) for run in runs)
+        yield (
+            f"{count} of the {len(runs)} runs are those of {' and '.join(homes)}, which have the same "
+            "settings, seeds and images."
         )
         yield ""
 

@@ -118,6 +118,7 @@ def _run(run: Finished, data: str) -> dict[str, Any]:
     return {
         "arm": run.arm,
         "seed": run.seed,
+        "taken_from": run.taken_from,
         "values": dict(run.values),
         "minutes_mlperf": run.minutes_mlperf,
         "extrapolation_error": run.extrapolation_error,

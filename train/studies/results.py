@@ -17,13 +17,17 @@ from fastpipe.train.studies.design import Arm, Comparison, Experiment, Metric, p
 from fastpipe.train.studies.folder import COMMAND, SUMMARY, TIMED, finished, read_object
 from fastpipe.train.studies.loading import predicted_rates
 from fastpipe.train.studies.scale import PlannedRun
+from fastpipe.train.studies.twins import TAKEN_FROM
 
 _FROM_FIRST = 10  # epochs that the text extrapolates from
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """A finished run. values: top1 in percent (test split, if there is one), minutes, images_per_s."""
+    """A finished run. values: top1 in percent (test split, if there is one), minutes, images_per_s.
+
+    taken_from: the run of another study that this one is a copy of.
+    """
 
     arm: str
     seed: int
@@ -32,6 +36,7 @@ class Finished:
     epochs: Sequence[Mapping[str, Any]] = ()
     machine: Mapping[str, Any]
     settings: Mapping[str, Any]
+    taken_from: str | None = None
     minutes_mlperf: float | None = None
     extrapolation_error: float | None = None
 
@@ -105,7 +110,8 @@ def _timed(folder: Path, experiment: Experiment, there: Sequence[PlannedRun]) ->
 
 def _noted(folder: Path) -> dict[str, Any]:
     command = read_object(folder / COMMAND) or {}
-    return {"machine": command.get("machine", {}), "settings": command.get("settings", {})}
+    found = {key: command.get(key, {}) for key in ("machine", "settings")}
+    return {**found, "taken_from": command.get(TAKEN_FROM)}
 
 
 def _epochs(path: Path) -> list[dict[str, Any]]:

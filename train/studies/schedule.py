@@ -12,6 +12,7 @@ from fastpipe.system.stop_signals import asked, exit_status
 from fastpipe.train.studies import lock
 from fastpipe.train.studies.folder import claim, finished
 from fastpipe.train.studies.scale import PlannedRun
+from fastpipe.train.studies.twins import Twins
 
 Execute = Callable[[PlannedRun, Path], int]
 _STOPPED = (130, 143, 75)  # of session.start: Ctrl-C, SIGTERM, SIGUSR1
@@ -34,10 +35,11 @@ def work(
     *,
     machine: Mapping[str, Any],
     say: Callable[[str], None],
+    twins: Twins | None = None,
 ) -> Progress:
     """Do every run that is neither finished nor in other hands; a failed one does not stop the others.
 
-    Raises ArgumentError for a run folder of other settings.
+    twins: where finished runs of the same settings are looked for first. Raises ArgumentError for a run folder of other settings.
     """
     progress = Progress()
     for number, run in enumerate(runs, start=1):
@@ -49,6 +51,10 @@ def work(
             if not mine:
                 progress.busy.append(run.name)
                 say(f"{run.name}: {lock.holder(folder / run.name) or 'another process'} is at it")
+                continue
+            if twins is not None and (taken := twins.adopt(folder, run)):
+                say(f"{run.name}: {taken} is the same run")
+                progress.done.append(run.name)
                 continue
             say(f"{run.name} ({number} of {len(runs)})")
             claim(folder, run, machine)
