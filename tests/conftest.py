@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -92,6 +94,30 @@ class Parts:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+class LeftBehind:
+    """Names processes that outlive the file of tests that started them, and the CPU time they took.
+
+    One that goes round in circles takes a core from all tests behind it, and is charged to whoever measures
+    the process tree.
+    """
+
+    def __init__(self) -> None:
+        self.started_in: dict[psutil.Process, str] = {}
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
+        if nextitem is None or nextitem.path != item.path:
+            for child in psutil.Process().children(recursive=True):
+                self.started_in.setdefault(child, item.nodeid.partition("::")[0])
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for child, file in self.started_in.items():
+            with contextlib.suppress(psutil.Error):
+                spent = sum(child.cpu_times()[:2])
+                command = " ".join(child.cmdline())[:100]
+                terminalreporter.write_line(f"left behind by {file}: {spent:.1f} CPU-s, {command}")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--require-gpu",
@@ -106,6 +132,7 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[LEFT_OUT] = Counter()
     config.pluginmanager.register(Parts(os.environ.get("FASTPIPE_REQUIRE", "")), "fastpipe-parts")
+    config.pluginmanager.register(LeftBehind(), "fastpipe-left-behind")
     if importlib.util.find_spec("fastpipe") is None or importlib.util.find_spec("fastpipe.kernels") is None:
         raise pytest.UsageError("fastpipe.kernels cannot be imported: run `pip install -e .` first")
     if config.getoption("--require-gpu") and not torch.cuda.is_available():

@@ -31,9 +31,9 @@ _HELD_OUT = TrainConfig().held_out
 _HARDWARE = "AWS p4d.24xlarge"
 
 _MORE = """
-Runs are done seed by seed. One that is finished is never repeated, in another study of the same --output either.
-An interrupted one continues, and several processes or machines may work on one --output. The folder then holds
-record.md and record.json.
+Runs are done seed by seed. A finished one is never repeated, nor one of the same settings in another study of
+this --output. An interrupted one continues, and several processes or machines may work on one --output. The
+folder then holds record.md and record.json.
 
 exit status: 0; 1 if a run failed or is in other hands; 2 for a wrong argument; when stopped: 130, 143, 75.
 

@@ -43,7 +43,7 @@ class Executor:
         return argv if self.nproc is None else [*argv, "--nproc", str(self.nproc)]
 
     def resolved(self, run: PlannedRun, images: int) -> TrainConfig | None:
-        """What a run trains on `images` training images, without its places; None if it is not a whole training."""
+        """What a run trains on `images` training images, without its places; None if it is no whole one."""
         if run.timed:
             return None
         told = self.parse(self.argv(run, Path(run.name)))

@@ -39,7 +39,8 @@ def work(
 ) -> Progress:
     """Do every run that is neither finished nor in other hands; a failed one does not stop the others.
 
-    twins: where finished runs of the same settings are looked for first. Raises ArgumentError for a run folder of other settings.
+    twins: where finished runs of the same settings are looked for first. Raises ArgumentError for a run
+    folder of other settings.
     """
     progress = Progress()
     for number, run in enumerate(runs, start=1):

@@ -1,4 +1,4 @@
-"""Runs that tables have in common: one that another study of the same --output has finished is not repeated.
+"""Runs that tables have in common: none is repeated that another study of this --output has finished.
 
 Table 7's SAM in every fifth step is Hot as it stands, and so are rows of Tables 4 and 6. Two runs are the same
 if their resolved settings and seeds are equal, on the same images; how they are written down does not matter.
