@@ -68,8 +68,8 @@ def test_a_planted_host_stage_is_measured_and_named(
     assert cost_ms(result, names.HOST_HALF) == pytest.approx(PLANTED_MS, rel=0.5)
     cost = cost_ms(result, names.OURS)
     if not within(cost):
-        # Few images make a batch here, so they bear much of what a batch costs: 6 to 9 ms an image on a machine
-        # that other work slowed down to 40 %. An idle loader bears the same.
+        # Few images make a batch here, so they bear much of what a batch costs: 6 to 9 ms an image on a
+        # machine that other work slowed down to 40 %. An idle loader bears the same.
         cost -= cost_ms(run(folder), names.OURS)
     assert within(cost)
     foretold = result.verdict.loader

@@ -1,7 +1,7 @@
 """Runs that tables have in common: none is repeated that another study of this --output has finished.
 
-Table 7's SAM in every fifth step is Hot as it stands, and so are rows of Tables 4 and 6. Two runs are the same
-if their resolved settings and seeds are equal, on the same images; how they are written down does not matter.
+Table 7's SAM in every fifth step is Hot as it stands, and so are rows of Tables 4 and 6. Two runs are the
+same if their resolved settings and seeds are equal, on the same images, however they are written down.
 """
 
 from __future__ import annotations
