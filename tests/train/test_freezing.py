@@ -22,6 +22,7 @@ from fastpipe.train.config.recipe import load_recipe
 from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.loop import Trainer
 from fastpipe.train.optimizers import build_optimizer
+from fastpipe.train.pretrained.fitting import classifier_names
 
 DECAYED = OptimizerConfig(lr=0.05, momentum=0.9, weight_decay=0.01)
 CONFIG = replace(
@@ -104,6 +105,27 @@ def _straight(config: TrainConfig) -> list[dict[str, Tensor]]:
         trainer.train_epoch(lambda *_: None)
         states.append(_state(trainer))
     return states
+
+
+@pytest.mark.parametrize(
+    ("name", "share", "number", "first"),
+    [
+        ("tf_efficientnet_lite2", 0.55, 12, "blocks.4.0."),
+        ("resnet18", 0.5, 5, "layer3.0."),
+        ("vit_tiny_patch16_224", 0.5, 7, "blocks.6."),
+    ],
+)
+def test_a_share_of_the_layers_is_their_number_rounded(
+    name: str, share: float, number: int, first: str
+) -> None:
+    model = timm.create_model(name, num_classes=2)
+    head = classifier_names(model)
+    found = frozen_names(model, share, head)
+    assert found == frozen_names(model, number, head)
+    trained = [name for name, _ in model.named_parameters() if name not in found]
+    assert any(name.startswith(first) for name in trained) and not any(
+        name.startswith(first) for name in found
+    )
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,9 @@ def test_weights_that_do_not_exist_are_named(
     ("changes", "message"),
     [
         ({"freeze": "backbone"}, "freeze must be 0 for a model that starts from random weights"),
-        ({"freeze": -1}, "freeze must be backbone, or 0"),
+        ({"freeze": -1}, "freeze must be backbone, a number of layers"),
+        ({"freeze": 1.5}, r"or a share in \(0, 1\). Found: 1.5"),
+        ({"freeze": -0.5}, r"or a share in \(0, 1\). Found: -0.5"),
         ({"freeze_epochs": 99}, r"freeze_epochs must be in \[0, epochs"),
         ({"pretrained": True, "init_from": "a.ckpt"}, "both name the weights"),
         ({"model": "resnet18.a1_in1k", "pretrained": "a.pth"}, "names weights of its own"),

@@ -19,12 +19,12 @@ _NORMS = (nn.modules.batchnorm._NormBase,)  # those with running statistics
 
 
 def frozen_names(
-    model: nn.Module, freeze: int | Literal["backbone"], classifier: Collection[str]
+    model: nn.Module, freeze: int | float | Literal["backbone"], classifier: Collection[str]
 ) -> frozenset[str]:
     """The parameters and buffers that stay as they are; `classifier`: the names of its modules.
 
-    backbone: all outside the classifier. N: those of the first N layers. Raises ArgumentError if N leaves
-    nothing to train.
+    backbone: all outside the classifier. N: those of the first N layers. A share in (0, 1): that part of the
+    layers below the classifier, rounded. Raises ArgumentError if N leaves nothing to train.
     """
     own = tuple(f"{name}." for name in classifier)
     if freeze == "backbone":
@@ -33,6 +33,8 @@ def frozen_names(
         return frozenset()
     numbers = layer_numbers(model)
     last = max(numbers.values())
+    if isinstance(freeze, float):
+        freeze = int(freeze * last + 0.5)
     if freeze > last:
         raise ArgumentError(
             f"freeze must be backbone, or at most {last} for {type(model).__name__}, whose layer {last + 1} "

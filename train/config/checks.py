@@ -140,7 +140,8 @@ def _check_start(c: TrainConfig) -> None:
             f"pretrained ({c.pretrained!r}) and init_from ({c.init_from!r}) both name the weights to start "
             "from. Leave out one of the two"
         )
-    require(c.freeze == "backbone" or c.freeze >= 0, "freeze", "backbone, or 0 (off) or above", c.freeze)
+    whole = c.freeze == "backbone" or 0 < c.freeze < 1 or (c.freeze >= 0 and isinstance(c.freeze, int))
+    require(whole, "freeze", "backbone, a number of layers (0: off), or a share in (0, 1)", c.freeze)
     require(0 <= c.freeze_epochs < c.epochs, "freeze_epochs", f"in [0, epochs ({c.epochs}))", c.freeze_epochs)
     if c.freeze and not (c.pretrained or tagged or c.init_from is not None):
         raise ArgumentError(

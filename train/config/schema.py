@@ -58,8 +58,9 @@ class TrainConfig:
     from the package only. Or a file of weights: .pth, .pt, .bin or .safetensors."""
     init_from: str | None = None
     """Start from the weights of a run: its checkpoint, or a file that --export wrote, with its card."""
-    freeze: int | Literal["backbone"] = 0
-    """Layers that do not train. backbone: all but the classifier. N: the first N as timm counts them."""
+    freeze: int | float | Literal["backbone"] = 0
+    """Layers that do not train. backbone: all but the classifier. N: the first N as timm counts them. A share
+    above 0 and below 1: that part of the layers below the classifier, rounded."""
     freeze_epochs: int = 0
     """The epochs with frozen layers; after them every layer trains. 0: frozen to the end."""
     preprocessing: Literal["auto", "model", "recipe"] = "auto"
