@@ -58,7 +58,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _train(photos: Path, out: Path, *more: str) -> None:
     where = ("--data", str(photos), "--output-dir", str(out))
-    assert main(["--recipe", "finetune", *SMALL, "--train-resolution", "64", *where, *more]) == 0
+    # Each test asks for what it is about; the rest of the recipe's choices are left out.
+    options = ("--train-resolution", "64", "--val-resolution", "64", "--preprocessing", "model")
+    options += ("--freeze", "0", "--ema", "null")
+    assert main(["--recipe", "finetune", *SMALL, *options, *where, *more]) == 0
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +84,18 @@ def test_the_run_keeps_the_backbone_and_records_the_preprocessing(folder: Path, 
     assert saved["mean"] == saved["std"] == [0.5, 0.5, 0.5]  # timm's for test_resnet
     assert (saved["train_resolution"], saved["val_resolution"], saved["val_resize"]) == (64, 64, 67)
     assert saved["preprocessing"] == "recipe" and saved["pretrained"] == str(weights)
+
+
+def test_the_recipe_shows_larger_and_whole_images_in_validation(
+    photos: Path, weights: Path, tmp_path: Path
+) -> None:
+    where = ("--data", str(photos), "--output-dir", str(tmp_path), "--pretrained", str(weights))
+    options = ("--model", "test_resnet", "--train-resolution", "56", "--epochs", "1")
+    assert main(["--recipe", "finetune", *SMALL, *options, *where]) == 0
+    saved = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    assert saved["mean"] == saved["std"] == [0.5, 0.5, 0.5]
+    assert (saved["train_resolution"], saved["val_resolution"], saved["val_resize"]) == (56, 64, 64)
+    assert saved["preprocessing"] == "recipe" and saved["interpolation"] == "bilinear"
 
 
 def test_the_saved_configuration_repeats_the_run(folder: Path, tmp_path: Path) -> None:
@@ -143,7 +158,7 @@ def test_a_run_starts_from_the_weights_of_another(
     still = ("--optimizer.lr", "1e-30", "--optimizer.weight-decay", "0", "--fit-to-data", "false")
     _train(photos, out, "--pretrained", "false", "--init-from", str(source), *still)
     said = capsys.readouterr().out
-    assert "taken over with the weights: model tf_efficientnet_lite0 -> test_resnet" in said
+    assert "taken over with the weights: model tf_efficientnet_lite2 -> test_resnet" in said
     assert "classifier: that of these weights" in said
     first, second = _weights(folder / "last.ckpt"), _weights(out / "last.ckpt")
     params = dict(timm.create_model("test_resnet", num_classes=3).named_parameters())

@@ -27,6 +27,7 @@ from fastpipe.train.pretrained.fitting import classifier_names
 DECAYED = OptimizerConfig(lr=0.05, momentum=0.9, weight_decay=0.01)
 CONFIG = replace(
     load_recipe("finetune"),
+    freeze=0,
     model="test_resnet",
     pretrained=True,
     precision="fp32",

@@ -63,9 +63,9 @@ class TrainConfig:
     above 0 and below 1: that part of the layers below the classifier, rounded."""
     freeze_epochs: int = 0
     """The epochs with frozen layers; after them every layer trains. 0: frozen to the end."""
-    preprocessing: Literal["auto", "model", "recipe"] = "auto"
+    preprocessing: Literal["auto", "model", "input", "recipe"] = "auto"
     """auto: pretrained weights bring their own mean, std, interpolation and crop. model: the sizes as well.
-    recipe: none of these. Keys set on the command line take precedence."""
+    input: not the crop. recipe: none of these. Keys set on the command line take precedence."""
     epochs: int = 36
     """Passes over the training images."""
     batch_size: int = 2048

@@ -77,7 +77,7 @@ def taken_over(
     if config.preprocessing == "model" or own.fixed:
         values |= _sizes(own, explicit)
     values = {key: value for key, value in values.items() if key not in explicit}
-    if "val_resize" not in explicit:
+    if "val_resize" not in explicit and (config.preprocessing != "input" or own.fixed):
         # As timm rounds: 224 / 0.95 is 235.
         size = values.get("val_resolution", config.val_resolution)
         values["val_resize"] = math.floor(size / own.crop_pct + 1e-9)
