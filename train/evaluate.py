@@ -20,6 +20,7 @@ from fastpipe.train.measure.forward import forward_of
 from fastpipe.train.measure.judged import judge
 from fastpipe.train.measure.record import split_record
 from fastpipe.train.measure.words import MISTAKES, split_lines
+from fastpipe.train.metrics.absent import absent_words
 from fastpipe.train.metrics.evaluated import of_vectors, vector_words
 from fastpipe.train.splits import Images, same_classes, splits_to_measure, task_of
 from fastpipe.train.step import resolved_precision
@@ -82,6 +83,7 @@ def evaluate(
         "checkpoint": str(checkpoint),
         "model": config.model,
         "task": trained.task,
+        "classes": list(trained.classes),
         "data": data,
         "step": trained.step,
         "device": place.type,
@@ -127,7 +129,7 @@ def _measure(
         record = (
             split_record(judge(forward, loader, num_classes=num), images, trained.classes, mistakes=mistakes)
             if trained.task == "classes"
-            else of_vectors(forward, loader, trained.task, num)
+            else of_vectors(forward, loader, trained.task, trained.classes, units=trained.units)
         )
         results[name] = {**record, "broken_samples": broken_counts(loader)}
     return results
@@ -144,6 +146,8 @@ def evaluation_lines(result: Mapping[str, Any]) -> Iterator[str]:
         for split, found in splits.items():
             if result["task"] != "classes":
                 yield f"{weights:4s} {split}: {vector_words(found)}"
+                if absent := found.get("labels_without_images"):
+                    yield f"    {absent_words(absent, result['classes'], split)}"
                 yield from (f"    {words}" for words in broken_words({split: found["broken_samples"]}))
                 continue
             five = "" if found["top5"] is None else f"  top-5 {found['top5']:.3f}"

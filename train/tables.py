@@ -47,7 +47,7 @@ class TablePart:
 
     @property
     def labels(self) -> npt.NDArray[Any]:
-        """int64 [N], or float32 [N, K]."""
+        """int64 [N]; float32 [N, K], 0 or 1 for several labels; float64 [N, K] for numbers."""
         values = np.asarray(self.images.label_values)
         return values if self.ids is None else values[self.ids]
 

@@ -10,10 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from fastpipe.errors import ArgumentError
-from fastpipe.train.measure.predict import Answer
+from fastpipe.train.measure.predict import Answer, FloatArray
 
 LEAST = 0.5
 """From this probability on, a label of several is given."""
@@ -78,14 +77,14 @@ def _head(names: Sequence[str], task: str, most: int) -> list[str]:
     return [name for pair in pairs for name in pair]
 
 
-def _cells(values: npt.NDArray[np.float32], names: Sequence[str], task: str, most: int) -> list[str]:
+def _cells(values: FloatArray, names: Sequence[str], task: str, most: int) -> list[str]:
     if task == "classes":
         return [cell for i in _largest(values, most) for cell in (names[i], str(values[i]))]
     labels = [BETWEEN.join(_given(values, names))] if task == "multi-label" else []
     return [*labels, *map(str, values)]
 
 
-def _object(values: npt.NDArray[np.float32], names: Sequence[str], task: str, most: int) -> dict[str, Any]:
+def _object(values: FloatArray, names: Sequence[str], task: str, most: int) -> dict[str, Any]:
     if task == "classes":
         order = _largest(values, most)
         shares = {names[i]: _number(values[i]) for i in order}
@@ -96,17 +95,17 @@ def _object(values: npt.NDArray[np.float32], names: Sequence[str], task: str, mo
     return {"values": by_name}
 
 
-def _given(values: npt.NDArray[np.float32], names: Sequence[str]) -> list[str]:
+def _given(values: FloatArray, names: Sequence[str]) -> list[str]:
     return [name for name, value in zip(names, values, strict=True) if value >= LEAST]
 
 
-def _largest(values: npt.NDArray[np.float32], most: int) -> list[int]:
+def _largest(values: FloatArray, most: int) -> list[int]:
     # Of equal ones the first, as argmax takes it.
     order: list[int] = np.argsort(-values, kind="stable")[:most].tolist()
     return order
 
 
-def _number(value: np.float32) -> float:
+def _number(value: np.floating[Any]) -> float:
     # The shortest text that gives the same float32, not the digits of a float64.
     return float(str(value))
 
