@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastpipe.errors import ArgumentError
+from fastpipe.system.output import printable
 from fastpipe.train.measure.predict import Answer, FloatArray
 
 LEAST = 0.5
@@ -39,12 +39,12 @@ def csv_lines(
     multi-label: path, labels (those of 0.5 and more, joined by |), and a column for each label
     regression:  path, and a column for each value
     """
-    most = top_k or 1
+    most, names = top_k or 1, tuple(map(printable, names))
     head = ["path", *_head(names, task, most), *(["error"] if errors else [])]
     yield _line(head)
     for answer in answers:
         if answer.values is None:
-            yield _line([printable(answer.path), *[""] * (len(head) - 2), answer.error])
+            yield _line([printable(answer.path), *[""] * (len(head) - 2), printable(answer.error)])
             continue
         cells = _cells(answer.values, names, task, most)
         yield _line([printable(answer.path), *cells, *([""] if errors else [])])
@@ -56,18 +56,14 @@ def json_lines(
     """An object for each answer: path, and label, probability and probabilities (the largest first, all of
     them, or `top_k`); or labels and probabilities; or values; or error.
     """
+    names = tuple(map(printable, names))
     for answer in answers:
         found = (
-            {"error": answer.error}
+            {"error": printable(answer.error)}
             if answer.values is None
             else _object(answer.values, names, task, top_k or len(names))
         )
         yield json.dumps({"path": printable(answer.path), **found}, ensure_ascii=False) + "\n"
-
-
-def printable(path: str) -> str:
-    r"""The path as text; bytes that are not UTF-8 become \xNN."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _head(names: Sequence[str], task: str, most: int) -> list[str]:
