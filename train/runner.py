@@ -58,7 +58,7 @@ from fastpipe.train.output.trackers import Tracker, WandbRun, import_wandb
 from fastpipe.train.pauses import Pauses
 from fastpipe.train.prepare import fitted_here, make_parts, metrics_of, units_here
 from fastpipe.train.pretrained.start import Start, begin
-from fastpipe.train.resume import changed_with, check_fits, load_to_resume
+from fastpipe.train.resume import changed_with, check_fits, load_to_resume, made_last
 from fastpipe.train.splits import Indexes
 from fastpipe.train.tables import TablePart
 from fastpipe.train.timing import EpochClock
@@ -85,9 +85,8 @@ def run(
     """
     if config.data is None:
         raise ArgumentError(
-            "data must name the training data: demo, a folder, a .beton or .csv file, or a data set of "
-            "torchvision. "
-            "Give --data"
+            "data must name the training data: demo, a folder, a .beton file, a list (.csv, .tsv, .jsonl, "
+            ".ndjson or .parquet), or a data set of torchvision. Give --data"
         )
     check_options(options, config)
     started_s = time.perf_counter()
@@ -141,7 +140,7 @@ class _Run:
         self.saved: tuple[int, int] | None = None  # the step and the measured epochs of the last checkpoint
         self.wall_before_s, self.validation_s = 0.0, 0.0
         self.metrics = together(lambda: metrics_of(self.config, indexes))
-        self.best, self.best_note = Best(metric=self.metrics.best), ""
+        self.best, self.best_note, self.last_note = Best(metric=self.metrics.best), "", ""
         self.improved = False  # whether the last validation was the best so far
         loader, model = together(lambda: make_parts(self.config, indexes, shard, device, explicit=explicit))
         self.pauses = Pauses(
@@ -200,14 +199,16 @@ class _Run:
             made = make_folder(output_dir, self.config.recipe, resuming=resuming)
         self.folder: RunFolder | NoFolder = RunFolder(made, *self._trackers(made)) if made else NoFolder()
         if self.resumed:
-            self.folder.rewind(self.trainer.step, self.epochs_measured)
             self._settle_best()
+            self.folder.rewind(self.trainer.step, self.epochs_measured)
 
     def _settle_best(self) -> None:
-        """Go on from the best epoch of the checkpoint that was resumed; rank 0 looks after its file."""
+        """Go on from the best epoch of the checkpoint that was resumed; rank 0 looks after the files."""
         (state, path), first = self.resumed_from, self.shard.rank == 0
-        found = together(lambda: settled(state, path, self.folder.path, self.best.metric) if first else None)
+        folder, metric = self.folder.path, self.best.metric
+        found = together(lambda: settled(state, path, folder, metric) if first else None)
         self.best, self.best_note = from_first(lambda: found or (self.best, ""))
+        self.last_note = together(lambda: made_last(path, folder) if first else "")
         del self.resumed_from
 
     def _trackers(self, folder: Path) -> Iterator[Tracker]:
@@ -329,7 +330,7 @@ class _Run:
             self.show.line(line)
         self.show.line(f"backend: {self.backend} ({self.why_backend})")
         self.show.line(f"run folder: {self.folder.path}")
-        for line in filter(None, (self.resumed, self.best_note)):
+        for line in filter(None, (self.resumed, self.best_note, self.last_note)):
             self.show.line(line)
         for change in self.changed:
             self.show.line("changed after step {step}: {key} {before} -> {after}".format(**change))

@@ -311,3 +311,8 @@ def test_a_run_that_stops_early_measures_the_average_once(
     assert (summary["top1"], summary["top1_raw"]) == (pytest.approx(1 / 2), pytest.approx(1 / 3))
     recorded = sum(line["validation_s"] for line in _lines(tmp_path / "run", "epoch"))
     assert summary["validation_s"] >= recorded - 0.002
+
+
+def test_without_data_every_kind_of_list_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--recipe", "mild"]) == 2
+    assert "a list (.csv, .tsv, .jsonl, .ndjson or .parquet)" in capsys.readouterr().err
