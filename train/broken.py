@@ -23,6 +23,13 @@ _AS_CLASSES = re.compile(r"pass labels='classes'( \(each different text is a cla
 _COLUMN = re.compile(r"^(path|label)(?= must name a column)")
 # Of `fastpipe.batch.mend`, which has tried to replace it.
 _NOT_REPLACED = "replacement"
+# Further arguments of `from_csv` that no option has.
+_NO_OPTION = (
+    (", name another folder with root=, or pass check_files=False to leave them to on_error", ""),
+    ("Pass encoding=: files of spreadsheets are often 'cp1252' or 'utf-16'", "Save it as UTF-8 or UTF-16"),
+    ("Pass encoding=", "Save it as UTF-8"),
+    ("Correct the labels, or name all classes with classes=", "Correct the labels"),
+)
 _LIST_REMEDY = "Name another file, or pass quarantine=False"
 
 
@@ -84,6 +91,8 @@ def in_options(error: BaseException) -> str:
     text = _REMEDY.sub(f"give {ways}", text)
     text = text.replace("max_bad=", "--max-bad ").replace("or raise max_bad", "or give a larger --max-bad")
     text = _COLUMN.sub(r"--table.\1", _AS_CLASSES.sub("give --task classes", text))
+    for argument, instead in _NO_OPTION:
+        text = text.replace(argument, instead)
     text = text.replace(_LIST_REMEDY, "Make it readable, or delete it")
     if isinstance(error, SampleError) and "--on-error" not in text:
         text = text.rstrip(". ") + (f". Or give {ways}" if ways else ". Repair such images, or remove them")

@@ -38,7 +38,7 @@ def of_vectors(
     assert outcome.labels is not None
     check_no_nan(outcome.nan, len(outcome.labels))
     values = Chosen(measured=metrics, shown=metrics, best=metrics[0]).values(outcome)
-    found = {"images": len(outcome.labels), **values}
+    found: dict[str, Any] = {"images": len(outcome.labels), **values}
     if task == "multi-label":
         found["labels_without_images"] = list(labels_without_images(outcome.labels.numpy(), names))
     return found
