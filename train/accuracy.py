@@ -1,11 +1,11 @@
-"""Top-1 and top-5: counts per class, summed over batches and ranks, and the resulting shares.
+"""Top-1 and top-5: counts per class, which may be added up, and the resulting shares.
 
-Letters in shapes: B batch, C channels, H height, W width, K classes.
+Letters in shapes: B batch, K classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -22,20 +22,6 @@ def count_right(logits: Tensor, labels: Tensor, *, num_classes: int) -> Tensor:
     right = torch.stack([torch.ones_like(first), first, among], dim=1)
     counts = torch.zeros(num_classes, 3, dtype=torch.int64, device=logits.device)
     return counts.index_add_(0, labels, right.to(torch.int64))
-
-
-@torch.no_grad()
-def sum_counts(
-    forward: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]], *, num_classes: int
-) -> Tensor:
-    """`count_right` [K, 3] over all batches of images [B, C, H, W] and labels [B], on the CPU.
-
-    Zeros if there is no batch, as on a rank without an image of a small split.
-    """
-    total = torch.zeros(num_classes, 3, dtype=torch.int64)
-    for images, labels in batches:  # summed on the device: reading them would wait for it
-        total = total.to(labels.device) + count_right(forward(images), labels, num_classes=num_classes)
-    return total.cpu()
 
 
 def top1(counts: Tensor) -> float:

@@ -92,21 +92,32 @@ def settled(state: Mapping[str, Any], path: Path, folder: Path, metric: Metric) 
         return Best(metric=metric, since=measured), f"{path.name} {kind}: {BEST} starts anew"
     if found.value is None:
         return found, ""
-    if is_its_own_best(state):  # perhaps the run was killed before the link
-        link_checkpoint(path, here)
-        return found, ""
     in_file = _best_in(here, metric)
     if in_file == found:
+        return found, ""
+    later = (
+        in_file if in_file is not None and in_file.epoch > measured and _same(path.parent, folder) else None
+    )
+    if is_its_own_best(state) and not _is_better(later, found):  # perhaps the run was killed before the link
+        link_checkpoint(path, here)
         return found, ""
     beside = path.with_name(BEST)
     if beside != here and _best_in(beside, metric) == found:
         link_checkpoint(beside, here)
         return found, ""
-    if in_file is not None and in_file.epoch > measured:
-        note = f"{BEST} is of epoch {in_file.epoch}, which is trained again: it stays until it is beaten"
-        return in_file, note
+    if later is not None:
+        note = f"{BEST} is of epoch {later.epoch}, which is trained again: it stays until it is beaten"
+        return later, note
     note = f"{BEST} of epoch {found.epoch} is neither in {str(folder)!r} nor next to {path.name}"
     return Best(metric=metric, since=measured), f"{note}: it starts anew"
+
+
+def _is_better(one: Best | None, than: Best) -> bool:
+    return one is not None and one.value is not None and one.metric.better(one.value, than.value)
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.resolve() == other.resolve()
 
 
 def _best_in(path: Path, metric: Metric) -> Best | None:

@@ -21,6 +21,15 @@ _REMEDY = re.compile(r"""pass on_error=['"]skip['"] or on_error=['"]replace['"] 
 # The same of `from_csv`, whose columns are keys here.
 _AS_CLASSES = re.compile(r"pass labels='classes'( \(each different text is a class\))?( or labels='text')?")
 _COLUMN = re.compile(r"^(path|label)(?= must name a column)")
+# Of `fastpipe.batch.mend`, which has tried to replace it.
+_NOT_REPLACED = "replacement"
+# Further arguments of `from_csv` that no option has.
+_NO_OPTION = (
+    (", name another folder with root=, or pass check_files=False to leave them to on_error", ""),
+    ("Pass encoding=: files of spreadsheets are often 'cp1252' or 'utf-16'", "Save it as UTF-8 or UTF-16"),
+    ("Pass encoding=", "Save it as UTF-8"),
+    ("Correct the labels, or name all classes with classes=", "Correct the labels"),
+)
 _LIST_REMEDY = "Name another file, or pass quarantine=False"
 
 
@@ -72,13 +81,19 @@ IN_OPTIONS = InOptions()
 
 def in_options(error: BaseException) -> str:
     """The message of an error, with the options of this command instead of the loader's arguments."""
-    ways = "--on-error skip or --on-error replace"
-    if current_shard().world_size > 1:
-        ways = "--on-error replace"  # skip is refused there
-    text = _REMEDY.sub(f"give {ways}", str(error))
+    text = str(error)
+    tried = isinstance(error, SampleError) and _NOT_REPLACED in text
+    several = current_shard().world_size > 1  # where skip is refused
+    ways = "--on-error replace" if several else "--on-error skip or --on-error replace"
+    if tried:  # so the advice to replace it helps nobody
+        text = without_remedy(text)
+        ways = "" if several else "--on-error skip"
+    text = _REMEDY.sub(f"give {ways}", text)
     text = text.replace("max_bad=", "--max-bad ").replace("or raise max_bad", "or give a larger --max-bad")
     text = _COLUMN.sub(r"--table.\1", _AS_CLASSES.sub("give --task classes", text))
+    for argument, instead in _NO_OPTION:
+        text = text.replace(argument, instead)
     text = text.replace(_LIST_REMEDY, "Make it readable, or delete it")
-    if isinstance(error, SampleError) and "--on-error" not in text and "replacement" not in text:
-        text = f"{text.rstrip('. ')}. Or give {ways}"
+    if isinstance(error, SampleError) and "--on-error" not in text:
+        text = text.rstrip(". ") + (f". Or give {ways}" if ways else ". Repair such images, or remove them")
     return text

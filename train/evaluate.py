@@ -19,13 +19,16 @@ from fastpipe.train.distributed import device_named
 from fastpipe.train.measure.forward import forward_of
 from fastpipe.train.measure.judged import judge
 from fastpipe.train.measure.record import split_record
+from fastpipe.train.measure.sources import check_no_source
 from fastpipe.train.measure.words import MISTAKES, split_lines
+from fastpipe.train.metrics.absent import absent_words
 from fastpipe.train.metrics.evaluated import of_vectors, vector_words
 from fastpipe.train.splits import Images, same_classes, splits_to_measure, task_of
 from fastpipe.train.step import resolved_precision
 from fastpipe.train.weights import Told, Trained, described
 
 _NOTHING = Told()
+_NONE: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +56,14 @@ def evaluate(
     device: str | None = None,
     mistakes: int = MISTAKES,
     told: Told = _NOTHING,
+    outputs: Mapping[str, str] = _NONE,
 ) -> Evaluated:
     """What `split_record` says, for each set of weights and for each split that is not trained on.
 
     For labels that are not one class, all metrics of their task instead, but for the loss. Model, sizes and
     classes come from the checkpoint; for a file written by `--export`, from its card or from `told`. device:
-    as `device_named` takes it. Raises ArgumentError if `data` has other classes.
+    as `device_named` takes it. outputs: option -> a file that will be written, which must not be one of the
+    images. Raises ArgumentError if `data` has other classes.
     """
     place = device_named(device)
     state = load_plain(checkpoint)
@@ -72,6 +77,8 @@ def evaluate(
         task=trained.task,
         names=trained.classes or None,
     )
+    for option, path in outputs.items():
+        check_no_source(option, path, list(splits.values()))
     # Weights that a recipe describes have no names: those of the data.
     trained = replace(trained, classes=trained.classes or next(iter(splits.values())).classes)
     given = {"batch_size": batch_size, "num_workers": num_workers, "on_error": on_error, "max_bad": max_bad}
@@ -82,6 +89,7 @@ def evaluate(
         "checkpoint": str(checkpoint),
         "model": config.model,
         "task": trained.task,
+        "classes": list(trained.classes),
         "data": data,
         "step": trained.step,
         "device": place.type,
@@ -127,7 +135,7 @@ def _measure(
         record = (
             split_record(judge(forward, loader, num_classes=num), images, trained.classes, mistakes=mistakes)
             if trained.task == "classes"
-            else of_vectors(forward, loader, trained.task, num)
+            else of_vectors(forward, loader, trained.task, trained.classes, units=trained.units)
         )
         results[name] = {**record, "broken_samples": broken_counts(loader)}
     return results
@@ -144,6 +152,8 @@ def evaluation_lines(result: Mapping[str, Any]) -> Iterator[str]:
         for split, found in splits.items():
             if result["task"] != "classes":
                 yield f"{weights:4s} {split}: {vector_words(found)}"
+                if absent := found.get("labels_without_images"):
+                    yield f"    {absent_words(absent, result['classes'], split)}"
                 yield from (f"    {words}" for words in broken_words({split: found["broken_samples"]}))
                 continue
             five = "" if found["top5"] is None else f"  top-5 {found['top5']:.3f}"

@@ -27,6 +27,7 @@ from fastpipe.train.safetensors_file import (
     rebuild_safetensors,
     write_safetensors,
 )
+from fastpipe.train.units import rounding_words
 from fastpipe.train.weights import Trained, card_config, card_path, read_trained
 
 
@@ -58,7 +59,7 @@ def export(checkpoint: Path, out: Path, *, raw: bool = False) -> dict[str, Any]:
     card = _card(trained, name, _rebuild(trained, out.suffix))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        _write(trained, trained.weights()[name], out, card)
+        _write(trained, trained.for_others(trained.weights()[name]), out, card)
         if card_file is not None:
             card_file.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     except (OSError, RuntimeError) as error:
@@ -98,9 +99,15 @@ def _card(trained: Trained, weights: str, rebuild: list[str]) -> dict[str, Any]:
         "mean": list(c.mean),
         "std": list(c.std),
         "blurpool": c.blurpool,
+        **_note(trained),
         "rebuild": rebuild,
         "config": card_config(c),
     }
+
+
+def _note(trained: Trained) -> dict[str, str]:
+    words = "" if trained.units is None else rounding_words(trained.units, trained.classes)
+    return {"note": words} if words else {}
 
 
 def _rebuild(trained: Trained, suffix: str) -> list[str]:

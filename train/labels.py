@@ -3,12 +3,13 @@
 | labels                                               | task        | read as                |
 |------------------------------------------------------|-------------|------------------------|
 | one column of text or whole numbers                  | classes     | int64 [N]              |
-| one column of numbers, some with fractions           | regression  | float32 [N, 1]         |
+| one column of numbers, some with fractions           | regression  | float64 [N, 1]         |
 | several names a cell (a separator, or lists)         | multi-label | float32 [N, K], 0 or 1 |
 | several columns, or lists of numbers: all are 0 or 1 | multi-label | float32 [N, K], 0 or 1 |
-| the same, some with fractions                        | regression  | float32 [N, K]         |
+| the same, some with fractions                        | regression  | float64 [N, K]         |
 
 Whole numbers in vectors that are not all 0 or 1 may be counts, scores or marks of doubt: the user says which.
+Numbers are float64 until they are standardised: float32 has steps of 128 s in the times of today.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def read_labelled(
     column and value of the rows that are wanted. Raises DataError for labels that are not what `asked` says,
     and what `from_csv` raises.
     """
-    options: dict[str, Any] = {"path": table.path, "where": where}
+    options: dict[str, Any] = {"path": table.path, "where": where, "dtype": "float64"}
     lists = len(table.labels) == 1 and (table.separator is not None or holds_lists(file, table.labels[0]))
     if len(table.labels) > 1 or (asked == "regression" and not lists):
         images = from_csv(file, label=table.labels, **options)
@@ -69,6 +70,7 @@ def _measures(names: Sequence[str], file: Path, table: TableConfig) -> bool:
     """Whether the labels are numbers, and some have fractions. DataError if only some are."""
     numbers = [_number(name) for name in names]
     if all(number is None or number.is_integer() for number in numbers):
+        _check_different(names, numbers, file, table)
         return False
     others = [name for name, number in zip(names, numbers, strict=True) if number is None]
     if others:
@@ -78,6 +80,18 @@ def _measures(names: Sequence[str], file: Path, table: TableConfig) -> bool:
             "text is a class"
         )
     return True
+
+
+def _check_different(
+    names: Sequence[str], numbers: Sequence[float | None], file: Path, table: TableConfig
+) -> None:
+    first: dict[float, str] = {}
+    for name, number in zip(names, numbers, strict=True):
+        if number is not None and (other := first.setdefault(number, name)) != name:
+            raise DataError(
+                f"{_columns(table)} of {str(file)!r} has {other!r} and {name!r}, which are the same number. "
+                "Write them alike, or give --task classes if each different text is a class"
+            )
 
 
 def _number(text: str) -> float | None:
@@ -112,7 +126,10 @@ def _of_vectors(
             f"{_columns(table)} of {str(file)!r} has several numbers in a cell, which cannot be read. Write "
             "them into several columns and name all of them in --table.label, or into lists in JSON lines"
         )
-    return images, _checked(file, table, asked, images, values), found
+    task = _checked(file, table, asked, images, values)
+    if task == "multi-label":
+        images.label_values = values.astype(np.float32)
+    return images, task, found
 
 
 def _checked(

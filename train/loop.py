@@ -10,7 +10,6 @@ Letters in shapes: B batch, H height, W width, K classes.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 import time
@@ -109,6 +108,7 @@ class Trainer(Updater):
         self._broken_at_start = broken_counts(self.loader)
         shard = current_shard()
         self.rank, self.world_size = shard.rank, shard.world_size
+        self._units_here = None if self.units is None else self.units.to(self.device)
         self.chosen = self.metrics or chosen(self.task, None, None, num_classes=self.num_classes)
 
     def train_epoch(self, watch: Watch) -> EpochClock:
@@ -128,7 +128,7 @@ class Trainer(Updater):
         interval = 1 if self.device.type == "cpu" else _CUDA_READ_INTERVAL
         unread = UnreadLosses(interval, tolerant=self.config.skip_nonfinite > 0)
         for batch in clock.over(self.loader):
-            images, labels = self._to_device(batch[0]), self._labels(batch).to(self.device, non_blocking=True)
+            images, labels = self._to_device(batch[0]), self._labels(batch)
             step, resolution = self.step, images.shape[-1]
             loss = self.train_step(images, labels)
             seconds = clock.count(len(images) * self.world_size)
@@ -171,9 +171,11 @@ class Trainer(Updater):
     def _labels(self, batch: Any) -> Tensor:
         loss = self.config.loss
         if loss.label_smoothing_mixup == "composer":
-            return targets_as_composer(batch, self.num_classes, loss.label_smoothing)
-        labels: Tensor = batch[1]
-        return labels if self.units is None else self.units.standard(labels)
+            return targets_as_composer(batch, self.num_classes, loss.label_smoothing).to(
+                self.device, non_blocking=True
+            )
+        labels: Tensor = batch[1].to(self.device, non_blocking=True)
+        return labels if self._units_here is None else self._units_here.standard(labels)
 
     def _to_device(self, images: Tensor) -> Tensor:
         layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
@@ -198,18 +200,17 @@ class Trainer(Updater):
             classes=self.task == "classes",
             keep=self.chosen.keep,
             loss=self._validation_loss if LOSS in self.chosen.measured else None,
+            given=None if self.units is None else self.units.given,
         )
 
     def _outputs(self, images: Tensor) -> Tensor:
-        """Outputs [B, K] as a user of the model sees them: with the test-time flip, in the labels' units."""
-        forward = functools.partial(flipped_logits, self.forward) if self.config.tta else self.forward
-        outputs = forward(images)
-        return outputs if self.units is None else self.units.given(outputs)
+        """Outputs [B, K] with the test-time flip; numbers are standardised, as in training."""
+        return flipped_logits(self.forward, images) if self.config.tta else self.forward(images)
 
     def _validation_loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The loss of training, of labels that are neither mixed nor smoothed."""
-        if self.units is not None:
-            outputs, labels = self.units.standard(outputs), self.units.standard(labels)
+        if self._units_here is not None:
+            labels = self._units_here.standard(labels)
         return loss_of(self.config.loss, outputs, dense_targets(labels, self.num_classes, 0.0))
 
     def _on_device(self, loader: Any) -> Iterator[tuple[Tensor, Tensor]]:
@@ -271,6 +272,7 @@ class Trainer(Updater):
         self.loader.load_state_dict(state["loader"])
         if self.units is not None:  # the weights were learnt in these
             self.units = units_from(state["units"])
+            self._units_here = self.units.to(self.device)
         self.epoch, self.step = state["epoch"], state["step"]
         self.epoch_seconds = list(state["epoch_seconds"])
         self.wait_seconds = list(state["wait_seconds"])

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from fastpipe.errors import ArgumentError
-from fastpipe.train.checkpoint import BEST, PREVIOUS, load_checkpoint, load_newest
+from fastpipe.train.checkpoint import BEST, PREVIOUS, link_checkpoint, load_checkpoint, load_newest
 from fastpipe.train.config.keys import check_keys, config_from_dict, config_to_dict, differing
 from fastpipe.train.config.schema import TrainConfig
+from fastpipe.train.disk import clear_away
 from fastpipe.train.loop import Trainer
 from fastpipe.train.output.folder import CHECKPOINT
 
@@ -51,6 +52,22 @@ def load_to_resume(resume: str | None, output_dir: str | None) -> tuple[dict[str
     if path is None:
         return None
     return (load_checkpoint(path), path) if path.name == BEST else load_newest(path)
+
+
+def made_last(path: Path, folder: Path) -> str:
+    """Make the resumed checkpoint at `path` the last.ckpt of `folder`; a sentence if that replaces another.
+
+    Until this run saves, --resume auto would go on from the later epochs of an earlier one, whose lines are
+    gone from metrics.jsonl, or begin anew in a new folder. Raises DataError if it cannot be written.
+    """
+    last, previous = folder / CHECKPOINT, folder / PREVIOUS
+    if last.exists() and last.samefile(path):
+        return ""
+    replaced = last.exists()
+    link_checkpoint(path, last)
+    if previous.exists() and not previous.samefile(last):  # it would be taken if last.ckpt were damaged
+        clear_away(previous)
+    return f"{CHECKPOINT} in {str(folder)!r} is now the resumed {path.name}" if replaced else ""
 
 
 def changes(saved: Mapping[str, Any], config: TrainConfig) -> dict[str, tuple[Any, Any]]:

@@ -39,6 +39,7 @@ from fastpipe.train.errors import DivergedError, StoppedError
 from fastpipe.train.interval import parse_interval
 from fastpipe.train.loop import Trainer
 from fastpipe.train.losses import StepLog
+from fastpipe.train.metrics.absent import absent_words, labels_without_images
 from fastpipe.train.output.environment import environment_record
 from fastpipe.train.output.folder import NoFolder, RunFolder, make_folder
 from fastpipe.train.output.mlflow_run import MlflowRun, import_mlflow
@@ -50,14 +51,16 @@ from fastpipe.train.output.records import (
     measure,
     step_record,
     summary_record,
+    with_raw,
 )
 from fastpipe.train.output.report import announcement, conclusion
 from fastpipe.train.output.trackers import Tracker, WandbRun, import_wandb
 from fastpipe.train.pauses import Pauses
 from fastpipe.train.prepare import fitted_here, make_parts, metrics_of, units_here
 from fastpipe.train.pretrained.start import Start, begin
-from fastpipe.train.resume import changed_with, check_fits, load_to_resume
+from fastpipe.train.resume import changed_with, check_fits, load_to_resume, made_last
 from fastpipe.train.splits import Indexes
+from fastpipe.train.tables import TablePart
 from fastpipe.train.timing import EpochClock
 from fastpipe.types import Shard
 
@@ -82,9 +85,8 @@ def run(
     """
     if config.data is None:
         raise ArgumentError(
-            "data must name the training data: demo, a folder, a .beton or .csv file, or a data set of "
-            "torchvision. "
-            "Give --data"
+            "data must name the training data: demo, a folder, a .beton file, a list (.csv, .tsv, .jsonl, "
+            ".ndjson or .parquet), or a data set of torchvision. Give --data"
         )
     check_options(options, config)
     started_s = time.perf_counter()
@@ -138,7 +140,7 @@ class _Run:
         self.saved: tuple[int, int] | None = None  # the step and the measured epochs of the last checkpoint
         self.wall_before_s, self.validation_s = 0.0, 0.0
         self.metrics = together(lambda: metrics_of(self.config, indexes))
-        self.best, self.best_note = Best(metric=self.metrics.best), ""
+        self.best, self.best_note, self.last_note = Best(metric=self.metrics.best), "", ""
         self.improved = False  # whether the last validation was the best so far
         loader, model = together(lambda: make_parts(self.config, indexes, shard, device, explicit=explicit))
         self.pauses = Pauses(
@@ -182,8 +184,13 @@ class _Run:
         """Load the weights to start from, which a resumed run has in its checkpoint."""
         self.started = list(start.lines())
         if not self.resumed:
-            model, classes = self.trainer.model, self.indexes.classes
-            self.started = together(lambda: list(start.load(model, classes))) + self.started
+            trainer, classes = self.trainer, self.indexes.classes
+            self.started = (
+                together(
+                    lambda: list(start.load(trainer.model, classes, task=trainer.task, units=trainer.units))
+                )
+                + self.started
+            )
 
     def make_folder(self, output_dir: str | None) -> None:
         """The run folder, made and written by rank 0 alone."""
@@ -192,14 +199,16 @@ class _Run:
             made = make_folder(output_dir, self.config.recipe, resuming=resuming)
         self.folder: RunFolder | NoFolder = RunFolder(made, *self._trackers(made)) if made else NoFolder()
         if self.resumed:
-            self.folder.rewind(self.trainer.step, self.epochs_measured)
             self._settle_best()
+            self.folder.rewind(self.trainer.step, self.epochs_measured)
 
     def _settle_best(self) -> None:
-        """Go on from the best epoch of the checkpoint that was resumed; rank 0 looks after its file."""
+        """Go on from the best epoch of the checkpoint that was resumed; rank 0 looks after the files."""
         (state, path), first = self.resumed_from, self.shard.rank == 0
-        found = together(lambda: settled(state, path, self.folder.path, self.best.metric) if first else None)
+        folder, metric = self.folder.path, self.best.metric
+        found = together(lambda: settled(state, path, folder, metric) if first else None)
         self.best, self.best_note = from_first(lambda: found or (self.best, ""))
+        self.last_note = together(lambda: made_last(path, folder) if first else "")
         del self.resumed_from
 
     def _trackers(self, folder: Path) -> Iterator[Tracker]:
@@ -256,8 +265,7 @@ class _Run:
                 self._save()
             if not self._is_over():
                 self._stop_without_reader()
-        # Whoever stops early has not measured the raw weights, which the summary names.
-        return None if self._stopped_early() and self.trainer.ema is not None else measured
+        return measured
 
     def _is_over(self) -> bool:
         return self.epochs_measured >= self.last_epoch or self._stopped_early()
@@ -292,7 +300,8 @@ class _Run:
 
     def _finish(self, measured: Measured | None) -> dict[str, Any]:
         warn_clipping_without_effect(self.config, float(self.trainer.largest_norm))
-        summary = self._summary(measured or self._measure(raw=True))
+        # A resumed run that had ended measured nothing; one that stops early lacks the raw weights' values.
+        summary = self._summary(self._with_raw(measured) if measured else self._measure(raw=True))
         self.folder.write_summary(summary)
         if "note" in summary:
             self.show.line(f"note: {summary['note']}")
@@ -317,9 +326,11 @@ class _Run:
             self.show.line(line)
         if self.indexes.note:
             self.show.line(self.indexes.note)
+        for line in self._left_out_of_map():
+            self.show.line(line)
         self.show.line(f"backend: {self.backend} ({self.why_backend})")
         self.show.line(f"run folder: {self.folder.path}")
-        for line in filter(None, (self.resumed, self.best_note)):
+        for line in filter(None, (self.resumed, self.best_note, self.last_note)):
             self.show.line(line)
         for change in self.changed:
             self.show.line("changed after step {step}: {key} {before} -> {after}".format(**change))
@@ -329,6 +340,14 @@ class _Run:
                 "extrapolated by our own formula"
             )
         self._stop_without_reader()
+
+    def _left_out_of_map(self) -> Iterator[str]:
+        names = self.indexes.classes
+        for split, images in (("validation", self.indexes.validation), ("test", self.indexes.test)):
+            if isinstance(images, TablePart) and images.task == "multi-label":
+                yield from filter(
+                    None, [absent_words(labels_without_images(images.labels, names), names, split)]
+                )
 
     def _stop_without_reader(self) -> None:
         """Raise StoppedError, on all ranks, when nobody reads the output of rank 0 any more (`| head`)."""
@@ -382,6 +401,11 @@ class _Run:
         measured = measure(self.trainer, self.validation, raw=raw)
         self.validation_s += measured.seconds
         return measured
+
+    def _with_raw(self, measured: Measured) -> Measured:
+        whole = with_raw(self.trainer, self.validation, measured)
+        self.validation_s += whole.seconds - measured.seconds
+        return whole
 
     def _summary(self, measured: Measured) -> dict[str, Any]:
         test = None

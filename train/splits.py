@@ -146,7 +146,7 @@ def splits_to_measure(
     """
     path = Path(os.path.expanduser(data))
     if is_table(data) and not has_splits(path, table) and not _same_file(data, trained_on):
-        known = names if task == "multi-label" else None
+        known = names if task != "regression" else None
         return {_KNOWN.get(split_in_name(path) or "", "data"): whole_table(path, table, task, names=known)}
     if is_beton(data) and beton_splits(path) is None and not _same_file(data, trained_on):
         return {_KNOWN.get(split_in_name(path) or "", "data"): whole(path)}

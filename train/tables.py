@@ -22,6 +22,7 @@ from fastpipe.storage import ImageList, columns_in, from_csv
 from fastpipe.train.betons import beton_splits, dataset_of, held_out_of
 from fastpipe.train.config.groups import TableConfig, Task
 from fastpipe.train.labels import Asked, read_labelled
+from fastpipe.train.listed import again_words, first_places, shared_words
 from fastpipe.types import IntArray
 
 _VALUES = {"train": ("train",), "validation": ("val", "validation", "valid"), "test": ("test",)}
@@ -47,9 +48,15 @@ class TablePart:
 
     @property
     def labels(self) -> npt.NDArray[Any]:
-        """int64 [N], or float32 [N, K]."""
+        """int64 [N]; float32 [N, K], 0 or 1 for several labels; float64 [N, K] for numbers."""
         values = np.asarray(self.images.label_values)
         return values if self.ids is None else values[self.ids]
+
+    @property
+    def paths(self) -> list[str]:
+        """The files."""
+        every = [path for path, _ in self.images.samples]
+        return every if self.ids is None else [every[i] for i in self.ids.tolist()]
 
     def __len__(self) -> int:
         return len(self.images) if self.ids is None else len(self.ids)
@@ -118,7 +125,16 @@ def table_splits(file: Path, share: float, table: TableConfig = _USUAL, task: As
     )
     assert validation is not None
     note = f"validation: {validation.file!r}, next to {file.name}"
-    return TableSplits(train, validation, test, note, held_out=False)
+    return _noted(TableSplits(train, validation, test, note, held_out=False))
+
+
+def _noted(splits: TableSplits) -> TableSplits:
+    """With what is strange about the files of its parts added to the note."""
+    train = splits.train
+    words = [splits.note, *again_words(train.paths, train.labels)]
+    for name, part in (("validation", splits.validation), ("test", splits.test)):
+        words += [] if part is None else shared_words(train.paths, part.paths, name)
+    return splits._replace(note=". ".join(words))
 
 
 def _by_column(file: Path, table: TableConfig, task: Asked) -> TableSplits:
@@ -145,8 +161,8 @@ def _by_column(file: Path, table: TableConfig, task: Asked) -> TableSplits:
     note = f"validation: by the column {column!r}"
     if validation is None:
         assert test is not None
-        return TableSplits(train, test, None, note, held_out=False)
-    return TableSplits(train, validation, test, note, held_out=False)
+        return _noted(TableSplits(train, test, None, note, held_out=False))
+    return _noted(TableSplits(train, validation, test, note, held_out=False))
 
 
 def _split_values(file: Path, table: TableConfig) -> list[str]:
@@ -168,7 +184,8 @@ def _held_out(file: Path, share: float, table: TableConfig, task: Asked) -> Tabl
     whole = whole_table(file, table, task)
     is_class = whole.task == "classes"
     is_held = held_out_of(whole.labels if is_class else np.zeros(len(whole), dtype=np.int64), share)
-    if not is_held.any():
+    is_held = is_held[first_places(whole.paths)]  # an image that is listed twice is not in both parts
+    if not is_held.any() or is_held.all():
         raise EmptyDatasetError(
             f"{str(file)!r} has one image{' of each class' if is_class else ''}, so none can be held out to "
             f"measure on. Put val{file.suffix} next to train{file.suffix}, or add a column {table.split!r}"
@@ -181,4 +198,6 @@ def _held_out(file: Path, share: float, table: TableConfig, task: Asked) -> Tabl
         f"validation: {len(held)} of {len(whole)} images are held out of {str(file)!r}, {share:.0%} of "
         f"{'each class' if is_class else 'them'} (--held-out), the same ones in every run"
     )
-    return TableSplits(train, held, None, note, held_out=True)
+    return TableSplits(
+        train, held, None, ". ".join([note, *again_words(whole.paths, whole.labels)]), held_out=True
+    )

@@ -19,7 +19,7 @@ from fastpipe.train.config.recipe import config_from_values, load_recipe
 from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.model import build_model, last_layer
 from fastpipe.train.safetensors_file import SUFFIX, card_in_header
-from fastpipe.train.units import in_units
+from fastpipe.train.units import Units, in_units, units_from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,8 @@ class Trained:
     """The model of a checkpoint. `averaged` are the EMA weights, empty without an average.
 
     `step` is None if it is unknown; `name` is the name of `raw`. `classes` are the names of the outputs: of
-    classes, of labels, or of columns of numbers, in whose units the outputs of these weights are.
+    classes, of labels, or of columns of numbers. units: those that the outputs are standardised
+    by; None: outputs are as they are meant, as exported ones are.
     """
 
     path: Path
@@ -38,10 +39,15 @@ class Trained:
     averaged: Mapping[str, Tensor]
     name: str = "raw"
     task: Task = "classes"
+    units: Units | None = None
 
     def weights(self) -> dict[str, Mapping[str, Tensor]]:
         """The sets of weights by name; the first is the one whose top-1 a run reports."""
         return {**({"ema": self.averaged} if self.averaged else {}), self.name: self.raw}
+
+    def for_others(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """One of these sets for a model alone, whose outputs are in the units of the labels."""
+        return weights if self.units is None else in_units(weights, self.units)
 
     def model(self, weights: Mapping[str, Tensor], device: torch.device) -> nn.Module:
         """The recipe's model with `weights`, ready to predict. Raises DataError if they do not fit."""
@@ -70,9 +76,10 @@ def trained_of(state: Mapping[str, Any], path: Path) -> Trained:
         config=config_from_dict(state["config"]),
         classes=tuple(state["classes"]),
         step=state["step"],
-        raw=in_units(state["model"], units) if units else state["model"],
-        averaged=in_units(state["ema"], units) if units else state["ema"],
+        raw=state["model"],
+        averaged=state["ema"],
         task=state.get("task", "classes"),
+        units=units_from(units) if units else None,
     )
 
 
@@ -157,6 +164,8 @@ def read_exported(path: Path, weights: Mapping[str, Tensor], told: Told, classes
         classes, step = tuple(map(str, card["classes"])), int(card["step"])
         task = card.get("task", "classes")
     changes = {key: value for key, value in told.given().items() if key != "recipe"}
+    if task == "regression":  # outputs in the labels' own units: half precision ends at 65504
+        changes["precision"] = "fp32"
     return Trained(
         path=path,
         config=replace(config, **changes),

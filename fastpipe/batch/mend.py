@@ -140,7 +140,8 @@ class Mending:
         return kept, request, incidents
 
     def _replace(self, place: int, error: SampleError, put: Put) -> int:
-        for candidate in self._mender.substitutes(self._request, place):
+        candidates = list(self._mender.substitutes(self._request, place))
+        for candidate in candidates:
             if self._mender.is_listed(candidate):
                 continue
             try:
@@ -148,8 +149,13 @@ class Mending:
             except SampleError:
                 continue
             return candidate
+        found = (
+            f"No readable replacement of its class was found in {_SUBSTITUTES} draws"
+            if candidates
+            else "No other sample has its label, so there is no replacement"
+        )
         raise SampleError(
-            f"{error} No readable replacement of its class was found in {_SUBSTITUTES} draws.",
+            f"{str(error).rstrip('. ')}. {found}.",
             path=error.path,
             sample_id=int(self._request.ids[place]),
         ) from error

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
-__all__ = ["ends_with_its_reader", "put", "version"]
+__all__ = ["ends_with_its_reader", "printable", "put", "version"]
 
 CLOSED = 128 + signal.SIGPIPE
 """The exit status of a program whose reader has gone, as a shell reports it: 141."""
@@ -48,7 +48,10 @@ def ends_with_its_reader(main: Callable[P, int]) -> Callable[P, int]:
 
 
 def put(text: str) -> None:
-    """Write `text` to standard output now, under a `main` as above."""
+    """Write `text` to standard output now, under a `main` as above; what it cannot encode is escaped."""
+    if not text.isascii():
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        text = printable(text).encode(encoding, "backslashreplace").decode(encoding)
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -56,6 +59,14 @@ def put(text: str) -> None:
         raise
     except OSError as error:
         raise _UnwritableError(error.strerror) from error
+
+
+def printable(text: str) -> str:
+    r"""Text that UTF-8 can hold: bytes of a file name that are not UTF-8 become \xNN."""
+    try:
+        return os.fsencode(text).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a character, as JSON may have: no byte of a file name
+        return text.encode("utf-8", "backslashreplace").decode()
 
 
 def version() -> str:

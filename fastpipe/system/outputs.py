@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fastpipe.errors import ArgumentError
 from fastpipe.system.files import replace_file
+from fastpipe.system.output import printable
 
 __all__ = ["check_writable", "unwritable", "write_text"]
 
@@ -28,7 +29,7 @@ def check_writable(option: str, path: str) -> None:
 def write_text(option: str, path: str, text: str) -> None:
     """Write UTF-8 text in one move: readers never see half of it. ArgumentError when it cannot be."""
     try:
-        replace_file(path, lambda file: file.write(text.encode()))
+        replace_file(path, lambda file: file.write(printable(text).encode()))
     except OSError as error:
         raise unwritable(option, path, error) from error
 

@@ -376,3 +376,60 @@ def test_a_folder_with_a_best_is_a_run(photos: Path, tmp_path: Path) -> None:
     (tmp_path / BEST).touch()
     with pytest.raises(ArgumentError, match="already holds a run"):
         make_folder(str(tmp_path), "mild", resuming=False)
+
+
+def test_an_older_checkpoint_that_is_its_own_best_replaces_no_later_and_better_one(
+    photos: Path, tmp_path: Path, scripted: dict[int, float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """previous.ckpt, of epoch 3, was the best when it was written; best.ckpt is of epoch 4 and better."""
+    folder = tmp_path / "run"
+    scripted |= {1: 5, 2: 6, 3: 7, 4: 8}
+    assert train(photos, folder) == 0
+    assert saved_own(folder / "previous.ckpt")
+    _damage(folder / "last.ckpt")
+    scripted[4] = 6
+    with pytest.warns(UserWarning, match=r"Continuing from previous\.ckpt"):
+        assert train(photos, folder) == 0
+    assert "best.ckpt is of epoch 4, which is trained again" in capsys.readouterr().out
+    assert epoch_of(folder / BEST) == (4, 4.0)
+    assert summary_of(folder)["best"]["value"] == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_after_a_resume_by_name_auto_goes_on_from_it(
+    other: bool, photos: Path, tmp_path: Path, scripted: dict[int, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--resume best.ckpt is killed before it saves; --resume auto must not take up epoch 4 again."""
+    scripted |= {1: 5, 2: 8, 3: 6, 4: 7}
+    assert train(photos, tmp_path / "run") == 0
+    folder = tmp_path / ("other" if other else "run")
+    args = [*SMALL, "--data", str(photos), "--epochs", "4", "--output-dir", str(folder)]
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "train_step", killed)
+        assert main([*args, "--resume", str(tmp_path / "run" / BEST)]) == 130
+    assert epoch_of(folder / "last.ckpt") == (2, 2.0) and epoch_of(folder / BEST) == (2, 2.0)
+    assert not (folder / "previous.ckpt").exists()
+    assert epoch_of(tmp_path / "run" / "last.ckpt")[0] == (4 if other else 2)
+    scripted |= {3: 9, 4: 6}
+    assert main([*args, "--resume", "auto"]) == 0
+    assert summary_of(folder)["best"]["epoch"] == 3
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    epochs = [line["epoch"] for line in lines if line["kind"] == "epoch"]
+    assert epochs == ([2, 3] if other else [0, 1, 2, 3])
+
+
+def test_a_best_file_of_another_run_is_not_taken_for_ones_own(
+    photos: Path, tmp_path: Path, scripted: dict[int, float]
+) -> None:
+    scripted |= {1: 5, 2: 8, 3: 6, 4: 9}
+    assert train(photos, tmp_path / "one") == 0
+    scripted |= {1: 6, 2: 5, 3: 5, 4: 5}
+    assert train(photos, tmp_path / "two", epochs=4) == 0
+    state = load_checkpoint(tmp_path / "two" / "previous.ckpt")
+    (tmp_path / "two" / BEST).unlink()
+    found, note = settled(state, tmp_path / "two" / "previous.ckpt", tmp_path / "one", TOP1)
+    assert found.value is None and "starts anew" in note

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from fastpipe.errors import ArgumentError
 from fastpipe.storage import open_index
@@ -90,3 +92,39 @@ def test_the_command_names_what_is_wrong_before_anything_is_made(
     assert "Found: 'tpu'" in capsys.readouterr().err and not (tmp_path / "run").exists()
     assert main(["--evaluate", str(tmp_path / "x.pt"), "--data", str(photos), "--device", "tpu"]) == 2
     assert "Found: 'tpu'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["--predict", "--evaluate", "--report"])
+def test_every_command_computes_and_loads_where_it_is_told(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The model's device, and that of the loader, which would otherwise take the GPU."""
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 40, 3)).astype(np.uint8)
+    for split in ("train", "val"):
+        for name in ("a", "b"):
+            (tmp_path / "data" / split / name).mkdir(parents=True)
+            for number in range(4):
+                Image.fromarray(pixels).save(tmp_path / "data" / split / name / f"{number}.png")
+    run = tmp_path / "run"
+    options = ("--recipe", "mild", "--model", "test_resnet", "--train-resolution", "32", "--epochs", "2")
+    small = ("--batch-size", "8", "--num-workers", "0", "--backend", "torchvision", "--ema", "null")
+    steady = ("--progressive-resizing", "null")
+    assert main([*options, *small, *steady, "--data", str(tmp_path / "data"), "--output-dir", str(run)]) == 0
+    loaders: list[Any] = []
+    make = data_module._loader
+
+    def noted(*args: Any, **settings: Any) -> Any:
+        loaders.append(args[4])
+        return make(*args, **settings)
+
+    monkeypatch.setattr(data_module, "_loader", noted)
+    args = {
+        "--predict": ["--predict", str(run / "last.ckpt"), str(tmp_path / "data" / "val")],
+        "--evaluate": ["--evaluate", str(run / "last.ckpt"), "--data", str(tmp_path / "data")],
+        "--report": ["--report", str(run)],
+    }[command]
+    assert main([*args, "--device", "cpu"]) == 0
+    assert set(loaders) == {torch.device("cpu")}
+    capsys.readouterr()
+    assert main([*args, "--device", "tpu"]) == 2
+    assert "--device must be auto, cpu, cuda" in capsys.readouterr().err

@@ -111,7 +111,9 @@ def test_what_cannot_be_cleared_away_hides_no_error_of_an_export(
     read_only: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights = {"w": torch.ones(1)}
-    trained = SimpleNamespace(averaged=False, weights=lambda: {"raw": weights})
+    trained = SimpleNamespace(
+        averaged=False, weights=lambda: {"raw": weights}, for_others=lambda weights: weights
+    )
     monkeypatch.setattr(export_module, "read_trained", lambda checkpoint: trained)
     monkeypatch.setattr(export_module, "_card", lambda *_: {})
     monkeypatch.setattr(export_module, "_rebuild", lambda trained, suffix: [])

@@ -110,7 +110,7 @@ def test_labels_are_what_they_look_like_or_what_is_asked_for(case: str, folder: 
     found = opened(folder, columns, name, **options)
     assert (found.task, found.classes, found.validation.task) == (task, names, task)
     assert len(found.train) == 6 and len(found.validation) == 2 and found.held_out
-    wanted = np.int64 if task == "classes" else np.float32
+    wanted = {"classes": np.int64, "multi-label": np.float32, "regression": np.float64}[task]
     assert found.train.labels.dtype == wanted and found.validation.labels.dtype == wanted
     assert found.train.labels.shape[1:] == (() if task == "classes" else (len(names),))
 
@@ -260,3 +260,43 @@ def test_what_has_no_meaning_is_refused_by_name(loss: LossConfig, task: Any, key
 def test_a_loss_of_numbers_is_never_changed_for_classes() -> None:
     with pytest.raises(ArgumentError, match=r"must be bce or cross_entropy .*Found: 'mse'.*--loss\.name bce"):
         fit_to_task(TrainConfig(loss=LossConfig(name="mse")), "classes")
+
+
+WRONG: dict[str, tuple[Sequence[Any], Any, str]] = {
+    "lists beside text": (
+        [["cat", "dog"], "cat"] * 4,
+        {},
+        r"must have lists in every row, or in none\. Found no list in line 2: 'cat'; .*Write \[\"cat\"\]",
+    ),
+    "lists beside text by will": (
+        [["cat", "dog"], "cat"] * 4,
+        {"task": "classes"},
+        "must have lists in every",
+    ),
+    "an empty name": ([["cat", " "], ["dog"]] * 4, {}, "must have names in its lists.*line 1: .*empty"),
+    "null in a list": ([["cat", None], ["dog"]] * 4, {}, "must have lists of names.*line 1"),
+    "dicts beside text": ([{"a": 1}, "cat"] * 4, {}, "must have text or numbers. Found: line 1: {'a': 1}"),
+    "NaN beside text": ([float("nan"), "cat"] * 4, {}, "must have text or numbers. Found: line 1: nan"),
+    "one number twice": (
+        ["1", "1.0"] * 4,
+        {},
+        "has '1' and '1.0', which are the same number.*--task classes",
+    ),
+    "lists for classes": ([["cat"], ["dog"]] * 4, {"task": "classes"}, "must have one class"),
+    "text for several": (["cat", "dog"] * 4, {"task": "multi-label"}, "must have several labels an image"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_labels_in_json_lines_that_are_no_labels_are_named(case: str, folder: Path) -> None:
+    labels, options, text = WRONG[case]
+    with pytest.raises(DataError, match=text):
+        opened(folder, {"label": labels}, "list.jsonl", **options)
+
+
+def test_labels_in_json_lines_that_are_spelt_in_two_ways(folder: Path) -> None:
+    """White space does not make another label, nor does 1.0 in place of 1."""
+    found = opened(folder, {"label": [["cat ", "dog"], ["cat"]] * 4}, "list.jsonl")
+    assert (found.task, found.classes) == ("multi-label", ("cat", "dog"))
+    found = opened(folder, {"label": [1, 1.0, 2, 2] * 2}, "list.jsonl")
+    assert (found.task, found.classes) == ("classes", ("1", "2"))

@@ -12,8 +12,9 @@ import sklearn.metrics
 import torch
 from torch import Tensor
 
-from fastpipe.errors import ArgumentError, MissingExtraError
+from fastpipe.errors import ArgumentError, DataError, MissingExtraError
 from fastpipe.train.metrics import library
+from fastpipe.train.metrics.absent import absent_words, labels_without_images
 from fastpipe.train.metrics.evaluated import of_vectors
 from fastpipe.train.metrics.outcome import outcome_of
 from fastpipe.train.metrics.table import METRICS, Chosen, chosen, metric_named
@@ -97,7 +98,7 @@ def test_metrics_of_numbers_are_those_of_scikit_learn(columns: int) -> None:
         lambda images: images,
         batches(torch.from_numpy(outputs), torch.from_numpy(labels)),
         "regression",
-        columns,
+        tuple(map(str, range(columns))),
     )
     assert told == {"images": IMAGES, **found}
 
@@ -159,3 +160,27 @@ def test_without_torchmetrics_only_what_needs_it_is_refused(monkeypatch: pytest.
     assert isinstance(chosen("classes", "loss", None, num_classes=10), Chosen)
     with pytest.raises(MissingExtraError, match="torchmetrics"):
         chosen("classes", "macro-f1", None, num_classes=10)
+
+
+@pytest.mark.parametrize("task", ["classes", "multi-label", "regression"])
+def test_outputs_that_are_nan_have_no_figure(task: Any) -> None:
+    """The largest of NaNs is the first class, and NaNs have an order: both would be figures."""
+    names = ",".join(metric.name for metric in METRICS if task in metric.tasks and metric.name != "loss")
+    outputs = torch.randn(IMAGES, CLASSES)
+    outputs[3] = math.nan
+    labels = torch.zeros(IMAGES, dtype=torch.int64) if task == "classes" else (outputs > 0).float()
+    assert set(measured(task, names, outputs, labels).values()) == {None}
+    if task != "classes":
+        with pytest.raises(DataError, match="NaN for 1 of 60 images"):
+            of_vectors(lambda images: images, batches(outputs, labels), task, tuple("abcdefg"))
+
+
+def test_labels_that_map_leaves_out_are_named() -> None:
+    names, labels = tuple("abcdefgh"), np.zeros((3, 8))
+    assert labels_without_images(np.eye(8), names) == () and absent_words((), names, "test") == ""
+    labels[1, 1] = 1.0
+    absent = labels_without_images(labels, names)
+    assert absent == ("a", *"cdefgh")
+    expected = "mAP leaves out 7 of 8 labels, which no test image has: 'a', 'c', 'd', 'e', 'f' and 2 more"
+    assert absent_words(absent, names, "test") == expected
+    assert "mAP is not known" in absent_words(names, names, "validation")

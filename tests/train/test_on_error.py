@@ -13,12 +13,14 @@ import pytest
 import torch
 from PIL import Image
 
+from fastpipe.batch.mend import Mender, Policy
 from fastpipe.errors import DataError, NoEffectWarning, SampleError
 from fastpipe.storage import write_beton
 from fastpipe.train.broken import broken_words, in_options
 from fastpipe.train.cli import main, parse
 from fastpipe.train.config.checks import check_on_error
 from fastpipe.train.loop import Trainer
+from fastpipe.types import Request
 
 SMALL = (
     *("--recipe", "mild", "--model", "test_resnet", "--train-resolution", "32", "--optimizer.lr", "0.02"),
@@ -200,8 +202,7 @@ def test_messages_that_name_no_remedy_get_one() -> None:
     assert in_options(SampleError("'x.jpg' cannot be read.")).endswith(
         "Or give --on-error skip or --on-error replace"
     )
-    for error in (DataError("no such folder"), SampleError("No readable replacement of its class was found")):
-        assert in_options(error) == str(error)
+    assert in_options(DataError("no such folder")) == "no such folder"
     unreadable = "the list cannot be read (gone). Name another file, or pass quarantine=False"
     assert in_options(DataError(unreadable)).endswith("Make it readable, or delete it")
 
@@ -242,3 +243,47 @@ def test_a_copy_without_broken_images_counts_none(photos: Path, tmp_path: Path) 
     assert main(_args(own, tmp_path / "run", "--num-workers", "0")) == 0
     broken = _summary(tmp_path / "run")["broken_samples"]
     assert {number for counts in broken.values() for number in counts.values()} == {0}
+
+
+def test_an_image_that_could_not_be_replaced_is_told_in_whole_sentences(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And without the advice to replace it."""
+    advice = """Write it again, or pass on_error="skip" or on_error="replace" to the DataLoader"""
+    mending = Mender([], Policy(on_error="replace"))
+    monkeypatch.setattr(mending, "substitutes", lambda *_: iter(()))
+    request = Request(seed=1, epoch=0, batch=0, ids=np.arange(1), repeats=np.zeros(1, dtype=np.int64))
+    with pytest.raises(SampleError) as caught:
+        mending.batch(request).mend(0, SampleError(f"sample 0 cannot be decoded. {advice}"), lambda *_: None)
+    assert str(caught.value).endswith(
+        "DataLoader. No other sample has its label, so there is no replacement."
+    )
+    start = "sample 0 cannot be decoded. Write it again. No other sample has its label"
+    start += ", so there is no replacement"
+    assert in_options(caught.value) == f"{start}. Or give --on-error skip"
+    monkeypatch.setitem(os.environ, "WORLD_SIZE", "2")
+    assert in_options(caught.value) == f"{start}. Repair such images, or remove them"
+
+
+@pytest.mark.parametrize(("label", "told"), [("0.5", "No other sample has its label"), ("a|b", "")])
+def test_lists_of_several_labels_and_of_numbers_replace_what_has_the_same_label(
+    label: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A number that no other image has cannot be replaced; a set of labels that others have can."""
+    own, lines = _photos(tmp_path / "photos", {"train": (), "val": (), "test": ()}), ["path,label,split"]
+    for split, count in (("train", 24), ("val", 10)):
+        for number, file in enumerate(sorted((own / split).rglob("*.jpg"))[:count]):
+            other = ("a", "b", "a|b")[number % 3] if "|" in label else str(1.5 + number)
+            lines.append(f"{file},{label if number == 2 else other},{split}")
+            if number == 2 and split == "train":
+                file.write_bytes(b"no image")
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    columns = ("--table.separator", "|") if "|" in label else ()
+    more = ("--on-error", "replace", "--num-workers", "0", "--max-bad", "0.5")
+    args = _args(tmp_path / "list.csv", tmp_path / "run", *columns, *more)
+    assert main(args) == (1 if told else 0)
+    said = capsys.readouterr().err
+    if told:
+        assert f". {told}, so there is no replacement. Or give --on-error skip" in said
+    else:
+        assert _summary(tmp_path / "run")["broken_samples"]["train"]["replaced"] == 2

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastpipe.errors import ArgumentError
+from fastpipe.errors import ArgumentError, DataError
 from fastpipe.storage import FolderIndex, demo_splits, open_index, write_beton
+from fastpipe.train.checkpoint import load_checkpoint
 from fastpipe.train.cli import main
 from fastpipe.train.measure.predict import Answer
 from fastpipe.train.measure.rows import check_top_k, csv_lines, json_lines
@@ -244,3 +246,107 @@ def test_help_needs_neither_torch_nor_a_checkpoint(capsys: pytest.CaptureFixture
     assert main(["--predict", "--help"]) == 0
     shown = capsys.readouterr()
     assert shown.err == "" and "CKPT" in shown.out and "FILES" in shown.out
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its images would be missing without a word."""
+    for name in ("a", "b/closed"):
+        (tmp_path / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name / "0.png")
+    scandir = os.scandir
+
+    def refusing(folder: str) -> Any:
+        if str(folder).endswith("closed"):
+            raise PermissionError(13, "Permission denied", folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(DataError, match=r"b/closed' cannot be read \(Permission denied\)"):
+        open_sources([str(tmp_path)])
+    assert len(open_sources([str(tmp_path / "a")])[0]) == 1
+
+
+def test_a_link_that_leads_back_is_named(tmp_path: Path) -> None:
+    """Following it would list each image some forty times."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "0.png")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "back").symlink_to(tmp_path, target_is_directory=True)
+    with pytest.raises(DataError, match="leads back to a folder that contains it"):
+        open_sources([str(tmp_path)])
+    (tmp_path / "a" / "back").unlink()
+    (tmp_path / "other").symlink_to(tmp_path / "a", target_is_directory=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "a" / "1.png")
+    assert len(open_sources([str(tmp_path)])[0]) == 3
+
+
+def test_an_output_that_is_read_is_refused(run: Path, photos: Path, out: Any, tmp_path: Path) -> None:
+    listed = tmp_path / "list.csv"
+    listed.write_text(f"path\n{photos / 'val' / 'a' / '0.jpg'}\n")
+    before = listed.read_text()
+    (tmp_path / "link.csv").symlink_to(listed)
+    for name in ("list.csv", "link.csv"):
+        said = out(str(listed), "--output", str(tmp_path / name), status=2)
+        assert "--output must not name a file that is read" in said
+    assert listed.read_text() == before
+
+
+def test_pictures_and_pages_replace_nothing_that_is_read(
+    run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A sheet in a folder of images would be one of them; --html could name the checkpoint."""
+    checkpoint = run / "last.ckpt"
+    measure = ["--evaluate", str(checkpoint), "--data", str(photos)]
+    before = sorted(photos.rglob("*"))
+    assert main([*measure, "--sheet", str(photos / "val" / "a" / "sheet.jpg")]) == 2
+    assert "--sheet must not name a file among the images" in capsys.readouterr().err
+    for args in ([*measure, "--html"], ["--report", str(run), "--output"]):
+        assert main([*args, str(checkpoint)]) == 2
+        assert "must name a file that ends in .html or .htm. Found" in capsys.readouterr().err
+    assert sorted(photos.rglob("*")) == before and load_checkpoint(checkpoint)
+    listed = tmp_path / "val.csv"
+    image = Path(shutil.copy(photos / "val" / "a" / "0.jpg", tmp_path / "0.jpg"))
+    lines = [f"{photos / 'val' / name / '0.jpg'},{name}" for name in CLASSES]
+    listed.write_text("\n".join(["path,label", f"{image},a", *lines]))
+    assert main(["--evaluate", str(checkpoint), "--data", str(listed), "--sheet", str(image)]) == 2
+    assert "--sheet must not name a file among the images" in capsys.readouterr().err
+
+
+@pytest.fixture
+def odd(photos: Path, tmp_path: Path) -> Path:
+    """The photos with names of folders and files that are not UTF-8."""
+    root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/photos\xfe"))
+    for file in sorted(photos.rglob("*.jpg")):
+        name = os.fsdecode(b"a\xff") if file.parent.name == "a" else file.parent.name
+        place = root / file.parent.parent.name / name / os.fsdecode(b"\xfd" + file.name.encode())
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, place)
+    return root
+
+
+def test_names_that_are_not_utf_8_reach_every_output(
+    odd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a run, its summary, evaluation, pages, predictions; standard output takes UTF-8 alone."""
+    written = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict")
+    monkeypatch.setattr(sys, "stdout", written)
+    run = tmp_path / "run"
+    sizes = ("--train-resolution", "32", "--epochs", "1", "--batch-size", "8", "--num-workers", "0")
+    options = ("--recipe", "mild", "--model", "test_resnet", "--backend", "torchvision")
+    assert main([*options, *sizes, "--data", str(odd), "--output-dir", str(run)]) == 0
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    assert summary["data"] == str(odd) and os.fsdecode(b"a\xff") in summary["per_class"]["validation"]
+    measure = ["--evaluate", str(run / "last.ckpt"), "--data", str(odd)]
+    assert main([*measure, "--html", str(tmp_path / "e.html"), "--sheet", str(tmp_path / "s.png")]) == 0
+    assert "a\\xff" in (tmp_path / "e.html").read_text(encoding="utf-8")
+    assert main([*measure, "--json"]) == 0
+    assert main(["--report", str(run)]) == 0
+    assert "photos\\xfe" in (run / "report.html").read_text(encoding="utf-8")
+    next((odd / "val" / "b").iterdir()).write_bytes(b"no image")
+    for name in ("o.csv", "o.jsonl"):
+        answers = ["--predict", str(run / "last.ckpt"), str(odd / "val"), "--on-error", "skip"]
+        assert main([*answers, "--output", str(tmp_path / name)]) == 0
+        assert main([*answers, *(["--json"] if name == "o.jsonl" else [])]) == 0
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert "xfd" in text and "cannot" in text
+    written.flush()
+    assert "photos\\xfe" in written.buffer.getvalue().decode("utf-8")  # type: ignore[attr-defined]

@@ -108,3 +108,10 @@ def test_mistakes_are_named(
 def test_data_must_be_given(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--recipe", "hot"]) == 2
     assert "DATA must be given first" in capsys.readouterr().err
+
+
+def test_a_sheet_among_the_images_is_refused(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = next(path for path in sorted((data / "train").iterdir()) if path.is_dir())
+    assert main([str(data), *KEYS, "--output", str(folder / "sheet.png")]) == 2
+    assert "--output must not name a file among the images" in capsys.readouterr().err
+    assert not (folder / "sheet.png").exists()

@@ -288,3 +288,31 @@ def test_helpers_of_the_loaders() -> None:
         resolution_of(
             replace(mild, progressive_resizing=replace(mild.progressive_resizing, initial_scale=1.0)), 10
         )
+
+
+def test_a_run_that_stops_early_measures_the_average_once(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second epoch is no better; only the raw weights, which the summary names, are missing."""
+    passes: list[bool] = []
+
+    def counted(self: Trainer, loader: Any, *, averaged: bool = True) -> Outcome:
+        passes.append(averaged)
+        return Outcome(counts=torch.tensor([[6, 3 if averaged else 2, 6]] * 2))
+
+    monkeypatch.setattr(Trainer, "evaluate", counted)
+    (tmp_path / "data").mkdir()
+    for split in ("train", "val"):
+        (tmp_path / "data" / split).symlink_to(photos / split)
+    args = ("--data", str(tmp_path / "data"), "--epochs", "4", "--batch-size", "8", *TINY)
+    assert main([*args, "--early-stopping", "1", "--output-dir", str(tmp_path / "run")]) == 0
+    assert passes == [True, True, False]
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["top1"], summary["top1_raw"]) == (pytest.approx(1 / 2), pytest.approx(1 / 3))
+    recorded = sum(line["validation_s"] for line in _lines(tmp_path / "run", "epoch"))
+    assert summary["validation_s"] >= recorded - 0.002
+
+
+def test_without_data_every_kind_of_list_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--recipe", "mild"]) == 2
+    assert "a list (.csv, .tsv, .jsonl, .ndjson or .parquet)" in capsys.readouterr().err

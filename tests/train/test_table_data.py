@@ -154,3 +154,56 @@ def test_ffcv_is_refused_by_name(folder: Path, tmp_path: Path, capsys: pytest.Ca
     args = [*SMALL, "--data", str(file), "--output-dir", str(tmp_path / "run"), "--backend", "ffcv"]
     assert main(args) != 0
     assert "backend must be auto or one of torchvision, turbo, dali" in capsys.readouterr().err
+
+
+def test_an_image_that_is_listed_twice_is_in_one_part(folder: Path, tmp_path: Path) -> None:
+    """Else validation would measure what was trained on."""
+    rows = [row for row in rows_of(folder) if row[2] == "train"]
+    twice = [(str(folder / path), name, split) for path, name, split in rows * 2]
+    found = open_data(str(write(tmp_path / "all.csv", twice, split=False)), held_out=0.3)
+    assert (
+        not {*found.train.paths} & {*found.validation.paths}
+        and len(found.train) + len(found.validation) == 48
+    )
+    assert len(found.validation) > 0 and "note:" not in found.note
+
+
+def test_images_of_both_parts_and_of_two_labels_are_said(folder: Path, tmp_path: Path) -> None:
+    rows = [(str(folder / path), name, split) for path, name, split in rows_of(folder) if split != "test"]
+    path, name, _ = next(row for row in rows if row[2] == "train")
+    shared = [*rows, (path, name, "val")]
+    note = open_data(str(write(tmp_path / "all.csv", shared, split=True)), held_out=0.1).note
+    assert f"1 of 11 validation images are trained on as well, first {path!r}" in note
+    other = [*rows, (path, "red" if name == "green" else "green", "train")]
+    note = open_data(str(write(tmp_path / "all.csv", other, split=True)), held_out=0.1).note
+    assert f"1 images are listed again with another label, first {path!r}" in note
+    assert "note:" not in open_data(str(write(tmp_path / "all.csv", rows, split=True)), held_out=0.1).note
+
+
+def test_evaluation_needs_no_image_of_every_class(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [(str(folder / path), name, split) for path, name, split in rows_of(folder)]
+    listed = write(tmp_path / "all.csv", rows, split=True)
+    assert main([*SMALL, "--data", str(listed), "--output-dir", str(tmp_path / "run")]) == 0
+    red = write(tmp_path / "red.csv", [row for row in rows if row[1] == "red"], split=False)
+    measure = ["--evaluate", str(tmp_path / "run" / "last.ckpt"), "--data"]
+    capsys.readouterr()
+    assert main([*measure, str(red), "--json"]) == 0
+    record = next(iter(json.loads(capsys.readouterr().out)["weights"].values()))["data"]
+    assert (record["classes"]["green"]["support"], record["classes"]["red"]["support"]) == (0, 20)
+    blue = write(tmp_path / "blue.csv", [(path, "blue", split) for path, _, split in rows], split=False)
+    assert main([*measure, str(blue)]) == 2
+    said = capsys.readouterr().err
+    assert "labels must be among the 2 classes ('green'; 'red')" in said and "classes=" not in said
+
+
+def test_messages_about_lists_name_no_argument_of_scripts(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "list.csv").write_text("path,label\nnone.jpg,a\n")
+    assert main([*SMALL, "--data", str(tmp_path / "list.csv"), "--output-dir", str(tmp_path / "run")]) == 1
+    assert capsys.readouterr().err.endswith("line 2: 'none.jpg'. Correct the file\n")
+    (tmp_path / "list.csv").write_bytes("path,label\nä.jpg,a\n".encode("cp1252"))
+    assert main([*SMALL, "--data", str(tmp_path / "list.csv"), "--output-dir", str(tmp_path / "run")]) == 1
+    assert "Save it as UTF-8 or UTF-16" in capsys.readouterr().err

@@ -232,8 +232,8 @@ def test_weights_in_units_give_outputs_in_units(name: str) -> None:
     images = torch.randn(2, 3, *model.default_cfg["input_size"][1:])
     with torch.no_grad():
         given = units.given(model(images))
-        model.load_state_dict(in_units(model.state_dict(), units.state_dict()))
-        torch.testing.assert_close(model(images), given, rtol=1e-5, atol=0.0)
+        model.load_state_dict(in_units(model.state_dict(), units))
+        torch.testing.assert_close(model(images).double(), given, rtol=1e-5, atol=0.0)
 
 
 def test_columns_and_models_that_cannot_be_learnt_are_named() -> None:
@@ -248,4 +248,129 @@ def test_columns_and_models_that_cannot_be_learnt_are_named() -> None:
 
 def test_no_average_yet_is_in_any_units() -> None:
     units = Units(mean=torch.zeros(1), std=torch.ones(1), layers=("fc",))
-    assert in_units({}, units.state_dict()) == {}
+    assert in_units({}, units) == {}
+
+
+TIMES = ("--table.label", "time", "--metric", "rmse,r2,loss", "--epochs", "2", "--ema", "null")
+START_S = 1_764_500_000.0  # of a day in 2025: float32 has steps of 128 s there
+
+
+@pytest.fixture(scope="module")
+def times(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The list with a time of a few seconds' spread next to the other columns."""
+    with open(data, newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    with open(data.with_name("times.csv"), "w", newline="") as handle:
+        writer = csv.DictWriter(handle, (*rows[0], "time"))
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({**row, "time": f"{START_S + float(row['age']) / 10:.3f}"})
+    return data.with_name("times.csv")
+
+
+def test_times_keep_their_seconds(times: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Metrics are those of float64 in the labels' own units, in the run, --evaluate and --predict."""
+    out = tmp_path / "run"
+    assert main(args(times, out, *TIMES)) == 0
+    summary, state = summary_of(out), torch.load(out / "last.ckpt", weights_only=True)
+    with open(times, newline="") as handle:
+        trained = [float(row["time"]) for row in csv.DictReader(handle) if row["part"] == "train"]
+    assert state["units"]["std"].item() == pytest.approx(np.std(trained), rel=1e-9)
+    assert state["units"]["mean"].item() == pytest.approx(np.mean(trained), abs=1e-6)
+    capsys.readouterr()
+    assert main(["--evaluate", str(out / "last.ckpt"), "--data", str(times), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["weights"]["raw"]["validation"]
+    for key in ("mae", "rmse", "r2"):
+        assert found[key] == pytest.approx(summary[key], rel=1e-4), key
+    labels = [float(row["time"]) for row in rows_of(times)]
+    files = [str(times.parent / row["file"]) for row in rows_of(times)]
+    assert main(["--predict", str(out / "last.ckpt"), *files]) == 0
+    said = [float(row["time"]) for row in csv.DictReader(capsys.readouterr().out.splitlines())]
+    assert sklearn.metrics.mean_absolute_error(labels, said) == pytest.approx(summary["mae"], abs=1e-5)
+
+
+def test_an_export_says_what_float32_loses(
+    times: Path, numbers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(args(times, tmp_path / "run", *TIMES, "--epochs", "1")) == 0
+    capsys.readouterr()
+    assert main(["--export", str(tmp_path / "run" / "last.ckpt"), str(tmp_path / "model.pt")]) == 0
+    assert (
+        "note: float32 outputs in the labels' own units give 'time' in steps of 128 "
+        in capsys.readouterr().out
+    )
+    assert "'time' in steps of 128" in json.loads((tmp_path / "model.json").read_text())["note"]
+    assert main(["--export", str(numbers / "last.ckpt"), str(tmp_path / "fine.pt")]) == 0
+    assert "note:" not in capsys.readouterr().out
+
+
+def test_half_precision_never_holds_numbers_in_their_own_units(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Prices of a million are beyond float16, and have steps of 4096 in bfloat16."""
+    out, columns = tmp_path / "run", ("--table.label", "price", "--epochs", "1", "--ema", "null")
+    assert main(args(data, out, *columns, "--precision", "amp_bf16")) == 0
+    assert main(["--export", str(out / "last.ckpt"), str(tmp_path / "model.pt")]) == 0
+    for weights, allowed in ((out / "last.ckpt", 1e-6), (tmp_path / "model.pt", 1e-2)):
+        capsys.readouterr()
+        assert main(["--evaluate", str(weights), "--data", str(data), "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        (splits,) = found["weights"].values()
+        assert splits["validation"]["mae"] == pytest.approx(summary_of(out)["mae"], rel=allowed)
+        assert found["precision"] == ("fp32" if weights.suffix == ".pt" else "amp_bf16")
+
+
+def test_a_run_that_starts_from_another_one_applies_no_units_twice(
+    numbers: Path, data: Path, tmp_path: Path
+) -> None:
+    """From a checkpoint and from exported weights: the loss is that of the earlier run's end."""
+    assert main(["--export", str(numbers / "last.ckpt"), str(tmp_path / "model.pt")]) == 0
+    still = ("--table.label", "age,price", "--optimizer.lr", "1e-6", "--epochs", "1", "--ema", "null")
+    for number, weights in enumerate((numbers / "last.ckpt", tmp_path / "model.pt")):
+        out = tmp_path / str(number)
+        options = (*still, "--metric", "loss", "--pretrained", "false", "--tta")
+        assert main(args(data, out, *options, "--init-from", str(weights))) == 0
+        assert summary_of(out)["val_loss"] == pytest.approx(summary_of(numbers)["val_loss"], abs=0.2)
+
+
+def test_units_are_moved_to_the_device_once(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[torch.device] = []
+    to = Units.to
+
+    def counted(self: Units, device: torch.device) -> Units:
+        moved.append(device)
+        return to(self, device)
+
+    monkeypatch.setattr(Units, "to", counted)
+    assert main(args(data, tmp_path / "run", *NUMBERS, "--epochs", "2")) == 0
+    assert moved == [torch.device("cpu")]
+
+
+def test_labels_that_no_image_has_are_left_out_of_map_and_said(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open(data, newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    lines = [
+        {
+            "path": str(data.parent / row["file"]),
+            "split": row["part"],
+            "label": row["tags"].split("+") + (["rare"] if number == 0 else []),
+        }
+        for number, row in enumerate(rows)
+    ]
+    listed = tmp_path / "list.jsonl"
+    listed.write_text("\n".join(json.dumps(line) for line in lines))
+    assert main([*SMALL, "--data", str(listed), "--output-dir", str(tmp_path / "run"), "--epochs", "1"]) == 0
+    words = "mAP leaves out 1 of 4 labels, which no validation image has: 'rare'"
+    assert words in capsys.readouterr().out
+    summary = summary_of(tmp_path / "run")
+    assert 0.0 < summary["map"] <= 1.0 and summary["best"]["value"] == summary["map"]
+    checkpoint = str(tmp_path / "run" / "last.ckpt")
+    assert main(["--evaluate", checkpoint, "--data", str(listed)]) == 0
+    assert words in capsys.readouterr().out
+    assert main(["--evaluate", checkpoint, "--data", str(listed), "--json"]) == 0
+    (splits, *_) = json.loads(capsys.readouterr().out)["weights"].values()
+    assert splits["validation"]["labels_without_images"] == ["rare"]

@@ -16,13 +16,14 @@ import torch
 import torchvision
 from PIL import Image
 
-from fastpipe.train.accuracy import count_right, sum_counts, top5
+from fastpipe.train.accuracy import count_right, top5
 from fastpipe.train.algorithms.blurpool import apply_blurpool
 from fastpipe.train.checkpoint import load_checkpoint, save_checkpoint
 from fastpipe.train.cli import main
 from fastpipe.train.config.keys import config_to_dict
 from fastpipe.train.config.recipe import load_recipe
 from fastpipe.train.export import export, plain_state_dict
+from fastpipe.train.metrics.outcome import outcome_of
 from fastpipe.train.model import build_model
 from fastpipe.train.safetensors_file import write_safetensors
 from fastpipe.train.weights import read_trained
@@ -74,8 +75,8 @@ def test_counts_by_hand() -> None:
 
 
 def test_a_rank_without_images_counts_none() -> None:
-    counts = sum_counts(lambda images: images, iter(()), num_classes=6)
-    assert counts.tolist() == [[0, 0, 0]] * 6 and counts.dtype == torch.int64
+    counts = outcome_of(lambda images: images, iter(()), num_outputs=6).counts
+    assert counts is not None and counts.tolist() == [[0, 0, 0]] * 6 and counts.dtype == torch.int64
 
 
 def test_top_5_says_nothing_below_six_classes() -> None:

@@ -14,12 +14,14 @@ from fastpipe.train.commands.options import (
     add_loading,
     add_told,
     asks_for_help,
+    check_page,
     chosen,
     command_parser,
     told_by,
 )
 from fastpipe.train.measure.words import MISTAKES
 
+_WRITTEN = ("sheet", "html")
 _SHEET_ENDINGS = (".jpg", ".jpeg", ".png")
 
 
@@ -38,6 +40,7 @@ def run(args: Sequence[str]) -> int:
         given.data,
         **chosen(given, "batch_size", "num_workers", "on_error", "max_bad", "device", "mistakes"),
         told=told_by(given),
+        outputs={f"--{name}": path for name in _WRITTEN if (path := getattr(given, name)) is not None},
     )
     if given.sheet is not None:
         from fastpipe.train.measure.sheet import write_sheet
@@ -96,6 +99,7 @@ def _check(given: argparse.Namespace) -> None:
         raise ArgumentError(f"--mistakes must be a number from 0. Found: {given.mistakes}")
     if given.sheet is not None and not given.sheet.lower().endswith(_SHEET_ENDINGS):
         raise ArgumentError(f"--sheet must end in {', '.join(_SHEET_ENDINGS)}. Found: {given.sheet!r}")
-    for name in ("sheet", "html"):
+    check_page("--html", given.html)
+    for name in _WRITTEN:
         if (path := getattr(given, name)) is not None:
             check_writable(f"--{name}", path)

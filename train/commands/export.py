@@ -35,5 +35,7 @@ def run(args: Sequence[str]) -> int:
     card = export(checkpoint, out, raw=given.raw)
     kind = {"classes": "classes", "multi-label": "labels", "regression": "numbers"}[card["task"]]
     put(f"{out}: {card['weights']} weights of {card['model']}, {card['num_classes']} {kind}\n")
+    if "note" in card:
+        put(f"note: {card['note']}\n")
     put("\n".join(f"    {line}" for line in card["rebuild"]) + "\n")
     return 0

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from fastpipe.errors import ArgumentError
 from fastpipe.system.output import put
 
 if TYPE_CHECKING:
@@ -49,6 +50,12 @@ def add_told(parser: argparse.ArgumentParser) -> None:
     exported.add_argument("--model", help="a timm name (default: the recipe's)")
     exported.add_argument("--val-resolution", type=int, help="pixels (default: the recipe's)")
     exported.add_argument("--val-resize", type=int, help="pixels (default: the recipe's)")
+
+
+def check_page(option: str, path: str | None) -> None:
+    """Raise ArgumentError for a page whose name is that of another kind of file, such as a checkpoint."""
+    if path is not None and not path.lower().endswith((".html", ".htm")):
+        raise ArgumentError(f"{option} must name a file that ends in .html or .htm. Found: {path!r}")
 
 
 def told_by(given: argparse.Namespace) -> Told:

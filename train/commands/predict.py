@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -44,6 +45,8 @@ def run(args: Sequence[str]) -> int:
     logging.getLogger("fastpipe").addFilter(IN_OPTIONS)
     skips = given.on_error == "skip"
     sources = open_sources(given.files, missing_are_rows=skips)
+    if given.output is not None:
+        _check_kept(given)
     settings = chosen(given, "batch_size", "num_workers", "on_error", "backend", "device")
     # A row with an error is what was asked for, so no number of them is too large.
     predictor = open_predictor(
@@ -109,6 +112,15 @@ def _check(given: argparse.Namespace) -> None:
         allowed = _JSON if given.json else f"{_CSV} or {_JSON}"
         raise ArgumentError(f"--output must name a file that ends in {allowed}. Found: {given.output!r}")
     check_writable("--output", given.output)
+
+
+def _check_kept(given: argparse.Namespace) -> None:
+    """Raise ArgumentError if the output would replace a file that is read."""
+    target = os.path.realpath(given.output)
+    if target in {os.path.realpath(os.path.expanduser(name)) for name in (*given.files, given.predict)}:
+        raise ArgumentError(
+            f"--output must not name a file that is read. Found: {given.output!r}. Name another file"
+        )
 
 
 class _Counted:

@@ -13,7 +13,13 @@ from urllib.parse import quote
 from fastpipe.errors import ArgumentError, FastpipeError
 from fastpipe.system.output import put
 from fastpipe.system.outputs import check_writable, write_text
-from fastpipe.train.commands.options import add_loading, asks_for_help, chosen, command_parser
+from fastpipe.train.commands.options import (
+    add_loading,
+    asks_for_help,
+    check_page,
+    chosen,
+    command_parser,
+)
 
 if TYPE_CHECKING:
     from fastpipe.train.evaluate import Evaluated
@@ -30,6 +36,7 @@ def run(args: Sequence[str]) -> int:
     given = parser.parse_args(args)
     folder, checkpoint = _place(given.report)
     output = given.output or str(folder / PAGE)
+    check_page("--output", output)
     check_writable("--output", output)
     write_text("--output", output, _page(folder, checkpoint, given, Path(output)))
     put(f"{output}\n")
@@ -67,10 +74,12 @@ def _place(path: Path) -> tuple[Path, Path | None]:
 
 def _page(folder: Path, checkpoint: Path | None, given: argparse.Namespace, output: Path) -> str:
     # Imported late: the help of a command needs neither torch nor timm.
+    from fastpipe.train.distributed import device_named
     from fastpipe.train.pages.reading import read_run, read_seeds
     from fastpipe.train.pages.run import run_page
     from fastpipe.train.pages.seeds import seeds_page
 
+    device_named(given.device)  # a wrong word is an error, not a page without measures
     results = read_seeds(folder)
     if results is not None:
         folders = [folder / str(one["folder"]) for one in results.get("runs", ())]
@@ -92,7 +101,7 @@ def _measured(run: RunFiles, checkpoint: Path, given: argparse.Namespace) -> Eva
     if data is None:
         return "the run folder does not name the data. Give --data."
     try:
-        return evaluate(checkpoint, str(data), **chosen(given, "batch_size", "num_workers"))
+        return evaluate(checkpoint, str(data), **chosen(given, "batch_size", "num_workers", "device"))
     except FastpipeError as error:
         sys.stderr.write(f"fastpipe-train: the checkpoint is not measured: {error}\n")
         return f"the checkpoint could not be measured, perhaps since the images are gone: {error}"

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fastpipe.train.accuracy import count_right
 from fastpipe.train.measure.forward import Forward, class_probabilities
+from fastpipe.train.metrics.evaluated import check_no_nan
 from fastpipe.types import Incident, IntArray
 
 FloatArray = npt.NDArray[np.float64]
@@ -65,6 +66,7 @@ def judge(forward: Forward, loader: Any, *, num_classes: int) -> Judged:
         shares.append(figures)
     integers = torch.cat([one.cpu() for one in whole]).numpy()
     numbers = torch.cat([one.cpu() for one in shares]).double().numpy()
+    check_no_nan(int(np.isnan(numbers).any(axis=1).sum()), len(numbers))
     return Judged(
         counts=total.cpu(),
         ids=delivered(len(integers), loader.incidents()),

@@ -6,7 +6,7 @@ validation split are those that --evaluate measures. K classes, labels or values
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,34 +26,52 @@ from fastpipe.train.data import eval_loader
 from fastpipe.train.distributed import device_named
 from fastpipe.train.evaluate import with_given
 from fastpipe.train.measure.forward import Forward, class_probabilities, forward_of
+from fastpipe.train.metrics.evaluated import check_no_nan
 from fastpipe.train.splits import Images
+from fastpipe.train.units import Units
 from fastpipe.train.weights import Told, described, names_of_outputs
 
 _NOTHING = Told()
-_ANSWERS: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "classes": class_probabilities,
-    "multi-label": lambda logits: torch.sigmoid(logits.float()),
-    "regression": Tensor.float,
-}
+FloatArray = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """One image. values: float32 [K], probabilities 0..1 or the numbers of a regression; None on an error."""
+    """One image. values: [K], probabilities 0..1, or the numbers of a regression; None on an error."""
 
     path: str
-    values: npt.NDArray[np.float32] | None = None
+    values: FloatArray | None = None
     error: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Predictor:
-    """A trained model that is ready to answer. task: classes, multi-label or regression."""
+    """A trained model that is ready to answer on `device`. task: classes, multi-label or regression.
+
+    units: those that the outputs of a regression are standardised by; None: outputs are as they are meant.
+    """
 
     config: TrainConfig
     names: tuple[str, ...]
     task: Task
     forward: Forward
+    device: torch.device
+    units: Units | None = None
+
+    @torch.no_grad()
+    def values(self, images: Tensor) -> FloatArray:
+        """The answers for a batch of images, [B, K]."""
+        outputs = self.forward(images).float()
+        if self.task == "classes":
+            return np.asarray(class_probabilities(outputs).cpu().numpy())
+        if self.task == "multi-label":
+            return np.asarray(torch.sigmoid(outputs).cpu().numpy())
+        found = outputs.cpu()
+        return (
+            np.asarray(found.numpy())
+            if self.units is None
+            else self.units.rounded(self.units.given(found).numpy())
+        )
 
 
 def open_predictor(
@@ -85,6 +103,8 @@ def open_predictor(
         names=trained.classes,
         task=trained.task,
         forward=forward_of(config, model, place),
+        device=place,
+        units=trained.units,
     )
 
 
@@ -105,11 +125,13 @@ def predict(predictor: Predictor, sources: list[Images]) -> Iterator[Answer]:
 
 
 def _answers(predictor: Predictor, images: Images) -> Iterator[Answer]:
-    loader = eval_loader(predictor.config, images, quarantine=False)
+    loader = eval_loader(predictor.config, images, device=predictor.device, quarantine=False)
     done = 0
     try:
         for batch in loader:
-            values = iter(_values(predictor, batch[0]))
+            answers = predictor.values(batch[0])
+            check_no_nan(int(np.isnan(answers).any(axis=1).sum()), len(answers))
+            values = iter(answers)
             broken = _broken(loader)
             waiting = len(batch[0])
             while waiting:
@@ -123,21 +145,12 @@ def _answers(predictor: Predictor, images: Images) -> Iterator[Answer]:
     yield from (_answer(loader, place, broken, iter(())) for place in range(done, len(images)))
 
 
-@torch.no_grad()
-def _values(predictor: Predictor, images: Tensor) -> npt.NDArray[np.float32]:
-    answers = _ANSWERS[predictor.task](predictor.forward(images))
-    values: npt.NDArray[np.float32] = answers.cpu().numpy()
-    return values
-
-
 def _broken(loader: Any) -> Mapping[int, str]:
     """The reason of each image that was skipped so far, by its place."""
     return {int(one.sample_id): one.reason for one in loader.incidents() if one.action == "skipped"}
 
 
-def _answer(
-    loader: Any, place: int, broken: Mapping[int, str], values: Iterator[npt.NDArray[np.float32]]
-) -> Answer:
+def _answer(loader: Any, place: int, broken: Mapping[int, str], values: Iterator[FloatArray]) -> Answer:
     leaf, index = locate(loader.dataset, place)
     if place in broken:
         return Answer(path=leaf.name(index), error=without_remedy(broken[place]))

@@ -5,15 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from fastpipe.errors import ArgumentError
-from fastpipe.train.measure.predict import Answer
+from fastpipe.system.output import printable
+from fastpipe.train.measure.predict import Answer, FloatArray
 
 LEAST = 0.5
 """From this probability on, a label of several is given."""
@@ -40,12 +39,12 @@ def csv_lines(
     multi-label: path, labels (those of 0.5 and more, joined by |), and a column for each label
     regression:  path, and a column for each value
     """
-    most = top_k or 1
+    most, names = top_k or 1, tuple(map(printable, names))
     head = ["path", *_head(names, task, most), *(["error"] if errors else [])]
     yield _line(head)
     for answer in answers:
         if answer.values is None:
-            yield _line([printable(answer.path), *[""] * (len(head) - 2), answer.error])
+            yield _line([printable(answer.path), *[""] * (len(head) - 2), printable(answer.error)])
             continue
         cells = _cells(answer.values, names, task, most)
         yield _line([printable(answer.path), *cells, *([""] if errors else [])])
@@ -57,18 +56,14 @@ def json_lines(
     """An object for each answer: path, and label, probability and probabilities (the largest first, all of
     them, or `top_k`); or labels and probabilities; or values; or error.
     """
+    names = tuple(map(printable, names))
     for answer in answers:
         found = (
-            {"error": answer.error}
+            {"error": printable(answer.error)}
             if answer.values is None
             else _object(answer.values, names, task, top_k or len(names))
         )
         yield json.dumps({"path": printable(answer.path), **found}, ensure_ascii=False) + "\n"
-
-
-def printable(path: str) -> str:
-    r"""The path as text; bytes that are not UTF-8 become \xNN."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _head(names: Sequence[str], task: str, most: int) -> list[str]:
@@ -78,14 +73,14 @@ def _head(names: Sequence[str], task: str, most: int) -> list[str]:
     return [name for pair in pairs for name in pair]
 
 
-def _cells(values: npt.NDArray[np.float32], names: Sequence[str], task: str, most: int) -> list[str]:
+def _cells(values: FloatArray, names: Sequence[str], task: str, most: int) -> list[str]:
     if task == "classes":
         return [cell for i in _largest(values, most) for cell in (names[i], str(values[i]))]
     labels = [BETWEEN.join(_given(values, names))] if task == "multi-label" else []
     return [*labels, *map(str, values)]
 
 
-def _object(values: npt.NDArray[np.float32], names: Sequence[str], task: str, most: int) -> dict[str, Any]:
+def _object(values: FloatArray, names: Sequence[str], task: str, most: int) -> dict[str, Any]:
     if task == "classes":
         order = _largest(values, most)
         shares = {names[i]: _number(values[i]) for i in order}
@@ -96,17 +91,17 @@ def _object(values: npt.NDArray[np.float32], names: Sequence[str], task: str, mo
     return {"values": by_name}
 
 
-def _given(values: npt.NDArray[np.float32], names: Sequence[str]) -> list[str]:
+def _given(values: FloatArray, names: Sequence[str]) -> list[str]:
     return [name for name, value in zip(names, values, strict=True) if value >= LEAST]
 
 
-def _largest(values: npt.NDArray[np.float32], most: int) -> list[int]:
+def _largest(values: FloatArray, most: int) -> list[int]:
     # Of equal ones the first, as argmax takes it.
     order: list[int] = np.argsort(-values, kind="stable")[:most].tolist()
     return order
 
 
-def _number(value: np.float32) -> float:
+def _number(value: np.floating[Any]) -> float:
     # The shortest text that gives the same float32, not the digits of a float64.
     return float(str(value))
 

@@ -134,7 +134,12 @@ class Chosen:
         return any(metric.kept for metric in self.measured)
 
     def values(self, outcome: Outcome) -> dict[str, float | None]:
-        """Every figure by key; None where it means nothing or is not finite, which JSON cannot say."""
+        """Every figure by key; None where it means nothing or is not finite, which JSON cannot say.
+
+        With a NaN among the outputs none has a value, so that no epoch with one is the best.
+        """
+        if outcome.nan:
+            return dict.fromkeys(metric.key for metric in self.measured)
         found = {metric.key: metric.compute(outcome) for metric in self.measured}
         return {
             key: value if value is not None and math.isfinite(value) else None for key, value in found.items()

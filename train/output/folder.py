@@ -56,9 +56,12 @@ def _open_lines(path: Path) -> IO[str]:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write `path` in one move: readers never see half of it."""
+    """Write `path` in one move: readers never see half of it.
+
+    Bytes of file names that are not UTF-8 are escaped, in the way that JSON reads back.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     os.replace(temporary, path)
 
 

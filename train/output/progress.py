@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column
 
+from fastpipe.system.output import printable
+
 _BAR = (8, 40)  # columns of a terminal, at least and at most
 
 
@@ -70,7 +72,7 @@ class Display:
         if self.closed:
             return
         try:
-            self.console.print(text, markup=False, soft_wrap=True)
+            self.console.print(printable(text), markup=False, soft_wrap=True)
         except BrokenPipeError:
             self.closed = True
 

@@ -64,6 +64,16 @@ def measure(trainer: Trainer, loader: Any, *, raw: bool) -> Measured:
     return Measured(outcome=outcome, values=found, raw=second, seconds=seconds, broken=broken)
 
 
+def with_raw(trainer: Trainer, loader: Any, measured: Measured) -> Measured:
+    """The same validation with the values of the raw weights, which alone are measured now."""
+    if measured.raw is not None or trainer.ema is None:
+        return measured
+    started_s = time.perf_counter()
+    outcome = trainer.evaluate(loader, averaged=False)
+    raw = from_first(lambda: trainer.chosen.values(outcome))
+    return replace(measured, raw=raw, seconds=measured.seconds + time.perf_counter() - started_s)
+
+
 def peak_memory(device: torch.device) -> Record:
     """The most memory so far in MiB: resident in this process, without its workers; tensors on its GPU."""
     # Kilobytes on Linux, bytes on macOS (getrusage(2)).

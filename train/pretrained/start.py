@@ -16,12 +16,14 @@ from torch import Tensor, nn
 
 from fastpipe.errors import ArgumentError, FastpipeError, MissingExtraError
 from fastpipe.train.checkpoint import is_checkpoint, load_plain
+from fastpipe.train.config.groups import Task
 from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.pretrained.files import read_file
 from fastpipe.train.pretrained.fitting import is_of_classifier, load_below_classifier
 from fastpipe.train.pretrained.hub import check_has_weights, fetch, own_data_config, place_of
 from fastpipe.train.pretrained.packages import PACKAGES, package_file, package_words, renamed_by_order
 from fastpipe.train.pretrained.preprocessing import of_config, of_data_config, taken_over
+from fastpipe.train.units import Units, restandardised
 from fastpipe.train.weights import Told, Trained, card_path, read_exported, trained_of
 
 Changes = dict[str, tuple[Any, Any]]
@@ -32,7 +34,8 @@ class Start:
     """The configuration to run, where its weights come from, and what they changed: key -> (before, after).
 
     `read` takes the model and returns weights under its names; None for random weights. `classes` are those
-    that the classifier of these weights tells apart, None if they are not this run's business.
+    that the classifier of these weights tells apart, None if they are not this run's business; `task` is what
+    its outputs are, numbers by `units`, or in the labels' own ones.
     """
 
     config: TrainConfig
@@ -40,19 +43,30 @@ class Start:
     read: Callable[[nn.Module], Mapping[str, Tensor]] | None = None
     taken: Changes = field(default_factory=dict)
     classes: tuple[str, ...] | None = None
+    task: Task = "classes"
+    units: Units | None = None
 
-    def load(self, model: nn.Module, classes: tuple[str, ...]) -> Iterator[str]:
+    def load(
+        self,
+        model: nn.Module,
+        classes: tuple[str, ...],
+        *,
+        task: Task = "classes",
+        units: Units | None = None,
+    ) -> Iterator[str]:
         """Copy the weights into `model` and say what was done. Raises DataError if they do not fit.
 
-        The classifier is kept only if it tells apart these `classes`, in this order.
+        The classifier is kept only if it tells apart these `classes`, in this order, for the same `task`.
+        units: those in which this run learns numbers.
         """
         if self.read is None:
             return
         weights = self.read(model)
         before = load_below_classifier(model, weights, self.where)
         yield f"weights: {self.where}"
-        if self.classes == classes:
-            _load_classifier(model, weights)
+        if self.classes == classes and self.task == task:
+            own = weights if units is None else restandardised(weights, self.units, units)
+            _load_classifier(model, own)
             yield "classifier: that of these weights, which has the same classes"
         else:
             was = "" if before is None else f"; that of these weights has {before} classes"
@@ -142,6 +156,8 @@ def _from_run(config: TrainConfig, path: Path, explicit: Collection[str]) -> Sta
         read=lambda _: weights,
         taken={key: pair for key, pair in (changes | prepared).items() if pair[0] != pair[1]},
         classes=earlier.classes,
+        task=earlier.task,
+        units=earlier.units,
     )
 
 

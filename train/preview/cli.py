@@ -66,10 +66,20 @@ def epochs_of(text: str, draws: int) -> tuple[int, ...]:
     return tuple(numbers) if len(numbers) > 1 else tuple(range(numbers[0], numbers[0] + draws))
 
 
-def preview_run(invocation: Invocation, split: str, images: int, epochs: tuple[int, ...]) -> Preview:
-    """The preview of a run's loader: of training in these epochs, or of one pass over another split."""
+def preview_run(
+    invocation: Invocation,
+    split: str,
+    images: int,
+    epochs: tuple[int, ...],
+    output: Path | None = None,
+) -> Preview:
+    """The preview of a run's loader: of training in these epochs, or of one pass over another split.
+
+    Raises ArgumentError if `output` would be one of the images.
+    """
     # Imported late: the help needs neither torch nor a data set.
     from fastpipe.train.data import eval_loader, train_loader
+    from fastpipe.train.measure.sources import check_no_source
     from fastpipe.train.prepare import fitted_here
     from fastpipe.train.pretrained.start import begin
     from fastpipe.types import Shard
@@ -80,6 +90,9 @@ def preview_run(invocation: Invocation, split: str, images: int, epochs: tuple[i
         explicit=invocation.explicit,
         recipe_batch_size=invocation.recipe_batch_size,
     )
+    every = (indexes.train, indexes.validation, indexes.test)
+    if output is not None:
+        check_no_source("--output", str(output), [part for part in every if part is not None])
     if split == "train":
         past = [epoch for epoch in epochs if epoch >= fitted.config.epochs]
         if past:
@@ -110,7 +123,7 @@ def _run(args: Sequence[str]) -> int:
     invocation = parse(rest)
     if invocation.config.data is None:
         raise ArgumentError("DATA must be given first: demo, a folder, a .beton or a list, as in `--data`")
-    preview = preview_run(invocation, given.split, given.images, epochs)
+    preview = preview_run(invocation, given.split, given.images, epochs, given.output)
     preview.save(given.output)
     put(f"{given.output}: {preview.title}\n")
     return 0

@@ -15,6 +15,7 @@ from fastpipe.errors import ArgumentError
 from fastpipe.loader.preview.page import fragment, page
 from fastpipe.loader.preview.row import Levels, Row
 from fastpipe.loader.preview.sheet import draw_sheet
+from fastpipe.system.output import printable
 
 __all__ = ["Preview", "check_output"]
 
@@ -49,7 +50,7 @@ class Preview:
         check_output(place)
         try:
             if place.suffix.lower() in _PAGES:
-                place.write_text(page(self.rows, self.title, self.notes), encoding="utf-8")
+                place.write_text(printable(page(self.rows, self.title, self.notes)), encoding="utf-8")
             else:
                 self.image.save(place)
         except OSError as error:

@@ -7,7 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from fastpipe.errors import ArgumentError, DataError, EmptyDatasetError
-from fastpipe.storage.lists.cells import KINDS, LabelColumns, LabelKind, columns_of, read_labels
+from fastpipe.storage.lists.cells import (
+    KINDS,
+    NUMBER_TYPES,
+    LabelColumns,
+    LabelKind,
+    NumberType,
+    columns_of,
+    read_labels,
+)
 from fastpipe.storage.lists.csv_file import read_csv
 from fastpipe.storage.lists.dataset import ImageList
 from fastpipe.storage.lists.json_lines import read_json_lines
@@ -40,6 +48,7 @@ def from_csv(
     labels: LabelKind | None = None,
     classes: Classes = None,
     separator: str | None = None,
+    dtype: NumberType = "float32",
     where: Mapping[str, Any] | None = None,
     root: str | os.PathLike[str] | None = None,
     delimiter: str | None = None,
@@ -59,6 +68,7 @@ def from_csv(
                none is such a name are the numbers of the classes.
     separator: splits a cell into names ("cat|dog"): 0 or 1 for each class, float32 [K]; an empty cell names
                no class. Lists in JSON lines and Parquet are split already.
+    dtype:     "float32", or "float64" for numbers such as times, of which float32 would drop the seconds.
     where:     columns and the value that rows must have, such as {"split": "train"}.
     delimiter, encoding: of a CSV; None: found from the header, and UTF-8 or what the byte order mark says.
     check_files: whether missing files are looked for now, all at once, with one listing of each folder.
@@ -69,9 +79,11 @@ def from_csv(
     name = os.path.expanduser(os.fsdecode(file))
     if labels is not None and labels not in KINDS:
         raise ArgumentError(f"labels must be None or one of {', '.join(map(repr, KINDS))}. Found: {labels!r}")
+    if dtype not in NUMBER_TYPES:
+        raise ArgumentError(f"dtype must be 'float32' or 'float64'. Found: {dtype!r}")
     wanted: dict[str, str] = {path: "path", **columns_of(label), **dict.fromkeys(where or {}, "where")}
     table = _read(name, wanted, delimiter, encoding)
-    values, names = read_labels(table, label, kind=labels, classes=classes, separator=separator)
+    values, names = read_labels(table, label, kind=labels, classes=classes, separator=separator, dtype=dtype)
     chosen = _chosen(table, where or {})
     base = os.path.expanduser(os.fsdecode(root)) if root is not None else os.path.dirname(name)
     part = table.rows(chosen)
