@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
+import gc
+import logging
 import pickle
 import random
 import subprocess
@@ -19,6 +22,7 @@ import torch
 from PIL import Image
 from torch.utils.data import ConcatDataset, Dataset, Subset, random_split
 from torchvision import transforms, tv_tensors
+from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from fastpipe import ArgumentError, DataLoader, LiftError, LiftWarning, augment
@@ -480,3 +484,90 @@ def test_spawned_workers(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=200)
     assert done.stdout == "equal\n", done.stderr
+
+
+# ---- a copy must not run the script's __del__
+
+GONE: list[str] = []
+
+
+class Handle:
+    """Its `__del__` ends something that a copy has in common with it."""
+
+    def __del__(self):
+        GONE.append("handle")
+
+
+class Ends(Pictures):
+    def __del__(self):
+        GONE.append("data set")
+
+
+class EndsByItsBase(Ends):
+    pass
+
+
+class Slotted:
+    __slots__ = ("inner",)
+
+
+def holding(handle: Any) -> Pictures:
+    dataset = Pictures(EVAL)
+    slotted = Slotted()
+    slotted.inner = {"handles": (None, handle)}
+    dataset.held = [{"deep": slotted}]
+    return dataset
+
+
+class Step:
+    """A script's own step, which holds one, too."""
+
+    def __init__(self):
+        self.handle = Handle()
+
+    def __call__(self, image):
+        return image
+
+
+ENDING = {
+    "its own": (lambda: Ends(EVAL), "Ends"),
+    "of its base": (lambda: EndsByItsBase(EVAL), "EndsByItsBase"),
+    "deep inside": (lambda: holding(Handle()), "Handle"),
+    "of a wrapped one": (lambda: Subset(Ends(EVAL), range(NUM)), "Ends"),
+    "of a step": (lambda: Pictures(transforms.Compose([Step(), *EVAL.transforms])), "Handle"),
+}
+
+
+@pytest.mark.parametrize("case", ENDING)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_no_copy_runs_the_scripts_del(case: str, workers: int) -> None:
+    make, name = ENDING[case]
+    dataset = make()
+    gc.collect()
+    GONE.clear()
+    loader = DataLoader(dataset, BATCH, num_workers=workers, seed=7)
+    assert f"its {name} has a __del__" in loader.explain().reason
+    found = list(loader)
+    loader.preview(2)
+    gc.collect()
+    assert not GONE
+    equal(found, list(DataLoader(dataset, BATCH, seed=7, backend="torch")))
+
+
+def test_a_folders_own_step_with_a_del_is_not_tried_on_a_copy(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    Image.new("RGB", (20, 20)).save(tmp_path / "a" / "0.png")
+    transform = transforms.Compose([transforms.Resize((16, 16)), Step(), *TAIL])
+    GONE.clear()
+    loader = DataLoader(ImageFolder(tmp_path, transform), 1)
+    assert "Handle has a __del__" in str(loader.explain())
+    assert len(list(loader)) == 1 and not GONE
+
+
+def test_what_a_deep_copy_shares_is_not_looked_into() -> None:
+    """A logger leads to all handlers of a program, a class or function to its module."""
+    dataset = Pictures(EVAL)
+    dataset.log, dataset.kind, dataset.function = logging.getLogger("own"), Handle, holding
+    dataset.cached = functools.lru_cache(lambda: Handle())
+    dataset.cached()
+    assert DataLoader(dataset, BATCH).explain().lifted

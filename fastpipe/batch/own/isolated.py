@@ -15,6 +15,7 @@ from torchvision.datasets.vision import StandardTransform
 
 from fastpipe.batch.own.half import HostHalf
 from fastpipe.batch.own.twin import datasets_in, is_dataset
+from fastpipe.transforms.finalizers import class_with_del
 
 __all__ = ["Refused"]
 
@@ -47,6 +48,9 @@ class Refused(Exception):
 
 def isolated(dataset: Any, shared: Sequence[Any]) -> Any:
     """A deep copy, in which only the pipelines and the elements of flat lists are the data set's own."""
+    ending = class_with_del(dataset)
+    if ending is not None:
+        raise Refused(f"its {ending.__qualname__} has a __del__, which would also run for each copy of it")
     owners = datasets_in(dataset)
     held = [value for owner in owners for value in getattr(owner, "__dict__", {}).values()]
     size = sum(_num_bytes(value) for value in held)
