@@ -571,3 +571,64 @@ def test_what_a_deep_copy_shares_is_not_looked_into() -> None:
     dataset.cached = functools.lru_cache(lambda: Handle())
     dataset.cached()
     assert DataLoader(dataset, BATCH).explain().lifted
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
+def test_a_copied_loader_knows_that_lifting_has_ended(again: Any) -> None:
+    loader = DataLoader(Pictures(misbehave=uses), BATCH, seed=7)
+    with pytest.warns(LiftWarning):
+        list(loader)
+    other = again(loader)
+    assert not other.explain().lifted and other.explain().reason == loader.explain().reason
+    assert other.state_dict()["unlifted"] == loader.state_dict()["unlifted"]
+    equal(list(other), list(loader))
+    other.dataset.transform = EVAL  # another pipeline is another proof
+    assert other.explain().lifted
+
+
+# ---- what a data set calls `classes`
+
+
+def named(classes: Any) -> Pictures:
+    return type("Named", (Pictures,), {"classes": classes})()
+
+
+def not_yet(self: Any) -> Any:
+    raise RuntimeError("call load() first")
+
+
+NO_NAMES = {
+    "None": None,
+    "a number": 10,
+    "a tensor": torch.tensor(3),
+    "a method": lambda self: ["a", "b"],
+    "a property that raises": property(not_yet),
+    "a text": "abc",
+}
+
+
+@pytest.mark.parametrize("case", NO_NAMES)
+def test_classes_that_are_no_names_are_none(case: str) -> None:
+    loader = DataLoader(named(NO_NAMES[case]), BATCH, seed=7)
+    assert loader.explain().lifted
+    equal(list(loader), batches(Pictures()))
+    loader.preview(2)
+    with pytest.raises(ArgumentError, match="num_classes must be given"):
+        iter(DataLoader(named(NO_NAMES[case]), BATCH, seed=7, augment=[augment.MixUp(alpha=0.3)]))
+
+
+@pytest.mark.parametrize("names", [np.array(list("abc")), {0: "a", 1: "b", 2: "c"}, ("a", "b", "c")], ids=str)
+def test_arrays_and_dicts_of_names_are_counted(names: Any, tmp_path: Path) -> None:
+    """A folder's too, whose names a script may replace."""
+    for name in "abc":
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (20, 20)).save(tmp_path / name / "0.png")
+    folder = ImageFolder(tmp_path, TRAIN)
+    folder.classes = names
+    by_own = type("Named", (ImageFolder,), {"__getitem__": lambda self, i: ImageFolder.__getitem__(self, i)})
+    own = by_own(tmp_path, TRAIN)
+    own.classes = names
+    for dataset in (folder, own):
+        loader = DataLoader(dataset, 3, seed=1, augment=[augment.MixUp(alpha=0.3)])
+        assert next(iter(loader))[1].shape == (3, 3)
+        assert DataLoader(dataset, 3, seed=1).preview(1).rows[0].label in "abc"
