@@ -40,7 +40,7 @@ from fastpipe.train.interval import parse_interval
 from fastpipe.train.loop import Trainer
 from fastpipe.train.losses import StepLog
 from fastpipe.train.output.environment import environment_record
-from fastpipe.train.output.folder import NoFolder, RunFolder, make_folder
+from fastpipe.train.output.folder import NoFolder, RunFolder, closed_at_the_end, make_folder, open_folder
 from fastpipe.train.output.mlflow_run import MlflowRun, import_mlflow
 from fastpipe.train.output.progress import Display
 from fastpipe.train.output.records import (
@@ -110,7 +110,8 @@ def run(
         parts.resume(config.output_dir)
         parts.begin(start)
         parts.make_folder(config.output_dir)
-        with cudnn_benchmark(parts.config, device):
+        with closed_at_the_end(parts.folder), cudnn_benchmark(parts.config, device):
+            parts.rewind()
             return parts.execute()
 
 
@@ -190,7 +191,10 @@ class _Run:
         made, resuming = None, self.options.resume is not None
         if self.shard.rank == 0:
             made = make_folder(output_dir, self.config.recipe, resuming=resuming)
-        self.folder: RunFolder | NoFolder = RunFolder(made, *self._trackers(made)) if made else NoFolder()
+        self.folder: RunFolder | NoFolder = open_folder(made, self._trackers(made)) if made else NoFolder()
+
+    def rewind(self) -> None:
+        """Take back what a resumed run wrote after its checkpoint."""
         if self.resumed:
             self.folder.rewind(self.trainer.step, self.epochs_measured)
             self._settle_best()
@@ -222,8 +226,6 @@ class _Run:
                 return self._train()
         except DivergedError as error:
             raise DivergedError(f"{error.message}. {self._last_good()}", step=error.step) from error
-        finally:
-            self.folder.close()
 
     def _train(self) -> dict[str, Any]:
         try:
