@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from fastpipe.errors import ArgumentError, DataError
+from fastpipe.train.classifier import classifier_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +65,11 @@ def units_of(labels: npt.NDArray[Any], names: Sequence[str], model: nn.Module) -
 
 def _last_layers(model: nn.Module) -> tuple[str, ...]:
     """The names of the layers that make the outputs, as timm knows them."""
-    named = getattr(model, "default_cfg", {}).get("classifier") or ()
-    layers = (named,) if isinstance(named, str) else tuple(named)
-    if not layers or any(getattr(model.get_submodule(name), "bias", None) is None for name in layers):
+    layers = classifier_names(model, "and numbers need one with a bias. Give another --model")
+    if any(getattr(model.get_submodule(name), "bias", None) is None for name in layers):
         raise ArgumentError(
             f"model must have a last layer with a bias for labels that are numbers. Found: "
-            f"{type(model).__name__} with {', '.join(layers) or 'no last layer known to timm'}"
+            f"{type(model).__name__} with {', '.join(layers)}"
         )
     return layers
 
@@ -86,4 +86,15 @@ def in_units(weights: Mapping[str, Tensor], saved: Mapping[str, Any]) -> dict[st
         weight, bias = found[f"{layer}.weight"], found[f"{layer}.bias"]
         found[f"{layer}.weight"] = weight * std.to(weight).reshape(-1, *[1] * (weight.ndim - 1))
         found[f"{layer}.bias"] = bias * std.to(bias) + mean.to(bias)
+    return found
+
+
+def out_of_units(weights: Mapping[str, Tensor], units: Units) -> dict[str, Tensor]:
+    """The inverse of `in_units`: weights of a model that gives standardised outputs, as it learns them."""
+    found = dict(weights)
+    for layer in units.layers:
+        weight, bias = found[f"{layer}.weight"], found[f"{layer}.bias"]
+        std, mean = units.std.to(weight), units.mean.to(bias)
+        found[f"{layer}.weight"] = weight / std.reshape(-1, *[1] * (weight.ndim - 1))
+        found[f"{layer}.bias"] = (bias - mean) / std.to(bias)
     return found

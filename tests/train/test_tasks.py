@@ -20,7 +20,8 @@ from torchvision import transforms as T
 
 from fastpipe.train.cli import main
 from fastpipe.train.step import Updater
-from fastpipe.train.units import Units, in_units, units_of
+from fastpipe.train.units import Units, in_units, out_of_units, units_of
+from fastpipe.train.weights import read_trained
 
 SMALL = (
     *("--recipe", "mild", "--model", "test_resnet", "--train-resolution", "32", "--val-resolution", "32"),
@@ -249,3 +250,80 @@ def test_columns_and_models_that_cannot_be_learnt_are_named() -> None:
 def test_no_average_yet_is_in_any_units() -> None:
     units = Units(mean=torch.zeros(1), std=torch.ones(1), layers=("fc",))
     assert in_units({}, units.state_dict()) == {}
+
+
+# ---- --init-from
+
+
+STILL = ("--optimizer.lr", "1e-30", "--optimizer.weight-decay", "0", "--ema", "null", "--epochs", "1")
+
+
+def from_run(source: Path, data: Path, out: Path, *more: str) -> int:
+    return main(args(data, out, "--init-from", str(source), *STILL, *more))
+
+
+def other_units(data: Path) -> Path:
+    """The same images and columns, of which the dearest half trains: another mean and deviation."""
+    rows = list(csv.DictReader(data.read_text().splitlines()))
+    kept = [row for row in rows if row["part"] == "val" or float(row["price"]) > 5e5]
+    out = data.with_name("dear.csv")
+    with open(out, "w", newline="") as handle:
+        writer = csv.DictWriter(handle, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(kept)
+    return out
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "exported"])
+def test_a_run_of_numbers_goes_on_in_their_units(
+    kind: str, numbers: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second run's mean and deviation are others; what it predicts before it learns is the first's."""
+    source = numbers / "last.ckpt"
+    if kind == "exported":
+        source = tmp_path / "model.pt"
+        assert main(["--export", str(numbers / "last.ckpt"), str(source)]) == 0
+    capsys.readouterr()
+    assert from_run(source, other_units(data), tmp_path / "second", *NUMBERS) == 0
+    assert "classifier: that of these weights" in capsys.readouterr().out
+    first, _ = outputs_of(numbers, data, tmp_path / "first.pt", flip=True)
+    weights = read_trained(tmp_path / "second" / "last.ckpt").raw
+    before = read_trained(numbers / "last.ckpt").averaged
+    for name in ("fc.weight", "fc.bias"):
+        torch.testing.assert_close(weights[name], before[name], rtol=1e-4, atol=1e-2)
+    assert first.shape == (HELD, 2)
+
+
+@pytest.mark.parametrize(
+    ("source", "wanted", "options"),
+    [
+        ("numbers", "multi-label", NAMES),
+        ("names", "regression", NUMBERS),
+        ("names", "classes", ("--table.label", "tags", "--task", "classes")),
+    ],
+)
+def test_a_run_with_labels_of_another_kind_is_refused_by_name(
+    source: str,
+    wanted: str,
+    options: tuple[str, ...],
+    data: Path,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run: Path = request.getfixturevalue(source)
+    capsys.readouterr()
+    assert from_run(run / "last.ckpt", data, tmp_path / "second", *options) == 2
+    said = capsys.readouterr().err
+    assert (
+        f"init_from must name a run whose labels are {wanted}" in said and "--pretrained weights.pt" in said
+    )
+    assert not (tmp_path / "second").exists()
+
+
+def test_units_out_is_the_inverse_of_units_in() -> None:
+    units = Units(mean=torch.tensor([40.0, 1e6]), std=torch.tensor([9.0, 3e5]), layers=("fc",))
+    weights = {"fc.weight": torch.randn(2, 5), "fc.bias": torch.randn(2), "body": torch.ones(3)}
+    back = out_of_units(in_units(weights, units.state_dict()), units)
+    for name, value in weights.items():
+        torch.testing.assert_close(back[name], value, rtol=1e-4, atol=1e-5)

@@ -16,12 +16,14 @@ from torch import Tensor, nn
 
 from fastpipe.errors import ArgumentError, FastpipeError, MissingExtraError
 from fastpipe.train.checkpoint import is_checkpoint, load_plain
+from fastpipe.train.config.groups import Task
 from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.pretrained.files import read_file
 from fastpipe.train.pretrained.fitting import is_of_classifier, load_below_classifier
 from fastpipe.train.pretrained.hub import check_has_weights, fetch, own_data_config, place_of
 from fastpipe.train.pretrained.packages import PACKAGES, package_file, package_words, renamed_by_order
 from fastpipe.train.pretrained.preprocessing import of_config, of_data_config, taken_over
+from fastpipe.train.units import Units, out_of_units
 from fastpipe.train.weights import Told, Trained, card_path, read_exported, trained_of
 
 Changes = dict[str, tuple[Any, Any]]
@@ -32,7 +34,8 @@ class Start:
     """The configuration to run, where its weights come from, and what they changed: key -> (before, after).
 
     `read` takes the model and returns weights under its names; None for random weights. `classes` are those
-    that the classifier of these weights tells apart, None if they are not this run's business.
+    that the classifier of these weights tells apart, None if they are not this run's business; `task` is what
+    their labels are.
     """
 
     config: TrainConfig
@@ -40,19 +43,35 @@ class Start:
     read: Callable[[nn.Module], Mapping[str, Tensor]] | None = None
     taken: Changes = field(default_factory=dict)
     classes: tuple[str, ...] | None = None
+    task: Task | None = None
 
-    def load(self, model: nn.Module, classes: tuple[str, ...]) -> Iterator[str]:
+    def load(
+        self,
+        model: nn.Module,
+        classes: tuple[str, ...],
+        *,
+        task: Task = "classes",
+        units: Units | None = None,
+    ) -> Iterator[str]:
         """Copy the weights into `model` and say what was done. Raises DataError if they do not fit.
 
-        The classifier is kept only if it tells apart these `classes`, in this order.
+        The classifier is kept only if it tells apart these `classes`, in this order. units: in which `model`
+        learns numbers; the weights of an earlier run give them as they are. Raises ArgumentError for a run
+        whose labels are of another kind than `task`.
         """
         if self.read is None:
             return
+        if self.task not in (None, task):
+            raise ArgumentError(
+                f"init_from must name a run whose labels are {task}, as those of this data. Found: "
+                f"{self.where}, whose labels are {self.task}. To take only what lies below its classifier, "
+                "write its weights with --export CKPT weights.pt, and give --pretrained weights.pt"
+            )
         weights = self.read(model)
         before = load_below_classifier(model, weights, self.where)
         yield f"weights: {self.where}"
         if self.classes == classes:
-            _load_classifier(model, weights)
+            _load_classifier(model, weights if units is None else out_of_units(weights, units))
             yield "classifier: that of these weights, which has the same classes"
         else:
             was = "" if before is None else f"; that of these weights has {before} classes"
@@ -60,8 +79,9 @@ class Start:
 
     def lines(self) -> Iterator[str]:
         """What the weights brought along."""
+        source = "from the model, whose weights are random" if self.read is None else "with the weights"
         for key, (before, after) in self.taken.items():
-            yield f"taken over with the weights: {key} {_shown(before)} -> {_shown(after)}"
+            yield f"taken over {source}: {key} {_shown(before)} -> {_shown(after)}"
 
 
 def begin(config: TrainConfig, explicit: Collection[str]) -> Start:
@@ -130,8 +150,12 @@ def _from_run(config: TrainConfig, path: Path, explicit: Collection[str]) -> Sta
     own: dict[str, Any] = {
         "model": earlier.config.model.partition(".")[0],
         "blurpool": earlier.config.blurpool,
+        **_depth(config, earlier.config),
     }
-    theirs = {key: value for key, value in own.items() if key not in explicit}
+    # A saved configuration has them already, and perhaps by hand: it says so as it does for preprocessing.
+    settled = config.preprocessing == "recipe" and not {"preprocessing", "init_from"} & set(explicit)
+    own = {} if settled else own
+    theirs = {key: value for key, value in own.items() if not _is_set(key, explicit)}
     changes = {key: (getattr(config, key), value) for key, value in theirs.items()}
     config = replace(config, **theirs)
     taken, prepared = taken_over(config, of_config(earlier.config), explicit)
@@ -142,7 +166,19 @@ def _from_run(config: TrainConfig, path: Path, explicit: Collection[str]) -> Sta
         read=lambda _: weights,
         taken={key: pair for key, pair in (changes | prepared).items() if pair[0] != pair[1]},
         classes=earlier.classes,
+        task=earlier.task,
     )
+
+
+def _depth(config: TrainConfig, earlier: TrainConfig) -> dict[str, Any]:
+    """Composer's stochastic depth, which weights branches in evaluation too; timm's leaves no trace."""
+    both = (config.stochastic_depth, earlier.stochastic_depth)
+    weights = any(one is not None and one.kind == "composer" for one in both)
+    return {"stochastic_depth": earlier.stochastic_depth} if weights else {}
+
+
+def _is_set(key: str, explicit: Collection[str]) -> bool:
+    return any(name == key or name.startswith(f"{key}.") for name in explicit)
 
 
 def _trained(path: Path) -> Trained:
