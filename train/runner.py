@@ -184,8 +184,9 @@ class _Run:
         self.started = list(start.lines())
         if not self.resumed:
             model, classes = self.trainer.model, self.indexes.classes
-            told = {"task": self.indexes.task, "units": self.trainer.units}
-            self.started = together(lambda: list(start.load(model, classes, **told))) + self.started
+            task, units = self.indexes.task, self.trainer.units
+            loaded = together(lambda: list(start.load(model, classes, task=task, units=units)))
+            self.started = loaded + self.started
 
     def make_folder(self, output_dir: str | None) -> None:
         """The run folder, made and written by rank 0 alone."""
