@@ -2,10 +2,10 @@
 
     python benchmarks/finetune.py FOLDER --runs RUNS [--seeds 3] [--report NAME]
 
-Each seed (0, 1, ...) is one `fastpipe-train --recipe finetune` in RUNS/seed-K; a finished one is not repeated.
-A run reads the test split once, at its end. The settings are those of the recipe, which were
-chosen on the validation split (docs/design/029-finetune.md). The interval is Wilson's, 95 %, of one run's
-correct photos. `--report` writes NAME.json and prints the table.
+Each seed (0, 1, ...) is one `fastpipe-train --recipe finetune` in RUNS/seed-K; a finished one is not
+repeated. A run reads the test split once, at its end. The settings are those of the recipe, which were chosen
+on the validation split (docs/design/022-pretrained.md). The interval is Wilson's, 95 %, of one run's correct
+photos. `--report` writes NAME.json and prints the table.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from fastpipe.errors import ArgumentError, FastpipeError, MissingExtraError
 from fastpipe.system.output import ends_with_its_reader, put, version
 from fastpipe.system.stop_signals import listening, stop_early
 from fastpipe.train.commands.choose import COMMANDS, command_of, run_command
+from fastpipe.train.config.checks import check_arguments
 from fastpipe.train.config.fit import follow_epochs, follow_train_resolution
 from fastpipe.train.config.group_files import expanded
 from fastpipe.train.config.keys import (
@@ -134,6 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "--version" in args:  # needs no extra
             put(f"fastpipe-train {version()}\n")
             return 0
+        check_arguments(args)
         if args and args[0] == "study":
             # Imported late, and given the parser: it is the only room that calls back.
             from fastpipe.train.studies.command import run_study

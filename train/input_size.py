@@ -8,6 +8,7 @@ position embeddings in every forward pass. A size that the model cannot take is 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -80,10 +81,11 @@ def check_sides(model: nn.Module, config: TrainConfig) -> None:
     patch = found if isinstance(found, int) else found[0]
     for side, key in sorted(sides_of(config).items()):
         if side % patch:
-            lower = max(patch, side // patch * patch)
+            step = math.lcm(patch, 4)  # sizes are multiples of 4
+            lower = max(step, side // step * step)
             raise ArgumentError(
                 f"{config.model} cuts images into patches of {patch} pixels, so {key} must give multiples of "
-                f"{patch}, such as {lower} or {lower + patch}. Found: {side}. Or {_REMEDY[key]}"
+                f"{step}, such as {lower} or {lower + step}. Found: {side}. Or {_REMEDY[key]}"
             )
         if reason := _why_not(model, side):
             raise ArgumentError(

@@ -16,6 +16,7 @@ from fastpipe.train.algorithms.blurpool import apply_blurpool
 from fastpipe.train.algorithms.channels_last import to_memory_format
 from fastpipe.train.algorithms.initializers import initialize
 from fastpipe.train.algorithms.stochastic_depth import apply_stochastic_depth, check_timms_depth
+from fastpipe.train.classifier import classifier_names
 from fastpipe.train.config.keys import suggest
 from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.input_size import check_sides, size_arguments, timm_with
@@ -30,6 +31,7 @@ def create_model(name: str, num_classes: int, **arguments: Any) -> nn.Module:
     if not timm.is_model(name):
         known = timm.list_models(f"{name[:3]}*") or timm.list_models()
         raise ArgumentError(f"unknown model {name!r}. {_nearest_model(name, known)}")
+    check_tag(name)
     try:
         model: nn.Module = timm.create_model(name, num_classes=num_classes, pretrained=False, **arguments)
     except TypeError as error:
@@ -40,11 +42,26 @@ def create_model(name: str, num_classes: int, **arguments: Any) -> nn.Module:
     return model
 
 
+def check_tag(name: str) -> None:
+    """Raise ArgumentError, with the nearest, for a tag of weights that timm does not know."""
+    timm = timm_with(name)
+    architecture, tagged, _ = name.partition(".")
+    if not tagged or not timm.is_model(architecture):
+        return  # the model itself is refused, with the nearest names
+    known = timm.list_pretrained(f"{architecture}.*")
+    if name not in known:
+        raise ArgumentError(
+            f"the model {architecture!r} has no pretrained weights {name!r}. {suggest(name, known)} timm "
+            f"knows: {', '.join(known) or 'none'}. Without a tag, --model {architecture} starts at random"
+        )
+
+
 def last_layer(name: str) -> str:
-    """The name of the layer that the classes come from, such as `fc`. Raises ArgumentError for no model."""
-    cfg: Any = create_model(name, 1).pretrained_cfg  # timm's; models with two heads name both
-    layers = cfg["classifier"]
-    return str(layers if isinstance(layers, str) else layers[0])
+    """The name of the layer that the classes come from, such as `fc`.
+
+    Raises ArgumentError for no model, or one without such a layer.
+    """
+    return classifier_names(create_model(name, 1), "so its classes cannot be counted. Keep the card")[0]
 
 
 # timm's arguments that not every model has: what a model without them cannot do, and the remedy.
@@ -66,6 +83,7 @@ def build_model(config: TrainConfig, num_classes: int, device: torch.device) -> 
 
     Raises ArgumentError for a method or an image size that this model cannot have, and names the key.
     """
+    check_tag(config.model)  # timm's own error is none of a wrong argument
     model = create_model(config.model, num_classes, **model_arguments(config))
     check_sides(model, config)
     if config.init == "composer":

@@ -41,7 +41,7 @@ from fastpipe.train.loop import Trainer
 from fastpipe.train.losses import StepLog
 from fastpipe.train.metrics.absent import absent_words, labels_without_images
 from fastpipe.train.output.environment import environment_record
-from fastpipe.train.output.folder import NoFolder, RunFolder, make_folder
+from fastpipe.train.output.folder import NoFolder, RunFolder, closed_at_the_end, make_folder, open_folder
 from fastpipe.train.output.mlflow_run import MlflowRun, import_mlflow
 from fastpipe.train.output.progress import Display
 from fastpipe.train.output.records import (
@@ -112,7 +112,8 @@ def run(
         parts.resume(config.output_dir)
         parts.begin(start)
         parts.make_folder(config.output_dir)
-        with cudnn_benchmark(parts.config, device):
+        with closed_at_the_end(parts.folder), cudnn_benchmark(parts.config, device):
+            parts.rewind()
             return parts.execute()
 
 
@@ -184,20 +185,20 @@ class _Run:
         """Load the weights to start from, which a resumed run has in its checkpoint."""
         self.started = list(start.lines())
         if not self.resumed:
-            trainer, classes = self.trainer, self.indexes.classes
-            self.started = (
-                together(
-                    lambda: list(start.load(trainer.model, classes, task=trainer.task, units=trainer.units))
-                )
-                + self.started
-            )
+            model, classes = self.trainer.model, self.indexes.classes
+            task, units = self.indexes.task, self.trainer.units
+            loaded = together(lambda: list(start.load(model, classes, task=task, units=units)))
+            self.started = loaded + self.started
 
     def make_folder(self, output_dir: str | None) -> None:
         """The run folder, made and written by rank 0 alone."""
         made, resuming = None, self.options.resume is not None
         if self.shard.rank == 0:
             made = make_folder(output_dir, self.config.recipe, resuming=resuming)
-        self.folder: RunFolder | NoFolder = RunFolder(made, *self._trackers(made)) if made else NoFolder()
+        self.folder: RunFolder | NoFolder = open_folder(made, self._trackers(made)) if made else NoFolder()
+
+    def rewind(self) -> None:
+        """Take back what a resumed run wrote after its checkpoint."""
         if self.resumed:
             self._settle_best()
             self.folder.rewind(self.trainer.step, self.epochs_measured)
@@ -231,8 +232,6 @@ class _Run:
                 return self._train()
         except DivergedError as error:
             raise DivergedError(f"{error.message}. {self._last_good()}", step=error.step) from error
-        finally:
-            self.folder.close()
 
     def _train(self) -> dict[str, Any]:
         try:

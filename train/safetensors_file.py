@@ -15,6 +15,9 @@ from fastpipe.errors import MissingExtraError
 SUFFIX = ".safetensors"
 # Keys of the header. Other libraries read `format`; the card is JSON, since a header holds texts alone.
 _FORMAT, _CARD = "format", "fastpipe"
+# The package takes headers of 100 MB, which may name a million empty tensors: minutes, and gigabytes. The
+# header of a model with 10,000 tensors has 1 MB, and a card with 20,000 classes as much.
+_LARGEST_HEADER, _MOST_TENSORS = 16 << 20, 100_000
 
 
 def check_safetensors() -> None:
@@ -35,14 +38,31 @@ def write_safetensors(weights: Mapping[str, Tensor], card: Mapping[str, Any], ou
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """The tensors in `path`, on the CPU, by name. Raises the package's SafetensorError for a damaged file."""
-    tensors: dict[str, Tensor] = _torch_side().load_file(path)
+    """The tensors in `path`, on the CPU, by name.
+
+    Raises ValueError for a header that is too large to be one of weights, and the package's SafetensorError
+    for a damaged file: it compares names, shapes, types and places in the file before it reads a tensor.
+    """
+    library = _torch_side()
+    _check_header(path)
+    tensors: dict[str, Tensor] = library.load_file(path)
     return tensors
+
+
+def _check_header(path: Path) -> None:
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        if size > _LARGEST_HEADER:
+            raise ValueError(f"its header must have at most {_LARGEST_HEADER} bytes. Found: {size}")
+        number = file.read(size).count(b'"data_offsets"')
+    if number > _MOST_TENSORS:
+        raise ValueError(f"it must have at most {_MOST_TENSORS} tensors. Found: {number}")
 
 
 def card_in_header(path: Path) -> Any:
     """The card in the header of `path`; None if another program wrote the file."""
     _torch_side()
+    _check_header(path)
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:

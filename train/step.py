@@ -23,12 +23,14 @@ from fastpipe.train.algorithms.freezing import freeze_, frozen_names, to_trainin
 from fastpipe.train.algorithms.label_smoothing import dense_targets
 from fastpipe.train.algorithms.sam import SAM
 from fastpipe.train.algorithms.schedule import Schedule, set_lr
+from fastpipe.train.classifier import classifier_names
 from fastpipe.train.config.groups import LossConfig
 from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.distributed import maxima, unsynchronised, wrapped
 from fastpipe.train.losses import StepLog, diverged
 from fastpipe.train.optimizers import build_optimizer
-from fastpipe.train.pretrained.fitting import classifier_names
+
+_OF_FREEZE = "which freeze leaves to train. Give --freeze 0, or another --model"
 
 
 def schedule_of(config: TrainConfig, steps_per_epoch: int) -> Schedule:
@@ -99,7 +101,9 @@ class Updater:
         scaled = self.precision == "amp_fp16"
         self.frozen: frozenset[str] = frozenset()
         if self.config.freeze:
-            self.frozen = frozen_names(self.model, self.config.freeze, classifier_names(self.model))
+            self.frozen = frozen_names(
+                self.model, self.config.freeze, classifier_names(self.model, _OF_FREEZE)
+            )
         if not self.config.freeze_epochs:  # else the optimizer must know the weights that will train later
             freeze_(self.model, self.frozen)
         self.optimizer = build_optimizer(self.config.optimizer, self.model, scaled=scaled)

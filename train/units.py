@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from fastpipe.errors import ArgumentError, DataError
+from fastpipe.train.classifier import classifier_names
 
 # float32 has about seven digits.
 _DIGITS = 7
@@ -82,12 +83,11 @@ def units_of(labels: npt.NDArray[Any], names: Sequence[str], model: nn.Module) -
 
 def _last_layers(model: nn.Module) -> tuple[str, ...]:
     """The names of the layers that make the outputs, as timm knows them."""
-    named = getattr(model, "default_cfg", {}).get("classifier") or ()
-    layers = (named,) if isinstance(named, str) else tuple(named)
-    if not layers or any(getattr(model.get_submodule(name), "bias", None) is None for name in layers):
+    layers = classifier_names(model, "and numbers need one with a bias. Give another --model")
+    if any(getattr(model.get_submodule(name), "bias", None) is None for name in layers):
         raise ArgumentError(
             f"model must have a last layer with a bias for labels that are numbers. Found: "
-            f"{type(model).__name__} with {', '.join(layers) or 'no last layer known to timm'}"
+            f"{type(model).__name__} with {', '.join(layers)}"
         )
     return layers
 

@@ -192,7 +192,7 @@ def _card_of(path: Path) -> dict[str, Any]:
         card: Any = card_in_header(path) if file is None else json.loads(file.read_text(encoding="utf-8"))
         for key in ("config", "classes", "step") if card is not None else ():
             card[key]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{where} cannot be read ({error!r}). {remedy}") from error
     if card is None:
         raise ArgumentError(f"{remedy}. Its header has no card: --export of fastpipe-train did not write it")

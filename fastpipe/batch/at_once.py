@@ -15,7 +15,7 @@ from fastpipe.batch.buffer import collate_labels
 from fastpipe.batch.ids import position_of
 from fastpipe.batch.locate import locate
 from fastpipe.batch.packing import Packing, Pixels
-from fastpipe.decode import Box, draw_box, random_corners
+from fastpipe.decode import Box, CropError, draw_box, random_corners
 from fastpipe.storage import Leaf
 from fastpipe.transforms import ResizeCrop
 from fastpipe.types import HostBatch, IntArray, Spec
@@ -42,7 +42,7 @@ def batch_at_once(
         return None
     try:
         target = _crops(packing, images, ids, spec, draws)
-    except ValueError:  # the crop does not fit
+    except CropError:
         return None
     return HostBatch(images=target, labels=_labels(leaf, ids), request=packing.request)
 
@@ -82,7 +82,7 @@ def _labels(leaf: Leaf, ids: IntArray) -> Any:
 def _crops(
     packing: Packing, images: Pixels, ids: IntArray, spec: Spec | None, draws: Sequence[Sequence[float]]
 ) -> torch.Tensor:
-    """The boxes of [N,H,W,3] in one new batch. ValueError for a crop that does not fit."""
+    """The boxes of [N,H,W,3] in one new batch. CropError for a crop that does not fit."""
     size = images.shape[1:3]
     if isinstance(spec, ResizeCrop) and spec.where == "random" and _cheap_to_pad(size, spec):
         return _random_crops(packing, images, ids, spec, np.array(draws))

@@ -81,7 +81,16 @@ def _alike(labels: npt.NDArray[Any], label: Any) -> IntArray:
     """The samples that have this label, which need not be a number."""
     if labels.dtype != object:
         return np.flatnonzero(labels == label)
-    return np.flatnonzero([np.array_equal(one, label) for one in labels])
+    return np.flatnonzero([_equal(one, label) for one in labels])
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two labels are equal, arrays among them by their elements, also inside lists and dicts."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_equal(value, other[key]) for key, value in one.items())
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return np.array_equal(one, other)
 
 
 class Mending:

@@ -16,9 +16,13 @@ from fastpipe.errors import ArgumentError
 from fastpipe.transforms.specs import RandomResizedCrop, ResizeCrop
 from fastpipe.types import IntArray, Size, Spec
 
-__all__ = ["Box", "draw_box", "num_uniforms", "random_corners", "short_side"]
+__all__ = ["Box", "CropError", "draw_box", "num_uniforms", "random_corners", "short_side"]
 
 _TRIES = 10  # torchvision's number of attempts before it takes the central crop
+
+
+class CropError(ValueError):
+    """A crop that is larger than the image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +122,11 @@ def random_corners(
 
 
 def _places(height: int, width: int, crop: Size, padding: tuple[int, int, int, int]) -> Size:
-    """How many tops and lefts there are. ValueError for a crop that does not fit."""
+    """How many tops and lefts there are. CropError for a crop that does not fit."""
     padded_height = height + padding[1] + padding[3]
     padded_width = width + padding[0] + padding[2]
     if padded_height < crop[0] or padded_width < crop[1]:
-        raise ValueError(
+        raise CropError(
             f"the crop of {crop[0]} x {crop[1]} pixels is larger than the image, which has {padded_height} x "
             f"{padded_width} with its padding; use a smaller crop, a Resize before it, or pad_if_needed"
         )

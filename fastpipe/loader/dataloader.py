@@ -466,7 +466,6 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
             "_live": None,
             "_where": Whereabouts(),
             "_supply": self._supply.unopened(),
-            "_proofs": Proofs(),
         }
         state = {**self.__dict__, **own, "memory_format": str(self.memory_format).removeprefix("torch.")}
         del state["_asked"]

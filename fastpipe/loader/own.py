@@ -33,6 +33,10 @@ class Proofs:
         self._kept: tuple[Snapshot, tuple[Proof, Image.Image] | str] | None = None
         self._ended: tuple[list[Any], str] | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Why lifting ended goes along, with the pipelines of the same pickle; a proof is made anew."""
+        return {"_kept": None, "_ended": self._ended}
+
     def of(self, dataset: Any) -> tuple[Proof, Image.Image] | str:
         """The proof and an image to try steps on, or why there is none. A new one if an attribute was set."""
         if self._kept is None or not self._kept[0].is_of(dataset):

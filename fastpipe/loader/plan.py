@@ -18,7 +18,7 @@ from fastpipe.batch.own.probe import Proof
 from fastpipe.errors import ArgumentError, DataError
 from fastpipe.loader.asked import Asked
 from fastpipe.loader.own import Proofs, check_additions, lift_own, refusal_of_arguments, words_of
-from fastpipe.storage import leaf_of, words_for
+from fastpipe.storage import class_names, leaf_of, words_for
 from fastpipe.transforms import lift, merge
 from fastpipe.transforms.collate_mix import MixingCollate, mixers_named, read_collate
 from fastpipe.transforms.specs import ToFloat
@@ -163,7 +163,7 @@ def count_classes(dataset: Any, given: int | None, said: int | None = None) -> i
     if given is not None:
         return given
     if any(leaf_of(part) is None for part in parts(dataset)):
-        return max((len(getattr(part, "classes", ())) for part in parts(dataset)), default=0) or None
+        return max((len(class_names(part)) for part in parts(dataset)), default=0) or None
     if not any(leaf.numbered or leaf.target_transform is not None for leaf in leaves(dataset)):
         return 0
     return max((len(leaf.classes) for leaf in leaves(dataset)), default=0) or None

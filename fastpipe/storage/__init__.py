@@ -14,7 +14,17 @@ from fastpipe.storage.folder import FolderDataset
 from fastpipe.storage.folder_leaf import FolderLeaf
 from fastpipe.storage.hugging_face import HuggingFaceDataset, HuggingFaceLeaf, from_hugging_face
 from fastpipe.storage.index import IMG_EXTENSIONS, FolderIndex, open_index
-from fastpipe.storage.leaf import Encoded, Leaf, Located, adopted, leaf_of, open_images, register, words_for
+from fastpipe.storage.leaf import (
+    Encoded,
+    Leaf,
+    Located,
+    adopted,
+    class_names,
+    leaf_of,
+    open_images,
+    register,
+    words_for,
+)
 from fastpipe.storage.lists.dataset import ImageList
 from fastpipe.storage.lists.from_csv import columns_in, from_csv, holds_lists, is_table
 from fastpipe.storage.lists.leaf import ListLeaf
@@ -43,6 +53,7 @@ __all__ = [
     "Verdict",
     "Written",
     "adopted",
+    "class_names",
     "columns_in",
     "demo_splits",
     "file_sizes",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -18,7 +18,10 @@ from fastpipe.errors import ArgumentError, SampleError
 from fastpipe.storage.image import decode_rgb
 from fastpipe.types import IntArray, Size
 
-__all__ = ["Encoded", "Leaf", "Located", "adopted", "leaf_of", "open_images", "register", "words_for"]
+__all__ = [
+    *("Encoded", "Leaf", "Located", "adopted", "class_names", "leaf_of", "open_images", "register"),
+    "words_for",
+]
 
 Encoded = bytes | memoryview
 
@@ -93,7 +96,7 @@ class Leaf(ABC):
     @property
     def classes(self) -> Sequence[str]:
         """The names of the labels; empty where there are none."""
-        return getattr(self.dataset, "classes", None) or ()
+        return class_names(self.dataset)
 
     @property
     def labelled(self) -> bool:
@@ -203,6 +206,23 @@ def open_images(place: Any, transform: Callable[[Any], Any] | None) -> Any:
 def adopted(dataset: Any, transform: Callable[[Any], Any]) -> Any:
     """A data set with the transform over one that has no place for it, such as a TensorDataset; else None."""
     return next((found for kind in _GETITEMS if (found := kind.adopt(dataset, transform)) is not None), None)
+
+
+def class_names(dataset: Any) -> Sequence[str]:
+    """What the script's `classes` names; () where it is no collection, as a number or a method of a script.
+
+    An array of names is one, and so is a dict of names by number, or of numbers by name. A property that
+    raises has none: a script may fill it later.
+    """
+    try:
+        found = getattr(dataset, "classes", None)
+        if isinstance(found, list | tuple):
+            return found
+        if isinstance(found, Mapping) and all(isinstance(name, str) for name in found.values()):
+            return list(found.values())
+        return () if isinstance(found, str | bytes) or not isinstance(found, Collection) else list(found)
+    except Exception:  # of any kind: the script's own code
+        return ()
 
 
 def words_for(kinds: set[str]) -> str:

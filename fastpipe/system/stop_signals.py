@@ -21,13 +21,13 @@ from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import parent_process, resource_tracker
 from types import FrameType
 
-__all__ = ["asked", "end_at_once", "exit_status", "listening", "note_only", "stop_early"]
+__all__ = ["asked", "before_the_end", "end_at_once", "exit_status", "listening", "note_only", "stop_early"]
 
 # `timeout` sends its signal to the program and then to the group, a scheduler to the launcher and the ranks,
 # and the launcher passes it on: within this time the two count as one.
 _SAME_S = 1.0
 _REQUEUE = 75  # EX_TEMPFAIL of sysexits.h
-_LAST_S = 5.0  # time for workers to stop at the end of the program
+_LAST_S = 5.0  # time for workers to stop at the end of the program, and for last words to a server
 
 
 def exit_status(number: int) -> int:
@@ -35,9 +35,38 @@ def exit_status(number: int) -> int:
     return _REQUEUE if number == signal.SIGUSR1 else 128 + number
 
 
+_last_acts: list[Callable[[], None]] = []
+
+
+@contextlib.contextmanager
+def before_the_end(act: Callable[[], None]) -> Iterator[None]:
+    """If a signal ends the program at once inside the block, `act` runs before, for 5 s at most."""
+    _last_acts.append(act)
+    try:
+        yield
+    finally:
+        _last_acts.remove(act)
+
+
+def _act_for_the_last_time() -> None:
+    # In threads: the main one may be in the middle of anything, and a server may never answer.
+    threads = [threading.Thread(target=_quietly, args=(act,), daemon=True) for act in _last_acts]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + _LAST_S
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+
+
+def _quietly(act: Callable[[], None]) -> None:
+    with contextlib.suppress(Exception):
+        act()
+
+
 def end_at_once(number: int) -> None:
     """Kill the processes started from here, and end this one without further output."""
     try:
+        _act_for_the_last_time()
         import psutil
 
         for child in psutil.Process().children(recursive=True):
@@ -182,6 +211,7 @@ def _forked() -> None:
     global _active
     if _active is not None:
         signals, _active = _active.signals, None  # its thread stayed with the parent
+        _last_acts.clear()
         obey_parent_alone(signals)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from fastpipe.transforms.finalizers import class_with_del
 from fastpipe.transforms.read import Form, NotKnown, describe
 
 __all__ = ["form_of", "preserved_rng"]
@@ -54,6 +55,9 @@ class Trial:
     """
 
     def __init__(self, steps: Sequence[Any], sample: Image.Image) -> None:
+        ending = class_with_del(*steps)
+        if ending is not None:
+            raise NotKnown(f"{ending.__qualname__} has a __del__, which would also run for a copy in a trial")
         try:
             self.steps = copy.deepcopy(list(steps))
         except Exception as error:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
+import gc
+import logging
 import pickle
 import random
 import subprocess
@@ -11,7 +14,7 @@ import sys
 import textwrap
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -19,9 +22,11 @@ import torch
 from PIL import Image
 from torch.utils.data import ConcatDataset, Dataset, Subset, random_split
 from torchvision import transforms, tv_tensors
+from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from fastpipe import ArgumentError, DataLoader, LiftError, LiftWarning, augment
+from fastpipe.batch.own.flat import flat_copy
 from fastpipe.batch.own.handed import Handed, Used, pixels_of
 
 NUM, BATCH, BAD = 20, 4, 9  # the bad sample is in batch 2
@@ -480,3 +485,209 @@ def test_spawned_workers(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=200)
     assert done.stdout == "equal\n", done.stderr
+
+
+# ---- a copy must not run the script's __del__
+
+GONE: list[str] = []
+
+
+class Handle:
+    """Its `__del__` ends something that a copy has in common with it."""
+
+    def __del__(self):
+        GONE.append("handle")
+
+
+class Ends(Pictures):
+    def __del__(self):
+        GONE.append("data set")
+
+
+class EndsByItsBase(Ends):
+    pass
+
+
+class Slotted:
+    __slots__ = ("inner",)
+
+
+def holding(handle: Any) -> Pictures:
+    dataset = Pictures(EVAL)
+    slotted = Slotted()
+    slotted.inner = {"handles": (None, handle)}
+    dataset.held = [{"deep": slotted}]
+    return dataset
+
+
+class Step:
+    """A script's own step, which holds one, too."""
+
+    def __init__(self):
+        self.handle = Handle()
+
+    def __call__(self, image):
+        return image
+
+
+ENDING = {
+    "its own": (lambda: Ends(EVAL), "Ends"),
+    "of its base": (lambda: EndsByItsBase(EVAL), "EndsByItsBase"),
+    "deep inside": (lambda: holding(Handle()), "Handle"),
+    "of a wrapped one": (lambda: Subset(Ends(EVAL), range(NUM)), "Ends"),
+    "of a step": (lambda: Pictures(transforms.Compose([Step(), *EVAL.transforms])), "Handle"),
+}
+
+
+@pytest.mark.parametrize("case", ENDING)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_no_copy_runs_the_scripts_del(case: str, workers: int) -> None:
+    make, name = ENDING[case]
+    dataset = make()
+    gc.collect()
+    GONE.clear()
+    loader = DataLoader(dataset, BATCH, num_workers=workers, seed=7)
+    assert f"its {name} has a __del__" in loader.explain().reason
+    found = list(loader)
+    loader.preview(2)
+    gc.collect()
+    assert not GONE
+    equal(found, list(DataLoader(dataset, BATCH, seed=7, backend="torch")))
+
+
+def test_a_folders_own_step_with_a_del_is_not_tried_on_a_copy(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    Image.new("RGB", (20, 20)).save(tmp_path / "a" / "0.png")
+    transform = transforms.Compose([transforms.Resize((16, 16)), Step(), *TAIL])
+    GONE.clear()
+    loader = DataLoader(ImageFolder(tmp_path, transform), 1)
+    assert "Handle has a __del__" in str(loader.explain())
+    assert len(list(loader)) == 1 and not GONE
+
+
+def test_what_a_deep_copy_shares_is_not_looked_into() -> None:
+    """A logger leads to all handlers of a program, a class or function to its module."""
+    dataset = Pictures(EVAL)
+    dataset.log, dataset.kind, dataset.function = logging.getLogger("own"), Handle, holding
+    dataset.cached = functools.lru_cache(lambda: Handle())
+    dataset.cached()
+    assert DataLoader(dataset, BATCH).explain().lifted
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
+def test_a_copied_loader_knows_that_lifting_has_ended(again: Any) -> None:
+    loader = DataLoader(Pictures(misbehave=uses), BATCH, seed=7)
+    with pytest.warns(LiftWarning):
+        list(loader)
+    other = again(loader)
+    assert not other.explain().lifted and other.explain().reason == loader.explain().reason
+    assert other.state_dict()["unlifted"] == loader.state_dict()["unlifted"]
+    equal(list(other), list(loader))
+    other.dataset.transform = EVAL  # another pipeline is another proof
+    assert other.explain().lifted
+
+
+# ---- what a data set calls `classes`
+
+
+def named(classes: Any) -> Pictures:
+    return type("Named", (Pictures,), {"classes": classes})()
+
+
+def not_yet(self: Any) -> Any:
+    raise RuntimeError("call load() first")
+
+
+NO_NAMES = {
+    "None": None,
+    "a number": 10,
+    "a tensor": torch.tensor(3),
+    "a method": lambda self: ["a", "b"],
+    "a property that raises": property(not_yet),
+    "a text": "abc",
+}
+
+
+@pytest.mark.parametrize("case", NO_NAMES)
+def test_classes_that_are_no_names_are_none(case: str) -> None:
+    loader = DataLoader(named(NO_NAMES[case]), BATCH, seed=7)
+    assert loader.explain().lifted
+    equal(list(loader), batches(Pictures()))
+    loader.preview(2)
+    with pytest.raises(ArgumentError, match="num_classes must be given"):
+        iter(DataLoader(named(NO_NAMES[case]), BATCH, seed=7, augment=[augment.MixUp(alpha=0.3)]))
+
+
+@pytest.mark.parametrize("names", [np.array(list("abc")), {0: "a", 1: "b", 2: "c"}, ("a", "b", "c")], ids=str)
+def test_arrays_and_dicts_of_names_are_counted(names: Any, tmp_path: Path) -> None:
+    """A folder's too, whose names a script may replace."""
+    for name in "abc":
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (20, 20)).save(tmp_path / name / "0.png")
+    folder = ImageFolder(tmp_path, TRAIN)
+    folder.classes = names
+    by_own = type("Named", (ImageFolder,), {"__getitem__": lambda self, i: ImageFolder.__getitem__(self, i)})
+    own = by_own(tmp_path, TRAIN)
+    own.classes = names
+    for dataset in (folder, own):
+        loader = DataLoader(dataset, 3, seed=1, augment=[augment.MixUp(alpha=0.3)])
+        assert next(iter(loader))[1].shape == (3, 3)
+        assert DataLoader(dataset, 3, seed=1).preview(1).rows[0].label in "abc"
+
+
+# ---- records
+
+
+class Record(NamedTuple):
+    name: str
+    label: int
+
+
+RECORDS = {
+    "namedtuples": [Record(str(i), np.int64(i)) for i in range(NUM)],
+    "dicts": [{"name": str(i), "label": i, "score": float("nan")} for i in range(NUM)],
+    "dicts by name": {str(i): {"label": i} for i in range(NUM)},
+    "tuples": [(str(i), i) for i in range(NUM)],
+}
+
+
+class Recorded(Pictures):
+    """Writes into a record at the first sample."""
+
+    def __init__(self, records, *, writes):
+        super().__init__()
+        self.records, self.writes = records, writes
+
+    def __getitem__(self, index):
+        if self.writes:
+            record = self.records["0"] if isinstance(self.records, dict) else self.records[0]
+            record["seen"] = index
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize(
+    ("form", "writes"), [*((form, False) for form in RECORDS), ("dicts", True), ("dicts by name", True)]
+)
+def test_records_are_copied_and_compared_as_a_whole(
+    form: str, writes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not pickled one by one, which takes 20 s for a million; and what is written into one is seen."""
+    records = RECORDS[form]
+    dumped: list[Any] = []
+    monkeypatch.setattr("fastpipe.batch.own.isolated.pickle.dumps", lambda value: dumped.append(value))
+    before = copy.deepcopy(records)
+    explained = DataLoader(Recorded(records, writes=writes), BATCH).explain()
+    assert explained.lifted == (not writes) and not any(type(value) in (list, dict) for value in dumped)
+    assert writes == ("changes the attribute 'records'" in explained.reason)
+    assert str(records) == str(before)
+
+
+class Remembering(Record):
+    """A namedtuple with attributes, which may change."""
+
+
+def test_records_with_attributes_are_looked_into() -> None:
+    assert flat_copy([Remembering("a", 1)]) is None
+    assert flat_copy([["a", 1]]) is None and flat_copy([{"a": [1]}]) is None
+    original = [{"a": 1}]
+    assert flat_copy(original) == original and flat_copy(original)[0] is not original[0]

@@ -277,6 +277,20 @@ def test_a_number_that_nobody_else_has_cannot_be_replaced(folder: Path) -> None:
         batches(dataset, on_error="replace")
 
 
+@pytest.mark.parametrize("nested", ["dict", "list"])
+def test_labels_that_hold_arrays_are_compared_by_their_elements(folder: Path, nested: str) -> None:
+    """The broken one has the label of every second image."""
+    arrays = [np.full(2, place % 2) for place in range(24)]
+    labels = [{"box": one, "n": 1} if nested == "dict" else [one, np.zeros(3)] for one in arrays]
+    dataset = labelled(folder, labels)
+    path = Path(dataset.samples[4][0])
+    path.write_bytes(path.read_bytes()[:60])
+    loader: Any = fastpipe.DataLoader(dataset, 24, seed=1, on_error="replace", quarantine=False)
+    assert len(next(iter(loader))[0]) == 24
+    (incident,) = loader.incidents()
+    assert incident.action == "replaced" and incident.substitute % 2 == 0
+
+
 # ---- MixUp and CutMix
 
 

@@ -11,7 +11,8 @@ from PIL import Image
 from torch.utils.data import TensorDataset
 from torchvision import transforms
 
-from fastpipe import ArgumentError, ArrayDataset, DataLoader, EmptyDatasetError
+from fastpipe import ArgumentError, ArrayDataset, DataLoader, EmptyDatasetError, SampleError
+from fastpipe.batch import at_once
 
 LEVELS = np.random.default_rng(1).integers(0, 255, (12, 14, 16, 3), np.uint8)
 GREY = LEVELS[..., 0]
@@ -147,3 +148,16 @@ def test_a_tensor_dataset_of_three_is_refused() -> None:
     tensors = TensorDataset(torch.from_numpy(LEVELS), torch.arange(12), torch.arange(12))
     with pytest.raises(ArgumentError, match="Found: 3 tensors"):
         DataLoader(tensors, 5, transform=STEPS)
+
+
+def test_a_crop_that_does_not_fit_names_the_image_and_another_fault_stays_itself(monkeypatch: Any) -> None:
+    large = transforms.Compose([transforms.RandomCrop(40), transforms.ToTensor()])
+    with pytest.raises(SampleError, match=r"ArrayDataset#\d+'?: the crop of 40 x 40 pixels is larger"):
+        list(DataLoader(ArrayDataset(LEVELS, transform=large), 4))
+
+    def broken(*given: Any) -> Any:
+        raise ValueError("operands could not be broadcast together")
+
+    monkeypatch.setattr(at_once, "random_corners", broken)
+    with pytest.raises(ValueError, match="broadcast"):
+        list(DataLoader(ArrayDataset(LEVELS, transform=STEPS), 4))

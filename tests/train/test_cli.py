@@ -13,9 +13,10 @@ import yaml
 from fastpipe.errors import ArgumentError, MissingExtraError
 from fastpipe.train.cli import main, parse
 from fastpipe.train.config.keys import check_keys
+from fastpipe.train.config.options import Options
 from fastpipe.train.config.parser import RECIPES, recipe_names
 from fastpipe.train.config.recipe import load_recipe, to_yaml
-from fastpipe.train.config.schema import scale_schedule
+from fastpipe.train.config.schema import TrainConfig, scale_schedule
 
 # Every value of the released mild recipe, from the facts, under the names that users see.
 MILD = {
@@ -256,3 +257,54 @@ def test_help_explains_the_options(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert left.value.code == 0
     assert "--optimizer.lr" in capsys.readouterr().out
+
+
+EMPTY = ("pretrained", "init-from", "output-dir", "data", "resume", "wandb", "mlflow", "model", "metric")
+
+
+@pytest.mark.parametrize("option", EMPTY)
+@pytest.mark.parametrize("form", ["one", "two"])
+def test_an_empty_value_is_no_value_left_out(
+    option: str,
+    form: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As of a variable that was not set: `--pretrained "$WEIGHTS"` trained from random weights."""
+    monkeypatch.chdir(tmp_path)
+    given = [f"--{option}="] if form == "one" else [f"--{option}", ""]
+    assert main(["--recipe", "mild", *given]) == 2
+    assert f"--{option} must not be empty. Found: ''" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--evaluate", "", "--data", "demo"],
+        ["--evaluate", "a.ckpt", "--data", ""],
+        ["--evaluate", "a.ckpt", "--data", "demo", "--html="],
+        ["--export", "a.ckpt", ""],
+        ["--predict", "a.ckpt", "a.jpg", "--output", ""],
+        ["--predict", "a.ckpt", ""],
+        ["--report", ""],
+        ["study", "table2", "--output="],
+    ],
+)
+def test_every_command_refuses_an_empty_value(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(args) == 2
+    assert "must not be empty. Found: ''" in capsys.readouterr().err
+
+
+def test_scripts_and_files_cannot_have_empty_values_either(tmp_path: Path) -> None:
+    for values in ({"pretrained": ""}, {"init_from": " "}, {"output_dir": ""}):
+        (name,) = values
+        with pytest.raises(ArgumentError, match=f"^{name} must not be empty"):
+            TrainConfig(**values)
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump(values))
+        with pytest.raises(ArgumentError, match=f"{name} must not be empty"):
+            load_recipe(str(path))
+    with pytest.raises(ArgumentError, match=r"^--mlflow must not be empty"):
+        Options(mlflow="")

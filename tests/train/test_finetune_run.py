@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from PIL import Image
 
 from fastpipe.train.checkpoint import load_checkpoint
 from fastpipe.train.cli import main
+from fastpipe.train.config.groups import StochasticDepthConfig
+from fastpipe.train.config.recipe import load_recipe
 from fastpipe.train.data import eval_loader
+from fastpipe.train.pretrained.start import begin
 from fastpipe.train.splits import open_data
 from fastpipe.train.weights import read_trained
 
@@ -193,3 +197,28 @@ def test_another_architecture_is_refused_before_a_folder_is_made(
         and "Traceback" not in error
     )
     assert not (tmp_path / "run").exists()
+
+
+def test_the_saved_configuration_keeps_a_method_that_was_set_by_hand(folder: Path) -> None:
+    """BlurPool and Composer's stochastic depth come with the weights, unless the user says otherwise."""
+    source = folder / "last.ckpt"
+    recipe = replace(load_recipe("finetune"), pretrained=False, init_from=str(source))
+    assert begin(recipe, ("init_from",)).config.blurpool is False
+    depth = StochasticDepthConfig(kind="composer", drop_rate=0.2)
+    by_hand = replace(recipe, blurpool=True, stochastic_depth=depth)
+    keys = ("init_from", "blurpool", "stochastic_depth")
+    saved = begin(by_hand, keys).config
+    assert saved.blurpool is True and saved.stochastic_depth == depth
+    assert begin(saved, ()).config == saved  # as --recipe config.yaml reads it
+    assert begin(by_hand, ("init_from", "stochastic_depth.drop_rate")).config.stochastic_depth == depth
+
+
+def test_stochastic_depth_that_weights_branches_comes_with_the_weights(folder: Path, tmp_path: Path) -> None:
+    state = load_checkpoint(folder / "last.ckpt")
+    for kind, taken in (("composer", True), ("timm", False)):
+        state["config"]["stochastic_depth"] = {"kind": kind, "drop_rate": 0.2}
+        torch.save(state, tmp_path / f"{kind}.ckpt")
+        config = replace(load_recipe("finetune"), pretrained=False, init_from=str(tmp_path / f"{kind}.ckpt"))
+        start = begin(config, ("init_from",))
+        assert (start.config.stochastic_depth is not None) == taken
+        assert ("stochastic_depth" in start.taken) == taken

@@ -16,13 +16,13 @@ from torch import Tensor
 from fastpipe.errors import ArgumentError, NoEffectWarning
 from fastpipe.train.algorithms.freezing import frozen_names
 from fastpipe.train.algorithms.schedule import set_lr
+from fastpipe.train.classifier import classifier_names
 from fastpipe.train.config.groups import EMAConfig, OptimizerConfig, SAMConfig
 from fastpipe.train.config.no_effect import warn_without_effect
 from fastpipe.train.config.recipe import load_recipe
 from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.loop import Trainer
 from fastpipe.train.optimizers import build_optimizer
-from fastpipe.train.pretrained.fitting import classifier_names
 
 DECAYED = OptimizerConfig(lr=0.05, momentum=0.9, weight_decay=0.01)
 CONFIG = replace(
@@ -120,7 +120,7 @@ def test_a_share_of_the_layers_is_their_number_rounded(
     name: str, share: float, number: int, first: str
 ) -> None:
     model = timm.create_model(name, num_classes=2)
-    head = classifier_names(model)
+    head = classifier_names(model, "")
     found = frozen_names(model, share, head)
     assert found == frozen_names(model, number, head)
     trained = [name for name, _ in model.named_parameters() if name not in found]

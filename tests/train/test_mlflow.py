@@ -6,6 +6,7 @@ The module's functions and arguments are those of mlflow.MlflowClient, mlflow.en
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +16,12 @@ from typing import Any, NamedTuple
 import pytest
 from torch import Tensor
 
+from fastpipe.system.stop_signals import end_at_once
 from fastpipe.train.cli import main
 from fastpipe.train.config.recipe import load_recipe
+from fastpipe.train.output.folder import METRICS, RunFolder, closed_at_the_end, open_folder
 from fastpipe.train.output.mlflow_run import MlflowRun
+from fastpipe.train.runner import _Run
 from fastpipe.train.step import Updater
 
 SMALL = (
@@ -139,6 +143,79 @@ def test_a_resumed_run_goes_on_in_the_same_run_and_a_failed_one_says_so(
     again = [*_args(splits, tmp_path / "run"), "--resume", "auto", "--optimizer.lr", "0.01"]
     assert main(again) == 0
     assert [run["status"] for run in server.runs] == ["FINISHED"]
+
+
+def _statuses(server: Server) -> list[str]:
+    return [run["status"] for run in server.runs]
+
+
+def test_a_run_that_a_signal_stops_is_killed_and_goes_on_when_it_is_resumed(
+    splits: Path, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_step = Updater.train_step
+
+    def signalled(self: Updater, images: Tensor, labels: Tensor) -> Tensor:
+        if self.step == 4:
+            signal.raise_signal(signal.SIGTERM)
+        return train_step(self, images, labels)
+
+    monkeypatch.setattr(Updater, "train_step", signalled)
+    assert main(_args(splits, tmp_path / "run")) == 143
+    assert _statuses(server) == ["KILLED"]
+    monkeypatch.setattr(Updater, "train_step", train_step)
+    assert main([*_args(splits, tmp_path / "run"), "--resume", "auto"]) == 0
+    assert _statuses(server) == ["FINISHED"]
+
+
+@pytest.mark.parametrize("where", ["rewind", "write_config", "_announce"])
+def test_a_run_that_fails_before_its_first_step_has_failed(
+    where: str, splits: Path, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*given: Any) -> None:
+        raise OSError("no room")
+
+    owner = RunFolder if where == "write_config" else _Run
+    monkeypatch.setattr(owner, where, fails)
+    assert main(_args(splits, tmp_path / "run")) == 1
+    assert _statuses(server) == ["FAILED"]
+
+
+@pytest.mark.parametrize("fails", ["parameters", "folder"])
+def test_a_run_that_cannot_be_begun_has_failed(
+    fails: str, splits: Path, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if fails == "parameters":
+        server.down = True
+    else:
+        (tmp_path / "run" / METRICS).mkdir(parents=True)  # which cannot be written as a file
+    assert main(_args(splits, tmp_path / "run")) != 0
+    assert _statuses(server) == ["FAILED"]
+
+
+def test_a_server_that_is_gone_at_the_end_does_not_fail_a_run(
+    splits: Path, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*given: Any, **named: Any) -> None:
+        raise ConnectionError("gone")
+
+    monkeypatch.setattr(server, "set_tag", gone)
+    monkeypatch.setattr(server, "set_terminated", gone)
+    with pytest.warns(UserWarning, match=r"MLflow takes no numbers.*gone") as said:
+        assert main(_args(splits, tmp_path / "run")) == 0
+    assert len([one for one in said if "MLflow" in str(one.message)]) == 1
+    assert (tmp_path / "run" / "summary.json").exists()
+
+
+def test_a_signal_that_ends_the_program_at_once_ends_the_run_first(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr("fastpipe.system.stop_signals.os._exit", ended.append)
+    monkeypatch.setattr("psutil.Process.children", lambda self, recursive: [])
+    folder = open_folder(tmp_path, iter([MlflowRun("photos", tmp_path, load_recipe("mild"))]))
+    with closed_at_the_end(folder):
+        end_at_once(signal.SIGTERM)
+        assert (ended, _statuses(server)) == ([143], ["KILLED"])
 
 
 def test_without_mlflow_the_command_is_printed_before_anything_is_made(

@@ -18,7 +18,7 @@ from fastpipe.train.algorithms.sam import SAM
 from fastpipe.train.config.groups import ProgressiveResizingConfig, StochasticDepthConfig
 from fastpipe.train.config.recipe import load_recipe
 from fastpipe.train.config.schema import TrainConfig
-from fastpipe.train.input_size import sides_of
+from fastpipe.train.input_size import check_sides, sides_of
 from fastpipe.train.model import build_model
 
 CPU = torch.device("cpu")
@@ -166,6 +166,17 @@ def test_a_size_that_patches_do_not_divide_is_refused(keys: dict[str, Any], text
     with pytest.raises(ArgumentError, match=f"vit_tiny_patch16_224 cuts images.*{text}"):
         made("vit_tiny_patch16_224", **keys)
     made("test_resnet", **keys)  # a convolutional network takes any size
+
+
+def test_the_sizes_named_for_odd_patches_are_sizes_that_a_run_can_have() -> None:
+    """A DINOv2 has patches of 14 and 518 pixels, which is no multiple of 4: 504 and 532 are both."""
+    model = nn.Identity()
+    model.patch_embed = nn.Identity()
+    model.patch_embed.patch_size = (14, 14)  # type: ignore[assignment]
+    size = {"train_resolution": 520, "val_resolution": 520, "val_resize": 520}
+    config = replace(PLAIN, model="vit_small_patch14_dinov2", **size)
+    with pytest.raises(ArgumentError, match=r"multiples of 28, such as 504 or 532\. Found: 520"):
+        check_sides(model, config)
 
 
 def test_a_model_of_one_size_refuses_several_by_name() -> None:

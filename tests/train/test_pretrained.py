@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,25 @@ from torch import Tensor, nn
 from torchvision import transforms as T
 
 from fastpipe.errors import ArgumentError, DataError, MissingExtraError
+from fastpipe.train.checkpoint import load_plain
 from fastpipe.train.config.recipe import load_recipe
+from fastpipe.train.model import build_model, create_model, last_layer
 from fastpipe.train.pretrained.files import read_file
 from fastpipe.train.pretrained.fitting import is_of_classifier, load_below_classifier
 from fastpipe.train.pretrained.packages import package_file, renamed_by_order
 from fastpipe.train.pretrained.start import begin
+from fastpipe.train.units import units_of
+from fastpipe.train.weights import Told, read_exported
 
-CONFIG = replace(load_recipe("finetune"), model="test_resnet", pretrained=False)
+CONFIG = replace(
+    load_recipe("finetune"),
+    model="test_resnet",
+    pretrained=False,
+    freeze=0,
+    preprocessing="model",
+    val_resolution=224,
+    val_resize=256,
+)
 
 
 @pytest.fixture
@@ -202,7 +215,97 @@ def test_a_file_without_weights_is_refused(tmp_path: Path) -> None:
         read_file(tmp_path / "last.pt")
 
 
+# ---- models without a classifier, tags, random weights
+
+
+class Headless(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.pretrained_cfg = nn.Linear(2, 2), {"classifier": None}
+
+
+def test_a_model_without_a_classifier_is_refused_wherever_it_is_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fastpipe.train.model.create_model", lambda name, num: Headless())
+    labels = np.array([[1.0], [2.0]])
+    for ask in (
+        lambda: last_layer("headless"),
+        lambda: units_of(labels, ["age"], Headless()),
+        lambda: load_below_classifier(Headless(), {"body.weight": torch.zeros(2, 2)}, "a file"),
+    ):
+        with pytest.raises(ArgumentError, match="timm names no classifier of Headless, "):
+            ask()
+
+
+@pytest.mark.parametrize("name", ["resnet18.a1_in1kk", "test_resnet.none"])
+def test_a_mistyped_tag_is_an_argument_wherever_a_model_is_made(name: str) -> None:
+    for make in (
+        lambda: create_model(name, 3),
+        lambda: build_model(replace(CONFIG, model=name), 3, torch.device("cpu")),
+        lambda: last_layer(name),
+        lambda: begin(replace(CONFIG, model=name), ()),
+    ):
+        with pytest.raises(ArgumentError, match=rf"no pretrained weights '{name}'.*(Did you mean|Known)"):
+            make()
+
+
+def test_what_comes_from_a_model_with_random_weights_does_not_come_with_weights() -> None:
+    start = begin(replace(CONFIG, preprocessing="model"), ("pretrained",))
+    told = list(start.lines())
+    assert told and all(
+        line.startswith("taken over from the model, whose weights are random") for line in told
+    )
+
+
 def test_both_heads_of_a_distilled_model_are_its_classifier() -> None:
     model = timm.create_model("deit_tiny_distilled_patch16_224", num_classes=2)
     heads = {name for name in model.state_dict() if is_of_classifier(model, name)}
     assert heads == {"head.weight", "head.bias", "head_dist.weight", "head_dist.bias"}
+
+
+# ---- hostile files
+
+
+def _safetensors(path: Path, header: Any, data: bytes = b"", size: int | None = None) -> Path:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    length = len(text) if size is None else size
+    path.write_bytes(length.to_bytes(8, "little") + text + data)
+    return path
+
+
+def _entry(shape: list[int], first: int, end: int) -> dict[str, Any]:
+    return {"dtype": "F32", "shape": shape, "data_offsets": [first, end]}
+
+
+HOSTILE: dict[str, tuple[Any, bytes, int | None]] = {
+    "overlapping": ({"a": _entry([2], 0, 8), "b": _entry([2], 4, 12)}, bytes(12), None),
+    "beyond the file": ({"a": _entry([1 << 40], 0, 1 << 42)}, bytes(8), None),
+    "an overflow of sizes": ({"a": _entry([1 << 33, 1 << 33], 0, 8)}, bytes(8), None),
+    "more than its offsets": ({"a": _entry([1 << 30], 0, 8)}, bytes(8), None),
+    "a header beyond the file": ({}, b"", 1 << 20),
+    "a header of 2**63 bytes": ({}, b"", 1 << 63),
+    "a huge header": (b"{}" + b" " * (17 << 20), b"", None),
+    "too many tensors": ({f"{i}": _entry([0], 0, 0) for i in range(100_001)}, b"", None),
+    "a deep header": (b"[" * 100_000, b"", None),
+}
+
+
+@pytest.mark.parametrize("read", [read_file, load_plain])
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_safetensors_is_refused_before_its_tensors_are_read(
+    case: str, read: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the one reader that all doors have: --pretrained, --init-from, --evaluate."""
+    header, data, size = HOSTILE[case]
+    path = _safetensors(tmp_path / "w.safetensors", header, data, size)
+    monkeypatch.setattr(torch.Tensor, "reshape", None)
+    with pytest.raises(DataError, match="cannot be read"):
+        read(path)
+
+
+def test_a_card_that_is_too_deep_is_an_error_of_the_file(tmp_path: Path) -> None:
+    header = {"__metadata__": {"fastpipe": "[" * 100_000}, "a": _entry([2], 0, 8)}
+    path = _safetensors(tmp_path / "w.safetensors", header, bytes(8))
+    with pytest.raises(DataError, match="the header of the file itself cannot be read"):
+        read_exported(path, load_plain(path), Told(), ())

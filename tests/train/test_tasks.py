@@ -21,6 +21,7 @@ from torchvision import transforms as T
 from fastpipe.train.cli import main
 from fastpipe.train.step import Updater
 from fastpipe.train.units import Units, in_units, units_of
+from fastpipe.train.weights import read_trained
 
 SMALL = (
     *("--recipe", "mild", "--model", "test_resnet", "--train-resolution", "32", "--val-resolution", "32"),
@@ -242,7 +243,7 @@ def test_columns_and_models_that_cannot_be_learnt_are_named() -> None:
     model = timm.create_model("test_resnet", num_classes=2)
     with pytest.raises(DataError, match="labels of 'b' all have one value"):
         units_of(np.array([[1.0, 5.0], [2.0, 5.0]]), ("a", "b"), model)
-    with pytest.raises(ArgumentError, match="last layer with a bias"):
+    with pytest.raises(ArgumentError, match="one with a bias"):
         units_of(np.array([[1.0], [2.0]]), ("a",), torch.nn.Linear(1, 1))
 
 
@@ -374,3 +375,72 @@ def test_labels_that_no_image_has_are_left_out_of_map_and_said(
     assert main(["--evaluate", checkpoint, "--data", str(listed), "--json"]) == 0
     (splits, *_) = json.loads(capsys.readouterr().out)["weights"].values()
     assert splits["validation"]["labels_without_images"] == ["rare"]
+
+
+# ---- --init-from
+
+
+STILL = ("--optimizer.lr", "1e-30", "--optimizer.weight-decay", "0", "--ema", "null", "--epochs", "1")
+
+
+def from_run(source: Path, data: Path, out: Path, *more: str) -> int:
+    return main(args(data, out, "--init-from", str(source), *STILL, *more))
+
+
+def other_units(data: Path) -> Path:
+    """The same images and columns, of which the dearest half trains: another mean and deviation."""
+    rows = list(csv.DictReader(data.read_text().splitlines()))
+    kept = [row for row in rows if row["part"] == "val" or float(row["price"]) > 5e5]
+    out = data.with_name("dear.csv")
+    with open(out, "w", newline="") as handle:
+        writer = csv.DictWriter(handle, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(kept)
+    return out
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "exported"])
+def test_a_run_of_numbers_goes_on_in_their_units(
+    kind: str, numbers: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second run's mean and deviation are others; what it predicts before it learns is the first's."""
+    source = numbers / "last.ckpt"
+    if kind == "exported":
+        source = tmp_path / "model.pt"
+        assert main(["--export", str(numbers / "last.ckpt"), str(source)]) == 0
+    capsys.readouterr()
+    assert from_run(source, other_units(data), tmp_path / "second", *NUMBERS) == 0
+    assert "classifier: that of these weights" in capsys.readouterr().out
+    first, _ = outputs_of(numbers, data, tmp_path / "first.pt", flip=True)
+    second, earlier = read_trained(tmp_path / "second" / "last.ckpt"), read_trained(numbers / "last.ckpt")
+    weights, before = second.for_others(second.raw), earlier.for_others(earlier.averaged)
+    for name in ("fc.weight", "fc.bias"):
+        torch.testing.assert_close(weights[name], before[name], rtol=1e-4, atol=1e-2)
+    assert first.shape == (HELD, 2)
+
+
+@pytest.mark.parametrize(
+    ("source", "wanted", "options"),
+    [
+        ("numbers", "multi-label", NAMES),
+        ("names", "regression", NUMBERS),
+        ("names", "classes", ("--table.label", "tags", "--task", "classes")),
+    ],
+)
+def test_a_run_with_labels_of_another_kind_is_refused_by_name(
+    source: str,
+    wanted: str,
+    options: tuple[str, ...],
+    data: Path,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run: Path = request.getfixturevalue(source)
+    capsys.readouterr()
+    assert from_run(run / "last.ckpt", data, tmp_path / "second", *options) == 2
+    said = capsys.readouterr().err
+    assert (
+        f"init_from must name a run whose labels are {wanted}" in said and "--pretrained weights.pt" in said
+    )
+    assert not (tmp_path / "second").exists()

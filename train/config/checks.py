@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from fastpipe.errors import ArgumentError
@@ -15,8 +16,32 @@ if TYPE_CHECKING:
 def check_config(config: TrainConfig) -> None:
     """Raise ArgumentError for the first value outside the groups that is wrong for every data set."""
     check_choices(config)
+    check_texts(config)
     for check in (_check_counts, _check_sizes, _check_shares, _check_together, _check_start):
         check(config)
+
+
+def check_texts(config: Any, prefix: str = "") -> None:
+    """Raise ArgumentError for an empty text: a variable of a script was not set, and its path is not."""
+    for name, value in vars(config).items():
+        if isinstance(value, str) and not value.strip():
+            raise ArgumentError(
+                f"{prefix}{name.replace('_', '-') if prefix else name} must not be empty. Found: {value!r}. "
+                "Leave it out, or check the variable that it comes from"
+            )
+
+
+def check_arguments(args: Sequence[str]) -> None:
+    """Raise ArgumentError for an empty value on a command line, and name its option."""
+    for before, arg in zip(["", *args], args, strict=False):
+        name, sign, value = arg.partition("=")
+        given = name.startswith("--") and sign
+        if not (value if given else arg):
+            named = name if given else before if before.startswith("--") else "an argument"
+            raise ArgumentError(
+                f"{named} must not be empty. Found: ''. Leave it out, or check the "
+                "variable that it comes from"
+            )
 
 
 def check_choices(config: Any, prefix: str = "") -> None:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field, fields
 
 from fastpipe.errors import ArgumentError
+from fastpipe.train.config.checks import check_texts
 from fastpipe.train.config.schema import TrainConfig
 
 
@@ -35,6 +36,7 @@ class Options:
     """Print errors and the last line only."""
 
     def __post_init__(self) -> None:
+        check_texts(self, "--")
         _require(self.seeds is None or self.seeds >= 2, "seeds", "at least 2, to have a spread", self.seeds)
         for name in ("price_per_hour", "watts"):
             value = getattr(self, name)

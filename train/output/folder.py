@@ -6,13 +6,15 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from fastpipe.errors import ArgumentError, DataError, MissingExtraError
+from fastpipe.system.stop_signals import before_the_end
 from fastpipe.train.checkpoint import BEST, PREVIOUS
 from fastpipe.train.disk import why_not_written
+from fastpipe.train.errors import StoppedError
 from fastpipe.train.output.environment import ENVIRONMENT
 from fastpipe.train.output.trackers import Tracker
 
@@ -147,16 +149,56 @@ class RunFolder:
         for tracker in self._trackers:
             tracker.write_summary(summary)
 
-    def close(self) -> None:
-        """Close the files. A full disk was reported before, and is not reported again."""
-        for file in (self._metrics, self._events):
-            try:
-                file.close()
-            except OSError:
-                if not self._failed:
-                    raise
+    def close(self, *, stopped: bool = False) -> None:
+        """Close the files. A full disk was reported before, and is not reported again.
+
+        stopped: by a signal, which trackers tell apart from a failure.
+        """
+        try:
+            for file in (self._metrics, self._events):
+                try:
+                    file.close()
+                except OSError:
+                    if not self._failed:
+                        raise
+        finally:
+            self.end_trackers(stopped=stopped)
+
+    def end_trackers(self, *, stopped: bool) -> None:
+        """Tell the trackers alone, as where no time is left for the files."""
         for tracker in self._trackers:
-            tracker.close()
+            tracker.close(stopped=stopped)
+
+
+def open_folder(path: Path, trackers: Iterator[Tracker]) -> RunFolder:
+    """The folder with its trackers, which are ended if one of them, or the folder, cannot be opened."""
+    found: list[Tracker] = []
+    with contextlib.ExitStack() as opened, before_the_end(lambda: _end(found)):
+        for tracker in trackers:
+            opened.callback(tracker.close)
+            found.append(tracker)
+        folder = RunFolder(path, *found)
+        opened.pop_all()
+        return folder
+
+
+def _end(trackers: Iterable[Tracker]) -> None:
+    for tracker in trackers:
+        tracker.close(stopped=True)
+
+
+@contextlib.contextmanager
+def closed_at_the_end(folder: RunFolder | NoFolder) -> Iterator[None]:
+    """Close the folder whatever ends the block: the last line, an error, or a signal at any moment."""
+    stopped = False
+    with before_the_end(lambda: folder.end_trackers(stopped=True)):
+        try:
+            yield
+        except (StoppedError, KeyboardInterrupt):
+            stopped = True
+            raise
+        finally:
+            folder.close(stopped=stopped)
 
 
 class NoFolder:
@@ -182,5 +224,8 @@ class NoFolder:
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write nothing."""
 
-    def close(self) -> None:
+    def close(self, *, stopped: bool = False) -> None:
         """Write nothing."""
+
+    def end_trackers(self, *, stopped: bool) -> None:
+        """There are none."""

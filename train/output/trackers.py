@@ -6,6 +6,7 @@ curves. Points logged after the checkpoint of the resumed run stay: W&B does not
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,8 +27,8 @@ class Tracker(Protocol):
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """The contents of summary.json."""
 
-    def close(self) -> None:
-        """The run is over; without a summary before, it failed."""
+    def close(self, *, stopped: bool = False) -> None:
+        """The run is over; without a summary before, it failed, or was stopped by a signal. Never raises."""
 
 
 def import_wandb() -> Any:
@@ -74,6 +75,9 @@ class WandbRun:
         self._run.summary.update(plain)
         self._finished = True
 
-    def close(self) -> None:
-        """End the run; without a summary, as a failed one."""
-        self._run.finish(exit_code=0 if self._finished else 1)
+    def close(self, *, stopped: bool = False) -> None:
+        """End the run; without a summary, as a failed one, since W&B knows no stopped ones."""
+        try:
+            self._run.finish(exit_code=0 if self._finished else 1)
+        except Exception as error:  # a server that is gone must not hide why the run ended
+            warnings.warn(f"W&B did not end its run, metrics.jsonl has all numbers: {error}", stacklevel=2)

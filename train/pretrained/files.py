@@ -11,9 +11,9 @@ from torch import Tensor
 
 from fastpipe.errors import ArgumentError, DataError, MissingExtraError
 from fastpipe.train.checkpoint import is_checkpoint
+from fastpipe.train.safetensors_file import SUFFIX, read_safetensors
 
 _TORCH = (".pth", ".pt", ".bin")
-_SAFE = ".safetensors"
 # Where training programs keep the weights in a file that holds more; timm looks there, too.
 _INSIDE = ("state_dict", "model", "model_state_dict")
 
@@ -25,15 +25,15 @@ def read_file(path: Path) -> dict[str, Tensor]:
     `module.` (of DataParallel) is cut off. Raises ArgumentError for another ending or a missing file, and
     DataError for a file that holds no weights.
     """
-    if path.suffix not in (*_TORCH, _SAFE):
+    if path.suffix not in (*_TORCH, SUFFIX):
         raise ArgumentError(
-            f"pretrained must be true, package, or a file that ends in {', '.join((*_TORCH, _SAFE))}. "
+            f"pretrained must be true, package, or a file that ends in {', '.join((*_TORCH, SUFFIX))}. "
             f"Found: {str(path)!r}. For the checkpoint of a run, give --init-from"
         )
     if not path.is_file():
         raise ArgumentError(f"pretrained: the file of weights {str(path)!r} does not exist")
     try:
-        state = _safetensors(path) if path.suffix == _SAFE else _plain(path)
+        state = read_safetensors(path) if path.suffix == SUFFIX else _plain(path)
     except MissingExtraError:
         raise
     except Exception as error:  # torch.load raises many kinds for a damaged file
@@ -43,14 +43,6 @@ def read_file(path: Path) -> dict[str, Tensor]:
 
 def _plain(path: Path) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _safetensors(path: Path) -> Any:
-    try:
-        from safetensors.torch import load_file
-    except ImportError as error:
-        raise MissingExtraError("safetensors", "train", "Weights in a .safetensors file") from error
-    return load_file(path)
 
 
 def _weights_of(state: Any, path: Path) -> dict[str, Tensor]:

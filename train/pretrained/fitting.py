@@ -1,40 +1,24 @@
-"""Weights into a model whose classifier is another one.
-
-A classifier is what timm names so (`pretrained_cfg["classifier"]`): the last linear layer, or two of them.
-"""
+"""Weights into a model whose classifier is another one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fastpipe.errors import ArgumentError, DataError
+from fastpipe.errors import DataError
+from fastpipe.train.classifier import classifier_names
 
 _SHOWN = 3
+_NEED = "so no pretrained weights can be put below a new one. Train it from scratch, or choose another model"
 # Only BatchNorm's own momentum=None reads it, and files of torch before 0.4.1 lack it.
 _COUNTER = "num_batches_tracked"
 
 
 def is_of_classifier(model: nn.Module, name: str) -> bool:
     """Whether the parameter or buffer `name` belongs to the classifier."""
-    return name.startswith(tuple(f"{module}." for module in classifier_names(model)))
-
-
-def classifier_names(model: nn.Module) -> tuple[str, ...]:
-    """The modules that timm calls the classifier. Raises ArgumentError for a model without one."""
-    cfg: Mapping[str, Any] = getattr(model, "pretrained_cfg", None) or {}
-    found = cfg.get("classifier") or ()
-    names = (found,) if isinstance(found, str) else tuple(found)
-    modules = dict(model.named_modules())
-    if not names or any(name not in modules for name in names):
-        raise ArgumentError(
-            f"timm names no classifier of {type(model).__name__}, so that no pretrained weights can be put "
-            "below a new one. Train it from scratch, or choose another model"
-        )
-    return names
+    return name.startswith(tuple(f"{module}." for module in classifier_names(model, _NEED)))
 
 
 @torch.no_grad()

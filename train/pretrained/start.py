@@ -43,7 +43,7 @@ class Start:
     read: Callable[[nn.Module], Mapping[str, Tensor]] | None = None
     taken: Changes = field(default_factory=dict)
     classes: tuple[str, ...] | None = None
-    task: Task = "classes"
+    task: Task | None = None
     units: Units | None = None
 
     def load(
@@ -56,15 +56,21 @@ class Start:
     ) -> Iterator[str]:
         """Copy the weights into `model` and say what was done. Raises DataError if they do not fit.
 
-        The classifier is kept only if it tells apart these `classes`, in this order, for the same `task`.
-        units: those in which this run learns numbers.
+        The classifier is kept only if it tells apart these `classes`, in this order. units: those in which
+        this run learns numbers. Raises ArgumentError for a run whose labels are of another kind than `task`.
         """
         if self.read is None:
             return
+        if self.task not in (None, task):
+            raise ArgumentError(
+                f"init_from must name a run whose labels are {task}, as those of this data. Found: "
+                f"{self.where}, whose labels are {self.task}. To take only what lies below its classifier, "
+                "write its weights with --export CKPT weights.pt, and give --pretrained weights.pt"
+            )
         weights = self.read(model)
         before = load_below_classifier(model, weights, self.where)
         yield f"weights: {self.where}"
-        if self.classes == classes and self.task == task:
+        if self.classes == classes:
             own = weights if units is None else restandardised(weights, self.units, units)
             _load_classifier(model, own)
             yield "classifier: that of these weights, which has the same classes"
@@ -74,8 +80,9 @@ class Start:
 
     def lines(self) -> Iterator[str]:
         """What the weights brought along."""
+        source = "from the model, whose weights are random" if self.read is None else "with the weights"
         for key, (before, after) in self.taken.items():
-            yield f"taken over with the weights: {key} {_shown(before)} -> {_shown(after)}"
+            yield f"taken over {source}: {key} {_shown(before)} -> {_shown(after)}"
 
 
 def begin(config: TrainConfig, explicit: Collection[str]) -> Start:
@@ -144,8 +151,12 @@ def _from_run(config: TrainConfig, path: Path, explicit: Collection[str]) -> Sta
     own: dict[str, Any] = {
         "model": earlier.config.model.partition(".")[0],
         "blurpool": earlier.config.blurpool,
+        **_depth(config, earlier.config),
     }
-    theirs = {key: value for key, value in own.items() if key not in explicit}
+    # A saved configuration has them already, and perhaps by hand: it says so as it does for preprocessing.
+    settled = config.preprocessing == "recipe" and not {"preprocessing", "init_from"} & set(explicit)
+    own = {} if settled else own
+    theirs = {key: value for key, value in own.items() if not _is_set(key, explicit)}
     changes = {key: (getattr(config, key), value) for key, value in theirs.items()}
     config = replace(config, **theirs)
     taken, prepared = taken_over(config, of_config(earlier.config), explicit)
@@ -159,6 +170,17 @@ def _from_run(config: TrainConfig, path: Path, explicit: Collection[str]) -> Sta
         task=earlier.task,
         units=earlier.units,
     )
+
+
+def _depth(config: TrainConfig, earlier: TrainConfig) -> dict[str, Any]:
+    """Composer's stochastic depth, which weights branches in evaluation too; timm's leaves no trace."""
+    both = (config.stochastic_depth, earlier.stochastic_depth)
+    weights = any(one is not None and one.kind == "composer" for one in both)
+    return {"stochastic_depth": earlier.stochastic_depth} if weights else {}
+
+
+def _is_set(key: str, explicit: Collection[str]) -> bool:
+    return any(name == key or name.startswith(f"{key}.") for name in explicit)
 
 
 def _trained(path: Path) -> Trained:

@@ -18,7 +18,7 @@ from PIL import Image
 from fastpipe.backends.dali.pipeline import Graph
 from fastpipe.batch.locate import locate
 from fastpipe.batch.packing import Packing
-from fastpipe.decode import Box, draw_box
+from fastpipe.decode import Box, CropError, draw_box
 from fastpipe.decode.boxes import short_side
 from fastpipe.decode.pillow import MAX_RESIZED_PIXELS, plain_jpeg
 from fastpipe.errors import SampleError
@@ -135,7 +135,7 @@ def _geometry(spec: Spec | None, draws: Sequence[float], size: Size, graph: Grap
         return (0, 0), size, target
     try:
         box = draw_box(spec, draws, *target)
-    except ValueError:
+    except CropError:
         return None
     return (0, 0), size, target, *_corner_and_shape(box)
 

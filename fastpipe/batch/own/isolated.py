@@ -6,20 +6,20 @@ import copy
 import hashlib
 import pickle
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
 from torchvision.datasets.vision import StandardTransform
 
+from fastpipe.batch.own.flat import flat_copy
 from fastpipe.batch.own.half import HostHalf
 from fastpipe.batch.own.twin import datasets_in, is_dataset
+from fastpipe.transforms.finalizers import class_with_del
 
 __all__ = ["Refused"]
 
 _LARGEST: Final = 256 << 20  # bytes in arrays and modules
-_ATOMS: Final = frozenset({str, bytes, bool, int, float, complex, type(None), type(Path())})
 
 
 class Followed:
@@ -46,7 +46,10 @@ class Refused(Exception):
 
 
 def isolated(dataset: Any, shared: Sequence[Any]) -> Any:
-    """A deep copy, in which only the pipelines and the elements of flat lists are the data set's own."""
+    """A deep copy; the pipelines, and the texts and numbers in flat lists, are the data set's own."""
+    ending = class_with_del(dataset)
+    if ending is not None:
+        raise Refused(f"its {ending.__qualname__} has a __del__, which would also run for each copy of it")
     owners = datasets_in(dataset)
     held = [value for owner in owners for value in getattr(owner, "__dict__", {}).values()]
     size = sum(_num_bytes(value) for value in held)
@@ -55,7 +58,8 @@ def isolated(dataset: Any, shared: Sequence[Any]) -> Any:
             f"its arrays and modules take {size >> 20} MiB, and the trial copies at most {_LARGEST >> 20} MiB"
         )
     memo: dict[int, Any] = {id(value): value for value in shared}
-    memo.update({id(value): copy.copy(value) for value in held if _is_flat(value)})
+    flat = ((value, flat_copy(value)) for value in held)
+    memo.update({id(value): copied for value, copied in flat if copied is not None})
     try:
         return copy.deepcopy(dataset, memo)
     except Exception as error:
@@ -73,15 +77,6 @@ def _num_bytes(value: Any) -> int:
     return 0
 
 
-def _is_flat(value: Any) -> bool:
-    """Whether nothing inside it can change: a list or dict of texts and numbers, or of tuples of such."""
-    if type(value) not in (list, dict, set):
-        return False
-    items = value.values() if isinstance(value, dict) else value
-    kinds = set(map(type, items))
-    return kinds <= _ATOMS or (kinds == {tuple} and {type(one) for item in items for one in item} <= _ATOMS)
-
-
 def marks_of(owners: Sequence[Any]) -> list[dict[str, Any]]:
     """What each attribute holds, so that a change inside it is seen."""
     return [
@@ -94,8 +89,9 @@ def _mark(value: Any) -> Any:
         return value  # what lies inside has marks of its own
     if type(value) in (list, tuple) and all(map(is_dataset, value)):
         return tuple(map(id, value))
-    if _is_flat(value):
-        return copy.copy(value)
+    flat = flat_copy(value)
+    if flat is not None:
+        return flat
     try:
         return hashlib.blake2b(pickle.dumps(value)).digest()
     except Exception:  # of any kind: handles and lambdas have no bytes

@@ -13,6 +13,7 @@ from torch.utils.data import ConcatDataset, Subset
 
 from fastpipe.errors import ArgumentError
 from fastpipe.loader.asked import Asked
+from fastpipe.transforms.finalizers import class_with_del
 
 # What holds samples is shared: it may be large, and nothing draws from it.
 _DATA = (list, tuple, dict, str, bytes, np.ndarray, torch.Tensor)
@@ -27,6 +28,7 @@ def apart(asked: Asked) -> tuple[Asked, str]:
     found = {name: getattr(asked, name) for name in names}
     note = ""
     try:
+        _check_del(asked.dataset, asked.collate_fn)
         copies = copy.deepcopy(found, _shared(asked.dataset))
     except Exception as error:  # an open file, a lock, a generator: whatever the script holds
         note = f"the data set cannot be copied ({_words(error)}), so its own code sees the calls of a preview"
@@ -51,6 +53,12 @@ def apart(asked: Asked) -> tuple[Asked, str]:
         **copies,
     )
     return own, note
+
+
+def _check_del(*own: Any) -> None:
+    ending = class_with_del(*own)
+    if ending is not None:
+        raise TypeError(f"{ending.__qualname__} has a __del__, which would also run for the copy")
 
 
 def _shared(dataset: Any) -> dict[int, Any]:

@@ -20,6 +20,7 @@ from fastpipe.loader.asked import Asked
 from fastpipe.loader.preview.labels import label_words
 from fastpipe.loader.preview.levels import denormalised, levels_of, stretched
 from fastpipe.loader.preview.row import Levels, Row
+from fastpipe.storage import class_names
 from fastpipe.transforms import flatten
 from fastpipe.types import Request
 
@@ -43,7 +44,7 @@ def plain_rows(asked: Asked, batches: Iterator[Batch], num: int, epoch: int) -> 
     """
     rows: list[Row] = []
     note = ""
-    names = next((tuple(part.classes) for part in parts(asked.dataset) if hasattr(part, "classes")), ())
+    names = next(filter(None, map(class_names, parts(asked.dataset))), ())
     for batch in batches:
         images = _images_in(batch.data)
         if images is None:
