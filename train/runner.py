@@ -15,6 +15,7 @@ import torch
 from rich.console import Console
 
 from fastpipe.errors import ArgumentError, NoEffectWarning
+from fastpipe.system.allocator import keep_freed_memory
 from fastpipe.system.stop_signals import listening, note_only
 from fastpipe.train.best import Best, settled
 from fastpipe.train.checkpoint import BEST, link_checkpoint, save_checkpoint
@@ -91,6 +92,8 @@ def run(
     check_options(options, config)
     started_s = time.perf_counter()
     shard, device = current_shard(), device_named(options.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     if shard.rank > 0:  # rank 0 speaks for all
         display = Display(Console(quiet=True))
     if shard.rank > 0 or options.quiet:
