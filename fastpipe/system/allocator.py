@@ -2,8 +2,8 @@
 
 glibc gives an allocation above its threshold (at most 32 MiB by itself) fresh pages from the kernel, and
 returns them when it is freed. A training step allocates the same gigabyte of activations each time, and each
-time the kernel clears every page of it. Fine-tuning on a CPU spent a fifth of its time so: 78 CPU-ms an image,
-57 with the memory kept (EfficientNet lite2, batch 32, 224 pixels).
+time the kernel clears every page of it. Fine-tuning on a CPU spent a quarter of its time so: 78 CPU-ms an
+image, 57 with the memory kept (EfficientNet lite2, batch 32, 224 pixels).
 """
 
 from __future__ import annotations
