@@ -28,6 +28,7 @@ function draw() {
   drawMeasures();
   for (const panel of new Set(Object.values(PANELS))) byId(panel).hidden = panel !== PANELS[state.tab];
   byId("mixed").hidden = !mixedData();
+  byId("nameless").hidden = !namelessData();
   byId("measures").hidden = state.tab === "run";
   const runs = passing();
   byId("runs-csv").onclick = () => exportRuns(runs);

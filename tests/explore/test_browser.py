@@ -222,6 +222,66 @@ def test_times_by_one_rule_only(browser, address):
     assert page.points()[mlperf[0]][0] == pytest.approx(20.930833), "23.554 minutes by MLPerf's rule"
 
 
+def test_what_was_printed_is_shown_until_a_rule_is_chosen(browser, alone):
+    """MosaicML's v2.0 logs have both rules: the printed figure is MLPerf's."""
+    page = Page(browser, alone, "seeds=each")
+    assert page.points()["published:65"] == (23.554, 76.142)
+    assert "Time is counted by 3 rules" in page.text("#plot-note")
+    page.choose("rule", "text")
+    assert page.points()["published:65"][0] == pytest.approx(20.930833)
+    assert "Time is counted by" not in page.text("#plot-note")
+
+
+def test_times_by_different_rules_are_on_different_curves(browser, tmp_path):
+    """One recipe on one machine, timed by the text's rule, by MLPerf's and by nobody's."""
+    kinds = [Minutes(text=10.0), Minutes(mlperf=8.0), Minutes(stated=6.0)]
+    runs = [own(n, group=f"g{n}", minutes=minutes, quality=70.0 + n) for n, minutes in enumerate(kinds)]
+    page = Page(browser, write(tmp_path / "page.html", runs), "kind=own&tab=saved")
+    titles = sorted(page.texts("#base option"))
+    assert [title.rpartition(" · ")[2] for title in titles] == [
+        "MLPerf's rule (1)",
+        "rule not stated (1)",
+        "without validation (1)",
+    ]
+    page.choose("base", page.run("return [...document.querySelectorAll('#base option')].at(-1).value"))
+    page.choose("rule", "text")
+    assert len(page.texts("#base option")) == 1 and page.column("rule") == []
+
+
+def test_a_comparison_of_two_rules_says_so(browser, tmp_path):
+    runs = [
+        own(0, group="a", family="nvidia_hparams", minutes=Minutes(text=10.0), quality=70.0),
+        own(1, group="b", family="mild", minutes=Minutes(mlperf=8.0), quality=70.0),
+    ]
+    page = Page(browser, write(tmp_path / "page.html", runs), "kind=own&tab=saved")
+    assert "the baseline's time: without validation" in page.column("note")
+
+
+def test_an_own_price_follows_the_rule_and_a_bare_bill_is_no_figure_of_one(browser, tmp_path):
+    runs = [own(0, group="a", cost=9.0, price_per_hour=6.0), own(1, group="b", cost=9.0)]
+    address = write(tmp_path / "page.html", runs)
+    page = Page(browser, address, "kind=own&x=dollars")
+    assert (page.points()["run-0"][0], page.points()["run-1"][0]) == (pytest.approx(1.0), 9)
+    page.choose("rule", "mlperf")
+    assert page.points() == {"run-0": (pytest.approx(2.0), 70)}
+    page = Page(browser, address, "tab=run&run=run-0")
+    assert "1 (without validation, epoch 1 as epoch 2); 2 (by MLPerf's rule)" in page.text("#facts")
+    assert "9 (by its wall clock)" in Page(browser, address, "tab=run&run=run-1").text("#facts")
+
+
+def test_bounds_keep_their_sign_in_runs(browser, alone):
+    page = Page(browser, alone, "tab=runs&find=Table 1")
+    assert "printed as <=60 epochs, <=60 min, <=78.1 % top-1" in page.column("bounds", "runs")
+
+
+def test_runs_on_data_that_nobody_names_are_warned_about(browser, tmp_path):
+    runs = [own(n, group=f"g{n}", dataset="unknown data") for n in range(2)]
+    page = Page(browser, write(tmp_path / "page.html", runs))
+    assert browser.find_element("id", "nameless").is_displayed()
+    page.choose("dataset", IMAGENET)
+    assert not browser.find_element("id", "nameless").is_displayed() and "run-0" not in page.points()
+
+
 def test_filters(browser, address):
     page = Page(browser, address, "seeds=each&tab=runs")
 

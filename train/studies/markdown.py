@@ -10,7 +10,7 @@ _NAMES = {"top1": "top-1 (%)", "minutes": "minutes", "images_per_s": "images/s"}
 _DIGITS = {"top1": 2, "minutes": 2, "images_per_s": 0}
 _WHY = {
     "by construction": " Both arms do the same work, and their rates are predicted from the numbers of cores "
-    "of the published machines: the order follows from these, whatever was timed here, and reproduces nothing."
+    "of the published machines: the order follows from these, whatever was timed, and reproduces nothing."
 }
 _MINUS = "\N{MINUS SIGN}"
 

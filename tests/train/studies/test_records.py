@@ -78,6 +78,18 @@ def test_a_record_has_means_spreads_and_verdicts(tmp_path: Path) -> None:
     assert record["machines"] == [{"processor": "a CPU", "cpus": 2.0}]
 
 
+def test_a_run_that_diverged_is_no_figure_and_the_record_is_still_json(tmp_path: Path) -> None:
+    make_study(tmp_path)
+    diverged = {"top1": math.nan, "test_top1": math.nan, "epochs": 16}
+    (tmp_path / "mixup/seed-2/summary.json").write_text(json.dumps(diverged))
+    record = record_of(tmp_path)
+    json.dumps(record, allow_nan=False)
+    mixup = next(arm for arm in record["arms"] if arm["name"] == "mixup")
+    assert mixup["found"]["top1"]["n"] == 2
+    of = {(c["first"], c["second"], c["metric"]): c for c in record["comparisons"]}
+    assert of["mixup", "both", "top1"]["found"]["n"] == 2
+
+
 def test_the_page_says_what_reproduced(tmp_path: Path) -> None:
     make_study(tmp_path)
     text = as_markdown(record_of(tmp_path), "fastpipe-train study table5")
@@ -297,7 +309,7 @@ def test_the_verdict_of_table_3_is_one_only_where_rates_were_measured(
     assert {one["verdict"] for one in record["comparisons"]} == {verdict}
     text = as_markdown(record, "command")
     assert ("**Reproduced:** " in text) == (verdict == "reproduced")
-    assert ("follows from these, whatever was timed here" in text) == (verdict == "by construction")
+    assert ("follows from these, whatever was timed" in text) == (verdict == "by construction")
 
 
 def test_kept_records_say_what_the_code_says_today() -> None:
