@@ -3,6 +3,7 @@ let data, runsById, settingsOf;
 
 function takeIn(given) {
   data = given;
+  Object.setPrototypeOf(data.families, null);  // a family may be called `constructor`
   runsById = new Map(data.runs.map(run => [run.id, run]));
   for (const run of data.runs) {
     run.minutes ||= {};

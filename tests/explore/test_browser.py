@@ -269,6 +269,44 @@ def test_an_own_price_follows_the_rule_and_a_bare_bill_is_no_figure_of_one(brows
     assert "9 (by its wall clock)" in Page(browser, address, "tab=run&run=run-1").text("#facts")
 
 
+@pytest.mark.parametrize("tab", ["saved", "run&run=published:13"])
+def test_a_narrow_screen_is_not_wider_than_itself(browser, address, tab):
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True},
+    )
+    try:
+        page = Page(browser, address, f"tab={tab}")
+        assert page.run("return document.documentElement.scrollWidth") <= 390
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_arms_of_a_record_share_no_curve_with_one_another_or_with_published_points(browser, tmp_path):
+    """Own figures beside ImageNet's, as asked: lines join runs of one arm on one data set alone."""
+    values = {"dataset": "photos", "hardware": "cpu"}
+    runs = [
+        own(
+            n,
+            group=f"g{n}",
+            family=f"Table 4: {arm}",
+            title=f"Table 4: {arm}-{n}",
+            quality=60.0 + n,
+            **values,
+        )
+        for n, arm in enumerate(("mixup", "cutmix", "mixup", "cutmix"))
+    ]
+    page = Page(browser, write(tmp_path / "page.html", runs), "dataset=*")
+    where = {point: identity for identity, point in page.points().items()}
+    lines = [
+        {where.get(point) for point in zip(trace["x"], trace["y"], strict=True)}
+        for trace in page.traces()
+        if trace["mode"] == "lines"
+    ]
+    own_lines = [line for line in lines if any(str(one).startswith("run-") for one in line)]
+    assert sorted(map(sorted, own_lines)) == [["run-0", "run-2"], ["run-1", "run-3"]]
+
+
 def test_bounds_keep_their_sign_in_runs(browser, alone):
     page = Page(browser, alone, "tab=runs&find=Table 1")
     assert "printed as <=60 epochs, <=60 min, <=78.1 % top-1" in page.column("bounds", "runs")
@@ -336,6 +374,13 @@ def test_the_address_holds_the_whole_view(browser, address):
 def test_a_nonsense_address_is_the_usual_view(browser, address):
     page = Page(browser, address, "tab=x&x=y&rule=z&sort=q&base=w&axis=v&run=u")
     assert page.text("[aria-selected=true]") == "Accuracy against cost" and len(page.points()) > 100
+    page = Page(browser, address, "tab=constructor&x=toString&front=x&seeds=y")
+    assert page.text("[aria-selected=true]") == "Accuracy against cost" and len(page.points()) > 100
+    assert page.text("#front option:checked") == "of each recipe and machine"
+    page = Page(browser, address, "dataset=gone&model=lost&family=constructor")
+    assert page.text("#dataset option:checked") == "gone (not here)", "the filter that hides all is seen"
+    assert page.text("#model option:checked") == "lost (not here)" and page.points() == {}
+    assert "constructor" in page.run("return document.querySelector('#family .list').textContent")
     page = Page(browser, address, "tab=run&run=nobody")
     assert page.text("#run-body") == "There is no run nobody here."
 
