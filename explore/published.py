@@ -82,9 +82,13 @@ def _printed(point: Point) -> str:
 
 
 def _minutes(point: Point, epoch_seconds: list[float]) -> Minutes:
-    printed = {_rule(point): _value(point.minutes, point)}
-    text = {"text": time_to_train(epoch_seconds) / 60} if epoch_seconds else {}
-    return Minutes(**{**printed, **text})
+    printed, rule = _value(point.minutes, point), _rule(point)
+    text = time_to_train(epoch_seconds) / 60 if epoch_seconds else None
+    return Minutes(
+        text=printed if rule == "text" else text,
+        mlperf=printed if rule == "mlperf" else None,
+        stated=printed if rule == "stated" else None,
+    )
 
 
 def _rule(point: Point) -> Literal["text", "mlperf", "stated"]:
