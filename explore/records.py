@@ -44,8 +44,8 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 def _run(identity: str, config: Mapping[str, Any], run: Mapping[str, Any], path: Path) -> Run:
     own = {**config, "seed": run["seed"]}
-    found = run_of(Path(identity), identity, own, run["summary"], list(run["epochs"]))
-    return replace(found, place=str(path))
+    # Its folder is elsewhere: nothing beside the record, or below the current folder, belongs to it.
+    return run_of(path, identity, own, run["summary"], list(run["epochs"]))
 
 
 def _of_arm(run: Run, citation: str, arm: Mapping[str, Any]) -> Run:

@@ -177,6 +177,17 @@ def test_arms_of_one_recipe_are_told_apart_and_an_arm_named_for_its_recipe_is_th
     ]
 
 
+def test_a_record_takes_nothing_from_folders_that_happen_to_be_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    here = tmp_path / "table5-small/both-30/seed-1"
+    here.mkdir(parents=True)
+    (here / "environment.json").write_text('{"cpu": "another machine"}')
+    (here / "report.html").write_text("another run")
+    (tmp_path / "record.json").write_text(json.dumps(record()))
+    (run,) = collect("record.json").runs
+    assert (run.hardware, list(run.pages), run.place) == ("not stated", [], "record.json")
+
+
 def test_records_of_loaders_that_were_only_timed_say_so():
     found = collect(RECORDS / "table2-small.json")
     assert found.runs == [] and "no training" in found.problems[0]
