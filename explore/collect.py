@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fastpipe.efficiency.published import read_points
 from fastpipe.errors import ArgumentError, DataError, MissingExtraError
 from fastpipe.explore.events import EVENTS
 from fastpipe.explore.folders import CONFIG, ENVIRONMENT, METRICS, PAGES, SUMMARY, read_run, run_folders
+from fastpipe.explore.limits import FILES, left_out
 from fastpipe.explore.payload import as_json
 from fastpipe.explore.published import runs_of, shipped_runs
 from fastpipe.explore.records import record_runs
 from fastpipe.explore.run import IMAGENET, Collection, Run
 
 Stamp = tuple[tuple[int, int] | None, ...]
+_AGAIN_S = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Known:
+    """What a folder gave when its files were as `stamp` says."""
+
+    stamp: Stamp
+    run: Run | None
+    problems: list[str]
+    at_s: float
+
+    def stale(self) -> bool:
+        """Whether to look again all the same: other trainers' runs end by doing nothing for a while."""
+        going = self.run is not None and not self.run.finished
+        return going and time.monotonic() - self.at_s >= _AGAIN_S
 
 
 class Collector:
@@ -30,7 +48,7 @@ class Collector:
         self._roots = [Path(path) for path in paths]
         self._imagenet = frozenset(imagenet)
         self._published = published
-        self._known: dict[Path, tuple[Stamp, tuple[Run | None, list[str]]]] = {}
+        self._known: dict[Path, _Known] = {}
 
     def check(self) -> None:
         """Raise ArgumentError for a path that does not exist now, or a file of another kind."""
@@ -79,13 +97,13 @@ class Collector:
             problems.append(f"{folder}: named twice, shown once")
             return
         places.add(place)
-        stamp = _stamp(folder)
-        if self._known.get(place, (None,))[0] != stamp:
-            self._known[place] = (stamp, _read(folder, name))
-        run, wrong = self._known[place][1]
-        problems += wrong
-        if run is not None:
-            yield run
+        stamp, known = _stamp(folder), self._known.get(place)
+        if known is None or known.stamp != stamp or known.stale():
+            run, wrong = _read(folder, name)
+            known = self._known[place] = _Known(stamp=stamp, run=run, problems=wrong, at_s=time.monotonic())
+        problems += known.problems
+        if known.run is not None:
+            yield known.run
 
 
 def _read(folder: Path, name: str) -> tuple[Run | None, list[str]]:
@@ -106,13 +124,24 @@ def _of_file(path: Path, places: set[Path], problems: list[str]) -> Iterator[Run
         problems.append(f"{path}: named twice, shown once")
         return
     places.add(path.resolve())
+    if reason := left_out(FILES, path):
+        problems.append(f"{path}: {reason}")
+        return
     try:
-        if path.suffix.lower() == ".json":
-            yield from record_runs(path)
-        else:
-            yield from runs_of(read_points(path), "own", str(path))
+        found = list(_runs_in(path))
+        as_json({run.id: run.config for run in found})
     except DataError as error:
         problems.append(str(error))
+    except Exception as error:  # as for folders: a foreign file hides no other
+        problems.append(f"{path}: cannot be read: {type(error).__name__}: {error}")
+    else:
+        yield from found
+
+
+def _runs_in(path: Path) -> Iterator[Run]:
+    if path.suffix.lower() == ".json":
+        return record_runs(path)
+    return runs_of(read_points(path), "own", str(path))
 
 
 def _name(folder: Path, root: Path) -> str:

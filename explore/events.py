@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fastpipe.errors import MissingExtraError
+from fastpipe.explore.limits import LOGS, left_out
 from fastpipe.explore.run import Run
 from fastpipe.explore.scalars import Scalar, run_of_scalars
 
@@ -15,6 +16,8 @@ EVENTS = "events.out.tfevents"
 
 def read_events(folder: Path, identity: str) -> tuple[Run | None, list[str]]:
     """The run whose scalars are in `folder`, and what is wrong with it."""
+    if reason := left_out(LOGS, *sorted(folder.glob(f"{EVENTS}*"))):
+        return None, [f"{identity}: {reason}"]
     try:
         logged, began_s = _scalars(folder)
     except MissingExtraError:

@@ -14,6 +14,7 @@ from fastpipe.efficiency.durations import extrapolation_error, mlperf_time, time
 from fastpipe.errors import MissingExtraError
 from fastpipe.explore.events import EVENTS, read_events
 from fastpipe.explore.families import title_of
+from fastpipe.explore.limits import FILES, LOGS, MOST_VALUES, SETTINGS, left_out, too_many_values
 from fastpipe.explore.run import Curve, Minutes, Run
 from fastpipe.explore.settings import SEED, command_of, flat, identity_of, methods_of
 from fastpipe.explore.wandb_folders import is_wandb, read_wandb
@@ -58,19 +59,28 @@ def _config(folder: Path, problems: list[str]) -> Mapping[str, Any]:
         import yaml
     except ImportError as error:
         raise MissingExtraError("pyyaml", "explore", "Reading the configuration of a run") from error
+    if reason := left_out(SETTINGS, folder / CONFIG):
+        problems.append(reason)
+        return {}
     try:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         values = yaml.load((folder / CONFIG).read_text(encoding="utf-8"), Loader=loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         values = None
+    if isinstance(values, Mapping) and too_many_values(values):
+        problems.append(f"{CONFIG} has more than {MOST_VALUES:,} values and is left out")
+        return {}
     if isinstance(values, Mapping):
         return {str(key): value for key, value in values.items()}
     problems.append(_NO_SETTINGS)
     return {}
 
 
-def _object(path: Path, problems: list[str]) -> Mapping[str, Any]:
+def _object(path: Path, problems: list[str], most: int = FILES) -> Mapping[str, Any]:
     """The object in a JSON file; empty without the file, or with a problem."""
+    if reason := left_out(most, path):
+        problems.append(reason)
+        return {}
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -90,6 +100,9 @@ def _object(path: Path, problems: list[str]) -> Mapping[str, Any]:
 
 def _epochs(folder: Path, problems: list[str]) -> list[Mapping[str, Any]]:
     """The last line of each epoch of metrics.jsonl, in order. A torn last line is left out silently."""
+    if reason := left_out(LOGS, folder / METRICS):
+        problems.append(f"{reason}: no curve")
+        return []
     try:
         lines = (folder / METRICS).read_text(encoding="utf-8", errors="replace").split("\n")
     except OSError:
@@ -153,7 +166,7 @@ def run_of(
         title=title_of(recipe),
         group=identity_of({**config, "data": data}) if config else identity,
         dataset=data,
-        hardware=_hardware(summary, _object(folder / ENVIRONMENT, [])),
+        hardware=_hardware(summary, _object(folder / ENVIRONMENT, [], SETTINGS)),
         model=str(summary.get("model") or config.get("model") or "unknown model"),
         epochs=number(summary.get("epochs")) or len(epochs),
         resolution=int(resolution) if resolution else None,
@@ -165,6 +178,7 @@ def run_of(
         images_per_s=number(summary.get("images_per_s")),
         energy_kwh=number(summary.get("energy_kwh")),
         cost=number(summary.get("cost")),
+        price_per_hour=_price(summary),
         curve=curve,
         extrapolation_error=_error(train, config, bool(summary)),
         config=config,
@@ -214,6 +228,11 @@ def _error(train: list[float], config: Mapping[str, Any], finished: bool) -> flo
     if not finished or len(train) <= _FROM_FIRST or config.get("epochs") != len(train) or min(train) <= 0:
         return None
     return extrapolation_error(train, _FROM_FIRST)
+
+
+def _price(summary: Mapping[str, Any]) -> float | None:
+    cost, wall_s = number(summary.get("cost")), number(summary.get("wall_s"))
+    return 3600.0 * cost / wall_s if cost and wall_s else None
 
 
 def _notes(summary: Mapping[str, Any], lost: int) -> str:

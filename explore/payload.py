@@ -62,7 +62,8 @@ def _plain(run: Run, usual: Mapping[str, Any], prices: Sequence[Price], most: in
     values["changed"] = {key: value for key, value in run.config.items() if usual.get(key, run) != value}
     values |= split_hardware(run.hardware)._asdict()
     price = price_of(run.hardware, prices)
-    values["price"] = None if price is None else price.usd_per_hour
+    values["price"] = run.price_per_hour if price is None else price.usd_per_hour
+    del values["price_per_hour"]
     empty: tuple[Any, ...] = ("", None, [], (), {})
     return {key: value for key, value in values.items() if value not in empty}
 

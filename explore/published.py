@@ -17,6 +17,8 @@ _RUN = re.compile(r"run (\d+)\b")
 # What MosaicML's logs call the two systems of the v2.0 submission.
 _SYSTEMS = {"mild": "methods", "mosaicml_mlperf_baseline": "baseline"}
 _FROM_FIRST = 10
+_PLAIN = re.compile(r"[\d.]+")
+_SIGNS = {"printed as upper bounds": "<=", "printed as lower bounds": ">="}
 
 
 def shipped_runs() -> Iterator[Run]:
@@ -51,6 +53,7 @@ def _run(point: Point, kind: Literal["published", "own"], identity: str) -> Run:
         epochs=_value(point.epochs, point),
         quality=_value(point.top1, point),
         minutes=_minutes(point, seconds),
+        printed_rule=_rule(point) if _value(point.minutes, point) is not None else "",
         bounds=_printed(point),
         images_per_s=_value(point.throughput_img_s, point),
         curve=_curves().get(log or point.recipe, Curve()),
@@ -66,19 +69,33 @@ def _value(figure: Figure | None, point: Point) -> float | None:
 
 
 def _printed(point: Point) -> str:
-    """The bounds and ranges of a row in words."""
-    units = {"epochs": " epochs", "minutes": " min", "top1": " % top-1"}
-    figures = ((getattr(point, name), unit) for name, unit in units.items())
-    shown = [f"{f.text}{unit}" for f, unit in figures if f is not None and (f.value is None or point.bounds)]
-    return ", ".join(shown)
+    """What a row prints that is no plain number, with its sign: bounds, ranges, `~27`, several runs."""
+    units = {"epochs": " epochs", "minutes": " min", "top1": " % top-1", "throughput_img_s": " images/s"}
+    figures = [(getattr(point, name), unit) for name, unit in units.items()]
+    # Rows of Table 1 have their signs in the notes.
+    sign = next((sign for words, sign in _SIGNS.items() if point.notes.startswith(words)), "")
+    return ", ".join(
+        f"{sign if _PLAIN.fullmatch(f.text) else ''}{f.text}{unit}"
+        for f, unit in figures
+        if f is not None and (point.bounds or not _PLAIN.fullmatch(f.text))
+    )
 
 
 def _minutes(point: Point, epoch_seconds: list[float]) -> Minutes:
-    printed = _value(point.minutes, point)
+    printed, rule = _value(point.minutes, point), _rule(point)
+    text = time_to_train(epoch_seconds) / 60 if epoch_seconds else None
+    return Minutes(
+        text=printed if rule == "text" else text,
+        mlperf=printed if rule == "mlperf" else None,
+        stated=printed if rule == "stated" else None,
+    )
+
+
+def _rule(point: Point) -> Literal["text", "mlperf", "stated"]:
+    """By which rule the minutes of a row were printed."""
     if "MLPerf" in point.recipe or point.source.startswith("mlperf"):
-        text = time_to_train(epoch_seconds) / 60 if epoch_seconds else None
-        return Minutes(mlperf=printed, text=text)
-    return Minutes(text=printed) if point.source == "reference text" else Minutes(stated=printed)
+        return "mlperf"
+    return "text" if point.source == "reference text" else "stated"
 
 
 @cache

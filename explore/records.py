@@ -12,18 +12,22 @@ from fastpipe.errors import DataError
 from fastpipe.explore.folders import run_of
 from fastpipe.explore.run import Run
 from fastpipe.explore.settings import flat
-from fastpipe.train.studies.record import KIND
+from fastpipe.train.studies.record import KIND, arm_stem
 
 
 def record_runs(path: Path) -> Iterator[Run]:
-    """Each training of a record; loaders that were only timed are no runs. DataError for another file."""
+    """Each training of a record; DataError for another file, and for loaders that were only timed."""
     record = _read(path)
     try:
-        configs = {arm["name"]: flat(arm["config"]) for arm in record["arms"]}
+        arms = {arm["name"]: arm for arm in record["arms"]}
+        configs = {name: flat(arm["config"]) for name, arm in arms.items()}
+        if not any(configs[run["arm"]] for run in record["runs"]):
+            raise DataError(f"{str(path)!r} has no training: {record['citation']} was only timed or reckoned")
         where = f"{record['experiment']}-{record['scale']}"
         for run in record["runs"]:
             if configs[run["arm"]]:
-                yield _run(f"{where}/{run['arm']}/seed-{run['seed']}", configs[run["arm"]], run, path)
+                found = _run(f"{where}/{run['arm']}/seed-{run['seed']}", configs[run["arm"]], run, path)
+                yield _of_arm(found, record["citation"], arms[run["arm"]])
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{str(path)!r} is not a complete record of a study: {error!r}") from error
 
@@ -40,5 +44,17 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 def _run(identity: str, config: Mapping[str, Any], run: Mapping[str, Any], path: Path) -> Run:
     own = {**config, "seed": run["seed"]}
-    found = run_of(Path(identity), identity, own, run["summary"], list(run["epochs"]))
-    return replace(found, place=str(path))
+    # Its folder is elsewhere: nothing beside the record, or below the current folder, belongs to it.
+    return run_of(path, identity, own, run["summary"], list(run["epochs"]))
+
+
+def _of_arm(run: Run, citation: str, arm: Mapping[str, Any]) -> Run:
+    """Arms of one recipe are families of their own: a curve must not join what a table compares.
+
+    Lengths of an arm, such as mixup-180 and mixup-540, are one curve. An arm that is named for its recipe
+    alone is that recipe.
+    """
+    stem = arm_stem(arm)
+    if stem == run.family:
+        return run
+    return replace(run, family=f"{citation}: {stem}", title=f"{citation}: {arm['name']}")

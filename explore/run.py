@@ -64,15 +64,19 @@ class Run:
     resolution: int | None = None
     quality: float | None = None
     minutes: Minutes = field(default_factory=Minutes)
+    printed_rule: Literal["", "text", "mlperf", "stated"] = ""
+    """The rule of the minutes that somebody printed, if the others were reckoned from a log."""
     bounds: str = ""
-    """What was printed in place of numbers, such as `<60 min`; such a row is no point of a curve."""
+    """What was printed that is no plain number: `<60 min`, which is no point of a curve, or `~27 min`."""
     methods: Sequence[str] = ()
     finished: bool = True
     seed: int | None = None
     images_per_s: float | None = None
     energy_kwh: float | None = None
     cost: float | None = None
-    """What the run itself reckoned, in the currency of its --price-per-hour."""
+    """What the run itself reckoned from its wall clock, in the currency of its --price-per-hour."""
+    price_per_hour: float | None = None
+    """Its --price-per-hour, where the run noted the wall clock behind `cost`."""
     curve: Curve = field(default_factory=Curve)
     extrapolation_error: float | None = None
     """Of an extrapolation from its first 10 epochs, if it has more."""

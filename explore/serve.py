@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from fastpipe.errors import ArgumentError
+from fastpipe.explore.limits import FILES, left_out
 from fastpipe.explore.page.build import page
 from fastpipe.explore.payload import as_json
 
@@ -104,14 +105,17 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_page(self, asked: Mapping[str, str]) -> None:
         """A page beside a run. It is sandboxed: what a run folder holds must not read this page's data."""
         values, _ = self.server.fresh.values()
+        reason = ""
         run: Mapping[str, Any] = next((run for run in values["runs"] if run["id"] == asked.get("run")), {})
         name = asked.get("name")
         try:
-            found = Path(run["place"], name).read_bytes() if name and name in run.get("pages", ()) else None
+            path = Path(run["place"], name) if name and name in run.get("pages", ()) else None
+            reason = left_out(FILES, path) if path is not None else ""
+            found = path.read_bytes() if path is not None and not reason else None
         except OSError:
             found = None
         if found is None:
-            self._send(HTTPStatus.NOT_FOUND, "text/plain", b"not here\n")
+            self._send(HTTPStatus.NOT_FOUND, "text/plain", (reason or "not here").encode() + b"\n")
         else:
             self._send(HTTPStatus.OK, "text/html; charset=utf-8", found, policy="sandbox allow-scripts")
 

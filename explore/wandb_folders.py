@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from fastpipe.explore.limits import LOGS, MOST_VALUES, left_out, too_many_values
 from fastpipe.explore.run import Run
 from fastpipe.explore.scalars import Scalar, run_of_scalars
 from fastpipe.explore.settings import flat
@@ -74,6 +75,8 @@ def is_wandb(name: str) -> bool:
 def read_wandb(folder: Path, identity: str) -> tuple[Run | None, list[str]]:
     """The run that W&B logged in `folder`, and what is wrong with it."""
     file = next(path for path in sorted(folder.iterdir()) if is_wandb(path.name))
+    if reason := left_out(LOGS, file):
+        return None, [f"{identity}: {reason}"]
     logged, problems = _Logged(), []
     try:
         for record in _records(file.read_bytes()):
@@ -88,6 +91,9 @@ def read_wandb(folder: Path, identity: str) -> tuple[Run | None, list[str]]:
         maker="W&B",
         ended=logged.ended,
     )
+    if too_many_values(logged.config):
+        problems.append(f"{identity}: more than {MOST_VALUES:,} settings, which are left out")
+        logged.config = {}
     if run is not None:
         run = replace(run, title=logged.name or run.title, config=flat(logged.config))
     return run, [*problems, *wrong]

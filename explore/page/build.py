@@ -94,12 +94,15 @@ def _main() -> Markup:
         el("details", id="problems", hidden=""),
         el("div", id="filters", role="group", aria_label="Filters", **bar),
         el("p", _MIXED, id="mixed", hidden="", class_="warning"),
+        el("p", _NAMELESS, id="nameless", hidden="", class_="warning"),
         el("div", id="tabs", role="tablist"),
         el("section", el("div", id="measures", **bar), *_panels()),
     )
 
 
 _MIXED = "Runs of several data sets are shown together, as asked: their accuracies do not compare."
+
+_NAMELESS = "Nobody says what these runs trained on: their accuracies compare only if it is the same data."
 
 
 def _panels() -> list[Markup]:

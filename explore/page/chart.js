@@ -18,7 +18,7 @@ function colourOf(family) {
 function pointText(group, share) {
   const { first } = group, seeds = group.runs.length;
   const lines = [`<b>${plain(first.title)}</b> (${KINDS[first.kind]}${group.finished ? "" : ", not finished"})`,
-    `${percent(group.quality)} % in ${figures(group.cost)} ${AXES[state.x].title}${state.x === "minutes" || state.x === "dollars" ? `, ${ruleOf(first)}` : ""}`,
+    `${percent(group.quality)} % in ${figures(group.cost)} ${AXES[state.x].title}${timed() ? `, ${ruleOf(first)}` : ""}`,
     plain(short([first.hardware, first.epochs ? `${figures(first.epochs)} epochs` : "", first.resolution ? `${first.resolution} px` : ""].filter(Boolean).join(", "), 80))];
   if (seeds > 1) lines.push(`mean of ${seeds} seeds, ${percent(Math.min(...group.qualities))} to ${percent(Math.max(...group.qualities))} %`);
   if (share !== undefined) lines.push(`on the frontier of all shown in ${Math.round(100 * share)} % of resamples`);
@@ -105,7 +105,7 @@ const sharesOf = groups => {
 
 function drawChart(runs) {
   const groups = groupsOf(runs), place = byId("plot");
-  const rule = state.x === "minutes" || state.x === "dollars" ? ` (${RULES.find(([key]) => key === state.rule)[1]})` : "";
+  const rule = timed() ? ` (${RULES.find(([key]) => key === state.rule)[1]})` : "";
   const layout = layoutOf(`${AXES[state.x].title}${rule}`);
   layout.xaxis.type = state.log === "1" ? "log" : "linear";
   const costs = groups.map(group => group.cost), decades = Math.log10(Math.max(...costs) / Math.min(...costs));
@@ -117,7 +117,9 @@ function drawChart(runs) {
   }
   const left = runs.length - groups.reduce((sum, group) => sum + group.runs.length, 0);
   const parts = [`${groups.length.toLocaleString("en")} points from ${(runs.length - left).toLocaleString("en")} runs.`];
-  if (left) parts.push(`${left.toLocaleString("en")} of the filtered runs have no ${AXES[state.x].title} or no accuracy, give only bounds, or are not finished: see Runs.`);
+  if (left) parts.push(`${left.toLocaleString("en")} of the filtered runs ${left === 1 ? "has" : "have"} no ${AXES[state.x].title} or no accuracy, ${left === 1 ? "gives only bounds, or is" : "give only bounds, or are"} not finished: see Runs.`);
+  const rules = timed() ? [...new Set(groups.map(group => ruleOf(group.first)))] : [];
+  if (rules.length > 1) parts.push(`Time is counted by ${rules.length} rules (${rules.join(", ")}); "Time counted" chooses one.`);
   if (state.x === "dollars") parts.push(data.prices.length ? `Prices: ${data.prices.map(price => `${price.hardware} $${price.usd_per_hour}/h (${price.date})`).join("; ")}.` : "No prices: give --prices FILE.");
   if (groups.length > MANY && !canGl) parts.push("This browser has no WebGL, so so many points are drawn slowly.");
   fill("plot-note", parts.join(" "));

@@ -64,10 +64,9 @@ function drawFilters() {
 
 function drawMeasures() {
   const axes = Object.entries(AXES).filter(([key]) => key !== "energy" || data.runs.some(run => finite(run.energy_kwh)));
-  const timed = state.x === "minutes" || state.x === "dollars";
   fill("measures",
     select("x", "Cost", axes.map(([key, axis]) => [key, axis.title]), state.x, value => change({ x: value })),
-    timed ? select("rule", "Time counted", RULES, state.rule, value => change({ rule: value })) : "",
+    timed() ? select("rule", "Time counted", RULES, state.rule, value => change({ rule: value })) : "",
     ["hosts", "settings"].includes(state.tab) ? "" : select("seeds", "Seeds", [["mean", "their mean"], ["each", "each run"]], state.seeds, value => change({ seeds: value })),
     state.tab === "chart" ? select("front", "Frontier", [["series", "of each recipe and machine"], ["all", "of all shown"], ["none", "none"]], state.front, value => change({ front: value })) : "",
     state.tab === "chart" ? check("log", "logarithmic", state.log === "1", on => change({ log: on ? "1" : "0" })) : "",

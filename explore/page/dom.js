@@ -26,7 +26,9 @@ function figures(value, digits = 3) {
 }
 const percent = value => finite(value) ? value.toFixed(2).replace(/0$/, "") : "–";
 
-function select(id, label, options, value, change) {
+function select(id, label, given, value, change) {
+  // A link may name what this page does not have: the filter is on, and has to be seen.
+  const options = given.some(([key]) => key === value) ? given : [[value, `${short(value, 24)} (not here)`], ...given];
   const chosen = el("select", { id, onchange: event => change(event.target.value) },
     options.map(([key, text]) => el("option", { value: key, selected: key === value }, text)));
   return el("label", {}, el("span", {}, label), chosen);

@@ -6,7 +6,7 @@ function hostRows(runs) {
     if (!finite(costOf(run)) && !finite(run.images_per_s)) continue;
     // One source's rounds share their software. MLPerf's systems train to one accuracy, whatever their recipe's name.
     const what = run.kind === "own" ? run.group : (run.place ?? "").startsWith("mlperf") ? run.place : [run.place, run.title, run.epochs].join("\u0002");
-    const key = [run.accelerators, run.family, run.dataset, run.model, what].join("\u0001");
+    const key = [run.accelerators, run.family, run.dataset, run.model, what, timed() && finite(costOf(run)) ? ruleOf(run) : ""].join("\u0001");
     if (!found.has(key)) found.set(key, new Map());
     const hosts = found.get(key), machine = run.host + "\u0001" + (run.kind === "own" ? "" : run.hardware);
     if (!hosts.has(machine)) hosts.set(machine, []);

@@ -17,8 +17,10 @@ function drawHead() {
 }
 
 function draw() {
-  if (!PANELS[state.tab]) state.tab = "chart";
-  if (!AXES[state.x]) state.x = "minutes";
+  if (!Object.hasOwn(PANELS, state.tab)) state.tab = "chart";
+  if (!Object.hasOwn(AXES, state.x)) state.x = "minutes";
+  if (!["series", "all", "none"].includes(state.front)) state.front = "series";
+  if (!["mean", "each"].includes(state.seeds)) state.seeds = "mean";
   if (!RULES.some(([key]) => key === state.rule)) state.rule = "any";
   if (!["epochs", "minutes"].includes(state.axis)) state.axis = "epochs";
   applyTheme();
@@ -28,6 +30,7 @@ function draw() {
   drawMeasures();
   for (const panel of new Set(Object.values(PANELS))) byId(panel).hidden = panel !== PANELS[state.tab];
   byId("mixed").hidden = !mixedData();
+  byId("nameless").hidden = !namelessData();
   byId("measures").hidden = state.tab === "run";
   const runs = passing();
   byId("runs-csv").onclick = () => exportRuns(runs);

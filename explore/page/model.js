@@ -3,29 +3,34 @@ let data, runsById, settingsOf;
 
 function takeIn(given) {
   data = given;
+  Object.setPrototypeOf(data.families, null);  // a family may be called `constructor`
   runsById = new Map(data.runs.map(run => [run.id, run]));
   for (const run of data.runs) {
     run.minutes ||= {};
     run.methods ||= [];
     run.curve ||= { epochs: [], minutes: [], quality: [] };
+    // A printed figure keeps its rule, also where a log gives the others; own runs follow the text's where they can.
+    run.rule = run.printed_rule ?? ["text", "mlperf", "stated"].find(rule => finite(run.minutes[rule]));
     run.series = [run.family, run.hardware, run.kind, run.dataset, run.model].join("\u0001");
   }
   settingsOf = run => run.changed ? { ...data.usual, ...run.changed } : run.kind === "own" && run.command ? { ...data.usual } : {};
 }
 
-const RULES = [["any", "any rule"], ["text", "without validation, epoch 1 as epoch 2"], ["mlperf", "MLPerf: start to stop, with validation"]];
+const RULES = [["any", "printed; own without validation"], ["text", "without validation, epoch 1 as epoch 2"], ["mlperf", "MLPerf: start to stop, with validation"]];
 function minutesOf(run) {
-  const { text, mlperf, stated } = run.minutes;
-  if (state.rule !== "any") return run.minutes[state.rule] ?? NaN;
-  return text ?? mlperf ?? stated ?? NaN;
+  return run.minutes[state.rule === "any" ? run.rule : state.rule] ?? NaN;
 }
+const timed = () => state.x === "minutes" || state.x === "dollars";
+const byOwnClock = run => state.x === "dollars" && (run.price ?? null) === null;
 function ruleOf(run) {
-  const { text, mlperf } = run.minutes, rule = state.rule !== "any" ? state.rule : (text ?? null) !== null ? "text" : (mlperf ?? null) !== null ? "mlperf" : "stated";
-  return { text: "without validation", mlperf: "MLPerf's rule", stated: "rule not stated" }[rule];
+  if (byOwnClock(run)) return "its wall clock";
+  return { text: "without validation", mlperf: "MLPerf's rule", stated: "rule not stated" }[state.rule === "any" ? run.rule : state.rule] ?? "no time";
 }
+// Under one rule all times compare. Otherwise times counted by different rules are on different curves.
+const seriesOf = run => timed() && state.rule === "any" ? run.series + "\u0001" + ruleOf(run) : run.series;
 const AXES = {
   minutes: { title: "minutes", of: minutesOf },
-  dollars: { title: "US dollars", of: run => (run.price ?? null) !== null ? minutesOf(run) / 60 * run.price : run.cost ?? NaN },
+  dollars: { title: "US dollars", of: run => (run.price ?? null) !== null ? minutesOf(run) / 60 * run.price : state.rule === "any" ? run.cost ?? NaN : NaN },
   epochs: { title: "epochs", of: run => run.epochs ?? NaN },
   energy: { title: "kWh", of: run => run.energy_kwh ?? NaN },
 };
@@ -65,7 +70,7 @@ function groupsOf(runs) {
   const found = new Map();
   for (const run of runs) {
     if (!usable(run) || (!run.finished && !state.unfinished)) continue;
-    const key = state.seeds === "each" || !run.finished ? run.id : run.group + "\u0001" + run.series;
+    const key = state.seeds === "each" || !run.finished ? run.id : run.group + "\u0001" + seriesOf(run);
     let group = found.get(key);
     if (!group) found.set(key, group = { key, runs: [], costs: [], qualities: [] });
     group.runs.push(run);
@@ -74,7 +79,7 @@ function groupsOf(runs) {
   }
   return [...found.values()].map(group => {
     const [first] = group.runs;
-    return { ...group, first, cost: mean(group.costs), quality: mean(group.qualities), series: first.series, finished: first.finished };
+    return { ...group, first, cost: mean(group.costs), quality: mean(group.qualities), series: seriesOf(first), finished: first.finished };
   });
 }
 
@@ -91,17 +96,24 @@ function bySeries(groups) {
 const familyTitle = run => data.families[run.family] ?? run.family;
 const KINDS = { published: "published", own: "own run" };
 const mixedData = () => datasetShown() === "*";
+// Other trainers' logs do not name their data.
+const NAMELESS = "unknown data";
+const namelessData = () => datasetShown() === NAMELESS && data.runs.filter(run => run.dataset === NAMELESS).length > 1;
 function seriesTitle(run) {
   const parts = [familyTitle(run), run.hardware, run.kind === "own" ? "own runs" : "published"];
   if (mixedData()) parts.push(run.dataset);
+  if (timed() && state.rule === "any") parts.push(ruleOf(run));
   return parts.join(" · ");
 }
 
 const USUAL_BASELINE = ["nvidia_hparams", "MosaicML Cloud 8xA100-80GB"];
 function baselineShown(series) {
   if (state.base && series.has(state.base)) return state.base;
-  const keys = [...series.keys()];
+  const keys = [...series.keys()].sort((a, b) => series.get(b).length - series.get(a).length), stem = key => key.split("\u0001").slice(0, 5).join("\u0001");
+  // A baseline chosen under another rule of time is still the reader's choice.
+  const chosen = state.base && keys.find(key => stem(key) === stem(state.base));
+  if (chosen) return chosen;
   const fits = parts => keys.find(key => parts.every((part, at) => key.split("\u0001")[at] === part));
   // Without it the series with the most lengths: only between them can be compared.
-  return fits(USUAL_BASELINE) ?? fits(USUAL_BASELINE.slice(0, 1)) ?? keys.sort((a, b) => series.get(b).length - series.get(a).length)[0] ?? "";
+  return fits(USUAL_BASELINE) ?? fits(USUAL_BASELINE.slice(0, 1)) ?? keys[0] ?? "";
 }

@@ -3,13 +3,13 @@ const fact = (name, value) => value === undefined || value === null || value ===
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
 function factsOf(run) {
-  const { text, mlperf, stated } = run.minutes;
+  const { text, mlperf, stated } = run.minutes, priced = (run.price ?? null) !== null;
+  const counted = [[text, "without validation, epoch 1 as epoch 2"], [mlperf, "by MLPerf's rule"], [stated, "rule not stated"]].filter(([value]) => finite(value));
   return el("table", { id: "facts" },
     fact("kind", kindMark(run)), fact("id", run.id), fact("family", familyTitle(run)), fact("data", run.dataset), fact("model", run.model),
     fact("hardware", run.hardware), fact("top-1", finite(run.quality) ? `${percent(run.quality)} %` : run.kind === "own" ? "none that is finite" : ""), fact("printed as", run.bounds),
-    fact("minutes", [[text, "without validation, epoch 1 as epoch 2"], [mlperf, "by MLPerf's rule"], [stated, "rule not stated"]]
-      .filter(([value]) => finite(value)).map(([value, rule]) => `${figures(value, 4)} (${rule})`).join("; ")),
-    fact("dollars", finite(AXES.dollars.of(run)) ? figures(AXES.dollars.of(run)) : ""), fact("energy", finite(run.energy_kwh) ? `${figures(run.energy_kwh)} kWh` : ""),
+    fact("minutes", counted.map(([value, rule]) => `${figures(value, 4)} (${rule})`).join("; ")),
+    fact("dollars", priced ? counted.map(([value, rule]) => `${figures(value / 60 * run.price)} (${rule})`).join("; ") : finite(run.cost) ? `${figures(run.cost)} (by its wall clock)` : ""), fact("energy", finite(run.energy_kwh) ? `${figures(run.energy_kwh)} kWh` : ""),
     fact("epochs", run.epochs && figures(run.epochs)), fact("resolution", run.resolution && `${run.resolution} px`), fact("seed", run.seed),
     fact("images/s", finite(run.images_per_s) ? figures(run.images_per_s) : ""), fact("methods", run.methods.join(", ")),
     fact("extrapolation", finite(run.extrapolation_error) ? `from its first 10 epochs the whole would have been predicted ${figures(Math.abs(100 * run.extrapolation_error), 2)} % too ${run.extrapolation_error < 0 ? "short" : "long"}` : ""),

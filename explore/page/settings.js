@@ -11,7 +11,9 @@ function varied(runs) {
       values.get(key).add(JSON.stringify(value));
     }
   }
-  return [...values].filter(([key, found]) => found.size > 1 || runs.some(run => !(key in settingsOf(run))))
+  // A group that is off is one key with null; the axes of its keys say so already.
+  const groups = new Set([...values.keys()].filter(key => key.includes(".")).map(key => key.slice(0, key.indexOf("."))));
+  return [...values].filter(([key, found]) => !groups.has(key) && (found.size > 1 || runs.some(run => !(key in settingsOf(run)))))
     .sort((a, b) => a[1].size - b[1].size || a[0].localeCompare(b[0])).map(([key]) => key);
 }
 

@@ -15,7 +15,8 @@ function comparisons(runs) {
   const add = (members, first) => {
     const found = rule(ready, members, fixed);
     if (fixed !== null && !finite(found.candidate)) return;
-    rows.push({ ...found, first, name: fixed === null ? first.title : familyTitle(first), seeds: members.reduce((sum, group) => sum + group.runs.length, 0), isBase: first.series === base, note: why(found, ends, saved) });
+    const otherwise = timed() && ruleOf(first) !== ruleOf(baseGroups[0].first) ? `the baseline's time: ${ruleOf(baseGroups[0].first)}` : "";
+    rows.push({ ...found, first, name: fixed === null ? first.title : familyTitle(first), seeds: members.reduce((sum, group) => sum + group.runs.length, 0), isBase: members[0].series === base, note: why(found, ends, saved) || otherwise });
   };
   if (fixed === null) groups.filter(here).forEach(group => add([group], group.first));
   else if (fixed > 0) series.forEach(members => here(members[0]) && add(members, members[0].first));
@@ -37,8 +38,7 @@ function comparisonColumns(saved) {
     { key: "hardware", title: "hardware", value: row => row.first.hardware },
     { key: "seeds", title: "runs", number: true, value: row => row.seeds },
   ];
-  const timed = state.rule === "any" && (state.x === "minutes" || state.x === "dollars");
-  const rule = timed ? [{ key: "rule", title: "time counted", value: row => ruleOf(row.first), show: row => el("span", { class: "sub" }, ruleOf(row.first)) }] : [];
+  const rule = state.rule === "any" && timed() ? [{ key: "rule", title: "time counted", value: row => ruleOf(row.first), show: row => el("span", { class: "sub" }, ruleOf(row.first)) }] : [];
   const quality = value => row => percent(value(row));
   const own = saved
     ? [

@@ -222,6 +222,104 @@ def test_times_by_one_rule_only(browser, address):
     assert page.points()[mlperf[0]][0] == pytest.approx(20.930833), "23.554 minutes by MLPerf's rule"
 
 
+def test_what_was_printed_is_shown_until_a_rule_is_chosen(browser, alone):
+    """MosaicML's v2.0 logs have both rules: the printed figure is MLPerf's."""
+    page = Page(browser, alone, "seeds=each")
+    assert page.points()["published:65"] == (23.554, 76.142)
+    assert "Time is counted by 3 rules" in page.text("#plot-note")
+    page.choose("rule", "text")
+    assert page.points()["published:65"][0] == pytest.approx(20.930833)
+    assert "Time is counted by" not in page.text("#plot-note")
+
+
+def test_times_by_different_rules_are_on_different_curves(browser, tmp_path):
+    """One recipe on one machine, timed by the text's rule, by MLPerf's and by nobody's."""
+    kinds = [Minutes(text=10.0), Minutes(mlperf=8.0), Minutes(stated=6.0)]
+    runs = [own(n, group=f"g{n}", minutes=minutes, quality=70.0 + n) for n, minutes in enumerate(kinds)]
+    page = Page(browser, write(tmp_path / "page.html", runs), "kind=own&tab=saved")
+    titles = sorted(page.texts("#base option"))
+    assert [title.rpartition(" · ")[2] for title in titles] == [
+        "MLPerf's rule (1)",
+        "rule not stated (1)",
+        "without validation (1)",
+    ]
+    page.choose("base", page.run("return [...document.querySelectorAll('#base option')].at(-1).value"))
+    page.choose("rule", "text")
+    assert len(page.texts("#base option")) == 1 and page.column("rule") == []
+
+
+def test_a_comparison_of_two_rules_says_so(browser, tmp_path):
+    runs = [
+        own(0, group="a", family="nvidia_hparams", minutes=Minutes(text=10.0), quality=70.0),
+        own(1, group="b", family="mild", minutes=Minutes(mlperf=8.0), quality=70.0),
+    ]
+    page = Page(browser, write(tmp_path / "page.html", runs), "kind=own&tab=saved")
+    assert "the baseline's time: without validation" in page.column("note")
+
+
+def test_an_own_price_follows_the_rule_and_a_bare_bill_is_no_figure_of_one(browser, tmp_path):
+    runs = [own(0, group="a", cost=9.0, price_per_hour=6.0), own(1, group="b", cost=9.0)]
+    address = write(tmp_path / "page.html", runs)
+    page = Page(browser, address, "kind=own&x=dollars")
+    assert (page.points()["run-0"][0], page.points()["run-1"][0]) == (pytest.approx(1.0), 9)
+    page.choose("rule", "mlperf")
+    assert page.points() == {"run-0": (pytest.approx(2.0), 70)}
+    page = Page(browser, address, "tab=run&run=run-0")
+    assert "1 (without validation, epoch 1 as epoch 2); 2 (by MLPerf's rule)" in page.text("#facts")
+    assert "9 (by its wall clock)" in Page(browser, address, "tab=run&run=run-1").text("#facts")
+
+
+@pytest.mark.parametrize("tab", ["saved", "run&run=published:13"])
+def test_a_narrow_screen_is_not_wider_than_itself(browser, address, tab):
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True},
+    )
+    try:
+        page = Page(browser, address, f"tab={tab}")
+        assert page.run("return document.documentElement.scrollWidth") <= 390
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_arms_of_a_record_share_no_curve_with_one_another_or_with_published_points(browser, tmp_path):
+    """Own figures beside ImageNet's, as asked: lines join runs of one arm on one data set alone."""
+    values = {"dataset": "photos", "hardware": "cpu"}
+    runs = [
+        own(
+            n,
+            group=f"g{n}",
+            family=f"Table 4: {arm}",
+            title=f"Table 4: {arm}-{n}",
+            quality=60.0 + n,
+            **values,
+        )
+        for n, arm in enumerate(("mixup", "cutmix", "mixup", "cutmix"))
+    ]
+    page = Page(browser, write(tmp_path / "page.html", runs), "dataset=*")
+    where = {point: identity for identity, point in page.points().items()}
+    lines = [
+        {where.get(point) for point in zip(trace["x"], trace["y"], strict=True)}
+        for trace in page.traces()
+        if trace["mode"] == "lines"
+    ]
+    own_lines = [line for line in lines if any(str(one).startswith("run-") for one in line)]
+    assert sorted(map(sorted, own_lines)) == [["run-0", "run-2"], ["run-1", "run-3"]]
+
+
+def test_bounds_keep_their_sign_in_runs(browser, alone):
+    page = Page(browser, alone, "tab=runs&find=Table 1")
+    assert "printed as <=60 epochs, <=60 min, <=78.1 % top-1" in page.column("bounds", "runs")
+
+
+def test_runs_on_data_that_nobody_names_are_warned_about(browser, tmp_path):
+    runs = [own(n, group=f"g{n}", dataset="unknown data") for n in range(2)]
+    page = Page(browser, write(tmp_path / "page.html", runs))
+    assert browser.find_element("id", "nameless").is_displayed()
+    page.choose("dataset", IMAGENET)
+    assert not browser.find_element("id", "nameless").is_displayed() and "run-0" not in page.points()
+
+
 def test_filters(browser, address):
     page = Page(browser, address, "seeds=each&tab=runs")
 
@@ -276,6 +374,13 @@ def test_the_address_holds_the_whole_view(browser, address):
 def test_a_nonsense_address_is_the_usual_view(browser, address):
     page = Page(browser, address, "tab=x&x=y&rule=z&sort=q&base=w&axis=v&run=u")
     assert page.text("[aria-selected=true]") == "Accuracy against cost" and len(page.points()) > 100
+    page = Page(browser, address, "tab=constructor&x=toString&front=x&seeds=y")
+    assert page.text("[aria-selected=true]") == "Accuracy against cost" and len(page.points()) > 100
+    assert page.text("#front option:checked") == "of each recipe and machine"
+    page = Page(browser, address, "dataset=gone&model=lost&family=constructor")
+    assert page.text("#dataset option:checked") == "gone (not here)", "the filter that hides all is seen"
+    assert page.text("#model option:checked") == "lost (not here)" and page.points() == {}
+    assert "constructor" in page.run("return document.querySelector('#family .list').textContent")
     page = Page(browser, address, "tab=run&run=nobody")
     assert page.text("#run-body") == "There is no run nobody here."
 

@@ -175,8 +175,10 @@ def test_a_wrong_price_is_named(tmp_path, capsys, line, message):
 def test_a_price_reaches_the_runs_of_its_machine(published):
     values = data_of(published)
     priced = {run["hardware"] for run in values["runs"] if "price" in run}
-    assert priced and all(name.startswith("AWS p4d.24xlarge") for name in priced)
-    assert values["prices"][0]["date"] == "2026-04-29"
+    assert priced == {"AWS p4d.24xlarge 8xA100-40GB", "AWS p4d.24xlarge 8xA100", "AWS 8xA100"}
+    assert [price["date"] for price in values["prices"]] == ["2026-04-29", "2022-06-06"]
+    # The same page names a bill of $40 for 1.2 hours.
+    assert dollars(72.0, price_of("AWS 8xA100", read_prices(SHIPPED))) == pytest.approx(40.0, abs=0.5)
 
 
 @pytest.mark.parametrize(

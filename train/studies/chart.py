@@ -14,6 +14,7 @@ from typing import Any
 
 from fastpipe.efficiency.published import published_points
 from fastpipe.train.studies.design import REFERENCE
+from fastpipe.train.studies.record import arm_stem
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 860, 480, 64, 210, 56, 54
 # Okabe and Ito's colours, which readers with any colour vision tell apart; on light and on dark.
@@ -95,7 +96,7 @@ def study_chart(record: Mapping[str, Any]) -> str:
 
 def _series_of(arm: Mapping[str, Any]) -> str:
     """Lengths of one arm belong together: the name without its last part, the text's epochs."""
-    name = str(arm["name"]).removesuffix(f"-{arm['text_epochs']}")
+    name = arm_stem(arm)
     return _TITLES.get(name, name)
 
 

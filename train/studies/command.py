@@ -10,20 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from fastpipe.efficiency.prices import SHIPPED, read_prices
+from fastpipe.errors import ArgumentError, DataError
+from fastpipe.system.files import replace_file
 from fastpipe.system.machine import processor_name, this_machine
 from fastpipe.system.output import put
 from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.studies.catalogue import EXPERIMENTS, experiment
 from fastpipe.train.studies.chart import study_chart
-from fastpipe.train.studies.design import SCALES, Experiment
+from fastpipe.train.studies.design import SCALES, Experiment, Scale
 from fastpipe.train.studies.estimate import plan_lines
 from fastpipe.train.studies.execute import Executor, Parse
 from fastpipe.train.studies.folder import check_settings, data_facts, most_seeds, open_study, write_object
 from fastpipe.train.studies.markdown import as_markdown
+from fastpipe.train.studies.places import noted_data, record_stem
 from fastpipe.train.studies.record import make_record
 from fastpipe.train.studies.results import collect
 from fastpipe.train.studies.scale import PlannedRun, planned
-from fastpipe.train.studies.schedule import Progress, work
+from fastpipe.train.studies.schedule import work
 from fastpipe.train.studies.twins import Twins
 
 NAME = "study"
@@ -41,6 +44,7 @@ examples:
   fastpipe-train study table8 --scale small --data demo --dry-run
   fastpipe-train study table8 --scale small --data photos --output studies
   fastpipe-train study table4 --scale imagenet --data /data/imagenet --nproc 8 --output /nfs/studies
+  fastpipe-train study table4 --scale imagenet --output /nfs/studies --report
 """
 
 
@@ -61,7 +65,7 @@ def make_parser() -> argparse.ArgumentParser:
         required=True,
         help="imagenet: the text's settings; small: a small model, this machine's CPUs",
     )
-    add("--data", required=True, help="demo, or what fastpipe-train takes as --data")
+    add("--data", help="demo, or what fastpipe-train takes as --data; --report does not read it")
     add("--output", default="studies", metavar="DIR", help="folder of studies (default: studies)")
     add("--seeds", type=int, metavar="N", help="runs of each arm (default: the text's, 3 or 5)")
     add("--only", default="", metavar="RUN,...", help="only these arms")
@@ -81,29 +85,41 @@ def run_study(args: Sequence[str], parse: Parse) -> int:
     runs = planned(
         asked, given.scale, seeds=given.seeds, only=[name for name in given.only.split(",") if name]
     )
+    folder = Path(given.output) / f"{asked.name}-{given.scale}"
+    kept = record_stem(given.record) if given.record is not None else None
+    if given.report and not given.dry_run:
+        noted, everything = noted_data(folder), _everything(asked, runs, given.scale, folder)
+        _write_records(asked, everything, given, noted, folder, kept)
+        return 0
+    if given.data is None:
+        raise ArgumentError("--data must name the data that the runs train on. Found: none, without --report")
     executor = Executor(parse=parse, data=given.data, held_out=_HELD_OUT, nproc=given.nproc)
     executor.check(runs)
-    folder = Path(given.output) / f"{asked.name}-{given.scale}"
     if given.dry_run:
         _print_plan(asked, runs, given, executor, folder)
         return 0
-    facts = data_facts(given.data, held_out=_HELD_OUT)
-    open_study(folder, asked.name, given.scale, given.data, facts)
-    # The record is of all that is there, whatever part of it this call is about.
-    everything = planned(asked, given.scale, seeds=max(most_seeds(folder), len({run.seed for run in runs})))
-    for run in everything:
-        check_settings(folder, run)
-    progress = Progress()
-    if not given.report:
-        twins = Twins(
-            output=Path(given.output),
-            scale=given.scale,
-            facts=facts,
-            resolve=lambda run: executor.resolved(run, facts["train"]),
-        )
-        progress = work(folder, runs, executor, machine=_machine(), say=_say, twins=twins)
-    _write_records(asked, everything, given, {"name": _data_name(given.data), **facts}, folder)
+    name, facts = _data_name(given.data), data_facts(given.data, held_out=_HELD_OUT)
+    open_study(folder, asked.name, given.scale, name, facts)
+    everything = _everything(asked, runs, given.scale, folder)
+    twins = Twins(
+        output=Path(given.output),
+        scale=given.scale,
+        facts=facts,
+        resolve=lambda run: executor.resolved(run, facts["train"]),
+    )
+    progress = work(folder, runs, executor, machine=_machine(), say=_say, twins=twins)
+    _write_records(asked, everything, given, {"name": name, **facts}, folder, kept)
     return progress.stopped or int(bool(progress.failed or progress.busy))
+
+
+def _everything(
+    asked: Experiment, runs: Sequence[PlannedRun], scale: Scale, folder: Path
+) -> list[PlannedRun]:
+    """All runs of the folder: the record is of all that is there, whatever part of it a call is about."""
+    found = planned(asked, scale, seeds=max(most_seeds(folder), len({run.seed for run in runs})))
+    for run in found:
+        check_settings(folder, run)
+    return found
 
 
 def _print_plan(
@@ -141,6 +157,7 @@ def _write_records(
     given: argparse.Namespace,
     data: dict[str, Any],
     folder: Path,
+    kept: Path | None,
 ) -> None:
     found = collect(folder, asked, runs)
     if not found and not given.report:
@@ -148,12 +165,19 @@ def _write_records(
     record = make_record(asked, found, scale=given.scale, data=data, folder=folder)
     command = f"fastpipe-train study {asked.name} --scale {given.scale} --data {data['name']}"
     text, picture = as_markdown(record, command), study_chart(record)
-    for stem in (folder / "record", *([Path(given.record)] if given.record else [])):
+    for stem in (folder / "record", *([kept] if kept else [])):
         write_object(stem.with_name(f"{stem.name}.json"), record)
-        stem.with_name(f"{stem.name}.md").write_text(text, encoding="utf-8")
+        _write_text(stem.with_name(f"{stem.name}.md"), text)
     if picture:
-        (folder / "record.svg").write_text(picture, encoding="utf-8")
+        _write_text(folder / "record.svg", picture)
     put(text)
+
+
+def _write_text(path: Path, text: str) -> None:
+    try:
+        replace_file(str(path), lambda file: file.write(text.encode()))
+    except OSError as error:
+        raise DataError(f"{str(path)!r} could not be written: {error.strerror}") from error
 
 
 def _data_name(data: str) -> str:

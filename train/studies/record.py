@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from fastpipe.train.studies.design import Arm, Experiment, Metric, Scale, publis
 from fastpipe.train.studies.results import Finished, compare, spread, values_of
 from fastpipe.train.studies.savings import frontier_of
 
-__all__ = ["KIND"]
+__all__ = ["KIND", "arm_stem"]
 
 KIND = "fastpipe-study"
 SCHEMA_VERSION = 1
@@ -30,6 +31,11 @@ _SUMMARY = (
     *("time_to_train_s", "wall_s", "device", "processes", "backend", "fit_to_data", "cpu_ms", "wall_ms"),
 )
 _EPOCH = ("epoch", "top1", "train_s", "validation_s")
+
+
+def arm_stem(arm: Mapping[str, Any]) -> str:
+    """The name of a record's arm without its length: what its lengths have in common."""
+    return str(arm["name"]).removesuffix(f"-{arm['text_epochs']}")
 
 
 def make_record(
@@ -114,7 +120,7 @@ def _config(path: Path) -> dict[str, Any]:
 
 
 def _run(run: Finished, data: str) -> dict[str, Any]:
-    summary = {key: run.summary[key] for key in _SUMMARY if key in run.summary}
+    summary = {key: _finite(run.summary[key]) for key in _SUMMARY if key in run.summary}
     return {
         "arm": run.arm,
         "seed": run.seed,
@@ -123,5 +129,10 @@ def _run(run: Finished, data: str) -> dict[str, Any]:
         "minutes_mlperf": run.minutes_mlperf,
         "extrapolation_error": run.extrapolation_error,
         "summary": {**summary, "data": data},  # not the place where this machine has it
-        "epochs": [{key: epoch.get(key) for key in _EPOCH} for epoch in run.epochs],
+        "epochs": [{key: _finite(epoch.get(key)) for key in _EPOCH} for epoch in run.epochs],
     }
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: a run that diverged has no accuracy."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

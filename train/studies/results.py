@@ -6,9 +6,9 @@ import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fastpipe.efficiency.durations import extrapolation_error, mlperf_time
 from fastpipe.efficiency.paired import Paired, Verdict, paired, verdict
@@ -43,14 +43,18 @@ class Finished:
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """A comparison in one metric: what was found, what was published, and what that says."""
+    """A comparison in one metric: what was found, what was published, and what that says.
+
+    "by construction": both arms do the same work on machines with different cores, and their rates are
+    predicted, so the order follows from the numbers of cores whatever was timed.
+    """
 
     first: str
     second: str
     metric: Metric
     found: Paired | None
     published: float
-    verdict: Verdict
+    verdict: Verdict | Literal["by construction"]
 
 
 def collect(folder: Path, experiment: Experiment, runs: Sequence[PlannedRun]) -> list[Finished]:
@@ -178,14 +182,23 @@ def _compared(
     first, second = (values_of(runs, arm.name, metric) for arm in arms)
     common = [seed for seed in first if seed in second]
     pair = paired([first[s] for s in common], [second[s] for s in common]) if common else None
+    said: Verdict | Literal["by construction"] = "not shown" if pair is None else verdict(pair, difference)
+    if _same_work(arms) and any("cpu_ms" in run.summary for run in runs):
+        said = "by construction"
     return Compared(
         first=one.first,
         second=one.second,
         metric=metric,
         found=pair,
         published=difference,
-        verdict="not shown" if pair is None else verdict(pair, difference),
+        verdict=said,
     )
+
+
+def _same_work(arms: Sequence[Arm]) -> bool:
+    """Whether the loaders of two arms differ in the cores of their machines alone."""
+    first, second = (None if arm.loading is None else replace(arm.loading, cores=1.0) for arm in arms)
+    return first is not None and first == second
 
 
 def _printed(experiment: Experiment, arm: Arm, metric: Metric) -> float | None:

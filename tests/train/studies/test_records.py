@@ -21,7 +21,7 @@ from fastpipe.train.cli import main
 from fastpipe.train.studies import scale
 from fastpipe.train.studies.catalogue import EXPERIMENTS
 from fastpipe.train.studies.chart import Mark, draw, figure_1, study_chart
-from fastpipe.train.studies.folder import claim
+from fastpipe.train.studies.folder import claim, open_study
 from fastpipe.train.studies.loading import time_loading
 from fastpipe.train.studies.markdown import as_markdown
 from fastpipe.train.studies.record import make_record
@@ -78,6 +78,18 @@ def test_a_record_has_means_spreads_and_verdicts(tmp_path: Path) -> None:
     assert record["machines"] == [{"processor": "a CPU", "cpus": 2.0}]
 
 
+def test_a_run_that_diverged_is_no_figure_and_the_record_is_still_json(tmp_path: Path) -> None:
+    make_study(tmp_path)
+    diverged = {"top1": math.nan, "test_top1": math.nan, "epochs": 16}
+    (tmp_path / "mixup/seed-2/summary.json").write_text(json.dumps(diverged))
+    record = record_of(tmp_path)
+    json.dumps(record, allow_nan=False)
+    mixup = next(arm for arm in record["arms"] if arm["name"] == "mixup")
+    assert mixup["found"]["top1"]["n"] == 2
+    of = {(c["first"], c["second"], c["metric"]): c for c in record["comparisons"]}
+    assert of["mixup", "both", "top1"]["found"]["n"] == 2
+
+
 def test_the_page_says_what_reproduced(tmp_path: Path) -> None:
     make_study(tmp_path)
     text = as_markdown(record_of(tmp_path), "fastpipe-train study table5")
@@ -88,13 +100,63 @@ def test_the_page_says_what_reproduced(tmp_path: Path) -> None:
     )
 
 
-def test_an_empty_study_is_no_record(
-    tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    args = ["study", "table5", "--scale", "small", "--data", str(photos), "--output", str(tmp_path)]
-    assert main([*args, "--report"]) == 2
+def test_an_empty_study_is_no_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["study", "table5", "--scale", "small", "--output", str(tmp_path), "--report"]
+    assert main(args) == 2
+    assert "Found: no study.json" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+    (tmp_path / "table5-small").mkdir()
+    (tmp_path / "table5-small" / "study.json").write_text(json.dumps({"data": DATA}))
+    assert main(args) == 2
     assert "has no finished run of table5" in capsys.readouterr().err
+    (tmp_path / "table5-small" / "study.json").write_text("{")
+    assert main(args) == 1
+    assert "does not say which data" in capsys.readouterr().err
     assert not list(tmp_path.rglob("record.*"))
+
+
+def test_a_report_needs_no_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also from a folder of an earlier version, whose study.json has the place of the data."""
+    folder = tmp_path / "table5-small"
+    make_study(folder)
+    open_study(folder, "table5", "small", "/mnt/gone/photos", {k: v for k, v in DATA.items() if k != "name"})
+    args = ["study", "table5", "--scale", "small", "--output", str(tmp_path)]
+    assert main(args) == 2
+    assert "--data must name the data" in capsys.readouterr().err
+    assert main([*args, "--report", "--record", str(tmp_path / "kept.JSON")]) == 0
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["kept.json", "kept.md", "table5-small"]
+    record = json.loads((tmp_path / "kept.json").read_text())
+    assert record["data"] == DATA and "--data photos" in (tmp_path / "kept.md").read_text()
+    assert record == json.loads((folder / "record.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("there", "Found: the folder"),
+        ("new/", "Found: the folder"),
+        ("", "Found: the folder"),
+        ("taken.md", "taken.json', a folder"),
+        ("gone/x", "No such file or directory"),
+        ("file/x.json", "Not a directory"),
+    ],
+)
+def test_a_record_that_cannot_be_written_is_refused_before_any_training(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    given: str,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("there", "taken.json"):
+        Path(name).mkdir()
+    Path("file").write_text("")
+    args = ["study", "table5", "--scale", "small", "--data", "demo", "--output", "out", "--record", given]
+    assert main(args) == 2
+    said = capsys.readouterr().err
+    assert "--record must name" in said and message in said
+    assert not Path("out").exists() and not list(tmp_path.rglob("*.tmp"))
 
 
 @pytest.fixture(scope="module")
@@ -228,3 +290,34 @@ def test_a_record_without_minutes_has_no_picture(tmp_path: Path) -> None:
     for arm in record["arms"]:
         del arm["found"]["minutes"]
     assert study_chart(record) == ""
+
+
+@pytest.mark.parametrize(("scale_of", "verdict"), [("small", "by construction"), ("imagenet", "reproduced")])
+def test_the_verdict_of_table_3_is_one_only_where_rates_were_measured(
+    tmp_path: Path, scale_of: scale.Scale, verdict: str
+) -> None:
+    """At scale small both arms do the same work: Hot's ratio is that of the cores, whatever is timed."""
+    table = EXPERIMENTS["table3"]
+    for number, run in enumerate(planned(table, scale_of)):
+        claim(tmp_path, run, {})
+        timed = {"cpu_ms": 8.0 + number % 5 / 100, "wall_ms": 9.0}
+        measured = {"images_per_s": 900.0 + number % 5 if run.arm.name.endswith("aws") else 1000.0}
+        file, values = ("loading.json", timed) if run.timed else ("summary.json", measured)
+        (tmp_path / run.name / file).write_text(json.dumps(values))
+    found = collect(tmp_path, table, planned(table, scale_of))
+    record = make_record(table, found, scale=scale_of, data=DATA, folder=tmp_path)
+    assert {one["verdict"] for one in record["comparisons"]} == {verdict}
+    text = as_markdown(record, "command")
+    assert ("**Reproduced:** " in text) == (verdict == "reproduced")
+    assert ("follows from these, whatever was timed" in text) == (verdict == "by construction")
+
+
+def test_kept_records_say_what_the_code_says_today() -> None:
+    """Verdicts and pages are functions of the figures in a record."""
+    for path in sorted((ROOT / "benchmarks" / "study").glob("*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        text = path.with_suffix(".md").read_text(encoding="utf-8")
+        command = next(line for line in text.splitlines() if line.startswith("Command: ")).split("`")[1]
+        assert text == as_markdown(record, command), path
+        if record["experiment"] == "table3" and record["predicted"]:
+            assert {one["verdict"] for one in record["comparisons"]} == {"by construction"}
