@@ -16,9 +16,9 @@ from fastpipe.train.studies.scale import PlannedRun
 
 IMAGES = 1_281_167
 """Training images of ImageNet-1k."""
-# CPU-ms of a training image at the settings of scale.SMALL, validation included, on a virtual Xeon, 2 cores
-# (docs/study.md); that of nvidia_hparams was not measured. A second core helps less than twice.
-_CPU_MS: Mapping[str, float] = {"nvidia_hparams": 8.5, "mild": 6.3, "medium": 7.8, "hot": 9.4}
+# CPU-ms of a training image at the settings of scale.SMALL, validation included, on a virtual EPYC, 2 cores
+# (docs/study.md); those of nvidia_hparams and medium were not measured. A second core helps less than twice.
+_CPU_MS: Mapping[str, float] = {"nvidia_hparams": 3.0, "mild": 2.4, "medium": 2.7, "hot": 2.9}
 _CORES, _GAIN = 2.0, 0.85
 _TIMED_S, _START_S = 10.0, 6.0
 # A published point of each recipe whose minutes are of a known length, or that has a rate. Nothing is
