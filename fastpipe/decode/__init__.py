@@ -11,6 +11,13 @@ from fastpipe.storage.image import decode_rgb as decode_rgb
 from fastpipe.storage.image import read as read
 
 __all__ = [
-    *("Box", "CropError", "crop_and_resize", "decode_rgb", "draw_box", "num_uniforms", "output_size"),
-    *("random_corners", "read"),
+    "Box",
+    "CropError",
+    "crop_and_resize",
+    "decode_rgb",
+    "draw_box",
+    "num_uniforms",
+    "output_size",
+    "random_corners",
+    "read",
 ]

@@ -19,7 +19,14 @@ from fastpipe.storage.image import decode_rgb
 from fastpipe.types import IntArray, Size
 
 __all__ = [
-    *("Encoded", "Leaf", "Located", "adopted", "class_names", "leaf_of", "open_images", "register"),
+    "Encoded",
+    "Leaf",
+    "Located",
+    "adopted",
+    "class_names",
+    "leaf_of",
+    "open_images",
+    "register",
     "words_for",
 ]
 

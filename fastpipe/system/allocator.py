@@ -12,6 +12,8 @@ import ctypes
 import os
 import sys
 
+__all__ = ["keep_freed_memory"]
+
 # mallopt's parameters (malloc.h), and the variables with which a user sets them.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _MIB = 1 << 20

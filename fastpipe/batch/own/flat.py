@@ -10,8 +10,6 @@ from typing import Any, Final
 
 import numpy as np
 
-__all__ = ["flat_copy"]
-
 # Nothing inside them can change.
 _ATOMS: Final = frozenset(
     {
