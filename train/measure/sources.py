@@ -10,7 +10,6 @@ from fastpipe.errors import ArgumentError, DataError
 from fastpipe.storage import (
     IMG_EXTENSIONS,
     Beton,
-    FolderIndex,
     ImageList,
     demo_splits,
     from_csv,
@@ -57,9 +56,7 @@ def check_no_source(option: str, path: str, sources: Sequence[Images]) -> None:
     target = os.path.realpath(path)
     for images in sources:
         root = os.path.realpath(images.root)
-        own = (
-            isinstance(images, FolderIndex) and _is_image(path) and target.startswith(os.path.join(root, ""))
-        )
+        own = os.path.isdir(root) and _is_image(path) and target.startswith(os.path.join(root, ""))
         if own or target == root or _lists(images, target):
             raise ArgumentError(
                 f"{option} must not name a file among the images, or the one that lists them. Found: "
