@@ -142,7 +142,7 @@ def test_a_recipe_file_may_name_files_beside_it(tmp_path: Path, monkeypatch: pyt
         (("--optimizer", "lamb"), "--optimizer must be a .yaml or .json file with its keys (name, lr, "),
         (("--optimizer", "null"), "single keys such as --optimizer.name. Found: 'null'"),
         (("--ema", "[1, 2]"), "null to switch it off"),
-        (("--ema", ""), "--ema must be"),
+        (("--ema", ""), "--ema must not be empty"),
         (("--ema",), "Found: nothing"),
         (("--ema", "--epochs", "3"), "Found: nothing"),
         (("--ema", '{"half_life_batches": "many"}'), "half_life_batches"),
