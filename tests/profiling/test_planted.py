@@ -30,11 +30,6 @@ def cost_ms(result: Profile, id: Id) -> float:
     return found.timing.cpu_ms.median
 
 
-def within(cost: float) -> bool:
-    """Whether a whole loader costs what was planted, once."""
-    return PLANTED_MS * 0.8 < cost < PLANTED_MS * 2
-
-
 def slowed(function: Callable[..., Any], burn: Burn) -> Callable[..., Any]:
     def slow(*args: Any) -> Any:
         burn(PLANTED_MS / 1000)
@@ -66,12 +61,13 @@ def test_a_planted_host_stage_is_measured_and_named(
     assert cost_ms(result, id) == pytest.approx(PLANTED_MS, rel=0.35)
     # Nothing else costs as much here, so whole loaders cost what was planted, in other processes too.
     assert cost_ms(result, names.HOST_HALF) == pytest.approx(PLANTED_MS, rel=0.5)
-    cost = cost_ms(result, names.OURS)
-    if not within(cost):
-        # Few images make a batch here, so they bear much of what a batch costs: 6 to 9 ms an image on a
-        # machine that other work slowed down to 40 %. An idle loader bears the same.
-        cost -= cost_ms(run(folder), names.OURS)
-    assert within(cost)
+    cost, most = cost_ms(result, names.OURS), PLANTED_MS * 2
+    if cost >= most:
+        # A batch has few images here, and each bears much of what a batch costs: 12 to 15 ms in all were
+        # seen on a machine that other work slowed down to 40 %. An idle loader bears the same. Without it
+        # there is less room: what was planted, counted twice, must still be found.
+        cost, most = cost - cost_ms(run(folder), names.OURS), PLANTED_MS * 1.5
+    assert PLANTED_MS * 0.8 < cost < most
     foretold = result.verdict.loader
     assert foretold.stage == id and foretold.images_per_s <= 1000 / PLANTED_MS
 
