@@ -130,10 +130,10 @@ def table_splits(file: Path, share: float, table: TableConfig = _USUAL, task: As
 
 def _noted(splits: TableSplits) -> TableSplits:
     """With what is strange about the files of its parts added to the note."""
-    train = splits.train
-    words = [splits.note, *again_words(train.paths, train.labels)]
+    paths = splits.train.paths  # a million of them are spelt out once
+    words = [splits.note, *again_words(paths, splits.train.labels)]
     for name, part in (("validation", splits.validation), ("test", splits.test)):
-        words += [] if part is None else shared_words(train.paths, part.paths, name)
+        words += [] if part is None else shared_words(paths, part.paths, name)
     return splits._replace(note=". ".join(words))
 
 
