@@ -86,12 +86,12 @@ def _of_seed(arms: Sequence[Arm], scale: Scale, seed: int) -> Iterator[PlannedRu
         if scale == "small" and arm.loading is not None:
             yield PlannedRun(arm=arm, seed=seed, epochs=epochs, options={}, timed=True)
             continue
-        shared = {} if scale == "imagenet" else _small(arm.recipe)
+        shared = {} if scale == "imagenet" else small_options(arm.recipe)
         options = {"recipe": arm.recipe, "epochs": str(epochs), **shared, **arm.options, "seed": str(seed)}
         yield PlannedRun(arm=arm, seed=seed, epochs=epochs, options=options)
 
 
-def _small(recipe: str) -> dict[str, str]:
-    """The settings of scale small; images grow during training where the recipe has them grow."""
+def small_options(recipe: str) -> dict[str, str]:
+    """The settings of scale small, by keys of fastpipe-train; images grow where the recipe's do."""
     grows = load_recipe(recipe).progressive_resizing is not None
     return {**SMALL, **(_GROWING if grows else {})}
