@@ -166,7 +166,7 @@ def run_of(
         title=title_of(recipe),
         group=identity_of({**config, "data": data}) if config else identity,
         dataset=data,
-        hardware=_hardware(summary, _object(folder / ENVIRONMENT, [], SETTINGS)),
+        hardware=hardware_of(summary, _object(folder / ENVIRONMENT, [], SETTINGS)),
         model=str(summary.get("model") or config.get("model") or "unknown model"),
         epochs=number(summary.get("epochs")) or len(epochs),
         resolution=int(resolution) if resolution else None,
@@ -197,7 +197,7 @@ def _timed(epochs: list[Mapping[str, Any]]) -> int:
     return len(epochs)
 
 
-def _hardware(summary: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
+def hardware_of(summary: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
     """Accelerators and processor. Older runs name the kind of device alone."""
     given = environment.get("processes", summary.get("processes"))
     count = given if isinstance(given, int) else 1

@@ -143,6 +143,8 @@ def record(**changes) -> dict:
         {"epochs": [{"epoch": 0, "top1": 10**400, "train_s": 1.0}]},
         {"epochs": [3]},
         {"summary": None},
+        {"machine": "a CPU"},
+        {"machine": {"cpus": "two"}},
         {"arm": "nobody"},
     ],
 )
@@ -175,6 +177,20 @@ def test_arms_of_one_recipe_are_told_apart_and_an_arm_named_for_its_recipe_is_th
         ("mild", "MosaicML Mild"),
         ("Table 5: both", "Table 5: both-90"),
     ]
+
+
+def test_a_record_says_which_machine_made_which_run(tmp_path):
+    """Otherwise runs of several machines look alike. Earlier records have one list of machines."""
+    values = record(machine={"processor": "a CPU", "cpus": 2.0})
+    values["runs"].append(
+        {**values["runs"][0], "seed": 2, "machine": {"gpus": 8, "gpu": "A100", "processor": "B"}}
+    )
+    one, two = tmp_path / "one.json", tmp_path / "two.json"
+    one.write_text(json.dumps(values))
+    assert [run.hardware for run in collect(one).runs] == ["a CPU, 2 CPUs", "8x A100, B"]
+    for machines, hardware in (([{"processor": "C", "cpus": 4}], "C, 4 CPUs"), ([{}, {}], "not stated")):
+        two.write_text(json.dumps({**record(), "machines": machines}))
+        assert [run.hardware for run in collect(two).runs] == [hardware]
 
 
 def test_a_record_takes_nothing_from_folders_that_happen_to_be_here(tmp_path, monkeypatch):

@@ -73,8 +73,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--dry-run", action="store_true", help="print the runs, their commands, time and cost; run nothing")
     add("--report", action="store_true", help="only write the record of what is finished")
     add("--record", metavar="FILE", help="also write the record to FILE.md and FILE.json")
-    add("--prices", metavar="FILE", help="CSV with hardware, usd_per_hour, date and source")
-    add("--hardware", default=_HARDWARE, metavar="NAME", help=f"whose price to use (default: {_HARDWARE})")
+    add("--prices", metavar="FILE", help="CSV with hardware, usd_per_hour, date and source; with --dry-run")
+    add("--hardware", metavar="NAME", help=f"whose price to use, with --dry-run (default: {_HARDWARE})")
     return made
 
 
@@ -82,6 +82,7 @@ def run_study(args: Sequence[str], parse: Parse) -> int:
     """Run the command line after the word `study`. parse: that of fastpipe-train. Returns the exit status."""
     given = make_parser().parse_args(list(args))
     asked = experiment(given.experiment)
+    _check_prices(given)
     runs = planned(
         asked, given.scale, seeds=given.seeds, only=[name for name in given.only.split(",") if name]
     )
@@ -112,6 +113,16 @@ def run_study(args: Sequence[str], parse: Parse) -> int:
     return progress.stopped or int(bool(progress.failed or progress.busy))
 
 
+def _check_prices(given: argparse.Namespace) -> None:
+    """Records have no cost: dollars are those of a plan."""
+    for name, value in (("prices", given.prices), ("hardware", given.hardware)):
+        if value is not None and not given.dry_run:
+            raise ArgumentError(
+                f"--{name} counts with --dry-run alone, which prints the cost. Found: {value!r} without it. "
+                "For the cost of finished runs pass --prices to fastpipe-explore"
+            )
+
+
 def _everything(
     asked: Experiment, runs: Sequence[PlannedRun], scale: Scale, folder: Path
 ) -> list[PlannedRun]:
@@ -139,7 +150,7 @@ def _print_plan(
         facts=facts,
         cpus=this_machine().cpus,
         commands={run.name: _command(run, executor, folder) for run in runs},
-        hardware=given.hardware,
+        hardware=given.hardware or _HARDWARE,
         prices=read_prices(Path(given.prices) if given.prices else SHIPPED),
     )
     put("\n".join(lines) + "\n")

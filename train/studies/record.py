@@ -125,6 +125,7 @@ def _run(run: Finished, data: str) -> dict[str, Any]:
         "arm": run.arm,
         "seed": run.seed,
         "taken_from": run.taken_from,
+        "machine": dict(run.machine),
         "values": dict(run.values),
         "minutes_mlperf": run.minutes_mlperf,
         "extrapolation_error": run.extrapolation_error,

@@ -180,3 +180,14 @@ def test_a_row_that_is_not_published_is_refused() -> None:
 def test_unknown_experiments_are_named() -> None:
     with pytest.raises(ArgumentError, match="study must be one of table2, table3"):
         experiment("table1")
+
+
+@pytest.mark.parametrize("words", [("--prices", "mine.csv"), ("--hardware", "my box")])
+@pytest.mark.parametrize("mode", [(), ("--report",)])
+def test_prices_that_nothing_reads_are_refused(
+    words: tuple[str, str], mode: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["study", "table8", "--scale", "small", "--data", "demo", "--output", str(tmp_path)]
+    assert main([*args, *mode, *words]) == 2
+    assert f"{words[0]} counts with --dry-run alone" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -75,7 +75,7 @@ def test_a_record_has_means_spreads_and_verdicts(tmp_path: Path) -> None:
     run = record["runs"][0]
     assert run["minutes_mlperf"] == pytest.approx(16 * 6.0 / 60)
     assert run["extrapolation_error"] == pytest.approx(0.0)
-    assert record["machines"] == [{"processor": "a CPU", "cpus": 2.0}]
+    assert record["machines"] == [{"processor": "a CPU", "cpus": 2.0}] == [run["machine"]]
 
 
 def test_a_run_that_diverged_is_no_figure_and_the_record_is_still_json(tmp_path: Path) -> None:
