@@ -10,7 +10,6 @@ import os
 import random
 import shutil
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import torch
 from fastpipe.errors import DataError, MissingExtraError
 from fastpipe.train.disk import clear_away, save_tensors, why_not_written
 from fastpipe.train.safetensors_file import SUFFIX, read_safetensors
+from fastpipe.train.torch_file import check_sums, read_torch
 
 FORMAT = 3
 PREVIOUS = "previous.ckpt"
@@ -110,20 +110,12 @@ def load_plain(path: Path) -> Any:
     try:
         if path.suffix == SUFFIX:
             return read_safetensors(path)
-        _check_sums(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        check_sums(path)
+        return read_torch(path)
     except MissingExtraError:
         raise
     except Exception as error:  # torch.load raises many kinds for a damaged file
         raise DataError(f"checkpoint {str(path)!r} cannot be read: {error}") from error
-
-
-def _check_sums(path: Path) -> None:
-    """Raise ValueError for a changed byte: torch writes a checksum of every part and reads none of them."""
-    with zipfile.ZipFile(path) as parts:
-        damaged = parts.testzip()
-    if damaged is not None:
-        raise ValueError(f"its part {damaged} is damaged")
 
 
 def load_newest(path: Path) -> tuple[dict[str, Any], Path]:

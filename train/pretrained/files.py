@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from fastpipe.errors import ArgumentError, DataError, MissingExtraError
 from fastpipe.train.checkpoint import is_checkpoint
 from fastpipe.train.safetensors_file import SUFFIX, read_safetensors
+from fastpipe.train.torch_file import read_torch
 
 _TORCH = (".pth", ".pt", ".bin")
 # Where training programs keep the weights in a file that holds more; timm looks there, too.
@@ -33,16 +33,12 @@ def read_file(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise ArgumentError(f"pretrained: the file of weights {str(path)!r} does not exist")
     try:
-        state = read_safetensors(path) if path.suffix == SUFFIX else _plain(path)
+        state = read_safetensors(path) if path.suffix == SUFFIX else read_torch(path)
     except MissingExtraError:
         raise
     except Exception as error:  # torch.load raises many kinds for a damaged file
         raise DataError(f"the weights in {str(path)!r} cannot be read: {error}") from error
     return _weights_of(state, path)
-
-
-def _plain(path: Path) -> Any:
-    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _weights_of(state: Any, path: Path) -> dict[str, Tensor]:
