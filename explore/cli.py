@@ -12,13 +12,13 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import fastpipe.installed  # noqa: F401 - refuses another project's `fastpipe`, which may be in front
 from fastpipe.efficiency.prices import SHIPPED, Price, read_prices
-from fastpipe.errors import ArgumentError, FastpipeError, MissingExtraError
+from fastpipe.errors import ArgumentError, FastpipeError, MissingExtraError, nearest
 from fastpipe.explore.collect import Collector
 from fastpipe.explore.page.build import page
 from fastpipe.explore.payload import payload
@@ -68,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
         help="count the runs on this data (as they name it) as ImageNet-1k, beside the published points",
     )
     add("--no-published", action="store_true", help="show RUNS alone")
+    add("--dataset", metavar="NAME", default="", help="show these runs first (default: most of RUNS)")
     return made
 
 
@@ -102,19 +103,31 @@ def _run(args: argparse.Namespace) -> int:
     prices = read_prices(Path(args.prices) if args.prices else SHIPPED)
     collector = Collector(args.runs, imagenet=args.imagenet, published=not args.no_published)
     collector.check()
+    _check_dataset(args.dataset, collector)
     if args.output is not None:
         beside = os.path.dirname(os.path.abspath(args.output))
-        _write(args.output, _values(collector, prices, serving=False, beside=beside))
+        _write(args.output, _values(collector, prices, args.dataset, serving=False, beside=beside))
     if args.serve is not None:
-        _serve(args.serve, collector, prices)
+        _serve(args.serve, lambda: _values(collector, prices, args.dataset, serving=True))
     return 0
 
 
+def _check_dataset(name: str, collector: Collector) -> None:
+    if not name:
+        return
+    known = sorted({run.dataset for run in collector.collect().runs})
+    if name not in known:
+        raise ArgumentError(
+            f"--dataset must name the data of a run: {', '.join(known) or 'there is none'}. Found: {name!r}."
+            f"{nearest(name, known)}"
+        )
+
+
 def _values(
-    collector: Collector, prices: Sequence[Price], *, serving: bool, beside: str = "."
+    collector: Collector, prices: Sequence[Price], dataset: str, *, serving: bool, beside: str = "."
 ) -> dict[str, Any]:
-    created = time.strftime("%Y-%m-%d %H:%M")
-    return payload(collector.collect(), prices, serving=serving, created=created, beside=beside)
+    created, found = time.strftime("%Y-%m-%d %H:%M"), collector.collect()
+    return payload(found, prices, serving=serving, created=created, beside=beside, dataset=dataset)
 
 
 def _write(path: str, values: dict[str, Any]) -> None:
@@ -131,8 +144,8 @@ def _write(path: str, values: dict[str, Any]) -> None:
         sys.stderr.write(f"note: {problem}\n")
 
 
-def _serve(port: int, collector: Collector, prices: Sequence[Price]) -> None:
-    with Server(port, lambda: _values(collector, prices, serving=True)) as server:
+def _serve(port: int, values: Callable[[], dict[str, Any]]) -> None:
+    with Server(port, values) as server:
         page(server.fresh.values()[0])  # a missing package is reported here, and not to a browser
         put(f"{server.address} (Ctrl-C ends it)\n")
         with contextlib.suppress(KeyboardInterrupt):

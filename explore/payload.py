@@ -22,9 +22,19 @@ _MOST_POINTS_IN_ALL = 400_000
 
 
 def payload(
-    collection: Collection, prices: Sequence[Price], *, serving: bool, created: str, beside: str = "."
+    collection: Collection,
+    prices: Sequence[Price],
+    *,
+    serving: bool,
+    created: str,
+    beside: str = ".",
+    dataset: str = "",
 ) -> dict[str, Any]:
-    """The data of the page; `created` is a time in words. beside: the folder of the page, if it is a file."""
+    """The data of the page; `created` is a time in words.
+
+    beside: the folder of the page, if it is a file. dataset: the one whose runs a new reader sees; "" and
+    names of no run: that of most own runs.
+    """
     runs = collection.runs
     usual = usual_settings([run.config for run in runs if run.config])
     most = min(_MOST_POINTS, max(2, _MOST_POINTS_IN_ALL // max(1, len(runs))))
@@ -32,6 +42,7 @@ def payload(
         "version": version(),
         "created": created,
         "serving": serving,
+        "dataset": dataset,
         "runs": [
             {**_plain(run, usual, prices, most), **_links(run, None if serving else beside)} for run in runs
         ],

@@ -42,6 +42,7 @@ const resolutionOf = run => run.resolution ? String(run.resolution) : UNKNOWN;
 
 function datasetShown() {
   if (state.dataset) return state.dataset;
+  if (data.runs.some(run => run.dataset === data.dataset)) return data.dataset;
   const own = data.runs.filter(run => run.kind === "own"), counts = new Map();
   for (const run of own.length ? own : data.runs) counts.set(run.dataset, (counts.get(run.dataset) || 0) + 1);
   return [...counts].sort((a, b) => b[1] - a[1])[0]?.[0] ?? "";

@@ -62,12 +62,11 @@ RUNS = [
 ]
 
 
-def write(path: Path, runs: list[Run]) -> str:
+def write(path: Path, runs: list[Run], **options) -> str:
     runs = [*Collector([]).collect().runs, *runs]
     collection = Collection(runs=runs, problems=[HOSTILE])
-    path.write_text(
-        page(payload(collection, read_prices(SHIPPED), serving=False, created="now")), encoding="utf-8"
-    )
+    values = payload(collection, read_prices(SHIPPED), serving=False, created="now", **options)
+    path.write_text(page(values), encoding="utf-8")
     return path.as_uri()
 
 
@@ -136,8 +135,16 @@ class Page:
         return self.texts(f"#{table} td[data-col='{key}']")
 
 
-def test_how_much_does_mild_save_at_76_6_in_three_clicks(browser, alone):
-    page = Page(browser, alone)
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory) -> str:
+    """As `make study` writes it: own runs on other data, and the published points first."""
+    runs = [own(number, dataset="photos") for number in range(6)]
+    return write(tmp_path_factory.mktemp("page") / "study.html", runs, dataset=IMAGENET)
+
+
+@pytest.mark.parametrize("name", ["alone", "studied"])
+def test_how_much_does_mild_save_at_76_6_in_three_clicks(browser, name, request):
+    page = Page(browser, request.getfixturevalue(name))
     page.click("#tab-saved")
     page.click(".chip[data-at='76.6']")
     assert page.column("value")[0].startswith("7.1") and page.column("recipe")[0] == "MosaicML Mild"
@@ -146,6 +153,15 @@ def test_how_much_does_mild_save_at_76_6_in_three_clicks(browser, alone):
     assert page.text("#compare-answer").startswith(
         "MosaicML Mild reaches 76.6 % in 25.3 minutes; the baseline takes 180"
     )
+
+
+def test_the_reader_may_leave_the_data_set_that_the_page_opens_on(browser, studied):
+    page = Page(browser, studied)
+    assert page.run("return document.getElementById('dataset').value") == IMAGENET
+    page.choose("dataset", "photos")
+    assert len(page.points()) == 3, "pairs of seeds"
+    page.click("#reset")
+    assert page.run("return document.getElementById('dataset').value") == IMAGENET
 
 
 @pytest.mark.parametrize("tab", ["saved", "gained"])

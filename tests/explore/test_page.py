@@ -189,6 +189,7 @@ def test_a_price_reaches_the_runs_of_its_machine(published):
         (["nothing-here", "--output", "x.html"], "RUNS must exist"),
         (["--no-published", "--output", "x.html"], "--no-published needs RUNS"),
         (["--prices", "none.csv", "--output", "x.html"], "--prices must name a CSV file"),
+        (["--dataset", "ImageNet", "--output", "x.html"], "ImageNet-1k. Found: 'ImageNet'. Did you mean"),
     ],
 )
 def test_wrong_arguments_are_named(tmp_path, monkeypatch, capsys, arguments, message):
@@ -196,6 +197,11 @@ def test_wrong_arguments_are_named(tmp_path, monkeypatch, capsys, arguments, mes
     assert main(arguments) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_data_set_to_open_on_is_in_the_page(tmp_path):
+    assert main(["--dataset", "ImageNet-1k", "--output", str(tmp_path / "p.html")]) == 0
+    assert data_of((tmp_path / "p.html").read_text())["dataset"] == "ImageNet-1k"
 
 
 def test_a_port_that_is_no_port_is_refused(capsys):
