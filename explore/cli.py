@@ -68,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
         help="count the runs on this data (as they name it) as ImageNet-1k, beside the published points",
     )
     add("--no-published", action="store_true", help="show RUNS alone")
-    add("--dataset", metavar="NAME", default="", help="show these runs first (default: most of RUNS)")
+    add("--dataset", metavar="NAME", default="", help="data whose runs come first (default: of most RUNS)")
     return made
 
 
