@@ -18,7 +18,7 @@ from fastpipe.train.config.schema import TrainConfig
 from fastpipe.train.studies.catalogue import EXPERIMENTS, experiment
 from fastpipe.train.studies.chart import study_chart
 from fastpipe.train.studies.design import SCALES, Experiment, Scale
-from fastpipe.train.studies.estimate import plan_lines
+from fastpipe.train.studies.estimate import check_prices, plan_lines
 from fastpipe.train.studies.execute import Executor, Parse
 from fastpipe.train.studies.folder import check_settings, data_facts, most_seeds, open_study, write_object
 from fastpipe.train.studies.markdown import as_markdown
@@ -82,7 +82,7 @@ def run_study(args: Sequence[str], parse: Parse) -> int:
     """Run the command line after the word `study`. parse: that of fastpipe-train. Returns the exit status."""
     given = make_parser().parse_args(list(args))
     asked = experiment(given.experiment)
-    _check_prices(given)
+    check_prices(given.prices, given.hardware, dry_run=given.dry_run)
     runs = planned(
         asked, given.scale, seeds=given.seeds, only=[name for name in given.only.split(",") if name]
     )
@@ -111,16 +111,6 @@ def run_study(args: Sequence[str], parse: Parse) -> int:
     progress = work(folder, runs, executor, machine=_machine(), say=_say, twins=twins)
     _write_records(asked, everything, given, {"name": name, **facts}, folder, kept)
     return progress.stopped or int(bool(progress.failed or progress.busy))
-
-
-def _check_prices(given: argparse.Namespace) -> None:
-    """Records have no cost: dollars are those of a plan."""
-    for name, value in (("prices", given.prices), ("hardware", given.hardware)):
-        if value is not None and not given.dry_run:
-            raise ArgumentError(
-                f"--{name} counts with --dry-run alone, which prints the cost. Found: {value!r} without it. "
-                "For the cost of finished runs pass --prices to fastpipe-explore"
-            )
 
 
 def _everything(
@@ -174,7 +164,9 @@ def _write_records(
     if not found and not given.report:
         return  # stopped before the first one ended
     record = make_record(asked, found, scale=given.scale, data=data, folder=folder)
+    seeds = len({run.seed for run in found})
     command = f"fastpipe-train study {asked.name} --scale {given.scale} --data {data['name']}"
+    command += "" if seeds == asked.seeds else f" --seeds {seeds}"
     text, picture = as_markdown(record, command), study_chart(record)
     for stem in (folder / "record", *([kept] if kept else [])):
         write_object(stem.with_name(f"{stem.name}.json"), record)

@@ -11,6 +11,7 @@ from typing import Any
 
 from fastpipe.efficiency.prices import Price, dollars, price_of
 from fastpipe.efficiency.published import Point, published_points
+from fastpipe.errors import ArgumentError
 from fastpipe.train.studies.design import REFERENCE, Experiment, Scale, published
 from fastpipe.train.studies.scale import PlannedRun
 
@@ -34,6 +35,16 @@ _POINTS: Mapping[str, str] = {
     "timm_a3": "timm a3",
     "pytorch_blog": "PyTorch Blog",
 }
+
+
+def check_prices(prices: str | None, hardware: str | None, *, dry_run: bool) -> None:
+    """Raise ArgumentError for options that a call does not read: records have no cost, only plans have."""
+    for name, value in (("prices", prices), ("hardware", hardware)):
+        if value is not None and not dry_run:
+            raise ArgumentError(
+                f"--{name} counts with --dry-run alone, which prints the cost. Found: {value!r} without it. "
+                "For the cost of finished runs pass --prices to fastpipe-explore"
+            )
 
 
 def seconds_of(experiment: Experiment, run: PlannedRun, scale: Scale, images: int, cpus: float) -> float:

@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import json
 import math
+import shutil
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
@@ -98,6 +99,19 @@ def test_the_page_says_what_reproduced(tmp_path: Path) -> None:
     assert (
         "| mixup \N{MINUS SIGN} both | top-1 (%) | +1.00 (+1.00 to +1.00) | 3 | +0.13 | reproduced |" in text
     )
+
+
+@pytest.mark.parametrize(("seeds", "words"), [(3, ""), (2, " --seeds 2")])
+def test_the_command_of_a_record_repeats_its_runs(tmp_path: Path, seeds: int, words: str) -> None:
+    folder = tmp_path / "table5-small"
+    make_study(folder)
+    (folder / "study.json").write_text(json.dumps({"data": DATA}))
+    for seed in range(seeds + 1, 4):
+        for arm in TOP1:
+            shutil.rmtree(folder / arm / f"seed-{seed}")
+    assert main(["study", "table5", "--scale", "small", "--output", str(tmp_path), "--report"]) == 0
+    text = (folder / "record.md").read_text()
+    assert f"`fastpipe-train study table5 --scale small --data photos{words}`" in text
 
 
 def test_an_empty_study_is_no_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
