@@ -99,6 +99,8 @@ def main() -> None:
     if args.folder is None or args.runs is None:
         parser.print_help()  # an hour of work is not started by `make bench`
         return
+    if args.seeds < 2:
+        parser.error("--seeds must be at least 2: one difference has no interval")
     seeds = list(range(FIRST_SEED, FIRST_SEED + args.seeds))
     if args.report:
         rows = found(args.runs, seeds)

@@ -19,7 +19,7 @@ import torch
 from fastpipe.errors import DataError, MissingExtraError
 from fastpipe.train.disk import clear_away, save_tensors, why_not_written
 from fastpipe.train.safetensors_file import SUFFIX, read_safetensors
-from fastpipe.train.torch_file import check_sums, read_torch
+from fastpipe.train.torch_file import read_torch
 
 FORMAT = 3
 PREVIOUS = "previous.ckpt"
@@ -110,8 +110,7 @@ def load_plain(path: Path) -> Any:
     try:
         if path.suffix == SUFFIX:
             return read_safetensors(path)
-        check_sums(path)
-        return read_torch(path)
+        return read_torch(path, check_sums=True)
     except MissingExtraError:
         raise
     except Exception as error:  # torch.load raises many kinds for a damaged file

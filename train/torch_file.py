@@ -11,31 +11,23 @@ import torch
 _ZIP = b"PK\x03\x04"
 
 
-def read_torch(path: Path) -> Any:
+def read_torch(path: Path, *, check_sums: bool = False) -> Any:
     """The tensors and plain values in `path`, on the CPU.
 
-    Raises ValueError for parts that unpack to more than the file holds, zipfile's errors for another damaged
-    file, and those of torch.load.
+    check_sums: also compare the checksum of every part, which torch writes and never reads. Files of torch
+        1.5 and before have none, and are then refused.
+    Raises ValueError for parts that unpack to more than the file holds, or whose checksum differs; zipfile's
+    errors for another damaged file, and those of torch.load.
     """
     with path.open("rb") as file:
         packed = file.read(len(_ZIP)) == _ZIP
-    if packed:  # not so in files of torch 1.5 and before
-        _check_parts(path)
+    if packed or check_sums:
+        with zipfile.ZipFile(path) as parts:
+            _check_sizes(parts, path)
+            damaged = parts.testzip() if check_sums else None
+        if damaged is not None:
+            raise ValueError(f"its part {damaged} is damaged")
     return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def check_sums(path: Path) -> None:
-    """Raise ValueError for a changed byte: torch writes a checksum of every part and reads none of them."""
-    with zipfile.ZipFile(path) as parts:
-        _check_sizes(parts, path)
-        damaged = parts.testzip()
-    if damaged is not None:
-        raise ValueError(f"its part {damaged} is damaged")
-
-
-def _check_parts(path: Path) -> None:
-    with zipfile.ZipFile(path) as parts:
-        _check_sizes(parts, path)
 
 
 def _check_sizes(parts: zipfile.ZipFile, path: Path) -> None:
