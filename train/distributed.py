@@ -8,12 +8,14 @@ process no group is made and every function here answers at once.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 import torch
 import torch.distributed as dist
@@ -21,7 +23,7 @@ from torch import Tensor, nn
 
 from fastpipe.errors import ArgumentError, FastpipeError
 from fastpipe.system.files import file_lock, make_dir, user_cache_dir
-from fastpipe.train.errors import PeerError
+from fastpipe.train.errors import DivergedError, PeerError, StoppedError
 from fastpipe.types import Shard
 
 T = TypeVar("T")
@@ -109,11 +111,31 @@ def process_group(shard: Shard) -> Iterator[None]:
     _connect()
     try:
         yield
+    except FastpipeError as error:
+        if _met_by_all(error):
+            dist.destroy_process_group()
+        raise
     except RuntimeError as error:
         if _is_lost_peer(error):
             raise PeerError(shard.rank) from error
         raise
     dist.destroy_process_group()
+
+
+# What `together` raised on the rank that failed first.
+_failed_together: WeakSet[FastpipeError] = WeakSet()
+
+
+def _met_by_all(error: FastpipeError) -> bool:
+    """Whether every rank leaves with an error at this point.
+
+    Then the group must be destroyed: a thread of gloo that still holds a tensor of the last collective
+    while the interpreter ends aborts the process (pytorch/pytorch#190489; 2 of 50 processes on a loaded
+    machine). After an error of one rank alone it must not be: destroying waits for the others.
+    """
+    if isinstance(error, PeerError):
+        return error.first is not None
+    return isinstance(error, StoppedError | DivergedError) or error in _failed_together
 
 
 def _connect() -> None:
@@ -136,8 +158,6 @@ def _connect() -> None:
 
 def _is_lost_peer(error: RuntimeError) -> bool:
     """Whether a collective failed because of another process. gloo raises bare RuntimeErrors."""
-    if isinstance(error, FastpipeError):
-        return False
     return isinstance(error, dist.DistError) or any(word in str(error) for word in ("gloo", "NCCL"))
 
 
@@ -248,6 +268,7 @@ def together(work: Callable[[], T]) -> T:
         return results[0]
     first = failures.index(True)
     if failed is not None and dist.get_rank() == first:
+        _failed_together.add(failed)
         raise failed
     raise PeerError(dist.get_rank(), first=first)
 
@@ -276,9 +297,10 @@ def wrapped(model: nn.Module, device: torch.device) -> nn.Module:
     if _alone():
         return model
     ids = [device.index] if device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(
-        model, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
-    )
+    ddp = nn.parallel.DistributedDataParallel
+    new = "forward_sync_buffers" in inspect.signature(ddp).parameters  # torch 2.14 warns of the old name
+    no_buffers: dict[str, Any] = {"forward_sync_buffers" if new else "broadcast_buffers": False}
+    return ddp(model, device_ids=ids, gradient_as_bucket_view=True, **no_buffers)
 
 
 def unsynchronised(network: nn.Module) -> AbstractContextManager[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -16,14 +17,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from PIL import Image
 from torch import Tensor
 
 from fastpipe.errors import ArgumentError
 from fastpipe.storage import open_index
+from fastpipe.train import distributed
 from fastpipe.train.config.checks import check_world_size
 from fastpipe.train.config.recipe import load_recipe
 from fastpipe.train.data import eval_loader, train_loader
+from fastpipe.train.distributed import gathered, process_group, together
+from fastpipe.train.errors import DivergedError, PeerError, StoppedError
 from fastpipe.types import Shard
 
 pytestmark = pytest.mark.timeout(900)  # interpreters are started: minutes on a loaded machine
@@ -247,3 +252,44 @@ def test_ranks_that_prepare_one_data_set_at_once_make_it_once(splits: Path, tmp_
     assert sorted(name for rank in ranks for name in rank["made"]) == ["scan", "scan", "write"]
     assert all(rank["labels"] == rank["indexed"] == ranks[0]["labels"] for rank in ranks)
     assert len(ranks[0]["labels"]) == IMAGES and len({rank["path"] for rank in ranks}) == 1
+
+
+@pytest.fixture
+def connected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shard]:
+    """A shard that counts as one of two; its group is made of this process alone."""
+
+    def connect() -> None:
+        dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+
+    monkeypatch.setattr(distributed, "_connect", connect)
+    monkeypatch.setattr(distributed, "_alone", lambda: not dist.is_initialized())
+    yield Shard(rank=0, world_size=2)
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _raises(error: Exception) -> None:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("leave", "parted"),
+    [
+        pytest.param(lambda: None, True, id="the end"),
+        pytest.param(lambda: _raises(StoppedError(15)), True, id="a signal"),
+        pytest.param(lambda: _raises(DivergedError("NaN", step=3)), True, id="diverged"),
+        pytest.param(lambda: together(lambda: _raises(ArgumentError("wrong"))), True, id="together, first"),
+        pytest.param(lambda: _raises(PeerError(0, first=1)), True, id="together, another"),
+        pytest.param(lambda: _raises(PeerError(0)), False, id="a lost peer"),
+        pytest.param(lambda: _raises(ArgumentError("wrong")), False, id="one rank's own error"),
+        pytest.param(lambda: _raises(RuntimeError("out of memory")), False, id="a foreign error"),
+    ],
+)
+def test_a_group_is_destroyed_where_all_ranks_leave(
+    leave: Callable[[], None], parted: bool, connected: Shard
+) -> None:
+    """One that is left aborts the process now and then (signal 6); one that others still need blocks."""
+    with contextlib.suppress(RuntimeError, ArgumentError), process_group(connected):
+        assert gathered("here") == ["here"]
+        leave()
+    assert dist.is_initialized() is not parted

@@ -124,18 +124,20 @@ def test_a_state_that_was_not_fused_continues_fused(config: OptimizerConfig) -> 
     new.step()
 
 
-def test_ddp_copies_no_gradient_and_sends_no_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
+def _ddp_of_2_13(module: nn.Module, device_ids: Any, broadcast_buffers: bool = True, **more: Any) -> Any:
+    return device_ids, broadcast_buffers, more
+
+
+def _ddp_of_2_14(module: nn.Module, device_ids: Any, forward_sync_buffers: bool = True, **more: Any) -> Any:
+    return device_ids, forward_sync_buffers, more
+
+
+@pytest.mark.parametrize("ddp", [_ddp_of_2_13, _ddp_of_2_14])
+def test_ddp_copies_no_gradient_and_sends_no_buffer(ddp: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """BatchNorm's statistics are rank 0's where they are read: in evaluation and in checkpoints."""
-    given: dict[str, Any] = {}
-
-    def ddp(network: nn.Module, **options: Any) -> nn.Module:
-        given.update(options)
-        return network
-
     monkeypatch.setattr(distributed, "_alone", lambda: False)
     monkeypatch.setattr(nn.parallel, "DistributedDataParallel", ddp)
-    wrapped(model(), torch.device("cuda", 1))
-    assert given == {"device_ids": [1], "broadcast_buffers": False, "gradient_as_bucket_view": True}
+    assert wrapped(model(), torch.device("cuda", 1)) == ([1], False, {"gradient_as_bucket_view": True})
 
 
 def said(config: Any) -> list[str]:

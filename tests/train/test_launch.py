@@ -108,6 +108,7 @@ def test_sigterm_to_the_launcher_stops_all_ranks_at_one_step_and_resume_goes_on(
     assert f"stopped by SIGTERM after step {saved['step']}" in said
     assert len(saved["rng"]) == 2 and 0 < saved["step"] < 300
     assert said.count("run folder:") == 1  # rank 0 alone speaks
+    assert "Warning" not in said  # a library's, of an argument that it has renamed
     assert [line["step"] for line in _steps(tmp_path)] == list(range(saved["step"]))
 
 
