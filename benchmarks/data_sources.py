@@ -7,7 +7,8 @@ csv:   fastpipe.from_csv and torchvision's ImageFolder, both by fastpipe's loade
        flip, to float, normalise, batch 64. Limit: 1.02. Opening them is timed apart.
 cifar: 50,000 images of 32 x 32 as torchvision keeps CIFAR-10, by fastpipe's loader and by torch's, whose
        items CIFAR10.__getitem__ makes: RandomCrop(32, padding=4), flip, to float, normalise, batch 512. The
-       levels are random: nothing is decoded, so their values cost nothing. Limit: 0.10.
+       levels are random: nothing is decoded, so their values cost nothing. Limit: 0.10. Once with the
+       backend that "auto" chooses, and once with "torchvision", whose workers are processes.
 CPU is user + system of the whole process tree (the workers of an epoch have ended when it is read);
 the order of the pair changes every time, and the first pair is thrown away.
 """
@@ -120,18 +121,21 @@ def csv_and_folder(root: Path, workers: int, pairs: int) -> dict[str, Any]:
     return {"what": "csv / folder", "workers": workers, "images": len(folder), "opening": opening, **found}
 
 
-def cifar(num: int, workers: int, pairs: int) -> dict[str, Any]:
+def cifar(num: int, workers: int, pairs: int, backend: str) -> dict[str, Any]:
     """torchvision's CIFAR10 by fastpipe's loader and by torch's."""
     dataset = object.__new__(CIFAR10)
     dataset.data = np.random.default_rng(0).integers(0, 256, (num, 32, 32, 3), np.uint8)
     dataset.targets = [number % 10 for number in range(num)]
     dataset.transform, dataset.target_transform = SMALL, None
     options: dict[str, Any] = {"batch_size": 512, "shuffle": True, "num_workers": workers}
-    ours = fastpipe.DataLoader(dataset, backend="torchvision", **options)
+    ours = fastpipe.DataLoader(dataset, backend=backend, **options)
     assert ours.explain().lifted
     theirs = torch.utils.data.DataLoader(dataset, **options)
     found = compare(lambda: ours, lambda: theirs, pairs)
-    return {"what": "CIFAR-10: fastpipe / torch", "workers": workers, "images": num, **found}
+    choice = ours.explain().choice
+    assert choice is not None
+    what = f"CIFAR-10: fastpipe ({backend}: {choice.backend}) / torch"
+    return {"what": what, "workers": workers, "images": num, **found}
 
 
 def check(ours: Make, theirs: Make) -> None:
@@ -151,12 +155,17 @@ def main() -> None:
     parser.add_argument("--cifar-images", type=int, default=50_000)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    if arguments.pairs < 2:
+        parser.error("--pairs must be at least 2: one pair has no quartiles")
     root = arguments.folder or demo_splits().train
     warnings.filterwarnings("ignore", message=".*EXIF.*")
     results = []
     for workers in arguments.workers:
         results.append(csv_and_folder(root, workers, arguments.pairs))
-        results.append(cifar(arguments.cifar_images, workers, arguments.pairs))
+        results += [
+            cifar(arguments.cifar_images, workers, arguments.pairs, backend)
+            for backend in ("auto", "torchvision")
+        ]
     versions = {
         "fastpipe": fastpipe.__version__,
         "torch": torch.__version__,

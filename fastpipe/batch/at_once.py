@@ -44,7 +44,8 @@ def batch_at_once(
         target = _crops(packing, images, ids, spec, draws)
     except CropError:
         return None
-    return HostBatch(images=target, labels=_labels(leaf, ids), request=packing.request)
+    labels = packing.pinned(_labels(leaf, ids))
+    return HostBatch(images=target, labels=labels, request=packing.request)
 
 
 def _only_crops(spec: Spec | None) -> bool:

@@ -122,7 +122,10 @@ class Packing:
                 f"a batch cannot join images with and without labels. Without: the sample "
                 f"{int(self.request.ids[lacking[0]])} at entry {lacking[0]}"
             )
-        labels = collate_labels([self._labels[place] for place in kept])
+        return self.pinned(collate_labels([self._labels[place] for place in kept]))
+
+    def pinned(self, labels: Any) -> Any:
+        """Collated labels in page-locked memory, if the batch is to lie there."""
         return labels.pin_memory() if self._pin and isinstance(labels, torch.Tensor) else labels
 
     def _without(self, images: torch.Tensor, kept: npt.NDArray[np.int64]) -> torch.Tensor:

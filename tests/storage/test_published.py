@@ -5,6 +5,7 @@ Each is made without its constructor, with the attributes that the installed tor
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,10 @@ def test_workers_give_torchvisions_samples(files: list[Path], name: str) -> None
     check(made, num_workers=2)
 
 
+BY_CROPPING = ["torchvision", pytest.param("turbo", marks=pytest.mark.turbo_built)]
+USERS_OF_IT = ("fastpipe.batch.worker", "fastpipe.backends.turbo.batch")
+
+
 @pytest.fixture
 def cut_at_once(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Whether each batch was cut at once, without an image object for each."""
@@ -194,10 +199,12 @@ def cut_at_once(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         seen.append(batch is not None)
         return batch
 
-    monkeypatch.setattr("fastpipe.batch.worker.batch_at_once", spy)
+    for module in USERS_OF_IT:
+        monkeypatch.setattr(f"{module}.batch_at_once", spy)
     return seen
 
 
+@pytest.mark.parametrize("backend", BY_CROPPING)
 @pytest.mark.parametrize("name", ["CIFAR10", "SVHN", "MNIST"])
 @pytest.mark.parametrize(
     "steps",
@@ -211,18 +218,20 @@ def cut_at_once(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     ids=["whole", "centre", "beyond", "unknown step", "flip"],
 )
 def test_a_batch_cut_at_once_has_torchvisions_pixels(
-    name: str, steps: list[Any], cut_at_once: list[bool]
+    name: str, steps: list[Any], backend: str, cut_at_once: list[bool]
 ) -> None:
     start = [transforms.Grayscale(3)] if name == "MNIST" else []
-    check(IN_MEMORY[name][1](transforms.Compose([*start, *steps, transforms.ToTensor()])))
     own_step = any(isinstance(step, transforms.Pad) for step in steps)  # it runs on image objects
+    made = IN_MEMORY[name][1](transforms.Compose([*start, *steps, transforms.ToTensor()]))
+    check(made, backend="torchvision" if own_step else backend)
     assert own_step or (cut_at_once and all(cut_at_once))
 
 
+@pytest.mark.parametrize("backend", BY_CROPPING)
 @pytest.mark.parametrize("name", ["CIFAR10", "SVHN", "MNIST"])
 @pytest.mark.parametrize("padding", [None, 4, (1, 2, 3, 0), 40], ids=str)
 def test_a_random_crop_at_once_has_the_boxes_of_the_crop_one_by_one(
-    name: str, padding: Any, monkeypatch: pytest.MonkeyPatch, cut_at_once: list[bool]
+    name: str, padding: Any, backend: str, monkeypatch: pytest.MonkeyPatch, cut_at_once: list[bool]
 ) -> None:
     start = [transforms.Grayscale(3)] if name == "MNIST" else []
     steps = [
@@ -231,10 +240,11 @@ def test_a_random_crop_at_once_has_the_boxes_of_the_crop_one_by_one(
         transforms.ToTensor(),
     ]
     dataset = IN_MEMORY[name][1](transforms.Compose([*start, *steps]))
-    options: Any = {"batch_size": 5, "shuffle": True, "seed": 7, "backend": "torchvision"}
+    options: Any = {"batch_size": 5, "shuffle": True, "seed": 7, "backend": backend}
     at_once = list(DataLoader(dataset, **options))
     assert cut_at_once and all(cut_at_once)
-    monkeypatch.setattr("fastpipe.batch.worker.batch_at_once", lambda *arguments: None)
+    for module in USERS_OF_IT:
+        monkeypatch.setattr(f"{module}.batch_at_once", lambda *arguments: None)
     for (images, labels), (others, their_labels) in zip(at_once, DataLoader(dataset, **options), strict=True):
         assert torch.equal(images, others) and torch.equal(labels, their_labels)
 
@@ -250,20 +260,37 @@ def test_a_random_crop_by_torch_is_of_the_same_kind() -> None:
     assert {image[0].contiguous().numpy().tobytes() for image in images} == windows
 
 
-def test_a_crop_that_does_not_fit_is_an_error_or_is_skipped() -> None:
+@pytest.mark.parametrize("backend", BY_CROPPING)
+def test_a_crop_that_does_not_fit_is_an_error_or_is_skipped(backend: str) -> None:
     steps = transforms.Compose([transforms.RandomCrop(40), transforms.ToTensor()])
     dataset = IN_MEMORY["CIFAR10"][1](steps)
     with pytest.raises(ValueError, match="larger than the image"):
-        list(DataLoader(dataset, 5, backend="torchvision"))
+        list(DataLoader(dataset, 5, backend=backend))
     with pytest.raises(ValueError, match=r"skipped or replaced"):
-        list(DataLoader(dataset, 5, backend="torchvision", on_error="skip", quarantine=False))
+        list(DataLoader(dataset, 5, backend=backend, on_error="skip", quarantine=False))
 
 
-def test_subsets_of_arrays_are_cut_at_once_too(cut_at_once: list[bool]) -> None:
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.turbo_built
+def test_turbo_decodes_no_image_in_memory(workers: int, cut_at_once: list[bool]) -> None:
+    """Nothing counts as handed to Pillow, and no process is started for what costs microseconds."""
+    dataset = IN_MEMORY["CIFAR10"][1](PLAIN)
+    dataset.transform = transforms.Compose([transforms.CenterCrop(9), transforms.ToTensor()])
+    loader: Any = DataLoader(dataset, 5, backend="turbo", num_workers=workers)
+    for images, labels in loader:
+        assert images.is_contiguous() and labels.dtype == torch.int64
+        assert not multiprocessing.active_children()
+    assert cut_at_once and all(cut_at_once)
+    stats = loader.stats()
+    assert (stats.images, stats.to_pillow) == (NUM, {})
+
+
+@pytest.mark.parametrize("backend", BY_CROPPING)
+def test_subsets_of_arrays_are_cut_at_once_too(backend: str, cut_at_once: list[bool]) -> None:
     dataset = IN_MEMORY["SVHN"][1](PLAIN)
     part: Any = torch.utils.data.Subset(torch.utils.data.Subset(dataset, [7, 3, -1, 0, 5]), [4, 2, -4])
     dataset.transform = transforms.Compose([transforms.CenterCrop(9), transforms.ToTensor()])
-    check(part)
+    check(part, backend=backend)
     assert cut_at_once and all(cut_at_once)
 
 

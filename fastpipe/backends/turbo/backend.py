@@ -15,11 +15,12 @@ from fastpipe.batch.mend import Mender
 from fastpipe.types import Availability, Machine, Plan, Support
 
 _EXACT: Final = (
-    "decodes the crop alone of Huffman-coded JPEGs, with Pillow's pixels; hands every other image to Pillow"
+    "decodes the crop alone of Huffman-coded JPEGs, with Pillow's pixels; crops images in memory; hands "
+    "every other image to Pillow"
 )
 _FAST: Final = (
     "decodes the crop alone, at 1/2, 1/4 or 1/8 where it has pixels to spare, and resizes with Pillow's "
-    "filter; hands images that it does not decode to Pillow"
+    "filter; crops images in memory; hands images that it does not decode to Pillow"
 )
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from fastpipe.backends.base import Numerics
 from fastpipe.backends.threads import Stop
 from fastpipe.backends.turbo.native import most_pixels, open_native, pillow_decides, step_of
+from fastpipe.batch.at_once import batch_at_once
 from fastpipe.batch.locate import Group, locate, locate_many
 from fastpipe.batch.mend import Mender
 from fastpipe.batch.packing import Packing, Pixels, about, decode_draws
@@ -69,6 +70,11 @@ class Assembly:
 
     def run(self, stop: Stop) -> HostBatch:
         """The batch; RuntimeError if it is told to stop."""
+        if not self.work.mender.policy.listed:  # images in memory are not decoded
+            batch = batch_at_once(self.work.dataset, self.packing, self.spec, self.draws.tolist())
+            if batch is not None:
+                batch.to_pillow = {}
+                return batch
         num = len(self.packing.request.ids)
         for start in range(0, num, CHUNK):
             if stop():
