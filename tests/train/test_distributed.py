@@ -1,4 +1,4 @@
-"""Two processes against one: the same samples, crops, operations, gradients and weights."""
+"""Two and four processes against one: the same samples, crops, operations, gradients and weights."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from fastpipe.types import Shard
 
 pytestmark = pytest.mark.timeout(900)  # interpreters are started: minutes on a loaded machine
 PROGRAM = Path(__file__).with_name("rank_program.py")
-IMAGES = 43  # not a multiple of 2: 21 a rank, or 22 and 21; batches of 8 leave 5 full ones
+IMAGES = 43  # ranks have 22 and 21, or 11 three times and 10; batches of 8 leave 5 full ones
 Seen = dict[str, Any]
 
 
@@ -80,60 +80,67 @@ def _run(cases: str, folder: Path, out: Path, world_size: int) -> None:
 def seen(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int, int], Seen]:
     """What a rank saw, by case, world size and rank."""
     out = tmp_path_factory.mktemp("seen")
-    _run("equal,resnet,repeated", folder, out, 2)
-    _run("equal,repeated", folder, out, 1)
+    cases, ran = {1: "equal,repeated", 2: "equal,resnet,repeated", 4: "equal,repeated"}, set()
 
     def read(case: str, world_size: int, rank: int) -> Seen:
+        if world_size not in ran:
+            _run(cases[world_size], folder, out, world_size)
+            ran.add(world_size)
         found: Seen = torch.load(out / f"{case}-{world_size}-{rank}.pt", weights_only=True)
         return found
 
     return read
 
 
-def _dealt(two: list[Seen]) -> list[tuple[Tensor, Tensor]]:
-    """The batches of two ranks put together as the sampler dealt them: every other image."""
+def _dealt(ranks: list[Seen]) -> list[tuple[Tensor, Tensor]]:
+    """The batches of all ranks put together as the sampler dealt them: one image to each in turn."""
     return [
-        tuple(torch.stack(pair, dim=1).flatten(0, 1) for pair in zip(*both, strict=True))  # type: ignore[misc]
-        for both in zip(*(rank["batches"] for rank in two), strict=True)
+        tuple(torch.stack(parts, dim=1).flatten(0, 1) for parts in zip(*batches, strict=True))  # type: ignore[misc]
+        for batches in zip(*(rank["batches"] for rank in ranks), strict=True)
     ]
 
 
+@pytest.mark.parametrize("world_size", [2, 4])
 @pytest.mark.parametrize("case", ["equal", "repeated"])
 def test_samples_crops_and_operations_are_those_of_one_process(
-    case: str, seen: Callable[[str, int, int], Seen]
+    case: str, world_size: int, seen: Callable[[str, int, int], Seen]
 ) -> None:
     one = seen(case, 1, 0)["batches"]
-    two = _dealt([seen(case, 2, rank) for rank in range(2)])
-    assert len(one) == len(two) == (20 if case == "equal" else 5)
-    for (images, labels), (those, their) in zip(one, two, strict=True):
+    dealt = _dealt([seen(case, world_size, rank) for rank in range(world_size)])
+    assert len(one) == len(dealt) == (20 if case == "equal" else 5)
+    for (images, labels), (those, their) in zip(one, dealt, strict=True):
         assert torch.equal(images, those) and torch.equal(labels, their)
 
 
-def test_twenty_steps_equal_one_process(seen: Callable[[str, int, int], Seen]) -> None:
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_twenty_steps_equal_one_process(world_size: int, seen: Callable[[str, int, int], Seen]) -> None:
     """EMA, clipping, warmup and decay are on; there is no BatchNorm and nothing is mixed."""
-    one, first, second = seen("equal", 1, 0), seen("equal", 2, 0), seen("equal", 2, 1)
+    one, (first, *others) = seen("equal", 1, 0), [seen("equal", world_size, i) for i in range(world_size)]
     assert len(one["losses"]) == 20
     torch.testing.assert_close(first["losses"], one["losses"], rtol=1e-4, atol=0.0)
     for part in ("model", "ema"):
         for name, value in one[part].items():
             torch.testing.assert_close(first[part][name], value, rtol=1e-4, atol=1e-6, msg=name)
-            assert torch.equal(first[part][name], second[part][name]), name
+            assert all(torch.equal(first[part][name], other[part][name]) for other in others), name
     moved = max(float((one["model"][n] - v).abs().max()) for n, v in one["first"].items())
     assert moved > 1e-2  # the weights did go somewhere
 
 
-def test_validation_counts_every_image_once(seen: Callable[[str, int, int], Seen]) -> None:
-    counts = [seen("equal", 2, rank)["counts"] for rank in range(2)]
-    assert torch.equal(counts[0], counts[1])
-    assert counts[0][:, 0].tolist() == [IMAGES // 2, IMAGES - IMAGES // 2]
-    one, two = seen("equal", 1, 0), [seen("equal", 2, rank) for rank in range(2)]
-    for rank in two:  # what torchmetrics gets, on every rank; the ranks have 22 and 21 images
-        assert torch.equal(rank["labels"], two[0]["labels"])
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_validation_counts_every_image_once(world_size: int, seen: Callable[[str, int, int], Seen]) -> None:
+    one, ranks = seen("equal", 1, 0), [seen("equal", world_size, rank) for rank in range(world_size)]
+    assert ranks[0]["counts"][:, 0].tolist() == [IMAGES // 2, IMAGES - IMAGES // 2]
+    rows = [[float(rank)] * 2 for rank in range(world_size) for _ in range(3 * rank)]
+    for (
+        rank
+    ) in ranks:  # what torchmetrics gets, on every rank, although ranks have different numbers of images
+        assert torch.equal(rank["counts"], ranks[0]["counts"])
+        assert torch.equal(rank["labels"], ranks[0]["labels"])
         assert rank["labels"].bincount().tolist() == one["labels"].bincount().tolist()
         assert rank["values"].keys() == one["values"].keys()
         for name, value in one["values"].items():  # top-5 of two classes is None
             assert rank["values"][name] == (value and pytest.approx(value, rel=1e-4)), name
-        assert rank["rows"].tolist() == [[1.0, 1.0]] * 3
+        assert rank["rows"].tolist() == rows
 
 
 def test_first_gradients_of_a_resnet_are_the_mean_over_the_ranks_micro_batches(
