@@ -11,7 +11,7 @@ from PIL import Image
 from torch.utils.data import TensorDataset
 from torchvision import transforms
 
-from fastpipe import ArgumentError, ArrayDataset, DataLoader, EmptyDatasetError, SampleError
+from fastpipe import ArgumentError, ArrayDataset, DataLoader, EmptyDatasetError, SampleError, augment
 from fastpipe.batch import at_once
 
 LEVELS = np.random.default_rng(1).integers(0, 255, (12, 14, 16, 3), np.uint8)
@@ -93,6 +93,18 @@ def test_float_vectors_and_no_labels_come_as_torch_collates_them(workers: int) -
             assert len(batch) == len(other)
             for one, two in zip(batch, other, strict=True):
                 assert torch.equal(one, two) and one.dtype == two.dtype
+
+
+@pytest.mark.parametrize("kind", [torch.tensor, np.array, np.int32, np.uint8], ids=lambda kind: kind.__name__)
+def test_whole_numbers_of_numpy_and_torch_are_class_numbers(kind: Any) -> None:
+    """A list of tensors without axes, as `list(tensor)` gives, was refused by MixUp as 0 classes."""
+    images = np.zeros((12, 8, 8, 3), np.uint8)
+    made = ArrayDataset(images, [kind(number % 3) for number in range(12)], transforms.ToTensor())
+    assert [made[number][1] for number in (0, 5)] == [0, 2] and type(made[5][1]) is int
+    _, labels = next(iter(DataLoader(made, 12, num_classes=3, augment=[augment.MixUp(0.2)])))
+    assert labels.shape == (12, 3)
+    with pytest.raises(ArgumentError, match="num_classes must be given"):
+        list(DataLoader(made, 12, augment=[augment.MixUp(0.2)]))
 
 
 def test_a_resumed_epoch_goes_on_with_the_next_sample() -> None:

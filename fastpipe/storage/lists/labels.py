@@ -129,7 +129,15 @@ def _as_array(labels: Any) -> npt.NDArray[Any]:
     if isinstance(labels, np.ndarray) and (labels.dtype.kind == "f" or labels.ndim > 1):
         return labels
     values = labels.tolist() if isinstance(labels, np.ndarray) else list(labels)
-    return array_of([int(one) if isinstance(one, np.integer) else one for one in values])
+    return array_of([_plain(one) for one in values])
+
+
+def _plain(label: Any) -> Any:
+    """A whole number of numpy or torch as Python's; everything else as it is."""
+    if isinstance(label, np.integer | np.ndarray | torch.Tensor) and label.ndim == 0:
+        value = label.item()
+        return value if type(value) is int else label
+    return label
 
 
 def _numpy_of(labels: torch.Tensor) -> npt.NDArray[Any]:
