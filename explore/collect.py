@@ -10,12 +10,13 @@ from pathlib import Path
 from fastpipe.efficiency.published import read_points
 from fastpipe.errors import ArgumentError, DataError, MissingExtraError
 from fastpipe.explore.events import EVENTS
-from fastpipe.explore.folders import CONFIG, ENVIRONMENT, METRICS, PAGES, SUMMARY, read_run, run_folders
+from fastpipe.explore.folders import read_run, run_folders
 from fastpipe.explore.limits import FILES, left_out
 from fastpipe.explore.payload import as_json
 from fastpipe.explore.published import runs_of, shipped_runs
 from fastpipe.explore.records import record_runs
 from fastpipe.explore.run import IMAGENET, Collection, Run
+from fastpipe.explore.run_files import CONFIG, ENVIRONMENT, METRICS, PAGES, SUMMARY
 
 Stamp = tuple[tuple[int, int] | None, ...]
 _AGAIN_S = 60.0

@@ -1,32 +1,33 @@
-"""Run folders of fastpipe-train as runs of the page; what cannot be read becomes a sentence."""
+"""Run folders of fastpipe-train as runs of the page."""
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from fastpipe.efficiency.durations import extrapolation_error, mlperf_time, time_to_train
-from fastpipe.errors import MissingExtraError
 from fastpipe.explore.events import EVENTS, read_events
 from fastpipe.explore.families import title_of
-from fastpipe.explore.limits import FILES, LOGS, MOST_VALUES, SETTINGS, left_out, too_many_values
+from fastpipe.explore.limits import SETTINGS
 from fastpipe.explore.run import Curve, Minutes, Run
+from fastpipe.explore.run_files import (
+    CONFIG,
+    ENVIRONMENT,
+    METRICS,
+    PAGES,
+    SUMMARY,
+    epochs_in,
+    object_in,
+    settings_in,
+)
 from fastpipe.explore.settings import SEED, command_of, flat, identity_of, methods_of
 from fastpipe.explore.wandb_folders import is_wandb, read_wandb
 
-METRICS, SUMMARY, CONFIG = "metrics.jsonl", "summary.json", "config.yaml"
-ENVIRONMENT = "environment.json"
 _MARKS = (METRICS, SUMMARY)
-# Pages that the reader put beside a run: fastpipe-profile's --html, and the trainer's report.
-PAGES = ("report.html", "profile.html")
 _FROM_FIRST = 10
-_EPOCH = re.compile(r'\{"kind": ?"epoch"')
-_NO_SETTINGS = "no config.yaml that can be read, so neither recipe nor methods are known"
 
 
 def run_folders(root: Path) -> Iterator[Path]:
@@ -45,91 +46,13 @@ def read_run(folder: Path, identity: str) -> tuple[Run | None, list[str]]:
         theirs = read_events if any(folder.glob(f"{EVENTS}*")) else read_wandb
         return theirs(folder, identity)
     problems: list[str] = []
-    config = flat(_config(folder, problems))
-    summary = _object(folder / SUMMARY, problems)
-    epochs = _epochs(folder, problems)
+    config = flat(settings_in(folder, problems))
+    summary = object_in(folder / SUMMARY, problems)
+    epochs = epochs_in(folder, problems)
     found = [f"{identity}: {problem}" for problem in problems]
     if not epochs and not summary:
         return None, [*found, f"{identity}: nothing to show yet: no finished epoch"]
     return run_of(folder, identity, config, summary, epochs), found
-
-
-def _config(folder: Path, problems: list[str]) -> Mapping[str, Any]:
-    try:
-        import yaml
-    except ImportError as error:
-        raise MissingExtraError("pyyaml", "explore", "Reading the configuration of a run") from error
-    if reason := left_out(SETTINGS, folder / CONFIG):
-        problems.append(reason)
-        return {}
-    try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        values = yaml.load((folder / CONFIG).read_text(encoding="utf-8"), Loader=loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        values = None
-    if isinstance(values, Mapping) and too_many_values(values):
-        problems.append(f"{CONFIG} has more than {MOST_VALUES:,} values and is left out")
-        return {}
-    if isinstance(values, Mapping):
-        return {str(key): value for key, value in values.items()}
-    problems.append(_NO_SETTINGS)
-    return {}
-
-
-def _object(path: Path, problems: list[str], most: int = FILES) -> Mapping[str, Any]:
-    """The object in a JSON file; empty without the file, or with a problem."""
-    if reason := left_out(most, path):
-        problems.append(reason)
-        return {}
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        problems.append(f"{path.name} cannot be read: {error}")
-        return {}
-    try:
-        values = json.loads(text)
-    except ValueError:
-        values = None
-    if isinstance(values, Mapping):
-        return values
-    problems.append(f"{path.name} is not complete; the run counts as unfinished")
-    return {}
-
-
-def _epochs(folder: Path, problems: list[str]) -> list[Mapping[str, Any]]:
-    """The last line of each epoch of metrics.jsonl, in order. A torn last line is left out silently."""
-    if reason := left_out(LOGS, folder / METRICS):
-        problems.append(f"{reason}: no curve")
-        return []
-    try:
-        lines = (folder / METRICS).read_text(encoding="utf-8", errors="replace").split("\n")
-    except OSError:
-        problems.append("metrics.jsonl cannot be read: no curve")
-        return []
-    found: dict[int, Mapping[str, Any]] = {}
-    bad = 0
-    for place, line in enumerate(lines):
-        if not _EPOCH.match(line):  # the lines of steps are many
-            continue
-        entry = _entry(line)
-        if entry is not None:
-            found[entry["epoch"]] = entry
-        elif place < len(lines) - 1:
-            bad += 1
-    if bad:
-        problems.append(f"metrics.jsonl: {bad} damaged lines were left out")
-    return [found[epoch] for epoch in sorted(found)]
-
-
-def _entry(line: str) -> Mapping[str, Any] | None:
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return None
-    whole = isinstance(entry, dict) and entry.get("kind") == "epoch" and isinstance(entry.get("epoch"), int)
-    return entry if whole else None
 
 
 def number(value: Any) -> float | None:
@@ -166,7 +89,7 @@ def run_of(
         title=title_of(recipe),
         group=identity_of({**config, "data": data}) if config else identity,
         dataset=data,
-        hardware=hardware_of(summary, _object(folder / ENVIRONMENT, [], SETTINGS)),
+        hardware=hardware_of(summary, object_in(folder / ENVIRONMENT, [], SETTINGS)),
         model=str(summary.get("model") or config.get("model") or "unknown model"),
         epochs=number(summary.get("epochs")) or len(epochs),
         resolution=int(resolution) if resolution else None,
