@@ -11,6 +11,7 @@ import contextlib
 import inspect
 import io
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
@@ -111,12 +112,9 @@ def process_group(shard: Shard) -> Iterator[None]:
     _connect()
     try:
         yield
-    except FastpipeError as error:
-        if _met_by_all(error):
-            dist.destroy_process_group()
-        raise
-    except RuntimeError as error:
-        if _is_lost_peer(error):
+    except BaseException as error:
+        _part(error)
+        if isinstance(error, RuntimeError) and _is_lost_peer(error):
             raise PeerError(shard.rank) from error
         raise
     dist.destroy_process_group()
@@ -124,18 +122,29 @@ def process_group(shard: Shard) -> Iterator[None]:
 
 # What `together` raised on the rank that failed first.
 _failed_together: WeakSet[FastpipeError] = WeakSet()
+_LET_GO_S = 0.5
 
 
-def _met_by_all(error: FastpipeError) -> bool:
-    """Whether every rank leaves with an error at this point.
+def _part(error: BaseException) -> None:
+    """Make gloo's threads let go of the last collective's tensors.
 
-    Then the group must be destroyed: a thread of gloo that still holds a tensor of the last collective
-    while the interpreter ends aborts the process (pytorch/pytorch#190489; 2 of 50 processes on a loaded
-    machine). After an error of one rank alone it must not be: destroying waits for the others.
+    One that still holds a tensor while the interpreter ends aborts the process: signal 6 in place of the
+    status (pytorch/pytorch#190489; 3 of 150 processes on a loaded machine). Destroying the group is the
+    cure, but it waits for the other ranks' share of what is under way, so only where all of them leave.
     """
+    if _met_by_all(error):
+        dist.destroy_process_group()
+    else:
+        time.sleep(_LET_GO_S)
+
+
+def _met_by_all(error: BaseException) -> bool:
+    """Whether every rank leaves with an error at this point."""
     if isinstance(error, PeerError):
         return error.first is not None
-    return isinstance(error, StoppedError | DivergedError) or error in _failed_together
+    if isinstance(error, StoppedError | DivergedError):
+        return True
+    return isinstance(error, FastpipeError) and error in _failed_together
 
 
 def _connect() -> None:
@@ -158,6 +167,8 @@ def _connect() -> None:
 
 def _is_lost_peer(error: RuntimeError) -> bool:
     """Whether a collective failed because of another process. gloo raises bare RuntimeErrors."""
+    if isinstance(error, FastpipeError):
+        return False
     return isinstance(error, dist.DistError) or any(word in str(error) for word in ("gloo", "NCCL"))
 
 

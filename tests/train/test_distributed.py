@@ -293,10 +293,13 @@ def _raises(error: Exception) -> None:
     ],
 )
 def test_a_group_is_destroyed_where_all_ranks_leave(
-    leave: Callable[[], None], parted: bool, connected: Shard
+    leave: Callable[[], None], parted: bool, connected: Shard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that is left aborts the process now and then (signal 6); one that others still need blocks."""
+    """One that is left at once aborts the process now and then (signal 6); one that others need blocks."""
+    waits: list[float] = []
+    monkeypatch.setattr(distributed.time, "sleep", waits.append)
     with contextlib.suppress(RuntimeError, ArgumentError), process_group(connected):
         assert gathered("here") == ["here"]
         leave()
     assert dist.is_initialized() is not parted
+    assert bool(waits) is not parted
