@@ -20,6 +20,8 @@ from fastpipe.storage import Leaf
 from fastpipe.transforms import ResizeCrop
 from fastpipe.types import HostBatch, IntArray, Spec
 
+__all__ = ["batch_at_once"]
+
 # Padded images of a batch are copied whole: at most four times what they hold.
 _PADDED = 4
 
