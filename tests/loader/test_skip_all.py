@@ -141,6 +141,7 @@ GROUP = """
             act()
         except ArgumentError as error:
             print(error)
+    torch.distributed.destroy_process_group()
 """
 
 
