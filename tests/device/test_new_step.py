@@ -10,8 +10,8 @@ A step, `RollColumns` below, needs a spec, a row in the table of steps and a dra
     6  CHANGELOG.md
     7  fastpipe/transforms/steps.py, if torchvision has a class for it
 
-and four for a key of recipes: train/config/schema.py, train/augment.py, train/recipe_table.py and a card in
-docs/methods/.
+and six for a key of recipes: train/config/schema.py, checks.py and recipe.py beside it, train/augment.py,
+train/recipe_table.py and a card in docs/methods/.
 
 An operation, `ADDED` below, needs a row, a rule, and a branch in the two places that fill tables:
 
