@@ -21,8 +21,8 @@ __all__ = ["Proofs"]
 
 _LEVELS: Final = ("to_float", "normalize")  # kinds of steps that move no pixel
 _PAIRED_DRAWS: Final = (
-    "its __getitem__ draws from a global generator or seeds one, and its transform draws too: such draws may "
-    "belong together, as those of an image and its mask under one seed"
+    "its __getitem__ draws from a global generator or seeds one, and {} draws too: such draws may belong "
+    "together, as those of an image and its mask under one seed"
 )
 
 
@@ -75,18 +75,25 @@ def refusal_of_arguments(backend: str, on_error: str) -> str | None:
     return None
 
 
-def lift_own(proof: Proof, image: Image.Image) -> tuple[Plan | None, str, tuple[StepNote, ...]]:
-    """The plan of the pipeline, or None; then the reason, and a note for each step."""
+def lift_own(
+    proof: Proof, image: Image.Image, *, mixes: bool = False
+) -> tuple[Plan | None, Proof, str, tuple[StepNote, ...]]:
+    """The plan of the pipeline, or None; the proof with `watched`; the reason, and a note for each step.
+
+    mixes: collate_fn mixes images, by numbers that it draws.
+    """
     lifted = lift(proof.pipeline, sample=image)
     if lifted.plan is None:
-        return None, lifted.reason, lifted.notes
-    if proof.draws and draws_numbers(lifted.plan):
+        return None, proof, lifted.reason, lifted.notes
+    watched = "its transform" if draws_numbers(lifted.plan) else "collate_fn" if mixes else ""
+    proof = replace(proof, watched=watched)
+    if proof.draws and watched:
         unlifted = tuple(replace(note, where="torch", why="nothing was lifted") for note in lifted.notes)
-        return None, _PAIRED_DRAWS, unlifted
+        return None, proof, _PAIRED_DRAWS.format(watched), unlifted
     notes = tuple(map(_on_the_worker, lifted.notes))
     opening = [StepNote(step=describe(step), where="worker", why="comes first") for step in proof.opening]
     notes = (*opening, *notes)
-    return replace(lifted.plan, notes=notes), "", notes
+    return replace(lifted.plan, notes=notes), proof, "", notes
 
 
 def _on_the_worker(note: StepNote) -> StepNote:

@@ -116,10 +116,11 @@ def _by_proof(dataset: Any, wanted: Wanted, proofs: Proofs, reason: str) -> Plan
     if isinstance(found, str):
         return Planned(plan=None, reason=f"{reason}, and {found}")
     proof, image = found
-    plan, refused, notes = lift_own(proof, image)
+    mixes = _mixing(wanted.collate_fn) is not None
+    plan, proof, refused, notes = lift_own(proof, image, mixes=mixes)
     if plan is None:
         return Planned(plan=None, reason=f"{reason}, and {refused}", notes=notes)
-    if not proof.plain and _mixing(wanted.collate_fn) is not None:
+    if not proof.plain and mixes:
         refused = "collate_fn mixes labels, and its samples are not (image, label)"
         return Planned(plan=None, reason=f"{reason}, and {refused}")
     check_additions(proof, wanted.augment, wanted.engine)

@@ -381,6 +381,42 @@ def test_mixup_in_collate_and_in_augment() -> None:
         iter(DataLoader(Turned(), BATCH, engine="none"))
 
 
+class Drawn(Pictures):
+    """Draws which picture a sample is."""
+
+    def __getitem__(self, index):
+        number = random.randrange(NUM)
+        return self.transform(self.picture(number)), number
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("added", [augment.RandAugment(), augment.MixUp(alpha=0.3)], ids=["policy", "mix"])
+def test_a_data_set_that_draws_may_be_augmented(added: Any, workers: int) -> None:
+    """The steps of `augment` draw from streams of their own, so the data set's numbers stay what they are."""
+
+    def numbers(**options: Any) -> list[list[int]]:
+        random.seed(3)
+        torch.manual_seed(3)
+        loader = DataLoader(Drawn(EVAL), BATCH, num_workers=workers, num_classes=NUM, **options)
+        assert loader.explain().lifted
+        return [getattr(batch, "hard_labels", batch[1]).tolist() for batch in loader]
+
+    assert numbers(augment=[added]) == numbers()
+
+
+def test_draws_beside_those_of_collate_end_lifting() -> None:
+    mix = v2.MixUp(alpha=0.3, num_classes=NUM)
+
+    def collate(batch):
+        return mix(*torch.utils.data.default_collate(batch))
+
+    explained = DataLoader(Drawn(EVAL), BATCH, collate_fn=collate).explain()
+    assert not explained.lifted and "and collate_fn draws too" in explained.reason
+    late = Pictures(EVAL, lambda self, image, label: (self.transform(image), random.randrange(NUM)))
+    with pytest.warns(LiftWarning, match="global generator, and so does collate_fn"):
+        assert len(list(DataLoader(late, BATCH, collate_fn=collate))) == NUM // BATCH
+
+
 class Turned(Pictures):
     def __getitem__(self, index):
         return super().__getitem__(index)[::-1]

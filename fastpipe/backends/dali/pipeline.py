@@ -1,4 +1,5 @@
-"""The DALI graph: encoded bytes and boxes in, uint8 images out. Only this module imports nvidia.dali.
+"""The DALI graph: encoded bytes and boxes in, uint8 images out. Only this module imports nvidia.dali,
+but for the copy of a GPU's batch in `finish.py`.
 
 Written for DALI 2.4, with nothing that 1.50 lacks. Only numpy arrays are fed: torch tensors make DALI look
 for a CUDA driver.

@@ -37,7 +37,8 @@ class Proof:
     paths: where the pipeline is, perhaps under several names. pipeline: the steps after `opening`,
     ToPILImage or RGB at the head. name: its attribute. lone: why it may be given nothing beside the image.
     alone: it is given nothing. place: of the image in a sample. pair: a sample is (image, label). draws: the
-    data set draws random numbers itself. marked: samples have masks or boxes of torchvision's.
+    data set draws random numbers itself. marked: samples have masks or boxes of torchvision's. watched: the
+    data set must not draw, since this draws too ("its transform", "collate_fn"); "" if nothing does.
     """
 
     paths: tuple[Path, ...]
@@ -50,6 +51,7 @@ class Proof:
     pair: bool
     draws: bool
     marked: bool
+    watched: str = "its transform"
 
     @property
     def plain(self) -> bool:

@@ -30,7 +30,6 @@ from fastpipe.batch.packing import Pixels, decode_step
 from fastpipe.batch.worker import own_generators, reseed, skipped
 from fastpipe.broken import is_broken_file
 from fastpipe.rng import Stream, integer_seeds
-from fastpipe.transforms.draws import draws_numbers
 from fastpipe.types import HostBatch, Incident, Plan, Request
 
 __all__ = ["OwnWork"]
@@ -63,8 +62,9 @@ class OwnWork(torch.utils.data.Dataset[Any]):
         self.proof = proof
         self.reseed = reseed
         self.on_error = on_error
-        # Draws of a data set whose pipeline draws too may belong together with the pipeline's.
-        self.watched = GeneratorStates() if draws_numbers(plan) else None
+        # Draws of a data set whose pipeline draws too may belong together with the pipeline's. Those of
+        # `augment` cannot: they are of this library's own streams.
+        self.watched = GeneratorStates() if proof.watched else None
         self._made: WorkerCopy | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -161,7 +161,7 @@ class _Assembly:
     def _checked(self, called: Called, sample: Any) -> Any:
         """The sample without its image."""
         if self.work.watched is not None and self.work.watched.moved():
-            raise _Broke("draws from, or seeds, a global generator, and so does its transform")
+            raise _Broke(f"draws from, or seeds, a global generator, and so does {self.work.proof.watched}")
         proof, place = self.work.proof, image_place(sample, called)
         if isinstance(place, str):
             raise _Broke(place)

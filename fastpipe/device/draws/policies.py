@@ -1,6 +1,6 @@
 """Uniform numbers into the operations of RandAugment and TrivialAugmentWide, one row per image.
 
-Composer's and timm's spaces are in `level_policies.py`. Here the magnitudes are torchvision's own:
+Composer's and timm's spaces are in `levels.py`. Here the magnitudes are torchvision's own:
 `_augmentation_space` of transforms/autoaugment.py (v1) and of transforms/v2/_auto_augment.py, which differ in
 the solarize threshold only. The scalar formulas compute every operation, level and sign of a policy once per
 image size; a draw only looks rows up.
@@ -61,7 +61,7 @@ class _Table:
 def num_uniforms(spec: Policy) -> int:
     """How many uniform numbers per image: (operation, sign) each time, or (operation, level, sign) once.
 
-    For the spaces with a level per operation, see `level_policies`.
+    For the spaces with a level per operation, see `levels.py`.
     """
     if isinstance(spec, TrivialAugmentWide):
         return 3
