@@ -131,9 +131,7 @@ def test_validation_counts_every_image_once(world_size: int, seen: Callable[[str
     one, ranks = seen("equal", 1, 0), [seen("equal", world_size, rank) for rank in range(world_size)]
     assert ranks[0]["counts"][:, 0].tolist() == [IMAGES // 2, IMAGES - IMAGES // 2]
     rows = [[float(rank)] * 2 for rank in range(world_size) for _ in range(3 * rank)]
-    for (
-        rank
-    ) in ranks:  # what torchmetrics gets, on every rank, although ranks have different numbers of images
+    for rank in ranks:  # what torchmetrics gets, on every rank; not all ranks have as many images
         assert torch.equal(rank["counts"], ranks[0]["counts"])
         assert torch.equal(rank["labels"], ranks[0]["labels"])
         assert rank["labels"].bincount().tolist() == one["labels"].bincount().tolist()
